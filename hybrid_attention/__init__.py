@@ -1,0 +1,15 @@
+"""Breast-ultrasound tumour segmentation: published attention networks as MONAI components and bundles."""
+
+import importlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_SUBPACKAGES = ("data", "transforms", "networks", "losses", "engines", "evaluation")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a subpackage at its first use, so that `import hybrid_attention` is fast and is enough in a config."""
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

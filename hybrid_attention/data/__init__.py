@@ -1,0 +1,21 @@
+"""From folders of images to lists of cases and leak-free splits."""
+
+from hybrid_attention.data.busi import busi_datalist
+from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.folder import image_datalist
+from hybrid_attention.data.phantom_dataset import write_phantom_dataset
+from hybrid_attention.data.reading import GreyReader
+from hybrid_attention.data.splits import Split, busi_facts, split_cases
+from hybrid_attention.data.udiat import udiat_datalist
+
+__all__ = [
+    "DataError",
+    "GreyReader",
+    "Split",
+    "busi_datalist",
+    "busi_facts",
+    "image_datalist",
+    "split_cases",
+    "udiat_datalist",
+    "write_phantom_dataset",
+]

@@ -1,0 +1,102 @@
+"""One pass over all files of a data set before any work starts, so that every fault is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from hybrid_attention.data.reading import read_grey
+
+_SHOWN = 20
+
+
+class DataError(ValueError):
+    """Files of a data set can't be used; the message lists them and says what to do."""
+
+
+_CURE = (
+    "replace these files by whole ones (download them again), give every image a mask of its size (all black where "
+    "there is no lesion), or take the cases out of the folder"
+)
+
+
+def raise_problems(problems: Sequence[str], total: int, cure: str = _CURE) -> None:
+    """Raise a `DataError` that lists `problems`, if there are any.
+
+    Args:
+        problems: one line a problem, each naming its file.
+        total: number of cases looked at.
+        cure: what the user can do about them.
+
+    Raises:
+        DataError: when `problems` is not empty.
+    """
+    if not problems:
+        return
+    shown = [f"  - {line}" for line in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        shown.append(f"  - and {len(problems) - _SHOWN} more")
+    raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *shown, f"Cure: {cure}."]))
+
+
+def merged_mask(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Merge the masks of one case into one: a pixel is lesion where any mask is brighter than half its maximum.
+
+    Args:
+        arrays: grey masks of one shape, of any value range (0/1, 0/255, 16-bit).
+
+    Returns:
+        Boolean array of that shape.
+    """
+    return np.any([(array > 0.5 * max(float(array.max()), 1e-9)) for array in arrays], axis=0)
+
+
+def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[list[str], list[dict[str, Any]]]:
+    """Read every image and mask once and list what is wrong with them.
+
+    Args:
+        cases: dicts with `case_id`, `image` (path), `label` (list of mask paths; none where truth is unknown) and,
+            where it is known, `class`.
+        threads: files read at the same time.
+
+    Returns:
+        Problems, a line each: unreadable files, masks of another size than their image, a benign or malignant case
+        whose masks are all empty, a normal case whose mask is not. And copies of the cases in which those with masks
+        carry the share of lesion pixels as `lesion_area_fraction`.
+    """
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        results = list(pool.map(_inspect_case, cases))
+    return [problem for problems, _ in results for problem in problems], [case for _, case in results]
+
+
+def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    problems = []
+    try:
+        shape = read_grey(case["image"]).shape
+    except ValueError as error:
+        return [f"{case['image']}: {error}"], case
+    masks = []
+    for path in case.get("label", []):
+        try:
+            mask = read_grey(path)
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        if mask.shape != shape:
+            problems.append(f"{path}: mask of {_size(mask.shape)} pixels for an image of {_size(shape)}")
+        masks.append(mask)
+    if problems or not masks:
+        return problems, case
+    area = float(merged_mask(masks).mean())
+    if case.get("class") in ("benign", "malignant") and area == 0:
+        problems.append(f"{case['label'][0]}: the mask is empty, but the case is of class {case['class']}")
+    if case.get("class") == "normal" and area > 0:
+        problems.append(f"{case['label'][0]}: the mask marks a lesion, but the case is of class normal")
+    return problems, {**case, "lesion_area_fraction": area}
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(extent) for extent in shape)

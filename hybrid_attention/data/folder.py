@@ -1,0 +1,63 @@
+"""Any folder of images to predict on, with or without truth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hybrid_attention.data.busi import find_masks
+from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image
+
+
+def image_datalist(
+    source: str | os.PathLike[str], exclude: str | os.PathLike[str] | None = None
+) -> list[dict[str, Any]]:
+    """List an image, or all images below a folder, for inference.
+
+    Masks that lie beside an image in BUSI's way (`NAME_mask.png`) are checked with it, never taken for images.
+
+    Args:
+        source: an image file, or a folder that is searched with its subfolders.
+        exclude: a folder below `source` that is not searched, for example the one that receives the results.
+
+    Returns:
+        Dicts with `case_id` (path relative to the folder), `image` and `source` (both the path: transforms replace
+        the first by an array).
+
+    Raises:
+        FileNotFoundError: `source` does not exist.
+        DataError: no image in it, two images whose results would have one name, or unreadable files, all listed.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist; give an image or a folder of images")
+    root = source.parent if source.is_file() else source
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    if exclude is not None:
+        skipped = Path(exclude).resolve()
+        files = [path for path in files if skipped not in path.resolve().parents]
+    images = [path for path in files if is_image(path) and "_mask" not in path.stem and not path.name.startswith(".")]
+    if not images:
+        suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES))
+        raise DataError(f"no image ({suffixes}) in {source}; masks (*_mask*.png) don't count")
+    problems, cases, owners = [], [], {}
+    for image in images:
+        key = image.relative_to(root).as_posix()
+        result = strip_suffix(key)
+        if result in owners:
+            problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
+        owners[result] = image
+        cases.append({"case_id": key, "image": str(image), "source": str(image)})
+    more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
+    raise_problems(problems + more, len(cases))
+    return cases
+
+
+def strip_suffix(name: str) -> str:
+    """Return `name` without its image suffix (`.nii.gz` counts as one)."""
+    for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speckle, log compression and the smooth random fields from which a phantom is made."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+Array = NDArray[np.float64]
+
+
+def speckle_envelope(
+    echo_db: Array,
+    rng: np.random.Generator,
+    *,
+    coherence: Array | float = 0.0,
+    centre_frequency: float = 0.25,
+    axial_sigma: float = 1.3,
+    lateral_sigma: Array | float = 1.5,
+    looks: int = 1,
+) -> Array:
+    """Return the echo envelope of tissue with the given echogenicity, seen through a Gaussian-modulated pulse.
+
+    Circular complex Gaussian scatterers give fully developed speckle, so in homogeneous tissue and with one look the
+    envelope is Rayleigh distributed: mean / standard deviation = sqrt(pi / (4 - pi)) = 1.91, mean square 10^(dB / 10).
+
+    Reference:
+        C. B. Burckhardt, "Speckle in ultrasound B-mode scans", IEEE Trans. Sonics Ultrason. 25(1), 1978,
+        doi:10.1109/T-SU.1978.30978. R. F. Wagner et al., "Statistics of speckle in ultrasound B-scans", IEEE Trans.
+        Sonics Ultrason. 30(3), 1983, doi:10.1109/T-SU.1983.31404.
+
+    Args:
+        echo_db: echogenicity in dB, shape (depth, width).
+        rng: source of the scatterers.
+        coherence: share of the amplitude in [0, 1] that a smooth reflector sends back in phase (1: no speckle).
+        centre_frequency: carrier, in cycles per pixel of depth, below 0.5.
+        axial_sigma: standard deviation of the pulse along the depth, in pixels.
+        lateral_sigma: standard deviation of the beam across, in pixels; one number, or one for every row.
+        looks: independent speckle patterns averaged, as spatial and frequency compounding do.
+
+    Raises:
+        ValueError: when the field is not two-dimensional, or the carrier or the number of looks is out of range.
+    """
+    if echo_db.ndim != 2:
+        raise ValueError(f"echo_db must have the shape (depth, width), got {echo_db.shape}.")
+    if not 0 <= centre_frequency < 0.5 or looks < 1:
+        raise ValueError(f"need 0 <= centre_frequency < 0.5 and looks >= 1, got {centre_frequency} and {looks}.")
+    depth, width = echo_db.shape
+    beam = np.broadcast_to(np.asarray(lateral_sigma, dtype=float), (depth,))[:, None]
+    margin = 4 * int(np.ceil(max(axial_sigma, float(beam.max()))))  # keeps the circular convolution off the image
+    rows, cols = fft.next_fast_len(depth + margin), fft.next_fast_len(width + margin)
+    # Transfer functions. Each is scaled to pass white noise with unit power at every depth.
+    lateral = np.exp(-2 * (np.pi * fft.fftfreq(cols)[None, :] * beam) ** 2)
+    lateral /= np.sqrt(np.mean(lateral**2, axis=1, keepdims=True))
+    offset = (fft.fftfreq(rows) - centre_frequency + 0.5) % 1 - 0.5  # the spectrum of a sampled pulse is periodic
+    axial = np.exp(-2 * (np.pi * offset * axial_sigma) ** 2)
+    axial /= np.sqrt(np.mean(axial**2))
+    amplitude = 10 ** (echo_db / 20)
+    in_phase = np.asarray(coherence) * np.exp(2j * np.pi * centre_frequency * np.arange(depth))[:, None]
+    random_share = np.sqrt(np.clip(1 - np.abs(in_phase) ** 2, 0, 1))
+    # A reflector passes at the filters' peak gain, noise at unit gain: take the excess out.
+    in_phase = in_phase / (lateral.max(axis=1, keepdims=True) * axial.max())
+    total = np.zeros((depth, width))
+    for _ in range(looks):
+        noise = (rng.standard_normal((depth, width)) + 1j * rng.standard_normal((depth, width))) / np.sqrt(2)
+        field = amplitude * (random_share * noise + in_phase)
+        field = fft.ifft(fft.fft(field, cols, axis=1) * lateral, axis=1)[:, :width]
+        field = fft.ifft(fft.fft(field, rows, axis=0) * axial[:, None], axis=0)[:depth]
+        total += np.abs(field)  # of the analytic signal, as the pulse is complex
+    return total / looks
+
+
+def log_compress(envelope: Array, dynamic_range: float, reference_db: float = 0.0) -> NDArray[np.uint8]:
+    """Map an envelope to 8-bit grey values, white at `reference_db` and black `dynamic_range` dB below it.
+
+    Args:
+        envelope: non-negative amplitudes.
+        dynamic_range: dB between black and white.
+        reference_db: level shown white.
+
+    Raises:
+        ValueError: when the dynamic range is not positive.
+    """
+    if dynamic_range <= 0:
+        raise ValueError(f"dynamic_range must be positive, got {dynamic_range}.")
+    level = 20 * np.log10(np.maximum(envelope, 1e-12)) - reference_db
+    return np.round(255 * np.clip(1 + level / dynamic_range, 0, 1)).astype(np.uint8)
+
+
+def _weights(points: int, length: float) -> Array:
+    """Return the matrix that spreads white noise on a coarse grid to `points` samples of unit variance."""
+    nodes = np.arange(-2 * length, points + 2 * length, max(1.0, length / 1.2))
+    matrix = np.exp(-(((np.arange(points)[:, None] - nodes[None, :]) / length) ** 2))
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], length_z: float, length_x: float) -> Array:
+    """Return a smooth Gaussian random field of unit variance with the given correlation lengths in pixels."""
+    across, along = _weights(shape[1], max(length_x, 1.0)), _weights(shape[0], max(length_z, 1.0))
+    return along @ rng.standard_normal((along.shape[1], across.shape[1])) @ across.T
+
+
+def smooth_line(rng: np.random.Generator, width: int, length: float) -> Array:
+    """Return a smooth random line of unit variance."""
+    return smooth_noise(rng, (1, width), 1.0, length)[0]
+
+
+def soft_step(x: Array) -> Array:
+    """Return the logistic step, safe for any argument."""
+    return 0.5 * (1 + np.tanh(0.5 * x))

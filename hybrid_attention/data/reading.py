@@ -1,0 +1,150 @@
+"""Reading images of any mode and format as grey arrays, and telling what is wrong with those that can't be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+from PIL import Image
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """Convert a PIL image of any mode to grey without loss of what it shows.
+
+    1-bit, palette and colour images become 8-bit grey ("L", ITU-R 601-2 luma); 16-bit and 32-bit ones become float
+    ("F") with their values kept, where PIL's own conversion would clip them at 255; transparent pixels become black.
+    It serves as `converter` of `monai.data.PILReader`.
+
+    Args:
+        image: the opened image.
+
+    Returns:
+        An image of mode "L" or "F".
+    """
+    if image.mode == "L":
+        image.load()
+        return image
+    if image.mode[0] in "IF":
+        return image.convert("F")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        return Image.composite(with_alpha.convert("L"), Image.new("L", image.size), with_alpha.getchannel("A"))
+    return image.convert("L")
+
+
+def is_nifti(path: str | os.PathLike[str]) -> bool:
+    """Tell by its name whether a file is NIfTI."""
+    return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Tell by its name whether a file is an image that this package reads."""
+    return str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path)
+
+
+def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image file as a grey array.
+
+    Args:
+        path: PNG, JPEG or BMP of any mode, or NIfTI with one slice.
+
+    Returns:
+        Array of shape (W, H), MONAI's axis order for every reader; uint8 or float32.
+
+    Raises:
+        ValueError: the file is empty, truncated, not an image, holds NaN or Inf, or is not one 2D slice. The message
+            says which, without the file's name, so that callers can list many.
+    """
+    if not os.path.isfile(path):
+        raise ValueError("the file does not exist")
+    if os.path.getsize(path) == 0:
+        raise ValueError("the file has zero bytes")
+    array = _read_nifti(path) if is_nifti(path) else _read_picture(path)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{int((~np.isfinite(array)).sum())} pixels are NaN or Inf")
+    return array
+
+
+def _read_picture(path: str | os.PathLike[str]) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(to_grey(image)).T
+    except Image.UnidentifiedImageError:
+        start = Path(path).open("rb").read(16)
+        raise ValueError(f"not an image (it starts with {start!r})") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"truncated or damaged image ({error})") from None
+
+
+def _read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
+    import nibabel
+
+    try:
+        array = np.asarray(nibabel.load(path).dataobj)
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
+        raise ValueError(f"damaged NIfTI file ({error})") from None
+    if array.dtype.names:  # RGB stored as a structured type
+        array = np.stack([array[name] for name in array.dtype.names]).mean(axis=0)
+    while array.ndim > 2 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 2:
+        raise ValueError(f"expected one 2D slice, got an array of shape {array.shape}")
+    return array.astype(np.float32)
+
+
+class GreyReader(ImageReader):
+    """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see one thing.
+
+    Several files given for one key (the masks of one case) become channels. Use it as
+    `LoadImaged(keys, reader=GreyReader)`.
+    """
+
+    def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
+        """Tell whether all of `filename` are images by their names."""
+        return all(is_image(name) for name in ensure_tuple(filename))
+
+    def read(
+        self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any
+    ) -> list[tuple[str, np.ndarray]]:
+        """Read one or several files.
+
+        Args:
+            data: path or paths.
+            kwargs: not used.
+
+        Returns:
+            A list of (path, array of shape (W, H)).
+
+        Raises:
+            ValueError: naming the file and what is wrong with it.
+        """
+        images = []
+        for name in ensure_tuple(data):
+            try:
+                images.append((str(name), read_grey(name)))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return images
+
+    def get_data(self, img: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return what `read` gave as one array and its metadata.
+
+        Args:
+            img: the answer of `read`.
+
+        Returns:
+            Array of shape (W, H) for one file or (n, W, H) for several, and its metadata.
+        """
+        arrays = [array for _, array in img]
+        meta: dict[str, Any] = {"filename_or_obj": img[0][0], "spatial_shape": np.asarray(arrays[0].shape)}
+        if len(arrays) == 1:
+            return arrays[0], {**meta, "original_channel_dim": float("nan")}
+        return np.stack(arrays), {**meta, "original_channel_dim": 0}

@@ -1,0 +1,169 @@
+"""Splits without leaks: copies of one frame never lie on both sides of a boundary."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+Cases = list[dict[str, Any]]
+
+logger = logging.getLogger(__name__)
+
+# how far the lesion area of a re-encoded mask may lie from the published one's, as a share of the image
+_AREA_TOLERANCE = 0.003
+_MATCHING_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold of a data set.
+
+    Args:
+        train: cases to train on.
+        validation: cases that choose the epoch, the learning rate and every other setting.
+        test: cases that are looked at once.
+        excluded: cases that are in none of the three.
+        rule: how the split was made, in words, for reports.
+    """
+
+    train: Cases
+    validation: Cases
+    test: Cases
+    excluded: Cases
+    rule: str
+
+
+@cache
+def busi_facts() -> dict[str, dict[str, str]]:
+    """Return the shipped table of facts on BUSI's 780 images, a row by `image_id`.
+
+    The columns are `class`, `fold` (0 to 4, or -1 where images of one group bear two classes), `duplicate_group` (same
+    or neighbouring frames), `same_frame_group`, `group_crosses_classes`, `n_masks`, `lesion_area_fraction`,
+    `overlay_flag` (burnt-in graphics), `axilla_label_flag` and the `sha256` of the published file.
+
+    Returns:
+        Rows by image_id, as text.
+    """
+    text = resources.files("hybrid_attention.data").joinpath("busi_cases.csv").read_text(encoding="utf-8")
+    return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether cases are images of BUSI, whole or in part, as published or re-encoded.
+
+    Names alone don't tell, since other folders copy BUSI's layout, so four in five lesion areas must agree as well
+    (not all, because corrected masks circulate).
+
+    Args:
+        cases: from `busi_datalist`.
+
+    Returns:
+        True when the names are BUSI's and the lesion areas agree.
+
+    Raises:
+        ValueError: images of BUSI are mixed with others, so that nothing is known on copies among them.
+    """
+    matches = sum(_same_lesion(case) for case in cases)
+    unknown = [case["case_id"] for case in cases if case["case_id"] not in busi_facts()]
+    if not cases or matches < _MATCHING_SHARE * (len(cases) - len(unknown)) or matches == 0:
+        return False
+    if unknown and all(case["group"] == case["case_id"] for case in cases):
+        raise ValueError(
+            f"{matches} of {len(cases)} images are BUSI's and {len(unknown)} are not (the first: {unknown[0]}); move "
+            "these to a folder of their own, or give groups_csv, a table of duplicate groups over all images"
+        )
+    return not unknown
+
+
+def _same_lesion(case: dict[str, Any]) -> bool:
+    """Tell whether a case bears the name and the lesion area of an image of BUSI."""
+    row = busi_facts().get(case["case_id"])
+    if row is None or case.get("synthetic", False):
+        return False
+    return abs(case["lesion_area_fraction"] - float(row["lesion_area_fraction"])) < _AREA_TOLERANCE
+
+
+def split_cases(
+    cases: Sequence[dict[str, Any]], fold: int = 0, num_folds: int = 5, lesions_only: bool = True, seed: int = 0
+) -> Split:
+    """Split cases into train, validation and test so that no duplicate group straddles them.
+
+    The rule is the same for all data: test on fold k, validate on fold (k + 1) mod n, train on the others. For BUSI
+    the folds are the published ones (`busi_facts`; always five), with the 21 images left out whose group bears two
+    classes. Any other data get folds by `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`,
+    shuffled by `seed`. `lesions_only` then drops the class "normal" from all parts; it never moves a case.
+
+    Args:
+        cases: from `busi_datalist` or `udiat_datalist`.
+        fold: which fold is the test fold.
+        num_folds: number of folds, at least 3; 5 for BUSI.
+        lesions_only: leave the images without lesion out, as the HAN paper does.
+        seed: of the shuffle; not used for BUSI.
+
+    Returns:
+        The split.
+
+    Raises:
+        ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part.
+    """
+    known = is_busi(cases)
+    if known and num_folds != 5:
+        raise ValueError(f"BUSI's leak-free folds are 5, got num_folds={num_folds}")
+    if num_folds < 3:
+        raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
+    if not 0 <= fold < num_folds:
+        raise ValueError(f"fold must be from 0 to {num_folds - 1}, got {fold}")
+    if known:
+        facts = busi_facts()
+        cases = [{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases]
+        folds = [int(facts[case["case_id"]]["fold"]) for case in cases]
+    else:
+        folds = _stratified_group_folds(cases, num_folds, seed)
+    validation_fold = (fold + 1) % num_folds
+    parts: dict[str, Cases] = {"train": [], "validation": [], "test": [], "excluded": []}
+    for case, number in zip(cases, folds, strict=True):
+        if number < 0 or (lesions_only and case["class"] == "normal"):
+            part = "excluded"
+        elif number == fold:
+            part = "test"
+        elif number == validation_fold:
+            part = "validation"
+        else:
+            part = "train"
+        parts[part].append(case)
+    empty = [name for name in ("train", "validation", "test") if not parts[name]]
+    if empty:
+        raise ValueError(f"{len(cases)} cases in {num_folds} folds leave no case for {', '.join(empty)}")
+    rule = (
+        f"{'BUSI leak-free folds' if known else f'grouped stratified folds by seed {seed}'}, "
+        f"test fold {fold} of {num_folds}, validation fold {validation_fold}, "
+        f"{'lesion images only' if lesions_only else 'all classes'}"
+    )
+    logger.info("split: %s: %s", rule, ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
+    return Split(**parts, rule=rule)
+
+
+def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, seed: int) -> list[int]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    classes = [case["class"] for case in cases]
+    groups = [case["group"] for case in cases]
+    if len(set(groups)) < num_folds:
+        raise ValueError(f"{len(set(groups))} groups of images can't fill {num_folds} folds")
+    rare = {name for name in classes if classes.count(name) < num_folds}
+    if rare:
+        logger.warning("fewer than %d cases of class %s: some folds have none", num_folds, ", ".join(sorted(rare)))
+        classes = ["rare" if name in rare else name for name in classes]
+        if classes.count("rare") < num_folds:
+            classes = ["any"] * len(classes)
+    folds = [0] * len(cases)
+    splitter = StratifiedGroupKFold(n_splits=num_folds, shuffle=True, random_state=seed)
+    for number, (_, members) in enumerate(splitter.split(cases, classes, groups)):
+        for index in members:
+            folds[index] = number
+    return folds

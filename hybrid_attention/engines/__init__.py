@@ -1,0 +1,29 @@
+"""What Ignite and MONAI lack for training runs that can be killed, resumed and believed."""
+
+from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.engines.checkpoint import Checkpoint, load_weights, save_weights
+from hybrid_attention.engines.early_stopping import EarlyStopping
+from hybrid_attention.engines.epoch_seed import EpochSeed
+from hybrid_attention.engines.history import History
+from hybrid_attention.engines.inferer import PrecisionInferer, to_memory_format
+from hybrid_attention.engines.invocation import explain_errors, find_bundle_root
+from hybrid_attention.engines.predictions import SavePredictions
+from hybrid_attention.engines.progress import Progress
+from hybrid_attention.engines.tensorboard import TensorBoardLog
+
+__all__ = [
+    "Checkpoint",
+    "EarlyStopping",
+    "EpochSeed",
+    "History",
+    "PrecisionInferer",
+    "Progress",
+    "SavePredictions",
+    "TensorBoardLog",
+    "explain_errors",
+    "find_bundle_root",
+    "load_weights",
+    "prepare_output_folder",
+    "save_weights",
+    "to_memory_format",
+]

@@ -1,0 +1,201 @@
+"""Best weights, latest state, and going on after a kill."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from hybrid_attention.data.files import atomic_path
+
+LATEST = "checkpoint.pt"
+BEST = "model.pt"
+_FORMAT = 1
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Save the best weights and the latest state of a training run after each epoch, and resume from them.
+
+    `model.pt` holds the network's weights alone, from the epoch with the best validation metric; `checkpoint.pt` holds
+    all that is needed to go on after the last whole epoch. Both appear by rename, so a kill at any moment leaves whole
+    files. Attach last, after validation, learning-rate schedule, early stopping and history.
+
+    Args:
+        folder: where the two files lie.
+        objects: what is saved and restored, by name: anything with `state_dict` and `load_state_dict`. One of them is
+            "network", the module without a wrapper for several processes.
+        evaluator: the validation engine, whose best metric decides on `model.pt`.
+        recipe: settings that must be the same for a run to go on (seed, fold, image size, …), plain values.
+        resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh and replaces the files.
+
+    Raises:
+        ValueError: "network" is missing in `objects`.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        objects: Mapping[str, Any],
+        evaluator: Engine,
+        recipe: Mapping[str, Any] | None = None,
+        resume: bool = False,
+    ) -> None:
+        if "network" not in objects:
+            raise ValueError(f"objects must name the 'network', got {sorted(objects)}")
+        self.folder = Path(folder)
+        self.objects = dict(objects)
+        self.evaluator = evaluator
+        self.recipe = dict(recipe or {})
+        self.resume = resume
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def _start(self, engine: Engine) -> None:
+        path = self.folder / LATEST
+        if not path.is_file():
+            if self.resume:
+                logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
+            return
+        if not self.resume:
+            logger.warning("%s holds an earlier run, which this one replaces (--resume true goes on with it)", path)
+            return
+        state = self._load(path)
+        for name, target in self.objects.items():
+            target.load_state_dict(state["objects"][name])
+        if state["scaler"] is not None and engine.scaler is not None:
+            engine.scaler.load_state_dict(state["scaler"])
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["epoch"] * engine.state.epoch_length
+        self.evaluator.state.best_metric = state["best_metric"]
+        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        logger.info("resumed after epoch %d of %d from %s", state["epoch"], engine.state.max_epochs, path)
+        if state["stopped"] or state["epoch"] >= engine.state.max_epochs:
+            reason = "it had stopped early" if state["stopped"] else "more epochs would need a larger --epochs"
+            logger.warning("%s is of a finished run (%s): nothing is left to train", path, reason)
+            engine.terminate()
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        cure = "choose another --output_dir, or start afresh with --resume false"
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # zip, pickle and tensor faults alike
+            raise ValueError(f"{path} is not a readable checkpoint ({error}); {cure}") from error
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            raise ValueError(f"{path} is not a checkpoint of this package's format {_FORMAT}; {cure}")
+        network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
+        if network_fault:
+            raise ValueError(f"{path} is of another architecture: {network_fault}; {cure}")
+        changed = [
+            f"{key} was {state['recipe'].get(key)!r}, is {self.recipe.get(key)!r}"
+            for key in sorted({*state["recipe"], *self.recipe})
+            if state["recipe"].get(key) != self.recipe.get(key)
+        ]
+        if changed or set(state["objects"]) != set(self.objects):
+            raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {cure}")
+        return state
+
+    def _save(self, engine: Engine) -> None:
+        if engine.state.rank != 0:
+            return
+        validation = self.evaluator.state
+        if validation.best_metric_epoch == engine.state.epoch:
+            save_weights(self.objects["network"], self.folder / BEST)
+        state = {
+            "format": _FORMAT,
+            "epoch": int(engine.state.epoch),
+            "best_metric": float(validation.best_metric),
+            "best_metric_epoch": int(validation.best_metric_epoch),
+            "stopped": bool(engine.should_terminate),
+            "recipe": self.recipe,
+            "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
+            "objects": {name: target.state_dict() for name, target in self.objects.items()},
+        }
+        _save_whole(state, self.folder / LATEST)
+
+
+def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None:
+    """Save a network's weights by rename.
+
+    Args:
+        network: the module.
+        path: the file, a plain state dict as MONAI's bundles hold it.
+    """
+    _save_whole({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, Path(path))
+
+
+def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torch.nn.Module:
+    """Load weights that `save_weights` or a training run wrote.
+
+    Args:
+        network: changed in place.
+        path: a state dict (`model.pt`).
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: no such file; the message says how to get one.
+        ValueError: the file is damaged or of another architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights at {path}: train the bundle first, or name the file of a trained one with --ckpt_path"
+        )
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and tensor faults alike
+        raise ValueError(f"{path} is not a readable weight file ({error})") from error
+    fault = weights_mismatch(network, weights)
+    if fault:
+        raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
+    """Say in one line how a state dict differs from what a network needs; empty when it fits.
+
+    Args:
+        network: the module.
+        weights: what a file held.
+
+    Returns:
+        For example "12 weights missing (tam.query.weight, …), 1 of another shape (…)".
+    """
+    if not isinstance(weights, Mapping):
+        return f"the file holds a {type(weights).__name__}, not a state dict"
+    own = network.state_dict()
+    other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
+    faults = {
+        "missing": sorted(own.keys() - weights.keys()),
+        "unknown": sorted(weights.keys() - own.keys()),
+        "of another shape": sorted(other),
+    }
+    return ", ".join(
+        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for fault, names in faults.items()
+        if names
+    )
+
+
+def _save_whole(content: Any, path: Path) -> None:
+    buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; writing bytes does
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

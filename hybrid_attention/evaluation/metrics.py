@@ -1,0 +1,52 @@
+"""Overlap of a predicted and a true mask, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from monai.metrics import compute_confusion_matrix_metric, get_confusion_matrix
+
+COUNTS = ("tp", "fp", "fn", "tn")
+SCORES = ("dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy")
+_MONAI_NAMES = {"dice": "f1 score", "jaccard": "threat score"}
+
+
+def confusion_counts(prediction: torch.Tensor, target: torch.Tensor) -> dict[str, int]:
+    """Count the pixels of one case that are true and false positives and negatives.
+
+    Args:
+        prediction: mask of 0 and 1, (1, spatial…).
+        target: mask of 0 and 1 of the same shape.
+
+    Returns:
+        `tp`, `fp`, `fn`, `tn`.
+
+    Raises:
+        ValueError: the shapes differ or there is more than one channel.
+    """
+    if prediction.shape != target.shape or prediction.shape[0] != 1:
+        raise ValueError(
+            "prediction and target must be one-channel masks of one shape, "
+            f"got {tuple(prediction.shape)} and {tuple(target.shape)}"
+        )
+    matrix = get_confusion_matrix(prediction[None].float(), target[None].float())[0, 0]
+    tp, fp, tn, fn = (int(count) for count in matrix)
+    return {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+
+
+def overlap_scores(counts: Mapping[str, float]) -> dict[str, float]:
+    """Compute the scores of the HAN paper from pixel counts.
+
+    Reference:
+        M. A. Aslam, A. Naveed, N. Ahmed, "Hybrid Attention Network for Accurate Breast Tumor Segmentation in
+        Ultrasound Images", arXiv 2506.16592, eq. 19–24.
+
+    Args:
+        counts: `tp`, `fp`, `fn`, `tn`, of one case or pooled over many.
+
+    Returns:
+        `dice`, `jaccard`, `sensitivity`, `specificity`, `precision`, `accuracy`; NaN where a denominator is zero.
+    """
+    matrix = torch.tensor([counts["tp"], counts["fp"], counts["tn"], counts["fn"]], dtype=torch.float64)
+    return {name: float(compute_confusion_matrix_metric(_MONAI_NAMES.get(name, name), matrix)) for name in SCORES}

@@ -1,0 +1,79 @@
+"""Binary cross-entropy plus soft Jaccard loss."""
+
+from __future__ import annotations
+
+import torch
+from monai.losses import DiceLoss
+from monai.utils import LossReduction
+from torch import nn
+from torch.nn.modules.loss import _Loss
+
+
+class BCEJaccardLoss(_Loss):
+    """Weighted sum of binary cross-entropy and soft Jaccard loss on logits, for every image and channel.
+
+    `BCE` is the mean over the pixels. With `I = sum(p g)` and `U = sum(p + g - p g)` over the pixels of one image and
+    channel, `Jaccard = 1 - (I + smooth) / (U + smooth)`. Both are computed in float32 at least, whatever the input.
+
+    Reference:
+        M. A. Aslam, A. Naveed, N. Ahmed, "Hybrid Attention Network for Accurate Breast Tumor Segmentation in
+        Ultrasound Images", arXiv:2506.16592, eq. 16-18.
+
+    Args:
+        bce_weight: weight of the cross-entropy.
+        jaccard_weight: weight of the Jaccard loss.
+        smooth: pixels added to intersection and union, more than zero: an empty truth then has the loss
+            `1 - smooth / (sum(p) + smooth)`, which is zero for an empty prediction. MONAI's Jaccard is
+            `1 - (2 I + smooth_nr) / (2 U + smooth_dr)`, so both of its constants are `2 * smooth`.
+        reduction: "mean" or "sum" over images and channels, or "none", which keeps them.
+
+    Shape:
+        - input: (batch, channel, *spatial), logits
+        - target: the same, values in [0, 1]; that is not checked, as it would wait for the device at each call
+        - output: one value, or (batch, channel, 1, 1[, 1]) with `reduction="none"`
+
+    Raises:
+        ValueError: When a weight is negative or both are zero, `smooth` is not positive, `reduction` is unknown, or
+            the shapes differ.
+
+    Deviation:
+        Eq. 16 sums the cross-entropy over the pixels, where it would drown a Jaccard loss of at most one; it is
+        averaged here, as the authors' framework does. Eq. 17 has no smoothing and is undefined for an empty truth.
+        Whether the authors took the Jaccard over an image or over a batch is not said; it is over an image here.
+    """
+
+    def __init__(
+        self, bce_weight: float = 1.0, jaccard_weight: float = 1.0, smooth: float = 1.0, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction=LossReduction(reduction).value)
+        if bce_weight < 0 or jaccard_weight < 0 or bce_weight + jaccard_weight == 0:
+            raise ValueError(
+                "bce_weight and jaccard_weight must be at least 0 and not both 0, "
+                f"got {bce_weight} and {jaccard_weight}."
+            )
+        if smooth <= 0:
+            raise ValueError(f"smooth must be more than 0, got {smooth}.")
+        self.bce_weight = bce_weight
+        self.jaccard_weight = jaccard_weight
+        self.bce = nn.BCEWithLogitsLoss(reduction="none")
+        self.jaccard = DiceLoss(
+            sigmoid=True, jaccard=True, reduction="none", smooth_nr=2 * smooth, smooth_dr=2 * smooth
+        )
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss."""
+        if input.shape != target.shape:
+            raise ValueError(
+                f"input and target must have the same shape, got {tuple(input.shape)} and {tuple(target.shape)}."
+            )
+        if input.dtype in (torch.float16, torch.bfloat16):
+            input = input.float()
+        target = target.to(input.dtype)
+        pixels = list(range(2, input.dim()))
+        bce = self.bce(input, target).mean(dim=pixels, keepdim=True)  # (b, c, *spatial) -> (b, c, 1, 1)
+        loss = self.bce_weight * bce + self.jaccard_weight * self.jaccard(input, target)  # (b, c, 1, 1)
+        if self.reduction == LossReduction.MEAN.value:
+            return loss.mean()
+        if self.reduction == LossReduction.SUM.value:
+            return loss.sum()
+        return loss

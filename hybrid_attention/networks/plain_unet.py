@@ -1,0 +1,114 @@
+"""The plain U-Net that the hybrid attention network is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers import Conv, Pool
+from torch import nn
+
+from hybrid_attention.networks.blocks.convolutions import (
+    check_input,
+    conv_relu,
+    init_glorot_uniform,
+    interpolation_mode,
+    resize_like,
+)
+
+
+class UNetDecoderStage(nn.Module):
+    """Upsample to the skip's size, convolve, concatenate, convolve twice.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: channels that come from below.
+        out_channels: channels of the skip and of the output.
+
+    Shape:
+        - input: (batch, in_channels, *coarse) and (batch, out_channels, *spatial)
+        - output: (batch, out_channels, *spatial)
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.mode = interpolation_mode(spatial_dims)
+        self.up = conv_relu(spatial_dims, in_channels, out_channels)
+        self.convs = double_conv(spatial_dims, 2 * out_channels, out_channels)
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """Return the decoded features at the skip's size."""
+        x = self.up(resize_like(x, skip, self.mode))
+        return self.convs(torch.cat([skip, x], dim=1))
+
+
+def double_conv(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+    """Build two 3 wide convolutions, each with ReLU."""
+    return nn.Sequential(
+        conv_relu(spatial_dims, in_channels, out_channels), conv_relu(spatial_dims, out_channels, out_channels)
+    )
+
+
+class PlainUNet(nn.Module):
+    """U-Net with padded convolutions, interpolation in place of transposed convolutions and no normalisation.
+
+    With the default arguments it has 34,513,345 trainable parameters, the U-Net row of the comparison below; MONAI's
+    own U-Nets have other blocks and counts.
+
+    Reference:
+        O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+        MICCAI 2015, doi:10.1007/978-3-319-24574-4_28. Widths and count: arXiv:2506.16592, table 2.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        channels: width at each scale, the finest first; the number of scales follows from it.
+
+    Shape:
+        - input: (batch, in_channels, *spatial), any size with every side at least `2 ** (len(channels) - 1)`
+        - output: (batch, out_channels, *spatial), logits
+
+    Raises:
+        ValueError: When there are fewer than two `channels`, or the input doesn't fit.
+
+    Deviation:
+        Padded convolutions keep the size, where the original loses the border; upsampling followed by a 3 wide
+        convolution is what the count of table 2 says. Drawn Glorot-uniform, as in Keras, which its authors used.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        channels: Sequence[int] = (64, 128, 256, 512, 1024),
+    ) -> None:
+        super().__init__()
+        if len(channels) < 2:
+            raise ValueError(f"channels needs at least two scales, got {tuple(channels)}.")
+        interpolation_mode(spatial_dims)
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.stride = 2 ** (len(channels) - 1)
+        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
+        self.first = double_conv(spatial_dims, in_channels, channels[0])
+        self.encoder = nn.ModuleList(
+            [double_conv(spatial_dims, channels[i], channels[i + 1]) for i in range(len(channels) - 1)]
+        )
+        self.decoder = nn.ModuleList(
+            [UNetDecoderStage(spatial_dims, channels[i + 1], channels[i]) for i in reversed(range(len(channels) - 1))]
+        )
+        self.head = Conv[Conv.CONV, spatial_dims](channels[0], out_channels, kernel_size=1)
+        init_glorot_uniform(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits at the input's size."""
+        check_input(x, self.spatial_dims, self.in_channels, self.stride)
+        features = [self.first(x)]
+        for stage in self.encoder:
+            features.append(stage(self.pool(features[-1])))
+        y = features[-1]
+        for i, up in enumerate(self.decoder):
+            y = up(y, features[-2 - i])
+        return self.head(y)

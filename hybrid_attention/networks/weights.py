@@ -1,0 +1,163 @@
+"""Published ImageNet weights: where a file comes from, whether it is whole, and which parameter each tensor fills.
+
+A random start is never silent: what an encoder starts from is logged, and weights that were asked for and cannot be
+used are an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+WeightsSource: TypeAlias = str | os.PathLike[str] | None
+
+HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+STAGE_PREFIX = re.compile(r"^stages\.\d+\.")
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A published file of weights.
+
+    Args:
+        url: where it is published; the file name ends in `-<start of its SHA-256>.pth`.
+        rename: gives a tensor's name in the encoder (without its stage) for its name in the file.
+        removable: top-level parts that an encoder may lack, such as the classifier.
+    """
+
+    url: str
+    rename: Callable[[str], str]
+    removable: tuple[str, ...]
+
+
+def rename_densenet(key: str) -> str:
+    """Give MONAI's name for a DenseNet tensor named by torchvision, in its old format (norm.1) or its new (norm1)."""
+    key = key.removeprefix("features.")
+    return re.sub(r"(denselayer\d+)\.(norm|conv)\.?([12])\.", r"\1.layers.\2\3.", key)
+
+
+DENSENET121 = PublishedWeights(
+    url="https://download.pytorch.org/models/densenet121-a639ec97.pth",
+    rename=rename_densenet,
+    removable=("transition3", "denseblock4", "norm5", "classifier"),
+)
+
+
+def load_encoder_weights(
+    encoder: nn.Module, source: WeightsSource, published: PublishedWeights, *, spatial_dims: int, in_channels: int
+) -> None:
+    """Fill every parameter and buffer of an encoder from published weights, or say that it starts at random.
+
+    Args:
+        encoder: the encoder; its tensors are named `stages.<number>.<name>`.
+        source: None leaves the random start; "imagenet" downloads the published file once into the cache of
+            `torch.hub`; anything else is the path of such a file.
+        published: the file's address and naming.
+        spatial_dims: number of spatial dimensions of the encoder.
+        in_channels: number of input channels of the encoder.
+
+    Raises:
+        FileNotFoundError: When the path is not a file.
+        RuntimeError: When the download fails, or the file is damaged.
+        ValueError: When the encoder is not 2D with three input channels, or the file is not of this encoder.
+    """
+    name = type(encoder).__name__
+    if source is None:
+        logger.info(
+            "%s starts from random weights; the published results start from ImageNet: "
+            "encoder_weights='imagenet' (downloads) or the path of %s.",
+            name,
+            published.url,
+        )
+        return
+    if spatial_dims != 2:
+        raise ValueError(f"ImageNet weights are for spatial_dims=2, got {spatial_dims}; use encoder_weights=None.")
+    if in_channels != 3:
+        raise ValueError(
+            f"ImageNet weights need in_channels=3, got {in_channels}; for grey images keep in_channels=3 and repeat "
+            "the channel (monai.transforms.RepeatChannel(repeats=3)), or use encoder_weights=None."
+        )
+    path = _download(published.url) if source == "imagenet" else Path(source).expanduser()
+    _fill(encoder, _read(path, published.url), path, published)
+    logger.info("%s starts from the weights in %s.", name, path)
+
+
+def _advice(url: str) -> str:
+    return f"Download {url} where there is internet and pass the file's path as encoder_weights."
+
+
+def _download(url: str) -> Path:
+    """Return the published file in the cache of `torch.hub`, downloaded if it is not there yet."""
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+    if path.is_file():
+        return path
+    match = HASH_IN_NAME.search(url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), match[1] if match else None, progress=False)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise RuntimeError(f"cannot download the encoder weights {url} ({error}). {_advice(url)}") from error
+    return path
+
+
+def _read(path: Path, url: str) -> dict[str, torch.Tensor]:
+    """Read a file of weights and check it against the start of the SHA-256 in its name, where there is one."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"encoder_weights is 'imagenet', a path or None; there is no file {str(path)!r}. {_advice(url)}"
+        )
+    match = HASH_IN_NAME.search(path.name)
+    if match:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(match[1]):
+            raise RuntimeError(
+                f"{path} is damaged: its name says SHA-256 {match[1]}…, it has {digest[:16]}…. "
+                f"Delete it. {_advice(url)}"
+            )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise RuntimeError(f"{path} cannot be read as PyTorch weights ({error}). {_advice(url)}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds {type(state).__name__}, expected a dict of tensors. {_advice(url)}")
+    return state
+
+
+def _fill(encoder: nn.Module, state: dict[str, torch.Tensor], path: Path, published: PublishedWeights) -> None:
+    """Copy the tensors of `state` into the encoder; every name and shape must fit."""
+    found = {published.rename(key): value for key, value in state.items()}
+    own = {STAGE_PREFIX.sub("", key): (key, value) for key, value in encoder.state_dict().items()}
+    kept = {name.split(".")[0] for name in own}
+    # Files from before batch norm counted its batches lack the counter; it plays no part in the network's output.
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    surplus = [
+        name
+        for name in found
+        if name not in own and (name.split(".")[0] in kept or name.split(".")[0] not in published.removable)
+    ]
+    unfit = [
+        f"{name} {tuple(found[name].shape)} for {tuple(value.shape)}"
+        for name, (_, value) in own.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    for fault, names in (("missing", missing), ("unknown", surplus), ("of another shape", unfit)):
+        if names:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            raise ValueError(
+                f"{path} does not fit {type(encoder).__name__}: {len(names)} tensors are {fault} ({shown}). "
+                f"{_advice(published.url)}"
+            )
+    encoder.load_state_dict({key: found.get(name, value) for name, (key, value) in own.items()})

@@ -1,0 +1,6 @@
+"""Transforms that MONAI lacks."""
+
+from hybrid_attention.transforms.merge_masks import MergeMasks, MergeMasksd
+from hybrid_attention.transforms.overlay import Overlay
+
+__all__ = ["MergeMasks", "MergeMasksd", "Overlay"]

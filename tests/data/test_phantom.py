@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from hybrid_attention.data.phantom import PHANTOM_LABELS, Phantom, make_phantom
+from hybrid_attention.data.phantom_physics import log_compress, smooth_noise, speckle_envelope
+
+SIZE = (208, 240)
+SEEDS = range(40)
+
+
+@functools.cache
+def phantom(label: str, seed: int) -> Phantom:
+    return make_phantom(label, seed, SIZE, annotations=False)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def ring(p: Phantom, gap: int = 3, reach: int = 12) -> np.ndarray:
+    lesion = np.any(p.masks, axis=0)
+    return ndimage.binary_dilation(lesion, iterations=reach) & ~ndimage.binary_dilation(lesion, iterations=gap)
+
+
+def contrast(p: Phantom) -> float:
+    """Grey levels of the first lesion minus those around the lesions."""
+    return float(p.image[p.masks[0]].mean() - p.image[ring(p)].mean())
+
+
+def behind(p: Phantom) -> float:
+    """Grey levels in a band below the first lesion minus those at the same depth beside it (nan: no room)."""
+    rows, cols = np.nonzero(p.masks[0])
+    tall, wide = np.ptp(rows) + 1, np.ptp(cols) + 1
+    band = slice(rows.max() + 3, rows.max() + 3 + max(6, tall // 2))
+    below = p.image[band, cols.min() + wide // 4 : cols.max() - wide // 4]
+    left, right = (
+        p.image[band, max(0, cols.min() - wide // 2) : cols.min()],
+        p.image[band, cols.max() :][:, : wide // 2],
+    )
+    beside = np.concatenate([left.ravel(), right.ravel()])
+    return float(below.mean() - beside.mean()) if min(below.size, beside.size) > 30 else float("nan")
+
+
+def solidity(mask: np.ndarray) -> float:
+    """Area over the area of the convex hull of the pixels' corners."""
+    points = np.argwhere(mask)
+    corners = np.concatenate([points + offset for offset in ((0, 0), (0, 1), (1, 0), (1, 1))])
+    return float(mask.sum() / ConvexHull(corners).volume)
+
+
+# ---- physics
+
+
+@pytest.mark.parametrize("beam", [1.5, np.linspace(1.0, 3.0, 512)])
+def test_one_look_in_homogeneous_tissue_is_rayleigh(beam: float | np.ndarray) -> None:
+    envelope = speckle_envelope(np.full((512, 512), -20.0), rng(), lateral_sigma=beam)
+    assert envelope.mean() / envelope.std() == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), rel=0.03)
+    assert 10 * np.log10(np.mean(envelope**2)) == pytest.approx(-20, abs=0.2)
+    # third moment of a Rayleigh variable over its mean square to the power 3/2: Gamma(5/2)
+    assert np.mean(envelope**3) / np.mean(envelope**2) ** 1.5 == pytest.approx(1.3293, rel=0.03)
+
+
+def test_compounding_four_looks_doubles_the_signal_to_noise_ratio() -> None:
+    envelope = speckle_envelope(np.zeros((384, 384)), rng(), looks=4)
+    assert envelope.mean() / envelope.std() == pytest.approx(2 * 1.913, rel=0.04)
+
+
+def test_a_coherent_reflector_has_the_level_asked_for_and_no_speckle() -> None:
+    envelope = speckle_envelope(np.full((128, 128), -6.0), rng(), coherence=1.0)[20:-20, 20:-20]
+    np.testing.assert_allclose(envelope, 10 ** (-6 / 20), rtol=1e-3)
+
+
+def test_the_point_spread_function_is_the_pulse_and_the_widening_beam() -> None:
+    points = np.full((200, 121), -400.0)
+    points[[50, 150], 60] = 0
+    envelope = speckle_envelope(
+        points, rng(), coherence=1.0, axial_sigma=2.0, lateral_sigma=np.where(np.arange(200) < 100, 1.5, 4.0)
+    )
+
+    def spread(profile: np.ndarray) -> float:
+        x = np.arange(profile.size) - profile.size // 2
+        return float(np.sqrt(np.sum(profile * x**2) / profile.sum()))
+
+    assert spread(envelope[50, 40:81]) == pytest.approx(1.5, rel=0.02)
+    assert spread(envelope[150, 40:81]) == pytest.approx(4.0, rel=0.02)
+    assert spread(envelope[140:161, 60]) == pytest.approx(2.0, rel=0.02)
+
+
+def test_log_compression() -> None:
+    levels = 10 ** (np.array([[-80.0, -50, -40, -15, 10, 30]]) / 20)
+    np.testing.assert_array_equal(log_compress(levels, 50, reference_db=10), [[0, 0, 0, 128, 255, 255]])
+    with pytest.raises(ValueError, match="got 0"):
+        log_compress(levels, 0)
+
+
+def test_physics_refuses_impossible_arguments() -> None:
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        speckle_envelope(np.zeros(3), rng())
+    with pytest.raises(ValueError, match=r"0\.6"):
+        speckle_envelope(np.zeros((64, 64)), rng(), centre_frequency=0.6)
+
+
+def test_smooth_noise_has_unit_variance_and_the_longer_correlation_across() -> None:
+    field = np.concatenate([smooth_noise(rng(i), (200, 200), 3, 12) for i in range(8)], axis=1)
+    assert field.std() == pytest.approx(1, abs=0.1)
+    assert np.diff(field, axis=0).std() > 3 * np.diff(smooth_noise(rng(9), (200, 200), 3, 12), axis=1).std()
+
+
+# ---- phantoms
+
+
+@pytest.mark.parametrize("label", PHANTOM_LABELS)
+def test_same_seed_same_bytes_other_seed_or_label_other_image(label: str) -> None:
+    first, again, other = (make_phantom(label, seed, (96, 112)) for seed in (3, 3, 4))
+    assert first.image.tobytes() == again.image.tobytes()
+    assert [m.tobytes() for m in first.masks] == [m.tobytes() for m in again.masks]
+    assert (first.image != other.image).mean() > 0.5
+    for elsewhere in set(PHANTOM_LABELS) - {label}:
+        assert (first.image != make_phantom(elsewhere, 3, (96, 112)).image).mean() > 0.5
+
+
+def test_global_random_state_is_neither_read_nor_moved() -> None:
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    first = make_phantom("benign", 0, (64, 64))
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.random.seed(2)
+    assert make_phantom("benign", 0, (64, 64)).image.tobytes() == first.image.tobytes()
+
+
+@pytest.mark.parametrize(("label", "most"), [("benign", 0.42), ("malignant", 0.42)])
+def test_lesions_lie_in_the_image_apart_and_in_one_piece(label: str, most: float) -> None:
+    two = 0
+    for seed in SEEDS:
+        p = phantom(label, seed)
+        assert p.image.dtype == np.uint8 and p.image.shape == SIZE and p.label == label
+        assert len(p.masks) in (1, 2)
+        two += len(p.masks) == 2
+        assert np.sum(p.masks, axis=0).max() == 1, "lesions overlap"
+        for mask in p.masks:
+            assert mask.dtype == bool and mask.shape == SIZE
+            assert 0.001 < mask.mean() < most
+            assert ndimage.label(mask)[1] == 1
+            edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+            assert not edge.any(), "an outline touches the border"
+    assert 1 <= two <= 10
+
+
+def test_areas_are_distributed_as_in_busi() -> None:
+    benign, malignant = ([phantom(label, s).masks[0].mean() for s in SEEDS] for label in ("benign", "malignant"))
+    assert 0.02 < np.median(benign) < 0.075
+    assert 0.07 < np.median(malignant) < 0.17
+    assert min(benign) < 0.015 and max(malignant) > 0.2
+
+
+def test_normal_has_no_lesion() -> None:
+    assert all(phantom("normal", seed).masks == () for seed in range(5))
+
+
+@pytest.mark.parametrize("label", ["benign", "malignant"])
+def test_lesions_are_darker_than_their_surroundings(label: str) -> None:
+    differences = np.array([contrast(phantom(label, seed)) for seed in SEEDS])
+    assert differences.mean() < -30
+    assert (differences < 0).mean() > 0.9
+    assert (differences > -30).any(), "every lesion is plain to see: the task is trivial"
+
+
+def test_posterior_shadow_and_enhancement() -> None:
+    shadow = [behind(phantom("malignant", seed)) for seed in SEEDS]
+    benign = [phantom("benign", seed) for seed in SEEDS]
+    cysts = [behind(p) for p in benign if p.image[p.masks[0]].mean() < 35 and contrast(p) < -60]
+    assert len(cysts) >= 4
+    assert np.nanmean(shadow) < -6
+    assert np.nanmean(cysts) > 15
+
+
+def test_malignant_outlines_are_less_smooth_but_the_classes_overlap() -> None:
+    benign, malignant = (
+        np.array([solidity(p.masks[0]) for p in (phantom(label, s) for s in SEEDS) if p.masks[0].sum() > 400])
+        for label in ("benign", "malignant")
+    )
+    assert np.median(benign) > 0.96
+    assert np.median(malignant) < np.median(benign) - 0.04
+    assert malignant.max() > benign.min()
+
+
+def test_annotations_only_add_bright_marks_to_a_share_of_the_images() -> None:
+    marked = 0
+    for seed in range(12):
+        plain, drawn = phantom("benign", seed), make_phantom("benign", seed, SIZE)
+        changed = plain.image != drawn.image
+        marked += changed.any()
+        assert changed.mean() < 0.03
+        assert (drawn.image[changed] >= 200).all()
+        np.testing.assert_array_equal(plain.masks[0], drawn.masks[0])
+    assert 2 <= marked <= 10
+
+
+def test_sizes_vary_as_in_busi() -> None:
+    shapes = [make_phantom("normal", seed).image.shape for seed in range(4)]
+    assert len(set(shapes)) == 4
+    assert all(300 <= max(shape) <= 520 and min(shape) >= 180 for shape in shapes)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 300), (301, 65)])
+def test_small_and_oblong_sizes(size: tuple[int, int]) -> None:
+    p = make_phantom("malignant", 1, size)
+    assert p.image.shape == p.masks[0].shape == size and p.masks[0].any()
+
+
+def test_wrong_arguments_are_quoted() -> None:
+    with pytest.raises(ValueError, match="'cyst'.*'benign', 'malignant', 'normal'"):
+        make_phantom("cyst", 0)
+    with pytest.raises(ValueError, match="-1"):
+        make_phantom("benign", -1)
+    with pytest.raises(ValueError, match=r"at least 64.*\(63, 100\)"):
+        make_phantom("benign", 0, (63, 100))
