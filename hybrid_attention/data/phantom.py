@@ -16,11 +16,10 @@ from scipy import ndimage
 
 from hybrid_attention.data.phantom_physics import (
     Array,
-    log_compress,
+    scan,
     smooth_line,
     smooth_noise,
     soft_step,
-    speckle_envelope,
 )
 
 PHANTOM_VERSION = "1"
@@ -130,10 +129,8 @@ def _anatomy(rng: np.random.Generator, shape: tuple[int, int], unit: float) -> t
     maps = (db, lines, attenuation)
     db, lines, attenuation = (ndimage.map_coordinates(m, where, order=1, mode="nearest") for m in maps)
     # Coupling gel and skin hardly bend: entrance echo, dermis, and the line below it.
-    for depth, strength in (
-        (np.full(width, 0.8 * unit), 0.9),
-        (skin + 0.8 * unit * smooth_line(rng, width, 60 * unit), 0.7),
-    ):
+    entrance, dermis = np.full(width, 0.8 * unit), skin + 0.8 * unit * smooth_line(rng, width, 60 * unit)
+    for depth, strength in ((entrance, 0.9), (dermis, 0.7)):
         visible = np.clip(0.75 + 0.3 * smooth_line(rng, width, 40 * unit), 0.1, 1)
         lines = np.maximum(lines, strength * visible * np.exp(-(((z - depth) / (1.2 * unit)) ** 2)))
     db = db + 1.5 * smooth_noise(rng, shape, 60 * unit, 70 * unit)
@@ -185,16 +182,10 @@ def _outline(rng: np.random.Generator, suspicion: float) -> tuple[Array, Array]:
 
 
 def _place(
-    rng: np.random.Generator,
-    shape: tuple[int, int],
-    area: float,
-    suspicion: float,
-    top: float,
-    taken: Mask,
-    unit: float,
+    rng: np.random.Generator, taken: Mask, area: float, suspicion: float, top: float, unit: float
 ) -> _Lesion | None:
     """Draw an outline that covers the share `area` of the image, or None where no free place was found."""
-    height, width = shape
+    height, width = taken.shape
     contour, spikes = _outline(rng, suspicion)
     angle = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     ratio = np.exp(rng.normal(0.58 - 0.42 * suspicion, 0.22 + 0.06 * suspicion))  # width over height
@@ -243,7 +234,7 @@ def _insert(
     grain = smooth_noise(rng, d.shape, 9 * unit, 16 * unit)
     if cyst:
         inner = surroundings - rng.uniform(22, 38) + 1.0 * grain
-        inner = inner + 9 * np.exp(-np.maximum(d, 0) / (3 * unit)) * (lesion.theta > np.pi)  # reverberation, near wall
+        inner = inner + 9 * np.exp(-d.clip(0) / (3 * unit)) * np.clip(-np.sin(lesion.theta), 0, 1)  # reverberation
     else:
         contrast = rng.uniform(6, 15) + 5 * suspicion * rng.random()
         inner = surroundings - contrast + (1.5 + 3 * suspicion) * rng.uniform(0.5, 1.5) * grain
@@ -257,7 +248,7 @@ def _insert(
     if suspicion > 0.45 and rng.random() < 0.7:
         reach = rng.uniform(5, 12) * unit
         patchy = np.clip(0.8 + 0.5 * smooth_noise(rng, d.shape, 12 * unit, 12 * unit), 0, 1.6)
-        db = db + rng.uniform(3, 8) * patchy * np.exp(-np.maximum(-d, 0) / reach) * (lesion.theta > np.pi * 0.1)
+        db = db + rng.uniform(3, 8) * patchy * np.exp(-np.maximum(-d, 0) / reach)
     if len(lesion.spikes):  # the spicules run on, dark and fading, beyond the outline
         angle = np.linspace(-np.pi, np.pi, 720)
         away = np.angle(np.exp(1j * (angle - lesion.spikes[:, None])))
@@ -299,36 +290,6 @@ def _insert(
 
 
 # ---------------------------------------------------------------------------------------------------- the image
-
-
-def _scan(
-    rng: np.random.Generator, speckle_rng: np.random.Generator, db: Array, coherence: Array, loss: Array, unit: float
-) -> NDArray[np.uint8]:
-    """Look at the tissue with a scanner of random settings; `loss` is attenuation in dB per pixel along the beam."""
-    height, width = db.shape
-    z = np.linspace(0, 1, height)[:, None]
-    path = np.cumsum(loss, axis=0)
-    sharp, blurred = (ndimage.gaussian_filter1d(path, s * unit, axis=1) for s in (1.5, 6))
-    path = (1 - z) * sharp + z * blurred  # the aperture grows with depth, and shadows lose their edges
-    path = path + np.clip(smooth_line(rng, width, 30 * unit) - 0.7, 0, None) * 7 * z**1.3  # shadows of ligaments
-    if rng.random() < 0.35:  # one end of the transducer has poor contact
-        lost = rng.uniform(8, 22) * np.exp(-np.arange(width) / (rng.uniform(10, 45) * unit))
-        path = path + (lost if rng.random() < 0.5 else lost[::-1])
-    path = path + rng.uniform(4, 26) * np.clip(z - rng.uniform(0.2, 0.6), 0, None)  # the TGC does not follow
-    path = path + rng.normal(0, 1.2) * np.sin(7 * z)
-    beam = rng.uniform(1.1, 1.6) * np.sqrt(1 + ((z[:, 0] - rng.uniform(0.25, 0.5)) / 0.5) ** 2)
-    envelope = speckle_envelope(
-        db - path,
-        speckle_rng,
-        coherence=coherence,
-        axial_sigma=max(0.7, unit),
-        lateral_sigma=np.maximum(0.8, beam * unit),
-        looks=int(rng.integers(3, 7)),
-    )
-    floor_db = np.broadcast_to(-63 + 6 * z, (height, width))
-    noise = speckle_envelope(floor_db, speckle_rng, axial_sigma=0.8, lateral_sigma=0.8, looks=3)
-    grey = log_compress(np.hypot(envelope, noise), rng.uniform(50, 60), rng.uniform(-9, -2))
-    return ndimage.gaussian_filter(grey, 0.5 * max(unit, 0.8))
 
 
 def _annotate(rng: np.random.Generator, image: NDArray[np.uint8], masks: tuple[Mask, ...]) -> None:
@@ -394,14 +355,14 @@ def make_phantom(label: str, seed: int, size: tuple[int, int] | None = None, ann
         else:
             suspicion, area = lesion_rng.beta(5.5, 2.0), np.exp(lesion_rng.normal(np.log(0.105), 0.75))
         area = float(np.clip(area, 0.004, 0.36)) / (1 + 2 * number)
-        lesion = _place(lesion_rng, shape, area, suspicion, skin + 4 * unit, taken, unit)
+        lesion = _place(lesion_rng, taken, area, suspicion, skin + 4 * unit, unit)
         if lesion is not None:
             db, coherence, extra = _insert(lesion_rng, lesion, suspicion, db, coherence, unit)
             attenuation = attenuation + extra
             masks.append(lesion.mask)
             taken |= lesion.mask
 
-    image = _scan(rng, speckle_rng, db, coherence, attenuation, unit)
+    image = scan(rng, speckle_rng, db, coherence, attenuation, unit)
     if annotations:
         _annotate(mark_rng, image, tuple(masks))
     return Phantom(image, tuple(masks), label)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speckle, log compression and the smooth random fields from which a phantom is made."""
+"""How a phantom is seen: speckle, attenuation and log compression, and the smooth random fields it is made of."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 Array = NDArray[np.float64]
 
@@ -109,3 +109,42 @@ def smooth_line(rng: np.random.Generator, width: int, length: float) -> Array:
 def soft_step(x: Array) -> Array:
     """Return the logistic step, safe for any argument."""
     return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def scan(
+    rng: np.random.Generator, speckle_rng: np.random.Generator, db: Array, coherence: Array, loss: Array, unit: float
+) -> NDArray[np.uint8]:
+    """Return the B-mode image of tissue, by a scanner with random focus, gain and dynamic range.
+
+    Args:
+        rng: source of the settings.
+        speckle_rng: source of the scatterers and of the electronic noise.
+        db: echogenicity in dB, shape (depth, width).
+        coherence: share of the amplitude sent back in phase, same shape.
+        loss: attenuation in dB per pixel beyond what the time-gain compensation expects, same shape.
+        unit: pixels per 1/400 of the depth shown.
+    """
+    height, width = db.shape
+    z = np.linspace(0, 1, height)[:, None]
+    path = np.cumsum(loss, axis=0)
+    sharp, blurred = (ndimage.gaussian_filter1d(path, s * unit, axis=1) for s in (1.5, 6))
+    path = (1 - z) * sharp + z * blurred  # the aperture grows with depth, and shadows lose their edges
+    path = path + np.clip(smooth_line(rng, width, 30 * unit) - 0.7, 0, None) * 7 * z**1.3  # shadows of ligaments
+    if rng.random() < 0.35:  # one end of the transducer has poor contact
+        lost = rng.uniform(8, 22) * np.exp(-np.arange(width) / (rng.uniform(10, 45) * unit))
+        path = path + (lost if rng.random() < 0.5 else lost[::-1])
+    path = path + rng.uniform(4, 26) * np.clip(z - rng.uniform(0.2, 0.6), 0, None)  # the TGC does not follow
+    path = path + rng.normal(0, 1.2) * np.sin(7 * z)
+    beam = rng.uniform(1.1, 1.6) * np.sqrt(1 + ((z[:, 0] - rng.uniform(0.25, 0.5)) / 0.5) ** 2)
+    envelope = speckle_envelope(
+        db - path,
+        speckle_rng,
+        coherence=coherence,
+        axial_sigma=max(0.7, unit),
+        lateral_sigma=np.maximum(0.8, beam * unit),
+        looks=int(rng.integers(3, 7)),
+    )
+    floor_db = np.broadcast_to(-63 + 6 * z, (height, width))
+    noise = speckle_envelope(floor_db, speckle_rng, axial_sigma=0.8, lateral_sigma=0.8, looks=3)
+    grey = log_compress(np.hypot(envelope, noise), rng.uniform(50, 60), rng.uniform(-9, -2))
+    return ndimage.gaussian_filter(grey, 0.5 * max(unit, 0.8))

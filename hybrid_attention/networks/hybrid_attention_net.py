@@ -90,6 +90,8 @@ class HybridAttentionNet(nn.Module):
         - input: (batch, in_channels, *spatial), any size with every side at least 16 (32 with `encoder_depth=4`)
         - output: (batch, out_channels, *spatial), logits
 
+        For `torch.export` give dynamic sides twice that minimum: it treats a map that is one wide as a case apart.
+
     Raises:
         ValueError: When an argument or the input doesn't fit, or with SFEB in training mode a batch holds one item.
         FileNotFoundError: When `encoder_weights` is the path of no file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ class MergeMasks(Transform):
         - Output: (1, spatial…), float32, 0 or 1
     """
 
-    backend = [TransformBackends.NUMPY]
+    backend: ClassVar = [TransformBackends.NUMPY]
 
     def __call__(self, masks: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Return the merged mask, with the metadata of `masks` where it has some."""
@@ -39,7 +39,7 @@ class MergeMasksd(MapTransform):
         allow_missing_keys: leave a dictionary without the key as it is.
     """
 
-    backend = MergeMasks.backend
+    backend: ClassVar = MergeMasks.backend
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from monai.transforms import Transform
@@ -31,7 +33,7 @@ class Overlay(Transform):
         ValueError: `alpha` is out of range.
     """
 
-    backend = [TransformBackends.NUMPY]
+    backend: ClassVar = [TransformBackends.NUMPY]
 
     def __init__(self, alpha: float = 0.45) -> None:
         if not 0 <= alpha <= 1:

@@ -11,8 +11,8 @@ from scipy.spatial import ConvexHull
 from hybrid_attention.data.phantom import PHANTOM_LABELS, Phantom, make_phantom
 from hybrid_attention.data.phantom_physics import log_compress, smooth_noise, speckle_envelope
 
-SIZE = (208, 240)
-SEEDS = range(40)
+SIZE = (176, 208)
+SEEDS = range(32)
 
 
 @functools.cache
@@ -128,15 +128,15 @@ def test_same_seed_same_bytes_other_seed_or_label_other_image(label: str) -> Non
 
 def test_global_random_state_is_neither_read_nor_moved() -> None:
     np.random.seed(1)
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()
     first = make_phantom("benign", 0, (64, 64))
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
     np.random.seed(2)
     assert make_phantom("benign", 0, (64, 64)).image.tobytes() == first.image.tobytes()
 
 
-@pytest.mark.parametrize(("label", "most"), [("benign", 0.42), ("malignant", 0.42)])
-def test_lesions_lie_in_the_image_apart_and_in_one_piece(label: str, most: float) -> None:
+@pytest.mark.parametrize("label", ["benign", "malignant"])
+def test_lesions_lie_in_the_image_apart_and_in_one_piece(label: str) -> None:
     two = 0
     for seed in SEEDS:
         p = phantom(label, seed)
@@ -146,7 +146,7 @@ def test_lesions_lie_in_the_image_apart_and_in_one_piece(label: str, most: float
         assert np.sum(p.masks, axis=0).max() == 1, "lesions overlap"
         for mask in p.masks:
             assert mask.dtype == bool and mask.shape == SIZE
-            assert 0.001 < mask.mean() < most
+            assert 0.001 < mask.mean() < 0.4
             assert ndimage.label(mask)[1] == 1
             edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
             assert not edge.any(), "an outline touches the border"
@@ -216,7 +216,7 @@ def test_small_and_oblong_sizes(size: tuple[int, int]) -> None:
 
 
 def test_wrong_arguments_are_quoted() -> None:
-    with pytest.raises(ValueError, match="'cyst'.*'benign', 'malignant', 'normal'"):
+    with pytest.raises(ValueError, match=r"'cyst'.*'benign', 'malignant', 'normal'"):
         make_phantom("cyst", 0)
     with pytest.raises(ValueError, match="-1"):
         make_phantom("benign", -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hybrid_attention.data import phantom_dataset
 from hybrid_attention.data.phantom import PHANTOM_VERSION, make_phantom
 from hybrid_attention.data.phantom_dataset import MARKER, is_synthetic, write_phantom_dataset
 
-SMALL = {"benign": 2, "malignant": 1, "normal": 1, "size": (64, 72)}
+SMALL: dict[str, Any] = {"benign": 2, "malignant": 1, "normal": 1, "size": (64, 72)}
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -92,7 +93,7 @@ def test_foreign_root_is_refused_and_unchanged(tmp_path: Path, kind: str) -> Non
         if kind == "folder":
             (root / "patient.png").write_bytes(b"x")
     before = sorted(str(f) for f in tmp_path.rglob("*"))
-    with pytest.raises(FileExistsError, match="mine.*no phantom data set"):
+    with pytest.raises(FileExistsError, match=r"mine.*no phantom data set"):
         write_phantom_dataset(root, **SMALL)
     assert sorted(str(f) for f in tmp_path.rglob("*")) == before
 
@@ -118,13 +119,13 @@ def test_unwritable_parent_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(PermissionError, match="locked.*Permission denied.*may write to"):
+    with pytest.raises(PermissionError, match=r"locked.*Permission denied.*may write to"):
         write_phantom_dataset(tmp_path / "locked" / "set", **SMALL)
 
 
 def test_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot create.*file"):
+    with pytest.raises(OSError, match=r"cannot create.*file"):
         write_phantom_dataset(tmp_path / "file" / "set", **SMALL)
 
 

@@ -67,6 +67,8 @@ def check_input(x: torch.Tensor, spatial_dims: int, in_channels: int, stride: in
     Raises:
         ValueError: When the number of dimensions or of channels differs, or a side is shorter than `stride`.
     """
+    if torch.jit.is_tracing():  # sizes are tensors then, and a comparison would be frozen into the graph
+        return
     if x.dim() != spatial_dims + 2:
         raise ValueError(
             f"expected (batch, channel) and {spatial_dims} spatial dimensions, received {x.dim()} dimensions in all."
@@ -76,11 +78,9 @@ def check_input(x: torch.Tensor, spatial_dims: int, in_channels: int, stride: in
             f"expected {in_channels} input channels, received {x.shape[1]}. For grey images and a network with three "
             "input channels repeat the channel (monai.transforms.RepeatChannel), or build it with in_channels=1."
         )
-    # While tracing, sizes are tensors and a comparison would be frozen into the graph.
-    if torch.jit.is_scripting() or not torch.jit.is_tracing():
-        for axis in range(spatial_dims):
-            if x.shape[axis + 2] < stride:
-                raise ValueError(
-                    f"spatial size {x.shape[axis + 2]} (axis {axis}) is too small: "
-                    f"the total stride is {stride}, so every side needs at least {stride}."
-                )
+    for axis in range(spatial_dims):
+        if x.shape[axis + 2] < stride:
+            raise ValueError(
+                f"spatial size {x.shape[axis + 2]} (axis {axis}) is too small: "
+                f"the total stride is {stride}, so every side needs at least {stride}."
+            )

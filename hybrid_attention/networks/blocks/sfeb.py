@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from monai.networks.layers import Pool
 from torch import nn
 
 from hybrid_attention.networks.blocks.convolutions import conv_norm_act
 
 SFEB_POOLINGS = ("local", "global")
+
+
+class WindowMean(nn.Module):
+    """Average over 3 wide windows with stride 1, leaving out what lies beyond the border.
+
+    It equals average pooling with `padding=1, count_include_pad=False`, which PyTorch refuses in three dimensions
+    for maps narrower than the window, as a bottleneck is.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+
+    Shape:
+        - input: (batch, channels, *spatial), any size
+        - output: the same
+    """
+
+    def __init__(self, spatial_dims: int) -> None:
+        super().__init__()
+        self.border = [1, 1] * spatial_dims
+        self.pool = Pool[Pool.AVG, spatial_dims](kernel_size=3, stride=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the local means."""
+        inside = torch.ones_like(x[:1, :1])  # (1, 1, *spatial)
+        return self.pool(F.pad(x, self.border)) / self.pool(F.pad(inside, self.border))
 
 
 class SFEB(nn.Module):
@@ -50,7 +76,7 @@ class SFEB(nn.Module):
         self.conv = conv_norm_act(spatial_dims, channels, channels)  # eq. 7
         if pooling == "local":
             self.max_pool = Pool[Pool.MAX, spatial_dims](kernel_size=3, stride=1, padding=1)
-            self.avg_pool = Pool[Pool.AVG, spatial_dims](kernel_size=3, stride=1, padding=1, count_include_pad=False)
+            self.avg_pool = WindowMean(spatial_dims)
         else:
             self.max_pool = Pool[Pool.ADAPTIVEMAX, spatial_dims](1)
             self.avg_pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)

@@ -25,6 +25,9 @@ class AxialPositionEmbedding(nn.Module):
     Shape:
         - input: (batch, channels, *spatial), any size
         - output: the same
+
+    Raises:
+        ValueError: When there are fewer channels than axes.
     """
 
     def __init__(self, spatial_dims: int, channels: int, grid: int = REFERENCE_GRID) -> None:
@@ -66,7 +69,8 @@ class TSA(nn.Module):
 
     Deviation:
         The paper leaves d_k open. A row of K has one entry per position, so the dot product runs over h·w entries
-        and d_k = h·w is the reading chosen; the logits then keep their scale whatever the image size. One head.
+        and d_k = h·w is the reading chosen: with uncorrelated entries the spread of the logits then doesn't depend
+        on the image size. One head.
     """
 
     def __init__(self, spatial_dims: int, channels: int) -> None:

@@ -1,0 +1,81 @@
+"""The command `hybrid-attention`: what `python -m monai.bundle` does not do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from hybrid_attention import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after the program's name, `sys.argv` by default.
+
+    Returns:
+        Exit status: 0 when all went well, 1 after an error that is printed in one line.
+    """
+    parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    phantoms = commands.add_parser("phantoms", help="write synthetic images in BUSI's layout")
+    phantoms.add_argument("folder", help="new folder")
+    phantoms.add_argument("--benign", type=int, default=34, help="images with a benign-looking lesion (%(default)s)")
+    phantoms.add_argument("--malignant", type=int, default=16, help="with a malignant-looking one (%(default)s)")
+    phantoms.add_argument("--normal", type=int, default=10, help="without a lesion (%(default)s)")
+    phantoms.add_argument("--seed", type=int, default=0)
+
+    splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
+    splits.add_argument("folder", help="a folder in BUSI's or UDIAT's layout")
+    splits.add_argument("--out", required=True, help="CSV file: case_id, class, group, part")
+    splits.add_argument("--groups", help="CSV file with image_id and duplicate_group")
+    splits.add_argument("--fold", type=int, default=0)
+    splits.add_argument("--num-folds", type=int, default=5)
+    splits.add_argument("--all-classes", action="store_true", help="keep the images without lesion")
+    splits.add_argument("--seed", type=int, default=0)
+
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "phantoms":
+            _write_phantoms(options)
+        else:
+            _write_split(options)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"hybrid-attention: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write_phantoms(options: argparse.Namespace) -> None:
+    from hybrid_attention.data import write_phantom_dataset
+
+    counts = {name: getattr(options, name) for name in ("benign", "malignant", "normal")}
+    root = write_phantom_dataset(options.folder, **counts, seed=options.seed)
+    print(f"{sum(counts.values())} synthetic images in {root}; no result on them says anything on patients")
+
+
+def _write_split(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from hybrid_attention.data import busi_datalist, split_cases, udiat_datalist
+    from hybrid_attention.data.files import write_csv
+
+    if (Path(options.folder) / "original").is_dir():
+        if options.groups:
+            raise ValueError("--groups is for folders in BUSI's layout; UDIAT's images are a group each")
+        cases = udiat_datalist(options.folder)
+    else:
+        cases = busi_datalist(options.folder, groups_csv=options.groups)
+    split = split_cases(cases, options.fold, options.num_folds, not options.all_classes, options.seed)
+    rows = [
+        {"case_id": case["case_id"], "class": case["class"], "group": case["group"], "part": part}
+        for part in ("train", "validation", "test", "excluded")
+        for case in getattr(split, part)
+    ]
+    write_csv(options.out, rows, ["case_id", "class", "group", "part"])
+    counts = ", ".join(f"{len(getattr(split, part))} {part}" for part in ("train", "validation", "test", "excluded"))
+    print(f"{split.rule}: {counts}; written to {options.out}")

@@ -1,0 +1,114 @@
+"""Two pixels with logits 0 and ln 3, so probabilities 1/2 and 3/4; every expected value is worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from hybrid_attention.losses import BCEJaccardLoss
+
+LN2 = math.log(2)
+LN3 = math.log(3)
+LOGITS = torch.tensor([0.0, LN3]).view(1, 1, 1, 2)
+
+
+def truth(*values):
+    return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, 2)
+
+
+CASES = [  # truth, cross-entropy, Jaccard loss for smooth 1: 1 - (I + 1) / (U + 1)
+    (truth(1, 0), (LN2 + 2 * LN2) / 2, 1 - 1.5 / 2.75),  # I = 1/2, U = 7/4
+    (truth(0, 1), (LN2 + math.log(4 / 3)) / 2, 1 - 1.75 / 2.5),  # I = 3/4, U = 3/2
+    (truth(0, 0), (LN2 + 2 * LN2) / 2, 1 - 1 / 2.25),  # I = 0, U = 5/4
+    (truth(1, 1), (LN2 + math.log(4 / 3)) / 2, 1 - 2.25 / 3),  # I = 5/4, U = 2
+]
+
+
+@pytest.mark.parametrize(("target", "bce", "jaccard"), CASES)
+def test_both_terms_and_their_weights(target, bce, jaccard):
+    for bce_weight, jaccard_weight in [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.25, 3.0)]:
+        loss = BCEJaccardLoss(bce_weight, jaccard_weight)(LOGITS, target)
+        assert loss.item() == pytest.approx(bce_weight * bce + jaccard_weight * jaccard, abs=1e-6)
+
+
+@pytest.mark.parametrize(("smooth", "expected"), [(1e-6, 1 - 0.5 / 1.75), (0.5, 1 - 1 / 2.25), (4.0, 1 - 4.5 / 5.75)])
+def test_smooth_is_added_to_intersection_and_union(smooth, expected):
+    loss = BCEJaccardLoss(bce_weight=0.0, smooth=smooth)(LOGITS, truth(1, 0))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_empty_truth_is_finite_and_best_for_an_empty_prediction():
+    loss = BCEJaccardLoss()
+    empty = torch.zeros(1, 1, 4, 4)
+    assert loss(torch.full_like(empty, -50.0), empty).item() == pytest.approx(0.0, abs=1e-6)
+    logits = torch.zeros_like(empty, requires_grad=True)
+    loss(logits, empty).backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad > 0).all()
+
+
+def test_jaccard_is_taken_per_image_and_channel():
+    jaccards = [case[2] for case in CASES]
+    images = torch.cat([case[0] for case in CASES]).view(2, 2, 1, 2)
+    logits = LOGITS.expand(2, 2, 1, 2)
+    per_map = BCEJaccardLoss(0.0, 1.0, reduction="none")(logits, images)
+    assert per_map.shape == (2, 2, 1, 1)
+    assert per_map.flatten().tolist() == pytest.approx(jaccards, abs=1e-6)
+    assert BCEJaccardLoss(0.0, 1.0)(logits, images).item() == pytest.approx(sum(jaccards) / 4, abs=1e-6)
+    assert BCEJaccardLoss(0.0, 1.0, reduction="sum")(logits, images).item() == pytest.approx(sum(jaccards), abs=1e-6)
+
+
+def test_cross_entropy_is_the_mean_over_all_pixels():
+    torch.manual_seed(0)
+    logits, target = torch.randn(3, 1, 5, 4), torch.randint(0, 2, (3, 1, 5, 4))
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float())
+    torch.testing.assert_close(BCEJaccardLoss(1.0, 0.0)(logits, target), expected)
+
+
+def test_three_dimensions_and_integer_truth():
+    volume = LOGITS.view(1, 1, 1, 1, 2)
+    loss = BCEJaccardLoss(reduction="none")(volume, torch.tensor([1, 0], dtype=torch.uint8).view_as(volume))
+    assert loss.shape == (1, 1, 1, 1, 1)
+    assert loss.item() == pytest.approx(1.5 * LN2 + 1 - 1.5 / 2.75, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_input_is_computed_in_float32(dtype):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1, 64, 64).to(dtype)
+    target = (torch.rand(2, 1, 64, 64) > 0.7).to(dtype)
+    expected = BCEJaccardLoss()(logits.float(), target.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = BCEJaccardLoss()(logits, target)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0), (0.3, 2.0)])
+def test_gradient_in_float64(weights):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    target = (torch.rand(2, 2, 3, 2) > 0.5).double()
+    target[0, 0] = 0
+    loss = BCEJaccardLoss(*weights)
+    assert loss(logits, target).dtype == torch.float64
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), (logits,))
+
+
+def test_shapes_that_differ_are_quoted():
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) and \(2, 4, 4\)"):
+        BCEJaccardLoss()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bce_weight": -1.0}, "got -1.0 and 1.0"),
+        ({"bce_weight": 0.0, "jaccard_weight": 0.0}, "not both 0"),
+        ({"smooth": 0.0}, "more than 0, got 0.0"),
+        ({"reduction": "median"}, "median"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        BCEJaccardLoss(**arguments)
