@@ -1,0 +1,34 @@
+"""Shared data folders: small phantoms in BUSI's layout, and the real images where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hybrid_attention.data import write_phantom_dataset
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """A small synthetic data set: 10 benign, 6 malignant and 5 normal images of about 100 pixels."""
+    root = tmp_path_factory.mktemp("data") / "phantoms"
+    return write_phantom_dataset(root, benign=10, malignant=6, normal=5, size=(96, 128))
+
+
+@pytest.fixture(scope="session")
+def busi() -> Path:
+    """The real BUSI images; tests that ask for them are marked `busi`."""
+    return _real("BUSI_DIR")
+
+
+@pytest.fixture(scope="session")
+def busi_native() -> Path:
+    """Some BUSI cases exactly as published."""
+    return _real("BUSI_NATIVE_DIR")
+
+
+def _real(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"set {variable} to the folder of the real images")
+    return Path(folder)

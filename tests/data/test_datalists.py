@@ -1,0 +1,187 @@
+import logging
+import shutil
+
+import numpy as np
+import openpyxl
+import pytest
+from PIL import Image
+
+from hybrid_attention.data import DataError, busi_datalist, image_datalist, udiat_datalist
+
+
+def picture(path, value=100, size=(20, 16)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, value).save(path)
+
+
+def mask(path, box=(4, 4, 10, 10), size=(20, 16)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("1", size)
+    if box:
+        image.paste(1, box)
+    image.save(path)
+
+
+@pytest.fixture
+def small(tmp_path):
+    root = tmp_path / "set"
+    for number in (1, 2, 10):
+        picture(root / "benign" / f"benign ({number}).png")
+        mask(root / "benign" / f"benign ({number})_mask.png")
+    mask(root / "benign" / "benign (2)_mask_1.png", box=(12, 10, 16, 14))
+    picture(root / "normal" / "normal (1).png")
+    mask(root / "normal" / "normal (1)_mask.png", box=None)
+    return root
+
+
+def test_busi_layout(small):
+    cases = busi_datalist(small)
+    assert [case["case_id"] for case in cases] == [
+        "benign/benign (1).png",
+        "benign/benign (2).png",
+        "benign/benign (10).png",
+        "normal/normal (1).png",
+    ]
+    assert [len(case["label"]) for case in cases] == [1, 2, 1, 1]
+    assert [case["class"] for case in cases] == ["benign"] * 3 + ["normal"]
+    areas = [case["lesion_area_fraction"] for case in cases]
+    assert areas == pytest.approx([36 / 320, (36 + 16) / 320, 36 / 320, 0])
+
+
+def test_published_archive_folder(small, tmp_path):
+    shutil.move(small, tmp_path / "download" / "Dataset_BUSI_with_GT")
+    assert len(busi_datalist(tmp_path / "download")) == 4
+
+
+def test_groups(small, tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("image_id,duplicate_group\nbenign/benign (1).png,7\nbenign/benign (10).png,7\n")
+    groups = [case["group"] for case in busi_datalist(small, groups_csv=table)]
+    assert groups == ["7", "benign/benign (2).png", "7", "normal/normal (1).png"]
+    table.write_text("image,group\na,b\n")
+    with pytest.raises(ValueError, match="duplicate_group"):
+        busi_datalist(small, groups_csv=table)
+
+
+def test_all_faults_at_once(small):
+    (small / "benign" / "benign (1)_mask.png").unlink()
+    (small / "benign" / "benign (2).png").write_bytes(b"")
+    mask(small / "benign" / "benign (10)_mask.png", size=(20, 17))
+    mask(small / "normal" / "normal (1)_mask.png")
+    picture(small / "malignant" / "m.png")
+    mask(small / "malignant" / "m_mask.png", box=None)
+    with pytest.raises(DataError) as caught:
+        busi_datalist(small)
+    message = str(caught.value)
+    assert message.startswith("5 problem(s) in 5 case(s)")
+    for part in (
+        "benign (1).png: no mask beside it (expected benign (1)_mask.png)",
+        "benign (2).png: the file has zero bytes",
+        "benign (10)_mask.png: mask of 20x17 pixels for an image of 20x16",
+        "normal (1)_mask.png: the mask marks a lesion, but the case is of class normal",
+        "m_mask.png: the mask is empty, but the case is of class malignant",
+        "Cure: ",
+    ):
+        assert part in message
+
+
+def test_long_lists_are_cut(small):
+    for number in range(30):
+        picture(small / "benign" / f"x{number}.png")
+    with pytest.raises(DataError, match="and 10 more"):
+        busi_datalist(small)
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        busi_datalist(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="holds none of benign/, malignant/, normal/"):
+        busi_datalist(tmp_path)
+    (tmp_path / "benign").mkdir()
+    with pytest.raises(DataError, match="no image"):
+        busi_datalist(tmp_path)
+
+
+def test_synthetic_data_are_announced(phantoms, caplog):
+    with caplog.at_level(logging.WARNING):
+        cases = busi_datalist(phantoms)
+    assert all(case["synthetic"] for case in cases)
+    assert "SYNTHETIC DATA" in caplog.text
+
+
+@pytest.mark.busi
+def test_published_files(busi_native):
+    cases = {case["case_id"]: case for case in busi_datalist(busi_native)}
+    assert len(cases) == 10
+    assert len(cases["benign/benign (195).png"]["label"]) == 3
+    with Image.open(cases["benign/benign (4).png"]["label"][1]) as rgba:
+        assert rgba.mode == "RGBA"
+
+
+@pytest.mark.busi
+def test_whole_busi(busi):
+    cases = busi_datalist(busi)
+    counts = {name: sum(case["class"] == name for case in cases) for name in ("benign", "malignant", "normal")}
+    assert counts == {"benign": 437, "malignant": 210, "normal": 133}
+    assert sum(len(case["label"]) == 2 for case in cases) == 16
+    assert sum(len(case["label"]) == 3 for case in cases) == 1
+
+
+@pytest.fixture
+def udiat(tmp_path):
+    root = tmp_path / "udiat"
+    for number in (1, 2, 3):
+        picture(root / "original" / f"00000{number}.png")
+        mask(root / "GT" / f"00000{number}.png")
+    book = openpyxl.Workbook()
+    for row in (["Image", "Type", "Diagnosis"], ["000001", "Benign", "CYST"], [2, "Malignant", "IDC"], [3, "benign", "FA"]):
+        book.active.append(row)
+    book.save(root / "DatasetB.xlsx")
+    return root
+
+
+def test_udiat_layout(udiat):
+    cases = udiat_datalist(udiat)
+    assert [case["case_id"] for case in cases] == [f"original/00000{number}.png" for number in (1, 2, 3)]
+    assert [case["class"] for case in cases] == ["benign", "malignant", "benign"]
+    assert len({case["group"] for case in cases}) == 3
+
+
+def test_udiat_csv_and_faults(udiat):
+    (udiat / "DatasetB.xlsx").unlink()
+    with pytest.raises(FileNotFoundError, match=r"DatasetB\.xlsx, DatasetB\.csv"):
+        udiat_datalist(udiat)
+    (udiat / "DatasetB.csv").write_text("Image,Type\n000001,Benign\n000002,Malignant\n")
+    (udiat / "GT" / "000002.png").unlink()
+    with pytest.raises(DataError) as caught:
+        udiat_datalist(udiat)
+    assert "the table of classes has no row for 000003" in str(caught.value)
+    assert "000002.png: the file does not exist" in str(caught.value)
+    (udiat / "DatasetB.csv").write_text("Image,Type\n000001,Unclear\n")
+    with pytest.raises(ValueError, match="unknown Type \\['unclear'\\]"):
+        udiat_datalist(udiat)
+
+
+def test_any_folder(tmp_path):
+    picture(tmp_path / "a" / "one.png")
+    mask(tmp_path / "a" / "one_mask.png")
+    picture(tmp_path / "two.jpg")
+    picture(tmp_path / "out" / "three.png")
+    cases = image_datalist(tmp_path, exclude=tmp_path / "out")
+    assert [case["case_id"] for case in cases] == ["a/one.png", "two.jpg"]
+    assert [case["case_id"] for case in image_datalist(tmp_path / "two.jpg")] == ["two.jpg"]
+
+
+def test_any_folder_faults(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        image_datalist(tmp_path / "none")
+    with pytest.raises(DataError, match="no image"):
+        image_datalist(tmp_path)
+    picture(tmp_path / "same.png")
+    picture(tmp_path / "same.jpg")
+    mask(tmp_path / "same_mask.png", size=(3, 3))
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    with pytest.raises(DataError) as caught:
+        image_datalist(tmp_path)
+    assert "would overwrite" in str(caught.value)
+    assert "mask of 3x3 pixels for an image of 20x16" in str(caught.value)

@@ -1,0 +1,65 @@
+import errno
+import os
+import stat
+
+import pytest
+
+from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
+
+
+def test_file_appears_whole(tmp_path):
+    target = tmp_path / "deep" / "a.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_failure_keeps_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="boom"), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("boom")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_full_disk_is_named(tmp_path):
+    target = tmp_path / "a.txt"
+    with pytest.raises(OSError, match=r"no space left while writing .*a\.txt.*--output_dir"), atomic_path(target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mode_is_that_of_plain_files(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    with atomic_path(tmp_path / "atomic") as temporary:
+        temporary.write_text("")
+    assert stat.S_IMODE((tmp_path / "atomic").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_output_folder_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"can't write .*file.*--output_dir"):
+        prepare_output_folder(tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_output_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="can't write"):
+        prepare_output_folder(tmp_path / "out")
+
+
+def test_prepared_folder_is_empty(tmp_path):
+    assert list(prepare_output_folder(tmp_path / "out").iterdir()) == []
+
+
+def test_csv_and_json(tmp_path):
+    write_csv(tmp_path / "a.csv", [{"x": 0.1, "y": "ü, b"}], ["x", "y"])
+    assert (tmp_path / "a.csv").read_text() == 'x,y\n0.1,"ü, b"\n'
+    write_json(tmp_path / "a.json", {"b": 1, "a": None})
+    assert (tmp_path / "a.json").read_text() == '{\n  "b": 1,\n  "a": null\n}\n'

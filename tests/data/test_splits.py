@@ -1,0 +1,145 @@
+import random
+
+import pytest
+
+from hybrid_attention.data import busi_datalist, busi_facts, split_cases
+from hybrid_attention.data.splits import is_busi
+
+PARTS = ("train", "validation", "test", "excluded")
+
+
+def as_busi(names=None):
+    """Cases as `busi_datalist` gives them for BUSI, from the shipped facts."""
+    return [
+        {
+            "case_id": name,
+            "class": row["class"],
+            "group": name,
+            "synthetic": False,
+            "lesion_area_fraction": float(row["lesion_area_fraction"]),
+        }
+        for name, row in busi_facts().items()
+        if names is None or name in names
+    ]
+
+
+def own(count=60, groups=20):
+    generator = random.Random(0)
+    return [
+        {
+            "case_id": f"{number}",
+            "class": generator.choice(["benign", "malignant"]),
+            "group": str(number % groups),
+            "lesion_area_fraction": 0.1,
+        }
+        for number in range(count)
+    ]
+
+
+def assert_no_leak(split, group):
+    owners = {}
+    for part in ("train", "validation", "test"):
+        for case in getattr(split, part):
+            assert owners.setdefault(group(case), part) == part
+
+
+@pytest.mark.parametrize("fold", range(5))
+@pytest.mark.parametrize("lesions_only", [True, False])
+def test_busi_groups_never_straddle(fold, lesions_only):
+    split = split_cases(as_busi(), fold=fold, lesions_only=lesions_only)
+    facts = busi_facts()
+    assert_no_leak(split, lambda case: facts[case["case_id"]]["duplicate_group"])
+    assert all(case["group"] == facts[case["case_id"]]["duplicate_group"] for case in split.test)
+    assert {int(facts[case["case_id"]]["fold"]) for case in split.test} == {fold}
+    assert {int(facts[case["case_id"]]["fold"]) for case in split.validation} == {(fold + 1) % 5}
+    assert sum(len(getattr(split, part)) for part in PARTS) == 780
+    classes = {case["class"] for case in split.train + split.validation + split.test}
+    assert classes == ({"benign", "malignant"} if lesions_only else {"benign", "malignant", "normal"})
+
+
+def test_busi_headline_split():
+    split = split_cases(as_busi())
+    assert [len(getattr(split, part)) for part in PARTS] == [377, 126, 125, 152]
+    crossing = {name for name, row in busi_facts().items() if row["group_crosses_classes"] == "1"}
+    assert len(crossing) == 21
+    assert crossing <= {case["case_id"] for case in split.excluded}
+
+
+def test_test_folds_cover_every_case_once():
+    seen = [case["case_id"] for fold in range(5) for case in split_cases(as_busi(), fold=fold).test]
+    assert len(seen) == len(set(seen)) == 628
+
+
+def test_busi_needs_more_than_names():
+    cases = as_busi()
+    assert is_busi(cases)
+    assert is_busi(cases[:10])
+    assert not is_busi([{**case, "synthetic": True} for case in cases])
+    assert not is_busi([{**case, "lesion_area_fraction": case["lesion_area_fraction"] + 0.05} for case in cases])
+    some_masks_corrected = [
+        {**case, "lesion_area_fraction": case["lesion_area_fraction"] + (0.05 if index % 10 == 0 else 0)}
+        for index, case in enumerate(cases)
+    ]
+    assert is_busi(some_masks_corrected)
+
+
+def test_busi_mixed_with_other_images_is_refused():
+    stranger = {"case_id": "benign/new.png", "class": "benign", "group": "benign/new.png", "lesion_area_fraction": 0.1}
+    with pytest.raises(ValueError, match=r"780 of 781 images are BUSI's and 1 are not .*benign/new\.png"):
+        split_cases([*as_busi(), stranger])
+    grouped = [{**case, "group": f"g{index // 3}"} for index, case in enumerate([*as_busi(), stranger])]
+    assert_no_leak(split_cases(grouped), lambda case: case["group"])
+
+
+def test_phantoms_are_not_taken_for_busi(phantoms):
+    split = split_cases(busi_datalist(phantoms))
+    assert "by seed" in split.rule
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_own_data(seed):
+    cases = own()
+    split = split_cases(cases, num_folds=4, seed=seed)
+    assert_no_leak(split, lambda case: case["group"])
+    assert len(split.train) + len(split.validation) + len(split.test) == 60
+    share = sum(case["class"] == "benign" for case in cases) / 60
+    test_share = sum(case["class"] == "benign" for case in split.test) / len(split.test)
+    assert abs(share - test_share) < 0.2
+
+
+def test_own_data_depend_on_the_seed_alone():
+    def names(seed):
+        return [case["case_id"] for case in split_cases(own(), seed=seed).test]
+
+    assert names(0) == names(0)
+    assert names(0) != names(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fold": 5}, "fold must be from 0 to 4, got 5"),
+        ({"fold": -1}, "fold must be from 0 to 4, got -1"),
+        ({"num_folds": 2}, "at least 3"),
+        ({"num_folds": 21}, "20 groups of images can't fill 21 folds"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        split_cases(own(), **arguments)
+
+
+def test_busi_has_five_folds():
+    with pytest.raises(ValueError, match="BUSI's leak-free folds are 5, got num_folds=10"):
+        split_cases(as_busi(), num_folds=10)
+
+
+def test_no_case_left_for_a_part():
+    cases = [{**case, "class": "normal"} for case in own()]
+    with pytest.raises(ValueError, match="leave no case for train, validation, test"):
+        split_cases(cases)
+
+
+@pytest.mark.busi
+def test_real_folder_gets_the_published_folds(busi):
+    assert split_cases(busi_datalist(busi)).rule.startswith("BUSI leak-free folds")
