@@ -94,7 +94,7 @@ class Checkpoint:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{path} is not a readable checkpoint ({error}); {cure}") from error
+            raise ValueError(f"{path} is not a readable checkpoint, it may be damaged; {cure}") from error
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ValueError(f"{path} is not a checkpoint of this package's format {_FORMAT}; {cure}")
         network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
@@ -160,7 +160,7 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and tensor faults alike
-        raise ValueError(f"{path} is not a readable weight file ({error})") from error
+        raise ValueError(f"{path} is not a readable weight file: damaged, or not a state dict alone") from error
     fault = weights_mismatch(network, weights)
     if fault:
         raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")

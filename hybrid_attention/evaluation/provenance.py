@@ -42,7 +42,7 @@ def provenance(cases: Sequence[Mapping[str, Any]], weights: str | os.PathLike[st
         "python": platform.python_version(),
         "torch": torch.__version__,
         "monai": monai.__version__,
-        "processor": _processor(),
+        "processor": processor(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -85,7 +85,7 @@ def _sha256(paths: Sequence[str | os.PathLike[str]]) -> str:
     return digest.hexdigest()
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the processor's name and the number of threads that torch uses."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

@@ -134,7 +134,12 @@ def udiat(tmp_path):
         picture(root / "original" / f"00000{number}.png")
         mask(root / "GT" / f"00000{number}.png")
     book = openpyxl.Workbook()
-    for row in (["Image", "Type", "Diagnosis"], ["000001", "Benign", "CYST"], [2, "Malignant", "IDC"], [3, "benign", "FA"]):
+    for row in (
+        ["Image", "Type", "Diagnosis"],
+        ["000001", "Benign", "CYST"],
+        [2, "Malignant", "IDC"],
+        [3, "benign", "FA"],
+    ):
         book.active.append(row)
     book.save(root / "DatasetB.xlsx")
     return root

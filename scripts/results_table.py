@@ -1,0 +1,141 @@
+"""Write the result tables of the README from the per-case files under docs/results, or check that they are true.
+
+python scripts/results_table.py            # write
+python scripts/results_table.py --check    # exit 1 when a printed number is not what the files give
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hybrid_attention.evaluation import bootstrap_ratio, summarize
+from hybrid_attention.evaluation.metrics import COUNTS
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+PAGES = (ROOT / "README.md", ROOT / "bundles" / "hybrid" / "docs" / "README.md")
+ROWS = {
+    "unet": "U-Net",
+    "baseline": "Baseline (BL)",
+    "convblock": "BL + ConvBlock",
+    "sfeb": "BL + ConvBlock + SFEB",
+    "han": "BL + ConvBlock + SFEB + TAM (HAN)",
+}
+REFERENCE = "unet"
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read one run and recompute its summary from the per-case file.
+
+    Args:
+        folder: holds `per_case.csv` and `summary.json`.
+
+    Returns:
+        `rows`, `summary` (recomputed) and `record` (as committed).
+
+    Raises:
+        ValueError: the committed summary is not what the per-case file gives.
+    """
+    with open(folder / "per_case.csv", newline="", encoding="utf-8") as file:
+        rows: list[dict[str, Any]] = [
+            {**row, **{name: int(row[name]) for name in COUNTS}} for row in csv.DictReader(file)
+        ]
+    record = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary = summarize(rows)
+    for convention in ("lesion_only", "pooled"):
+        if json.loads(json.dumps(summary[convention])) != record[convention]:
+            raise ValueError(f"{folder}/summary.json is not what per_case.csv gives ({convention})")
+    return {"rows": rows, "summary": summary, "record": record}
+
+
+def table(experiment: Path) -> str:
+    """Lay out the runs of one experiment.
+
+    Args:
+        experiment: a folder with a folder for each run.
+
+    Returns:
+        Markdown.
+    """
+    runs = {name: read_run(experiment / name) for name in ROWS if (experiment / name / "per_case.csv").is_file()}
+    first = next(iter(runs.values()))["record"]
+    size = first["settings"]["image_size"]
+    lines = [
+        f"{first['split']}; {size} x {size} pixels; mean of {first['lesion_cases']} images in percent, "
+        "95 % interval by bootstrap over duplicate groups.",
+        "",
+        f"| network | Dice | median Dice | Jaccard | Dice, pooled over pixels | Dice minus {ROWS[REFERENCE]}'s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, run in runs.items():
+        single, pooled = run["summary"]["lesion_only"], run["summary"]["pooled"]
+        lines.append(
+            f"| {ROWS[name]} | {interval(single['dice'])} | {100 * single['dice']['median']:.1f} "
+            f"| {interval(single['jaccard'])} | {100 * pooled['dice']['value']:.1f} "
+            f"| {difference(run, runs.get(REFERENCE)) if name != REFERENCE else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def interval(score: dict[str, float]) -> str:
+    """Print a mean and its interval in percent."""
+    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def difference(run: dict[str, Any], reference: dict[str, Any] | None) -> str:
+    """Print the mean paired difference of Dice and its interval in percent."""
+    if reference is None:
+        return ""
+    other = {row["case_id"]: float(row["dice"]) for row in reference["rows"]}
+    differences = [float(row["dice"]) - other[row["case_id"]] for row in run["rows"]]
+    groups = [row["group"] for row in run["rows"]]
+    mean, low, high = bootstrap_ratio(differences, [1.0] * len(differences), groups)
+    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def filled(page: str) -> str:
+    """Return a page with the text between its markers replaced by the tables.
+
+    Args:
+        page: Markdown with `<!-- results EXPERIMENT -->` and `<!-- end of results -->`.
+
+    Returns:
+        The page.
+    """
+    end = "<!-- end of results -->"
+    parts = page.split("<!-- results ")
+    result = [parts[0]]
+    for part in parts[1:]:
+        name = part.partition(" -->")[0]
+        rest = part.partition(end)[2]
+        result.append(f"{name} -->\n{table(RESULTS / name)}\n{end}{rest}")
+    return "<!-- results ".join(result)
+
+
+def main() -> int:
+    """Write or check the pages."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true")
+    check = options.parse_args().check
+    stale = []
+    for path in PAGES:
+        old = path.read_text(encoding="utf-8")
+        new = filled(old)
+        if new != old:
+            stale.append(path)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    if check and stale:
+        print(f"not what docs/results gives: {', '.join(str(path) for path in stale)}; run scripts/results_table.py")
+        return 1
+    print(f"{'checked' if check else 'written'}: {len(PAGES)} pages, {len(stale)} changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

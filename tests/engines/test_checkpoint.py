@@ -1,0 +1,179 @@
+import errno
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+
+from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights
+from hybrid_attention.engines.checkpoint import weights_mismatch
+
+
+def run(folder, epochs=3, scores=None, recipe=None, resume=False, width=4, patience=10, stop_after=None):
+    """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
+    torch.manual_seed(0)
+    network = torch.nn.Linear(2, width)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    data = [{"image": torch.ones(3, 2), "label": torch.zeros(3, width)}]
+    evaluator = SupervisedEvaluator(device="cpu", val_data_loader=data, network=network)
+    evaluator.state.key_metric_name = "score"
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=epochs,
+        train_data_loader=data,
+        network=network,
+        optimizer=optimizer,
+        loss_function=torch.nn.MSELoss(),
+    )
+    early = EarlyStopping(patience, evaluator)
+    history = History(folder / "history.csv", optimizer, evaluator)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        state = evaluator.state
+        state.metrics = {"score": (scores or [0.1, 0.5, 0.3, 0.4, 0.6])[engine.state.epoch - 1]}
+        if state.metrics["score"] > state.best_metric:
+            state.best_metric, state.best_metric_epoch = state.metrics["score"], engine.state.epoch
+        scheduler.step()
+
+    objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
+    objects |= {"early_stopping": early, "history": history}
+    for handler in (early, history, Checkpoint(folder, objects, evaluator, recipe, resume)):
+        handler.attach(trainer)
+    if stop_after is not None:
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(once=stop_after), lambda engine: kill())
+    try:
+        trainer.run()
+    except KilledError:
+        pass
+    return trainer, network, history
+
+
+class KilledError(BaseException):
+    """Stands for a kill right after an epoch."""
+
+
+def kill():
+    raise KilledError
+
+
+def columns(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
+
+
+def test_resumed_run_equals_the_uninterrupted(tmp_path):
+    _, whole, whole_history = run(tmp_path / "whole", epochs=5)
+    run(tmp_path / "cut", epochs=5, stop_after=2)
+    trainer, cut, cut_history = run(tmp_path / "cut", epochs=5, resume=True)
+    assert trainer.state.epoch == 5
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), cut.parameters(), strict=True))
+    assert columns(cut_history) == columns(whole_history)
+    assert len(columns(whole_history)) == 5
+    one, other = (torch.load(tmp_path / part / "model.pt", weights_only=True) for part in ("whole", "cut"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    history_files = [(tmp_path / part / "history.csv").read_text().splitlines()[0] for part in ("whole", "cut")]
+    assert history_files[0] == history_files[1] == "epoch,train_loss,score,learning_rate,seconds"
+
+
+def test_best_is_of_the_best_epoch(tmp_path):
+    _, at_two, _ = run(tmp_path / "two", epochs=2)
+    run(tmp_path / "four", epochs=4)  # epoch 2 has the best score of the first four
+    best = torch.load(tmp_path / "four" / "model.pt", weights_only=True)
+    assert all(torch.equal(best[key], value) for key, value in at_two.state_dict().items())
+
+
+def test_without_resume_a_run_starts_afresh(tmp_path, caplog):
+    run(tmp_path, epochs=2)
+    trainer, _, history = run(tmp_path, epochs=1)
+    assert trainer.state.epoch == 1
+    assert len(history.rows) == 1
+    assert "holds an earlier run, which this one replaces" in caplog.text
+
+
+def test_resume_with_nothing_there_starts(tmp_path):
+    assert run(tmp_path, epochs=1, resume=True)[0].state.epoch == 1
+
+
+def test_finished_run_is_left_alone(tmp_path, caplog):
+    _, first, _ = run(tmp_path, epochs=2)
+    trainer, second, history = run(tmp_path, epochs=2, resume=True)
+    assert trainer.state.epoch == 2
+    assert len(history.rows) == 2
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert "more epochs would need a larger --epochs" in caplog.text
+    assert run(tmp_path, epochs=3, resume=True)[0].state.epoch == 3
+
+
+def test_early_stop_counts_across_a_resume(tmp_path, caplog):
+    scores = [0.5, 0.4, 0.3, 0.2, 0.1]
+    assert run(tmp_path / "whole", epochs=5, scores=scores, patience=3)[0].state.epoch == 4
+    run(tmp_path / "cut", epochs=5, scores=scores, patience=3, stop_after=3)
+    assert run(tmp_path / "cut", epochs=5, scores=scores, patience=3, resume=True)[0].state.epoch == 4
+    assert run(tmp_path / "cut", epochs=5, scores=scores, patience=3, resume=True)[0].state.epoch == 4
+    assert "it had stopped early" in caplog.text
+
+
+def test_other_architecture(tmp_path):
+    run(tmp_path, epochs=1)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another architecture: 2 weights of another shape"):
+        run(tmp_path, epochs=2, resume=True, width=5)
+
+
+def test_other_recipe(tmp_path):
+    run(tmp_path, epochs=1, recipe={"seed": 0, "fold": 1})
+    with pytest.raises(ValueError, match="another recipe: fold was 1, is 2; choose another --output_dir"):
+        run(tmp_path, epochs=2, recipe={"seed": 0, "fold": 2}, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_damaged_checkpoint(tmp_path, content):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt is not a readable checkpoint, it may be damaged; .*--resume false"
+    ):
+        run(tmp_path, resume=True)
+
+
+def test_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run(tmp_path, epochs=1)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match=r"no space left while writing .*\.pt"):
+        run(tmp_path, epochs=2, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "model.pt", "history.csv"}
+
+
+def test_weights_round_trip(tmp_path):
+    one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    save_weights(one, tmp_path / "model.pt")
+    assert not load_weights(other, tmp_path / "model.pt").training
+    assert torch.equal(one.weight, other.weight)
+
+
+def test_weights_faults(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*model\.pt: train the bundle first"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a readable weight file"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
+    save_weights(torch.nn.Linear(2, 4, bias=False), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"1 weights missing \(bias\), 1 weights of another shape \(weight\)"):
+        load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
+
+
+def test_mismatch_in_words():
+    network = torch.nn.Linear(2, 3)
+    assert weights_mismatch(network, network.state_dict()) == ""
+    assert weights_mismatch(network, 5) == "the file holds a int, not a state dict"
+    assert weights_mismatch(network, {**network.state_dict(), "x": torch.zeros(1)}) == "1 weights unknown (x)"
+
+
+def test_network_must_be_named(tmp_path):
+    with pytest.raises(ValueError, match=r"must name the 'network', got \['net'\]"):
+        Checkpoint(tmp_path, {"net": torch.nn.Linear(1, 1)}, None)

@@ -1,0 +1,70 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hybrid_attention
+from hybrid_attention.engines.invocation import command_line_options, config_files, find_bundle_root
+
+
+def test_options():
+    words = ["run", "training", "--epochs", "3", "--a#b=0.5", "--flag", "--names", "['x','y']", "--path", "some/where"]
+    assert command_line_options(words) == {
+        "epochs": 3,
+        "a#b": 0.5,
+        "flag": True,
+        "names": ["x", "y"],
+        "path": "some/where",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--config_file", "a/train.yaml"], ["a/train.yaml"]),
+        (["--config_file=['a/train.yaml','a/evaluate.yaml']"], ["a/train.yaml", "a/evaluate.yaml"]),
+        (["run"], []),
+    ],
+)
+def test_config_files(words, expected):
+    assert config_files(words) == [Path(name) for name in expected]
+
+
+def test_bundle_root_is_above_the_config_file(tmp_path, monkeypatch):
+    config = tmp_path / "moved" / "configs" / "train.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("")
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "--config_file", str(config)])
+    assert find_bundle_root("hybrid") == str(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "--config_file=['moved/configs/train.yaml','x.yaml']"])
+    assert find_bundle_root("hybrid") == str(tmp_path / "moved")
+
+
+def test_bundle_root_without_a_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["python"])
+    checkout = Path(hybrid_attention.__file__).resolve().parents[1]
+    assert find_bundle_root("hybrid") == str(checkout / "bundles" / "hybrid")
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle_root("no such bundle") == str(tmp_path)
+
+
+def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["python"])
+    monkeypatch.setattr(hybrid_attention, "__file__", str(tmp_path / "hybrid_attention" / "__init__.py"))
+    assert find_bundle_root("hybrid") == str(tmp_path)
+
+
+def test_the_cause_is_printed_last():
+    code = (
+        "from hybrid_attention.engines import explain_errors\n"
+        "explain_errors()\n"
+        "try:\n    raise ValueError('mask missing: add a.png')\n"
+        "except ValueError as error:\n    raise RuntimeError('Failed to instantiate component') from error\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().splitlines()[-1] == "The cause: ValueError: mask missing: add a.png"

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from hybrid_attention.evaluation import bootstrap_ratio, summarize, summary_table
+
+
+def case(tp, fp, fn, tn=100, group="a"):
+    return {"tp": tp, "fp": fp, "fn": fn, "tn": tn, "group": group}
+
+
+def test_ratio_by_hand():
+    value, low, high = bootstrap_ratio([1, 3], [2, 4], ["a", "b"])
+    assert value == pytest.approx(4 / 6)
+    assert low == pytest.approx(1 / 2)  # only group a drawn
+    assert high == pytest.approx(3 / 4)
+
+
+def test_one_group_has_no_spread():
+    assert bootstrap_ratio([0.2, 0.8], [1, 1], ["a", "a"]) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_copies_widen_the_interval():
+    values = np.random.default_rng(0).random(40)
+    alone = bootstrap_ratio(values, np.ones(40), range(40))
+    copied = bootstrap_ratio(np.repeat(values, 4), np.ones(160), np.repeat(range(40), 4).tolist())
+    naive = bootstrap_ratio(np.repeat(values, 4), np.ones(160), range(160))
+    assert copied == pytest.approx(alone)
+    assert naive[2] - naive[1] < 0.6 * (alone[2] - alone[1])
+
+
+def test_interval_covers_as_promised():
+    generator = np.random.default_rng(1)
+    hits = 0
+    for seed in range(200):
+        _, low, high = bootstrap_ratio(generator.normal(0.7, 0.2, 60), np.ones(60), range(60), resamples=400, seed=seed)
+        hits += low <= 0.7 <= high
+    assert 180 <= hits <= 199  # 95 % nominal
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="got 1, 2 and 1"):
+        bootstrap_ratio([1], [1, 1], ["a"])
+    with pytest.raises(ValueError, match="all denominators are zero"):
+        bootstrap_ratio([1], [0], ["a"])
+
+
+def test_two_conventions_by_hand():
+    rows = [case(10, 0, 0, group="a"), case(30, 30, 30, group="b")]
+    summary = summarize(rows)
+    assert summary["lesion_only"]["dice"]["mean"] == pytest.approx((1 + 0.5) / 2)
+    assert summary["pooled"]["dice"]["value"] == pytest.approx(80 / 140)
+    assert summary["lesion_only"]["jaccard"]["mean"] == pytest.approx((1 + 1 / 3) / 2)
+    assert summary["pooled"]["jaccard"]["value"] == pytest.approx(40 / 100)
+    assert summary["pooled"]["specificity"]["value"] == pytest.approx(200 / 230)
+    assert summary["false_positive_rate_without_lesion"] is None
+
+
+def test_images_without_lesion_count_apart():
+    summary = summarize([case(10, 0, 0), case(0, 0, 0, group="n1"), case(0, 5, 0, group="n2")])
+    assert summary["cases"] == 3
+    assert summary["lesion_cases"] == 1
+    assert summary["lesion_only"]["dice"]["mean"] == 1
+    assert summary["pooled"]["dice"]["value"] == pytest.approx(20 / 25)
+    assert summary["false_positive_rate_without_lesion"] == 0.5
+
+
+def test_undefined_precision_is_left_out_and_counted():
+    precision = summarize([case(5, 5, 0), case(0, 0, 7, group="b")])["lesion_only"]["precision"]
+    assert (precision["mean"], precision["images"]) == (0.5, 1)
+
+
+def test_nothing_to_score():
+    with pytest.raises(ValueError, match="none of the 1 images holds a lesion"):
+        summarize([case(0, 0, 0)])
+
+
+def test_table_names_its_conventions():
+    table = summary_table(summarize([case(10, 0, 0), case(30, 30, 30, group="b")]))
+    assert "lesion_only: mean of 2 images" in table
+    assert "| dice | 75.0 [50.0, 100.0] | 75.0 | 57.1 [50.0, 100.0] |" in table

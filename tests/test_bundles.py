@@ -1,0 +1,339 @@
+"""The bundles, run as a user runs them: from the command line, on files."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from PIL import Image
+
+import hybrid_attention
+from hybrid_attention.engines import load_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLE = ROOT / "bundles" / "hybrid"
+TRAIN, EVALUATE, INFERENCE = (BUNDLE / "configs" / f"{name}.yaml" for name in ("train", "evaluate", "inference"))
+QUICK = ["--image_size", "32", "--batch_size", "4", "--early_stop_patience", "100"]
+
+
+def command(run_id, configs, *options):
+    names = ",".join(f"'{path}'" for path in configs)
+    words = ["-m", "monai.bundle", "run", run_id, "--config_file", f"[{names}]"]
+    return [*words, *(str(option) for option in options)]
+
+
+def bundle(run_id, configs, *options, cwd=ROOT, check=True):
+    words = [sys.executable, *command(run_id, configs, *options)]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done
+
+
+def history(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights(folder, name="model.pt"):
+    return torch.load(folder / "models" / name, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def trained(phantoms, tmp_path_factory):
+    """A run of three epochs."""
+    out = tmp_path_factory.mktemp("trained")
+    bundle("training", [TRAIN], "--dataset_dir", phantoms, "--output_dir", out, "--epochs", 3, *QUICK)
+    return out
+
+
+def test_training_leaves_its_files(trained):
+    assert [row["epoch"] for row in history(trained)] == ["1", "2", "3"]
+    assert set(history(trained)[0]) == {"epoch", "train_loss", "val_mean_dice", "val_loss", "learning_rate"}
+    assert set(weights(trained, "checkpoint.pt")["objects"]) >= {"network", "optimizer", "lr_scheduler"}
+    events = list((trained / "tensorboard").iterdir())
+    assert len(events) == 1
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(events[0])).Reload()
+    assert len(log.Scalars("val_mean_dice")) == 3
+    assert len(log.Tags()["images"]) > 0
+    assert not [path for path in trained.rglob("*") if path.suffix == ".part"]
+
+
+def test_training_learns(trained):
+    losses = [float(row["train_loss"]) for row in history(trained)]
+    assert losses[-1] < losses[0]
+
+
+def test_evaluation(trained, phantoms, tmp_path):
+    options = ["--dataset_dir", phantoms, "--output_dir", trained, "--evaluation_dir", tmp_path, *QUICK]
+    done = bundle("evaluating", [TRAIN, EVALUATE], *options)
+    assert "SYNTHETIC DATA" in done.stdout
+    with open(tmp_path / "per_case.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["synthetic_data"] is True
+    assert summary["cases"] == len(rows) == len(list((tmp_path / "overlays").iterdir()))
+    assert {"case_id", "class", "dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy"} <= set(
+        rows[0]
+    )
+    for row in rows:
+        tp, fp, fn, tn = (int(row[name]) for name in ("tp", "fp", "fn", "tn"))
+        assert tp + fp + fn + tn == 32 * 32
+        assert float(row["dice"]) == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-6)
+    assert summary["lesion_only"]["dice"]["mean"] == pytest.approx(
+        np.mean([float(row["dice"]) for row in rows]), abs=1e-6
+    )
+    assert summary["provenance"]["overrides"]["image_size"] == 32
+    assert "hybrid/train.yaml" in summary["provenance"]["config_files"]
+    assert "test fold 0 of 5" in summary["split"]
+
+
+def test_inference_on_any_folder_from_anywhere(trained, phantoms, tmp_path):
+    images, out = tmp_path / "images", tmp_path / "out"
+    (images / "deep").mkdir(parents=True)
+    picture = Image.open(phantoms / "benign" / "benign (1).png")
+    shutil.copy(phantoms / "benign" / "benign (1).png", images / "with truth.png")
+    shutil.copy(phantoms / "benign" / "benign (1)_mask.png", images / "with truth_mask.png")
+    picture.resize((75, 41)).save(images / "deep" / "other size.jpg")
+    grey = np.asarray(picture)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(images / "sixteen.png")
+    picture.convert("RGBA").save(images / "rgba.png")
+    affine = np.diag([0.1, 0.2, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(grey.T[..., None].astype(np.float32), affine), images / "volume.nii.gz")
+    model = trained / "models" / "model.pt"
+    options = ["--dataset_dir", images, "--output_dir", out, "--ckpt_path", model, "--image_size", 32]
+    bundle("inference", [INFERENCE], *options, cwd=tmp_path)
+    with Image.open(out / "with truth_mask.png") as mask:
+        assert mask.size == picture.size
+        reference = np.asarray(mask)
+        assert set(np.unique(reference)) <= {0, 255}
+    with Image.open(out / "deep" / "other size_mask.png") as mask:
+        assert mask.size == (75, 41)
+    with Image.open(out / "deep" / "other size_overlay.png") as overlay:
+        assert (overlay.size, overlay.mode) == ((75, 41), "RGB")
+    for name in ("sixteen", "rgba"):  # the same picture in other encodings
+        np.testing.assert_array_equal(np.asarray(Image.open(out / f"{name}_mask.png")), reference)
+    volume = nibabel.load(out / "volume_mask.nii.gz")
+    np.testing.assert_allclose(volume.affine, affine)
+    np.testing.assert_array_equal(np.asarray(volume.dataobj)[..., 0].T * 255, reference)
+    with open(out / "predictions.csv", newline="") as file:
+        rows = {row["case_id"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"with truth.png", "deep/other size.jpg", "sixteen.png", "rgba.png", "volume.nii.gz"}
+    assert int(rows["rgba.png"]["lesion_pixels"]) == (reference > 0).sum()
+    coloured = np.asarray(Image.open(out / "with truth_overlay.png")).astype(int)
+    assert (np.ptp(coloured, axis=-1) > 30).any()
+    assert list(tmp_path.iterdir()) in ([images, out], [out, images])
+
+
+def test_inference_after_the_bundle_moved(trained, phantoms, tmp_path):
+    moved = tmp_path / "elsewhere" / "han"
+    ignored = shutil.ignore_patterns("data", "output", "predictions", "models")
+    shutil.copytree(BUNDLE, moved, ignore=ignored)
+    (moved / "models").mkdir()
+    shutil.copy(trained / "models" / "model.pt", moved / "models" / "model.pt")
+    image = phantoms / "malignant" / "malignant (1).png"
+    bundle(
+        "inference", [moved / "configs" / "inference.yaml"], "--dataset_dir", image, "--image_size", 32, cwd=tmp_path
+    )
+    assert (moved / "predictions" / "malignant (1)_mask.png").is_file()
+
+
+def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--epochs", 3, "--resume", "true", *QUICK]
+    words = [sys.executable, *command("training", [TRAIN], *options)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    checkpoint = tmp_path / "models" / "checkpoint.pt"
+    kills = 0
+    for number in range(3):
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        deadline = time.time() + 120
+        # once before any epoch is done, twice as soon as another epoch is
+        while process.poll() is None and time.time() < deadline:
+            reached = (
+                (tmp_path / "models").is_dir()
+                if number == 0
+                else (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before)
+            )
+            if reached:
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills == 3
+    bundle("training", [TRAIN], *options)
+    assert history(tmp_path) == history(trained)
+    for name in ("model.pt", "checkpoint.pt"):
+        cut, whole = weights(tmp_path, name), weights(trained, name)
+        if name == "checkpoint.pt":
+            assert cut["best_metric"] == whole["best_metric"]
+            cut, whole = cut["objects"]["network"], whole["objects"]["network"]
+        assert all(torch.equal(cut[key], whole[key]) for key in whole)
+
+
+def test_two_processes_validate_each_case_once(phantoms, tmp_path):
+    names = f"['{TRAIN}','{BUNDLE / 'configs' / 'multi_gpu_train.yaml'}']"
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
+    words += ["-m", "monai.bundle", "run", "training", "--config_file", names, "--epochs", "1", *QUICK]
+    words += ["--dataset_dir", str(phantoms), "--output_dir", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = history(tmp_path)
+    parser = ConfigParser()
+    parser.read_config(TRAIN)
+    parser.update({"dataset_dir": str(phantoms), "image_size": 32, "device": "cpu"})
+    load_weights(parser.get_parsed_content("network_def"), tmp_path / "models" / "model.pt")
+    evaluator = parser.get_parsed_content("validate#evaluator")
+    evaluator.run()
+    # an odd number of cases: padded to equal shares, one would count twice
+    assert len(parser.get_parsed_content("split").validation) == 3
+    assert float(row["val_mean_dice"]) == pytest.approx(evaluator.state.metrics["val_mean_dice"], abs=1e-5)
+    assert float(row["val_loss"]) == pytest.approx(evaluator.state.metrics["val_loss"], abs=1e-4)
+
+
+def test_last_batch_of_one_is_left_out(phantoms, tmp_path):
+    parser = ConfigParser()
+    parser.read_config(TRAIN)
+    parser.update({"dataset_dir": str(phantoms), "image_size": 32, "output_dir": str(tmp_path)})
+    count = len(parser.get_parsed_content("split").train)
+    for batch_size, expected in ((count - 1, 1), (2, count // 2 + count % 2 - (count % 2 == 1))):
+        parser.update({"batch_size": batch_size})
+        sizes = [len(batch["image"]) for batch in parser.get_parsed_content("train#dataloader")]
+        assert len(sizes) == expected
+        assert min(sizes) > 1
+
+
+@pytest.mark.parametrize(
+    ("run_id", "configs", "options", "message"),
+    [
+        ("training", [TRAIN], ["--dataset_dir", "nowhere"], "data folder nowhere does not exist"),
+        ("training", [TRAIN], ["--output_dir", "/dev/null/out"], "can't write /dev/null/out"),
+        ("training", [TRAIN], ["--fold", "7"], "fold must be from 0 to 4, got 7"),
+        ("training", [TRAIN], ["--encoder_weights", "no.pth"], "no.pth"),
+        ("inference", [INFERENCE], ["--ckpt_path", "no.pt"], "no weights at no.pt: train the bundle first"),
+        ("inference", [INFERENCE], ["--network_def#tam", "false"], "is of another architecture"),
+    ],
+)
+def test_errors_end_with_their_cause(trained, phantoms, tmp_path, run_id, configs, options, message):
+    given = {"--dataset_dir": phantoms, "--output_dir": tmp_path / "out"}
+    if run_id == "inference":
+        given["--ckpt_path"] = trained / "models" / "model.pt"
+    given |= dict(zip(options[::2], options[1::2], strict=True))
+    done = bundle(run_id, configs, *(word for pair in given.items() for word in pair), check=False)
+    assert done.returncode != 0
+    cause = done.stderr[done.stderr.rindex("The cause: ") :]
+    assert message in cause
+    assert not list((tmp_path / "out").rglob("*.pt")) if (tmp_path / "out").exists() else True
+
+
+@pytest.mark.parametrize(("workflow", "configs"), [("train", [TRAIN]), ("infer", [INFERENCE])])
+def test_properties_that_other_tools_ask_for(workflow, configs, phantoms, tmp_path, trained):
+    made = ConfigWorkflow(
+        workflow_type=workflow,
+        config_file=[str(path) for path in configs],
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        logging_file=False,
+        dataset_dir=str(phantoms),
+        output_dir=str(tmp_path),
+        **({"ckpt_path": str(trained / "models" / "model.pt")} if workflow == "infer" else {}),
+    )
+    made.initialize()
+    assert not made.check_properties()
+
+
+def test_train_handlers_are_dicts_that_other_tools_extend():
+    config = ConfigParser.load_config_file(TRAIN)
+    assert all(isinstance(handler, dict) for handler in config["train"]["handlers"])
+
+
+def test_train_and_inference_describe_one_network():
+    train, inference = (ConfigParser.load_config_file(path) for path in (TRAIN, INFERENCE))
+    assert {**train["network_def"], "encoder_weights": None} == inference["network_def"]
+    shared = ("Resized", "ScaleIntensityd")
+    for name in shared:
+        ours, theirs = (
+            next(step for step in steps if step["_target_"] == name)
+            for steps in (train["preprocessing"], inference["preprocessing"]["transforms"])
+        )
+        image_mode = ours.get("mode", ["bilinear"])[0] if name == "Resized" else None
+        assert theirs.get("spatial_size") == ours.get("spatial_size")
+        assert theirs.get("mode") == image_mode
+
+
+def test_metadata():
+    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
+    required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
+    assert set(required.split()) | {"authors", "copyright", "network_data_format", "changelog"} <= set(metadata)
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["version"] == hybrid_attention.__version__
+    assert isinstance(metadata["supported_apps"], dict)
+    for side, name in (("inputs", "image"), ("outputs", "pred")):
+        tensor = metadata["network_data_format"][side][name]
+        assert tensor["num_channels"] == len(tensor["channel_def"])
+        assert {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data"} <= set(
+            tensor
+        )
+
+
+def test_network_takes_and_gives_what_the_metadata_say():
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        config_file=str(INFERENCE),
+        device="cpu",
+    )
+
+
+def test_documented_rows_of_table_2():
+    text = (BUNDLE / "docs" / "README.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| ([\d,]+) \| `([^`]*)` \|$", text, flags=re.M)
+    assert len(rows) == 5
+    for count, options in rows:
+        parser = ConfigParser()
+        parser.read_config(TRAIN)
+        words = options.split(maxsplit=1) if options.startswith("--network_def ") else options.split()
+        for key, value in zip(words[::2], words[1::2], strict=True):
+            parser.update(
+                {key[2:]: ConfigParser.load_config_files({"v": json.loads(value.strip('"').replace("'", '"'))})["v"]}
+            )
+        network = parser.get_parsed_content("network_def")
+        assert sum(weight.numel() for weight in network.parameters()) == int(count.replace(",", ""))
+
+
+def test_runs_leave_the_checkout_clean():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    written = [f"bundles/hybrid/{name}/x" for name in ("output", "data", "predictions")] + ["output/x"]
+    done = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == written
+
+
+@pytest.mark.busi
+@pytest.mark.slow
+def test_bundle_on_real_images(busi, tmp_path):
+    options = ["--dataset_dir", busi, "--output_dir", tmp_path, "--image_size", "64", "--precision", "bf16"]
+    scratch = BUNDLE / "configs" / "from_scratch.yaml"
+    bundle("training", [TRAIN, scratch], *options, "--epochs", "2", "--channels_last", "true")
+    bundle("evaluating", [TRAIN, scratch, EVALUATE], *options)
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert summary["cases"] == 125
+    assert summary["synthetic_data"] is False
+    assert summary["lesion_only"]["dice"]["mean"] > 0.2

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, OUTLINE, TRUE_POSITIVE, Overlay
+
+
+def test_colours_and_axes():
+    # (W, H) = (4, 2): column 0 right, column 1 too much, column 2 missed, column 3 background
+    prediction = torch.tensor([[1, 1], [1, 1], [0, 0], [0, 0]])
+    truth = torch.tensor([[1, 1], [0, 0], [1, 1], [0, 0]])
+    picture = Overlay(alpha=1.0)(torch.tensor([[0.0, 1.0]] * 4), prediction, truth)
+    assert picture.shape == (2, 4, 3)
+    assert picture.dtype == np.uint8
+    for column, colour in enumerate((TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)):
+        np.testing.assert_array_equal(picture[:, column], [colour, colour])
+    np.testing.assert_array_equal(picture[:, 3], [[0, 0, 0], [255, 255, 255]])
+
+
+def test_half_opacity_lets_the_image_through():
+    everywhere = np.ones((2, 1))
+    picture = Overlay(alpha=0.5)(np.array([[0.0], [100.0]]), everywhere, everywhere)
+    np.testing.assert_array_equal(picture[0], [[0, 100, 0], [128, 228, 128]])
+
+
+def test_outline_without_truth():
+    prediction = np.zeros((9, 9))
+    prediction[2:7, 2:7] = 1
+    picture = Overlay()(np.zeros((9, 9)), prediction)
+    outlined = (picture == OUTLINE).all(axis=-1)
+    assert outlined.sum() == 16
+    assert not outlined[3:6, 3:6].any()
+
+
+def test_nothing_predicted_leaves_the_image():
+    image = np.linspace(0, 255, 16).reshape(4, 4)
+    np.testing.assert_array_equal(Overlay()(image, np.zeros((4, 4)))[..., 0], image.T.round().astype(np.uint8))
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"one shape, got \[\(2, 2\), \(3, 3\)\]"):
+        Overlay()(np.zeros((2, 2)), np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="alpha must be from 0 to 1, got 2"):
+        Overlay(alpha=2)
