@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 CONFIGS := bundles/hybrid/configs
 DEMO ?= output/demo
 # small enough for a laptop; the data are synthetic phantoms
-DEMO_TRAINING := --output_dir $(DEMO) --image_size 96 --precision bf16 --channels_last true
+DEMO_TRAINING := --output_dir $(DEMO) --image_size 96 --precision bf16 --channels_last True
 DEMO_CONFIGS := '$(CONFIGS)/train.yaml','$(CONFIGS)/from_scratch.yaml'
 
 .PHONY: install demo test lint clean

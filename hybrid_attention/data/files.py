@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part" + path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".part.", suffix="." + path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary

@@ -42,7 +42,9 @@ def image_datalist(
     if not images:
         suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES))
         raise DataError(f"no image ({suffixes}) in {source}; masks (*_mask*.png) don't count")
-    problems, cases, owners = [], [], {}
+    problems: list[str] = []
+    cases: list[dict[str, Any]] = []
+    owners: dict[str, Path] = {}
     for image in images:
         key = image.relative_to(root).as_posix()
         result = strip_suffix(key)

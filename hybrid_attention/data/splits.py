@@ -136,9 +136,10 @@ def split_cases(
         else:
             part = "train"
         parts[part].append(case)
-    empty = [name for name in ("train", "validation", "test") if not parts[name]]
-    if empty:
-        raise ValueError(f"{len(cases)} cases in {num_folds} folds leave no case for {', '.join(empty)}")
+    needed = {"train": 2, "validation": 1, "test": 1}  # batch norm can't learn from a single case
+    short = [f"{name} ({len(parts[name])})" for name, least in needed.items() if len(parts[name]) < least]
+    if short:
+        raise ValueError(f"{len(cases)} cases in {num_folds} folds leave too few for {', '.join(short)}")
     rule = (
         f"{'BUSI leak-free folds' if known else f'grouped stratified folds by seed {seed}'}, "
         f"test fold {fold} of {num_folds}, validation fold {validation_fold}, "

@@ -6,7 +6,7 @@ from hybrid_attention.engines.early_stopping import EarlyStopping
 from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.history import History
 from hybrid_attention.engines.inferer import PrecisionInferer, to_memory_format
-from hybrid_attention.engines.invocation import explain_errors, find_bundle_root
+from hybrid_attention.engines.invocation import begin_run, find_bundle_root
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
@@ -20,7 +20,7 @@ __all__ = [
     "Progress",
     "SavePredictions",
     "TensorBoardLog",
-    "explain_errors",
+    "begin_run",
     "find_bundle_root",
     "load_weights",
     "prepare_output_folder",

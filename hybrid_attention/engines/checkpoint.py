@@ -72,7 +72,7 @@ class Checkpoint:
                 logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             return
         if not self.resume:
-            logger.warning("%s holds an earlier run, which this one replaces (--resume true goes on with it)", path)
+            logger.warning("%s holds an earlier run, which this one replaces (--resume True goes on with it)", path)
             return
         state = self._load(path)
         for name, target in self.objects.items():
@@ -90,7 +90,7 @@ class Checkpoint:
             engine.terminate()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        cure = "choose another --output_dir, or start afresh with --resume false"
+        cure = "choose another --output_dir, or start afresh with --resume False"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike

@@ -40,6 +40,6 @@ class EpochSeed:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        transform = getattr(self.dataset, "transform", None)
+        transform: Any = getattr(self.dataset, "transform", None)
         if hasattr(transform, "set_random_state"):
             transform.set_random_state(seed=seed)

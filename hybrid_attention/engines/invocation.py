@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 import hybrid_attention
+
+# options of `python -m monai.bundle run` itself
+_OWN_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
+_WORDS = {"true": "True", "false": "False", "null": "None", "none": "None"}
 
 
 def command_line_options(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -75,6 +82,59 @@ def find_bundle_root(name: str) -> str:
     return str(Path.cwd())
 
 
+def begin_run() -> None:
+    """Look at the command line before any work is done, and let errors end with their cause.
+
+    MONAI takes any override: one that names no key of the config has no effect, and `--resume false` is the text
+    "false", which counts as true. Both are refused here.
+
+    Raises:
+        ValueError: naming the overrides that would not do what they say.
+    """
+    explain_errors()
+    files = config_files()
+    if files:
+        check_overrides(ConfigParser.load_config_files([str(path) for path in files]), command_line_options())
+
+
+def check_overrides(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides that would not do what they say.
+
+    Args:
+        config: the merged config.
+        overrides: from the command line.
+
+    Raises:
+        ValueError: an override names no key of the config (new arguments of a component, a dict with `_target_`, are
+            left to it), or is "true", "false" or "null" in lower case, which are texts on a command line.
+    """
+    faults = []
+    for key, value in overrides.items():
+        if key in _OWN_OPTIONS or key.startswith("+"):
+            continue
+        if isinstance(value, str) and value in _WORDS:
+            faults.append(f"--{key} {value} is the text {value!r}: write {_WORDS[value]}")
+        if not _names_something(config, key.replace("::", "#").split("#")):
+            close = difflib.get_close_matches(key, config, n=1, cutoff=0.5)
+            faults.append(f"--{key} names no key of the config" + (f"; did you mean --{close[0]}?" if close else ""))
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def _names_something(config: Any, parts: list[str]) -> bool:
+    """Follow a nested key; a new argument of a component counts as something."""
+    for part in parts:
+        if isinstance(config, list):
+            if not part.isdigit() or int(part) >= len(config):
+                return False
+            config = config[int(part)]
+        elif isinstance(config, dict) and part in config:
+            config = config[part]
+        else:
+            return isinstance(config, dict) and "_target_" in config and part == parts[-1]
+    return True
+
+
 def explain_errors() -> None:
     """Make an uncaught error end with its own message, not with the messages of the layers it passed through.
 
@@ -85,7 +145,7 @@ def explain_errors() -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, trace)
         cause = error
-        while cause.__cause__ is not None and cause.__suppress_context__:
+        while cause.__cause__ is not None and str(cause).startswith("Failed to "):  # MONAI's wrappers
             cause = cause.__cause__
         if cause is not error:
             print(f"\nThe cause: {type(cause).__name__}: {cause}", file=sys.stderr)

@@ -62,7 +62,7 @@ class TensorBoardLog:
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(self.folder, purge_step=engine.state.epoch)  # type: ignore[no-untyped-call]
+            self.writer = SummaryWriter(self.folder, purge_step=engine.state.epoch)
 
     def _write_curves(self, engine: Engine) -> None:
         for name, value in self.history.rows[-1].items():

@@ -27,7 +27,7 @@ class MergeMasks(Transform):
 
     def __call__(self, masks: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Return the merged mask, with the metadata of `masks` where it has some."""
-        merged = torch.from_numpy(merged_mask(np.asarray(masks))[None].astype(np.float32))
+        merged = torch.from_numpy(merged_mask(list(np.asarray(masks)))[None].astype(np.float32))
         return MetaTensor(merged, meta=masks.meta) if isinstance(masks, MetaTensor) else merged
 
 

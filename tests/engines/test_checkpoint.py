@@ -130,7 +130,7 @@ def test_other_recipe(tmp_path):
 def test_damaged_checkpoint(tmp_path, content):
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(
-        ValueError, match=r"checkpoint\.pt is not a readable checkpoint, it may be damaged; .*--resume false"
+        ValueError, match=r"checkpoint\.pt is not a readable checkpoint, it may be damaged; .*--resume False"
     ):
         run(tmp_path, resume=True)
 

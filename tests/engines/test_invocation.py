@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 import hybrid_attention
-from hybrid_attention.engines.invocation import command_line_options, config_files, find_bundle_root
+from hybrid_attention.engines.invocation import (
+    check_overrides,
+    command_line_options,
+    config_files,
+    find_bundle_root,
+)
 
 
 def test_options():
@@ -58,11 +63,47 @@ def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
     assert find_bundle_root("hybrid") == str(tmp_path)
 
 
+CONFIG = {
+    "epochs": 3,
+    "resume": False,
+    "network_def": {"_target_": "Net", "tam": True},
+    "train": {"handlers": [{"_target_": "Seed", "seed": 0}], "memory": []},
+}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["epochs", "network_def", "network_def#tam", "network_def#depth", "train#handlers#0#seed", "+new", "meta_file"],
+)
+def test_overrides_that_do_something(key):
+    check_overrides(CONFIG, {key: False})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("epoch", 1, "--epoch names no key of the config; did you mean --epochs"),
+        ("train#handler#0#seed", 1, "names no key"),
+        ("train#handlers#1#seed", 1, "names no key"),
+        ("train#handlers#first", 1, "names no key"),
+        ("train#memories", 1, "names no key"),
+        ("network_def#a#b", 1, "names no key"),
+        ("resume", "false", "--resume false is the text 'false': write False"),
+        ("network_def#tam", "null", "write None"),
+    ],
+)
+def test_overrides_that_would_do_nothing(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        check_overrides(CONFIG, {key: value})
+
+
 def test_the_cause_is_printed_last():
     code = (
-        "from hybrid_attention.engines import explain_errors\n"
+        "from hybrid_attention.engines.invocation import explain_errors\n"
         "explain_errors()\n"
-        "try:\n    raise ValueError('mask missing: add a.png')\n"
+        "try:\n"
+        "    try:\n        1 / 0\n"
+        "    except ZeroDivisionError as error:\n        raise ValueError('mask missing: add a.png') from error\n"
         "except ValueError as error:\n    raise RuntimeError('Failed to instantiate component') from error\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
