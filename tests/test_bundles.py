@@ -314,9 +314,7 @@ def test_documented_rows_of_table_2():
         parser.read_config(TRAIN)
         words = options.split(maxsplit=1) if options.startswith("--network_def ") else options.split()
         for key, value in zip(words[::2], words[1::2], strict=True):
-            parser.update(
-                {key[2:]: ConfigParser.load_config_files({"v": ast.literal_eval(value.strip('"'))})["v"]}
-            )
+            parser.update({key[2:]: ast.literal_eval(value.strip('"'))})
         network = parser.get_parsed_content("network_def")
         assert sum(weight.numel() for weight in network.parameters()) == int(count.replace(",", ""))
 

@@ -136,7 +136,7 @@ def test_busi_has_five_folds():
 
 def test_no_case_left_for_a_part():
     cases = [{**case, "class": "normal"} for case in own()]
-    with pytest.raises(ValueError, match="leave too few for train .0., validation .0., test .0."):
+    with pytest.raises(ValueError, match=r"leave too few for train \(0\), validation \(0\), test \(0\)"):
         split_cases(cases)
 
 
