@@ -42,4 +42,4 @@ lint: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf output bundles/*/data bundles/*/output bundles/*/predictions
+	git clean -fdXq -- output bundles

@@ -21,7 +21,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from hybrid_attention.data.files import write_json
-from hybrid_attention.evaluation.provenance import commit, processor
+from hybrid_attention.engines.provenance import commit, processor
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "hybrid" / "configs"
 SETTINGS = [(size, *mode) for size in (256, 128) for mode in (("fp32", False), ("bf16", True))]

@@ -27,6 +27,15 @@ ROWS = {
     "han": "BL + ConvBlock + SFEB + TAM (HAN)",
 }
 REFERENCE = "unet"
+# what must be one in all rows of a table
+_SAME = (
+    "split",
+    "settings",
+    "synthetic_data",
+    "lesion_cases",
+    "provenance.overrides.epochs",
+    "provenance.config_files",
+)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -48,7 +57,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     record = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     summary = summarize(rows)
     for convention in ("lesion_only", "pooled"):
-        if json.loads(json.dumps(summary[convention])) != record[convention]:
+        # as text, since NaN equals nothing
+        if json.dumps(summary[convention]) != json.dumps(record[convention]):
             raise ValueError(f"{folder}/summary.json is not what per_case.csv gives ({convention})")
     return {"rows": rows, "summary": summary, "record": record}
 
@@ -63,7 +73,13 @@ def table(experiment: Path) -> str:
         Markdown.
     """
     runs = {name: read_run(experiment / name) for name in ROWS if (experiment / name / "per_case.csv").is_file()}
+    if not runs:
+        raise ValueError(f"no run with a per_case.csv in {experiment}")
     first = next(iter(runs.values()))["record"]
+    for name, run in runs.items():
+        other = [key for key in _SAME if _lookup(run["record"], key) != _lookup(first, key)]
+        if other:
+            raise ValueError(f"{experiment}/{name} can't stand in one table with the others: {', '.join(other)} differ")
     size = first["settings"]["image_size"]
     lines = [
         f"{first['split']}; {size} x {size} pixels; mean of {first['lesion_cases']} images in percent, "
@@ -80,6 +96,13 @@ def table(experiment: Path) -> str:
             f"| {difference(run, runs.get(REFERENCE)) if name != REFERENCE else ''} |"
         )
     return "\n".join(lines)
+
+
+def _lookup(record: dict[str, Any], key: str) -> Any:
+    value: Any = record
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def interval(score: dict[str, float]) -> str:

@@ -24,8 +24,9 @@ from hybrid_attention.engines import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "hybrid"
-TRAIN, EVALUATE, INFERENCE = (BUNDLE / "configs" / f"{name}.yaml" for name in ("train", "evaluate", "inference"))
-QUICK = ["--image_size", "32", "--batch_size", "4", "--early_stop_patience", "100"]
+NAMES = ("train", "from_scratch", "evaluate", "inference", "multi_gpu_train")
+TRAIN, SCRATCH, EVALUATE, INFERENCE, PARALLEL = (BUNDLE / "configs" / f"{name}.yaml" for name in NAMES)
+QUICK = ["--image_size", "32", "--batch_size", "4", "--num_workers", "1"]
 
 
 def command(run_id, configs, *options):
@@ -51,11 +52,20 @@ def weights(folder, name="model.pt"):
     return torch.load(folder / "models" / name, weights_only=True)
 
 
+def curve(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return [
+        (event.step, event.value)
+        for event in EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("val_loss")
+    ]
+
+
 @pytest.fixture(scope="module")
 def trained(phantoms, tmp_path_factory):
-    """A run of three epochs."""
+    """A run of three epochs with random augmentation in worker processes."""
     out = tmp_path_factory.mktemp("trained")
-    bundle("training", [TRAIN], "--dataset_dir", phantoms, "--output_dir", out, "--epochs", 3, *QUICK)
+    bundle("training", [TRAIN, SCRATCH], "--dataset_dir", phantoms, "--output_dir", out, "--epochs", 3, *QUICK)
     return out
 
 
@@ -80,7 +90,7 @@ def test_training_learns(trained):
 
 def test_evaluation(trained, phantoms, tmp_path):
     options = ["--dataset_dir", phantoms, "--output_dir", trained, "--evaluation_dir", tmp_path, *QUICK]
-    done = bundle("evaluating", [TRAIN, EVALUATE], *options)
+    done = bundle("evaluating", [TRAIN, SCRATCH, EVALUATE], *options)
     assert "SYNTHETIC DATA" in done.stdout
     with open(tmp_path / "per_case.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -100,6 +110,26 @@ def test_evaluation(trained, phantoms, tmp_path):
     assert summary["provenance"]["overrides"]["image_size"] == 32
     assert "hybrid/train.yaml" in summary["provenance"]["config_files"]
     assert "test fold 0 of 5" in summary["split"]
+    assert summary["training"]["recipe"]["lr_scheduler"]["_target_"].endswith("OneCycleLR")
+    assert summary["training"]["recipe"]["epochs"] == 3
+    assert summary["training"]["images"]["training"] > 2
+    assert str(tmp_path) not in json.dumps(summary)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fold", "2"], "were in the training set"),
+        (["--split_seed", "1"], "were in the"),
+        (["--image_size", "64"], "trained with other settings: image_size was 32, is 64"),
+    ],
+)
+def test_evaluation_refuses_what_was_trained_on(trained, phantoms, tmp_path, options, message):
+    given = ["--dataset_dir", phantoms, "--output_dir", trained, "--evaluation_dir", tmp_path / "out"]
+    given += QUICK if "--image_size" not in options else []
+    done = bundle("evaluating", [TRAIN, SCRATCH, EVALUATE], *given, *options, check=False)
+    assert message in done.stderr[done.stderr.rindex("The cause: ") :]
+    assert not (tmp_path / "out").exists()
 
 
 def test_inference_on_any_folder_from_anywhere(trained, phantoms, tmp_path):
@@ -141,7 +171,7 @@ def test_inference_on_any_folder_from_anywhere(trained, phantoms, tmp_path):
 
 def test_inference_after_the_bundle_moved(trained, phantoms, tmp_path):
     moved = tmp_path / "elsewhere" / "han"
-    ignored = shutil.ignore_patterns("data", "output", "predictions", "models")
+    ignored = shutil.ignore_patterns("data", "predictions", "models")
     shutil.copytree(BUNDLE, moved, ignore=ignored)
     (moved / "models").mkdir()
     shutil.copy(trained / "models" / "model.pt", moved / "models" / "model.pt")
@@ -154,7 +184,7 @@ def test_inference_after_the_bundle_moved(trained, phantoms, tmp_path):
 
 def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--epochs", 3, "--resume", "True", *QUICK]
-    words = [sys.executable, *command("training", [TRAIN], *options)]
+    words = [sys.executable, *command("training", [TRAIN, SCRATCH], *options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     checkpoint = tmp_path / "models" / "checkpoint.pt"
     kills = 0
@@ -179,7 +209,9 @@ def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
         process.wait()
         kills += 1
     assert kills == 3
-    bundle("training", [TRAIN], *options)
+    bundle("training", [TRAIN, SCRATCH], *options)
+    assert not list(tmp_path.rglob(".part*"))
+    assert curve(tmp_path) == curve(trained)
     assert history(tmp_path) == history(trained)
     for name in ("model.pt", "checkpoint.pt"):
         cut, whole = weights(tmp_path, name), weights(trained, name)
@@ -190,18 +222,21 @@ def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
 
 
 def test_two_processes_validate_each_case_once(phantoms, tmp_path):
-    names = f"['{TRAIN}','{BUNDLE / 'configs' / 'multi_gpu_train.yaml'}']"
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
-    words += ["-m", "monai.bundle", "run", "training", "--config_file", names, "--epochs", "1", *QUICK]
-    words += ["--dataset_dir", str(phantoms), "--output_dir", str(tmp_path)]
+    words += command("training", [TRAIN, PARALLEL], *QUICK, "--dataset_dir", phantoms, "--output_dir", tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (row,) = history(tmp_path)
+    for epochs in ("1", "2"):  # the second command goes on where the first ended
+        given = ["--epochs", epochs, "--resume", "True"]
+        done = subprocess.run([*words, *given], cwd=ROOT, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        if epochs == "1":
+            shutil.copytree(tmp_path / "models", tmp_path / "first")
+    row, second = history(tmp_path)
+    assert second["epoch"] == "2"
     parser = ConfigParser()
     parser.read_config(TRAIN)
     parser.update({"dataset_dir": str(phantoms), "image_size": 32, "device": "cpu"})
-    load_weights(parser.get_parsed_content("network_def"), tmp_path / "models" / "model.pt")
+    load_weights(parser.get_parsed_content("network_def"), tmp_path / "first" / "model.pt")
     evaluator = parser.get_parsed_content("validate#evaluator")
     evaluator.run()
     # an odd number of cases: padded to equal shares, one would count twice
@@ -245,6 +280,71 @@ def test_errors_end_with_their_cause(trained, phantoms, tmp_path, run_id, config
     cause = done.stderr[done.stderr.rindex("The cause: ") :]
     assert message in cause
     assert not list((tmp_path / "out").rglob("*.pt")) if (tmp_path / "out").exists() else True
+
+
+def test_packaged_bundle_runs_where_nothing_is_installed(trained, phantoms, tmp_path):
+    packaged = tmp_path / "packaged"
+    shutil.copytree(BUNDLE / "configs", packaged / "configs")
+    shutil.copytree(
+        ROOT / "hybrid_attention", packaged / "hybrid_attention", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (packaged / "models").mkdir()
+    shutil.copy(trained / "models" / "model.pt", packaged / "models")
+    image = phantoms / "benign" / "benign (1).png"
+    words = command("inference", [packaged / "configs" / "inference.yaml"], "--dataset_dir", image, "--image_size", 32)
+    # hide the installed package: an import hook of an editable install, or a folder in site-packages
+    code = (
+        "import runpy, sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', repr(f)).lower()]\n"
+        f"sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})]\n"
+        "try:\n    import hybrid_attention\n    raise SystemExit('still importable')\n"
+        "except ModuleNotFoundError:\n    pass\n"
+        f"sys.argv = ['monai.bundle', *{words[2:]!r}]\n"
+        "runpy.run_module('monai.bundle', run_name='__main__')\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (packaged / "predictions" / "benign (1)_mask.png").is_file()
+
+
+def test_udiat_through_the_bundle(phantoms, tmp_path):
+    for folder in ("original", "GT"):
+        (tmp_path / folder).mkdir()
+    rows = ["Image,Type"]
+    for number in range(1, 9):
+        source = phantoms / "benign" / f"benign ({number})"
+        shutil.copy(f"{source}.png", tmp_path / "original" / f"{number:06d}.png")
+        shutil.copy(f"{source}_mask.png", tmp_path / "GT" / f"{number:06d}.png")
+        rows.append(f"{number:06d},{'Benign' if number % 2 else 'Malignant'}")
+    (tmp_path / "DatasetB.csv").write_text("\n".join(rows))
+    parser = ConfigParser()
+    parser.read_config(TRAIN)
+    documented = re.search(r'--cases "\\(.*)"', (ROOT / "README.md").read_text()).group(1)
+    parser.update({"dataset_dir": str(tmp_path), "cases": documented, "num_folds": 4, "image_size": 32})
+    split = parser.get_parsed_content("split")
+    assert sorted(len(part) for part in (split.train, split.validation, split.test)) == [2, 2, 4]
+    assert parser.get_parsed_content("train#dataset")[0]["image"].shape == (3, 32, 32)
+
+
+def test_torchscript_export(trained, tmp_path):
+    from monai.bundle import ckpt_export
+
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained / "models" / "model.pt"),
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        config_file=str(INFERENCE),
+        key_in_ckpt="",
+    )
+    exported = torch.jit.load(tmp_path / "model.ts").eval()
+    parser = ConfigParser()
+    parser.read_config(INFERENCE)
+    network = load_weights(parser.get_parsed_content("network_def"), trained / "models" / "model.pt")
+    image = torch.rand(1, 3, 48, 64)
+    torch.testing.assert_close(exported(image), network(image))
 
 
 @pytest.mark.parametrize(("workflow", "configs"), [("train", [TRAIN]), ("infer", [INFERENCE])])
@@ -322,7 +422,10 @@ def test_documented_rows_of_table_2():
 def test_runs_leave_the_checkout_clean():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    written = [f"bundles/hybrid/{name}/x" for name in ("output", "data", "predictions")] + ["output/x"]
+    names = ("data/x", "predictions/x", "evaluation/x", "tensorboard/x", "history.csv", "models/model.pt")
+    written = [f"bundles/hybrid/{name}" for name in (*names, "models/checkpoint.pt", "models/training.json")] + [
+        "output/x"
+    ]
     done = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == written
 
@@ -331,9 +434,8 @@ def test_runs_leave_the_checkout_clean():
 @pytest.mark.slow
 def test_bundle_on_real_images(busi, tmp_path):
     options = ["--dataset_dir", busi, "--output_dir", tmp_path, "--image_size", "64", "--precision", "bf16"]
-    scratch = BUNDLE / "configs" / "from_scratch.yaml"
-    bundle("training", [TRAIN, scratch], *options, "--epochs", "2", "--channels_last", "True")
-    bundle("evaluating", [TRAIN, scratch, EVALUATE], *options)
+    bundle("training", [TRAIN, SCRATCH], *options, "--epochs", "2", "--channels_last", "True")
+    bundle("evaluating", [TRAIN, SCRATCH, EVALUATE], *options)
     summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
     assert summary["cases"] == 125
     assert summary["synthetic_data"] is False

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.phantom_dataset import is_synthetic
-from hybrid_attention.data.reading import IMAGE_SUFFIXES
+from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order
 
 CLASSES = ("benign", "malignant", "normal")
 _WRAPPER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
@@ -36,7 +36,8 @@ def busi_datalist(
         root: the folder that holds `benign/`, `malignant/` and `normal/` (at least one of them), or the folder that
             holds the published `Dataset_BUSI_with_GT`.
         groups_csv: a table with the columns `image_id` (`folder/name.png`) and `duplicate_group`; images of one group
-            never straddle a split. Without it each image is a group of its own, unless the split knows the folder.
+            never straddle a split; every image needs a row. Without it each image is a group of its own, unless the
+            split knows the folder.
 
     Returns:
         Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`), `image` (path), `label` (list
@@ -57,13 +58,15 @@ def busi_datalist(
     synthetic = is_synthetic(root)
     cases, problems = [], []
     for name in CLASSES:
-        for image in sorted((root / name).glob("*"), key=_natural_order):
-            if image.suffix.lower() not in IMAGE_SUFFIXES or _is_mask(image):
+        for image in sorted((root / name).glob("*"), key=natural_order):
+            if image.suffix.lower() not in IMAGE_SUFFIXES or mask_owner(image) is not None:
                 continue
             masks = find_masks(image)
             if not masks:
                 problems.append(f"{image}: no mask beside it (expected {image.stem}_mask.png)")
             case_id = f"{name}/{image.name}"
+            if groups and case_id not in groups:
+                problems.append(f"{groups_csv}: no row for {case_id}")
             cases.append(
                 {
                     "case_id": case_id,
@@ -83,30 +86,11 @@ def busi_datalist(
     return cases
 
 
-def find_masks(image: str | os.PathLike[str]) -> list[Path]:
-    """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside `NAME.EXT`.
-
-    Args:
-        image: path of the image.
-
-    Returns:
-        The masks' paths, sorted by number.
-    """
-    image = Path(image)
-    prefix = f"{image.stem}_mask"
-    found = [
-        path
-        for path in image.parent.iterdir()
-        if path.name.startswith(prefix) and path.suffix.lower() in IMAGE_SUFFIXES and _is_mask(path)
-    ]
-    return sorted((path for path in found if _mask_owner(path) == image.stem), key=_natural_order)
-
-
 def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read a table of duplicate groups.
 
     Args:
-        path: CSV file with the columns `image_id` and `duplicate_group`.
+        path: CSV file with the columns `image_id` and `duplicate_group` (empty: a group of its own).
 
     Returns:
         Group by image_id.
@@ -119,24 +103,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     wanted = {"image_id", "duplicate_group"}
     if not rows or not wanted <= set(rows[0]):
         raise ValueError(f"{path} must be a CSV file with the columns {sorted(wanted)}")
-    return {row["image_id"]: row["duplicate_group"] for row in rows}
-
-
-def _mask_owner(path: Path) -> str | None:
-    """Return the image's stem for a mask's path, None for any other path."""
-    stem, separator, number = path.stem.rpartition("_mask")
-    if not separator or not (number == "" or (number.startswith("_") and number[1:].isdigit())):
-        return None
-    return stem
-
-
-def _is_mask(path: Path) -> bool:
-    return _mask_owner(path) is not None
-
-
-def _natural_order(path: Path) -> tuple[Any, ...]:
-    """Order names as people do: "benign (2)" before "benign (10)"."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
+    return {row["image_id"]: row["duplicate_group"] or row["image_id"] for row in rows}
 
 
 def _folders() -> str:

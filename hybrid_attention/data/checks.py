@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
+from hybrid_attention.data.masks import mask_fault, merged_mask
 from hybrid_attention.data.reading import read_grey
-
-_SHOWN = 20
 
 
 class DataError(ValueError):
@@ -36,22 +33,8 @@ def raise_problems(problems: Sequence[str], total: int, cure: str = _CURE) -> No
     """
     if not problems:
         return
-    shown = [f"  - {line}" for line in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        shown.append(f"  - and {len(problems) - _SHOWN} more")
-    raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *shown, f"Cure: {cure}."]))
-
-
-def merged_mask(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Merge the masks of one case into one: a pixel is lesion where any mask is brighter than half its maximum.
-
-    Args:
-        arrays: grey masks of one shape, of any value range (0/1, 0/255, 16-bit).
-
-    Returns:
-        Boolean array of that shape.
-    """
-    return np.any([(array > 0.5 * max(float(array.max()), 1e-9)) for array in arrays], axis=0)
+    listed = [f"  - {line}" for line in problems]
+    raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Cure: {cure}."]))
 
 
 def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[list[str], list[dict[str, Any]]]:
@@ -87,6 +70,9 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
             continue
         if mask.shape != shape:
             problems.append(f"{path}: mask of {_size(mask.shape)} pixels for an image of {_size(shape)}")
+        fault = mask_fault(mask)
+        if fault:
+            problems.append(f"{path}: {fault}")
         masks.append(mask)
     if problems or not masks:
         return problems, case

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_PARTIAL = ".part."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -31,7 +32,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part.", suffix="." + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix="." + path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -81,6 +82,16 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
         temporary.write_bytes(b"")
     probe.unlink(missing_ok=True)
     return folder
+
+
+def remove_partial_files(folder: str | os.PathLike[str]) -> None:
+    """Remove what a killed process left half-written in a folder.
+
+    Args:
+        folder: a folder that no other process writes in.
+    """
+    for path in Path(folder).glob(f"{_PARTIAL}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

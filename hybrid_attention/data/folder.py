@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.busi import find_masks
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image
 
 
 def image_datalist(
-    source: str | os.PathLike[str], exclude: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str], results: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
     """List an image, or all images below a folder, for inference.
 
@@ -20,7 +20,7 @@ def image_datalist(
 
     Args:
         source: an image file, or a folder that is searched with its subfolders.
-        exclude: a folder below `source` that is not searched, for example the one that receives the results.
+        results: the folder that will receive the results; where it lies below `source` it is not searched.
 
     Returns:
         Dicts with `case_id` (path relative to the folder), `image` and `source` (both the path: transforms replace
@@ -28,6 +28,7 @@ def image_datalist(
 
     Raises:
         FileNotFoundError: `source` does not exist.
+        ValueError: `results` is the folder of the images, where a written mask would later pass for truth.
         DataError: no image in it, two images whose results would have one name, or unreadable files, all listed.
     """
     source = Path(source)
@@ -35,10 +36,15 @@ def image_datalist(
         raise FileNotFoundError(f"{source} does not exist; give an image or a folder of images")
     root = source.parent if source.is_file() else source
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    if exclude is not None:
-        skipped = Path(exclude).resolve()
-        files = [path for path in files if skipped not in path.resolve().parents]
-    images = [path for path in files if is_image(path) and "_mask" not in path.stem and not path.name.startswith(".")]
+    if results is not None:
+        target = Path(results).resolve()
+        if target == root.resolve():
+            raise ValueError(
+                f"{source} can't receive its own results, which would pass for truth: choose another folder"
+            )
+        if root.resolve() in target.parents:
+            files = [path for path in files if target not in path.resolve().parents]
+    images = [path for path in files if is_image(path) and mask_owner(path) is None and not path.name.startswith(".")]
     if not images:
         suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES))
         raise DataError(f"no image ({suffixes}) in {source}; masks (*_mask*.png) don't count")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ def to_grey(image: Image.Image) -> Image.Image:
 
     1-bit, palette and colour images become 8-bit grey ("L", ITU-R 601-2 luma); 16-bit and 32-bit ones become float
     ("F") with their values kept, where PIL's own conversion would clip them at 255; transparent pixels become black.
-    It serves as `converter` of `monai.data.PILReader`.
 
     Args:
         image: the opened image.
@@ -38,6 +38,11 @@ def to_grey(image: Image.Image) -> Image.Image:
         with_alpha = image.convert("RGBA")
         return Image.composite(with_alpha.convert("L"), Image.new("L", image.size), with_alpha.getchannel("A"))
     return image.convert("L")
+
+
+def natural_order(path: Path) -> tuple[int | str, ...]:
+    """Return a sorting key that orders names as people do: "benign (2)" before "benign (10)"."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:

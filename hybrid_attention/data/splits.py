@@ -63,29 +63,37 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
         cases: from `busi_datalist`.
 
     Returns:
-        True when the names are BUSI's and the lesion areas agree.
+        True when the names are BUSI's and the lesion areas agree. False for phantoms, and for cases whose groups were
+        given by the user, which are then trusted.
 
     Raises:
-        ValueError: images of BUSI are mixed with others, so that nothing is known on copies among them.
+        ValueError: images of BUSI are mixed with others or have other masks, so that nothing is known on copies.
     """
-    matches = sum(_same_lesion(case) for case in cases)
-    unknown = [case["case_id"] for case in cases if case["case_id"] not in busi_facts()]
-    if not cases or matches < _MATCHING_SHARE * (len(cases) - len(unknown)) or matches == 0:
+    if any(case.get("synthetic", False) or case["group"] != case["case_id"] for case in cases):
         return False
-    if unknown and all(case["group"] == case["case_id"] for case in cases):
+    facts = busi_facts()
+    unknown = [case["case_id"] for case in cases if case["case_id"] not in facts]
+    lesions = [case for case in cases if case["case_id"] in facts and case["lesion_area_fraction"] > 0]
+    matches = sum(_same_lesion(case) for case in lesions)
+    alike = matches > 0 and matches >= _MATCHING_SHARE * len(lesions)
+    if alike and unknown:
         raise ValueError(
-            f"{matches} of {len(cases)} images are BUSI's and {len(unknown)} are not (the first: {unknown[0]}); move "
+            f"{len(cases) - len(unknown)} of {len(cases)} images are BUSI's, {len(unknown)} are not (the first: {unknown[0]}); move "
             "these to a folder of their own, or give groups_csv, a table of duplicate groups over all images"
         )
-    return not unknown
+    if lesions and not unknown and not alike:
+        raise ValueError(
+            f"the {len(cases)} images have BUSI's names, but only {matches} of {len(lesions)} lesions have the size "
+            "that they have in BUSI; give groups_csv, so that copies of one image can't straddle the split (for BUSI "
+            "with other masks or crops: busi_cases.csv, which this package ships), or rename the files"
+        )
+    return alike
 
 
 def _same_lesion(case: dict[str, Any]) -> bool:
-    """Tell whether a case bears the name and the lesion area of an image of BUSI."""
-    row = busi_facts().get(case["case_id"])
-    if row is None or case.get("synthetic", False):
-        return False
-    return abs(case["lesion_area_fraction"] - float(row["lesion_area_fraction"])) < _AREA_TOLERANCE
+    """Tell whether a case bears the lesion area of the image of BUSI that it is named like."""
+    area = float(busi_facts()[case["case_id"]]["lesion_area_fraction"])
+    return abs(case["lesion_area_fraction"] - area) < _AREA_TOLERANCE
 
 
 def split_cases(

@@ -10,6 +10,7 @@ from hybrid_attention.engines.invocation import begin_run, find_bundle_root
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
+from hybrid_attention.engines.training_record import effective_recipe
 
 __all__ = [
     "Checkpoint",
@@ -21,6 +22,7 @@ __all__ = [
     "SavePredictions",
     "TensorBoardLog",
     "begin_run",
+    "effective_recipe",
     "find_bundle_root",
     "load_weights",
     "prepare_output_folder",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
-from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
+from hybrid_attention.data.identity import case_digests, data_digest
+from hybrid_attention.engines.provenance import provenance
+from hybrid_attention.engines.training_record import RECORD, differences
 
 LATEST = "checkpoint.pt"
 BEST = "model.pt"
@@ -26,15 +29,18 @@ class Checkpoint:
 
     `model.pt` holds the network's weights alone, from the epoch with the best validation metric; `checkpoint.pt` holds
     all that is needed to go on after the last whole epoch. Both appear by rename, so a kill at any moment leaves whole
-    files. Attach last, after validation, learning-rate schedule, early stopping and history.
+    files. `training.json` beside them says how the weights came about. Attach last, after validation, learning-rate
+    schedule, early stopping and history.
 
     Args:
         folder: where the two files lie.
         objects: what is saved and restored, by name: anything with `state_dict` and `load_state_dict`. One of them is
             "network", the module without a wrapper for several processes.
         evaluator: the validation engine, whose best metric decides on `model.pt`.
-        recipe: settings that must be the same for a run to go on (seed, fold, image size, …), plain values.
-        resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh and replaces the files.
+        recipe: settings that must be the same for a run to go on, plain values.
+        train_cases: what is trained on; must be the same for a run to go on. Dicts with `image` and `label` paths.
+        validation_cases: likewise.
+        resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh and removes the files.
 
     Raises:
         ValueError: "network" is missing in `objects`.
@@ -46,6 +52,8 @@ class Checkpoint:
         objects: Mapping[str, Any],
         evaluator: Engine,
         recipe: Mapping[str, Any] | None = None,
+        train_cases: Sequence[Mapping[str, Any]] = (),
+        validation_cases: Sequence[Mapping[str, Any]] = (),
         resume: bool = False,
     ) -> None:
         if "network" not in objects:
@@ -54,6 +62,8 @@ class Checkpoint:
         self.objects = dict(objects)
         self.evaluator = evaluator
         self.recipe = dict(recipe or {})
+        self.cases = {"training": train_cases, "validation": validation_cases}
+        self.data: dict[str, str] = {}
         self.resume = resume
 
     def attach(self, engine: Engine) -> None:
@@ -67,12 +77,17 @@ class Checkpoint:
 
     def _start(self, engine: Engine) -> None:
         path = self.folder / LATEST
-        if not path.is_file():
+        self.data = {part: data_digest(cases) for part, cases in self.cases.items()}
+        if engine.state.rank == 0:
+            remove_partial_files(self.folder)
+        if not (self.resume and path.is_file()):
             if self.resume:
                 logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
-            return
-        if not self.resume:
-            logger.warning("%s holds an earlier run, which this one replaces (--resume True goes on with it)", path)
+            elif path.is_file():
+                logger.warning("%s is of an earlier run, which this one replaces (--resume True goes on with it)", path)
+            if engine.state.rank == 0:
+                for name in (LATEST, BEST, RECORD):
+                    (self.folder / name).unlink(missing_ok=True)
             return
         state = self._load(path)
         for name, target in self.objects.items():
@@ -85,7 +100,7 @@ class Checkpoint:
         self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
         logger.info("resumed after epoch %d of %d from %s", state["epoch"], engine.state.max_epochs, path)
         if state["stopped"] or state["epoch"] >= engine.state.max_epochs:
-            reason = "it had stopped early" if state["stopped"] else "more epochs would need a larger --epochs"
+            reason = "stopped early" if state["stopped"] else f"epoch {state['epoch']}"
             logger.warning("%s is of a finished run (%s): nothing is left to train", path, reason)
             engine.terminate()
 
@@ -100,11 +115,8 @@ class Checkpoint:
         network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
         if network_fault:
             raise ValueError(f"{path} is of another architecture: {network_fault}; {cure}")
-        changed = [
-            f"{key} was {state['recipe'].get(key)!r}, is {self.recipe.get(key)!r}"
-            for key in sorted({*state["recipe"], *self.recipe})
-            if state["recipe"].get(key) != self.recipe.get(key)
-        ]
+        changed = differences(state["recipe"], self.recipe)
+        changed += [f"the {part} images are others" for part in self.cases if state["data"][part] != self.data[part]]
         if changed or set(state["objects"]) != set(self.objects):
             raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {cure}")
         return state
@@ -115,6 +127,7 @@ class Checkpoint:
         validation = self.evaluator.state
         if validation.best_metric_epoch == engine.state.epoch:
             save_weights(self.objects["network"], self.folder / BEST)
+            write_json(self.folder / RECORD, self._record(engine))
         state = {
             "format": _FORMAT,
             "epoch": int(engine.state.epoch),
@@ -122,10 +135,22 @@ class Checkpoint:
             "best_metric_epoch": int(validation.best_metric_epoch),
             "stopped": bool(engine.should_terminate),
             "recipe": self.recipe,
+            "data": self.data,
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
             "objects": {name: target.state_dict() for name, target in self.objects.items()},
         }
         _save_whole(state, self.folder / LATEST)
+
+    def _record(self, engine: Engine) -> dict[str, Any]:
+        validation = self.evaluator.state
+        return {
+            "epoch": int(engine.state.epoch),
+            "metric": {validation.key_metric_name: float(validation.best_metric)},
+            "recipe": self.recipe,
+            "provenance": provenance(),
+            "data_sha256": self.data,
+            "images": {part: case_digests(cases) for part, cases in self.cases.items()},
+        }
 
 
 def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None:
@@ -180,6 +205,8 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
     """
     if not isinstance(weights, Mapping):
         return f"the file holds a {type(weights).__name__}, not a state dict"
+    if "objects" in weights:
+        return f"the file holds the state of a training run; {BEST} beside it holds the weights alone"
     own = network.state_dict()
     other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
     faults = {

@@ -11,10 +11,9 @@ import numpy as np
 from ignite.engine import Engine, Events
 from PIL import Image
 
-from hybrid_attention.data.busi import find_masks
-from hybrid_attention.data.checks import merged_mask
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv
 from hybrid_attention.data.folder import strip_suffix
+from hybrid_attention.data.masks import find_masks, merged_mask
 from hybrid_attention.data.reading import is_nifti, read_grey
 from hybrid_attention.transforms import Overlay
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from hybrid_attention.transforms import Overlay
 class TensorBoardLog:
     """Write each epoch's row of `History` as curves, and overlays of some validation cases as pictures.
 
-    After a resume the curves go on where the checkpoint ends; what a killed epoch had written is dropped. Attach after
-    `History`.
+    After a resume the curves go on where the checkpoint ends; what a killed epoch had written is dropped. A run that
+    starts afresh removes the curves of the one before. Attach after `History`.
 
     Args:
         folder: where the event files go.
@@ -62,6 +63,9 @@ class TensorBoardLog:
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            if engine.state.epoch == 1:
+                for events in Path(self.folder).glob("events.out.tfevents.*"):
+                    events.unlink()
             self.writer = SummaryWriter(self.folder, purge_step=engine.state.epoch)
 
     def _write_curves(self, engine: Engine) -> None:

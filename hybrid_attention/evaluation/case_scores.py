@@ -13,8 +13,10 @@ from monai.utils import CommonKeys
 from PIL import Image
 
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
+from hybrid_attention.data.identity import data_digest, file_digest
+from hybrid_attention.engines.provenance import provenance
+from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
-from hybrid_attention.evaluation.provenance import provenance
 from hybrid_attention.evaluation.summary import summarize, summary_table
 from hybrid_attention.transforms import Overlay
 
@@ -25,14 +27,15 @@ class CaseScores:
     """Score every case of an evaluation run and write `per_case.csv`, `summary.json`, `summary.md` and overlays.
 
     Scores are computed at the size the network sees, as the papers do. The summary names its conventions and carries
-    the configuration, the commit and the hashes of data and weights.
+    the record of the training, the configuration, the commit and the hashes of data and weights. Weights are not scored
+    on images that they were trained on.
 
     Args:
         folder: where the files go.
         cases: what is evaluated, with `case_id`, `class`, `group`, `image`, `label` and `synthetic`.
         weights: the file of the network's weights, for the record.
         split: how the cases were chosen, in words.
-        settings: further settings to keep with the numbers, plain values.
+        settings: settings that must be those of the training, plain values.
         overlays: write a picture a case into `overlays/`.
     """
 
@@ -53,6 +56,7 @@ class CaseScores:
         self.overlay = Overlay() if overlays else None
         self.rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
+        self.training: dict[str, Any] | None = None
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator.
@@ -66,6 +70,7 @@ class CaseScores:
 
     def _start(self, engine: Engine) -> None:
         self.rows = []
+        self.training = check_against_training(self.weights, list(self.cases.values()), self.settings)
         prepare_output_folder(self.folder)
 
     def _score(self, engine: Engine) -> None:
@@ -95,7 +100,10 @@ class CaseScores:
             "split": self.split,
             "settings": self.settings,
             **summarize(self.rows),
-            "provenance": provenance(list(self.cases.values()), self.weights),
+            "data_sha256": data_digest(list(self.cases.values())),
+            "weights_sha256": file_digest([self.weights]),
+            "training": self.training,
+            "provenance": provenance(),
         }
         title = "SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients\n\n" if synthetic else ""
         table = f"{title}{self.split}\n\n{summary_table(self.summary)}\n"

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
-from hybrid_attention.data.checks import merged_mask
+from hybrid_attention.data.masks import merged_mask
 
 
 class MergeMasks(Transform):

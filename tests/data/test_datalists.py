@@ -55,9 +55,13 @@ def test_published_archive_folder(small, tmp_path):
 
 def test_groups(small, tmp_path):
     table = tmp_path / "groups.csv"
-    table.write_text("image_id,duplicate_group\nbenign/benign (1).png,7\nbenign/benign (10).png,7\n")
+    rows = ["image_id,duplicate_group", "benign/benign (1).png,7", "benign/benign (10).png,7", "other,3"]
+    table.write_text("\n".join([*rows, "benign/benign (2).png,", "normal/normal (1).png,9"]))
     groups = [case["group"] for case in busi_datalist(small, groups_csv=table)]
-    assert groups == ["7", "benign/benign (2).png", "7", "normal/normal (1).png"]
+    assert groups == ["7", "benign/benign (2).png", "7", "9"]
+    table.write_text("\n".join(rows))
+    with pytest.raises(DataError, match=r"groups\.csv: no row for benign/benign \(2\)\.png"):
+        busi_datalist(small, groups_csv=table)
     table.write_text("image,group\na,b\n")
     with pytest.raises(ValueError, match="duplicate_group"):
         busi_datalist(small, groups_csv=table)
@@ -85,10 +89,18 @@ def test_all_faults_at_once(small):
         assert part in message
 
 
-def test_long_lists_are_cut(small):
+def test_every_bad_file_is_named(small):
     for number in range(30):
         picture(small / "benign" / f"x{number}.png")
-    with pytest.raises(DataError, match="and 10 more"):
+    with pytest.raises(DataError) as caught:
+        busi_datalist(small)
+    assert all(f"x{number}.png: no mask beside it" in str(caught.value) for number in range(30))
+
+
+def test_noise_is_no_mask(small):
+    noise = np.random.default_rng(0).integers(0, 3, (16, 20)).astype(np.uint8)
+    Image.fromarray(noise).save(small / "benign" / "benign (1)_mask.png")
+    with pytest.raises(DataError, match="values from 0 to 2 are neither 0/1 nor black/white"):
         busi_datalist(small)
 
 
@@ -170,10 +182,15 @@ def test_udiat_csv_and_faults(udiat):
 def test_any_folder(tmp_path):
     picture(tmp_path / "a" / "one.png")
     mask(tmp_path / "a" / "one_mask.png")
+    picture(tmp_path / "a" / "unmasked_maskless.png")
     picture(tmp_path / "two.jpg")
     picture(tmp_path / "out" / "three.png")
-    cases = image_datalist(tmp_path, exclude=tmp_path / "out")
-    assert [case["case_id"] for case in cases] == ["a/one.png", "two.jpg"]
+    cases = image_datalist(tmp_path, results=tmp_path / "out")
+    assert [case["case_id"] for case in cases] == ["a/one.png", "a/unmasked_maskless.png", "two.jpg"]
+    above = image_datalist(tmp_path / "a", results=tmp_path)
+    assert [case["case_id"] for case in above] == ["one.png", "unmasked_maskless.png"]
+    with pytest.raises(ValueError, match="can't receive its own results"):
+        image_datalist(tmp_path / "a", results=tmp_path / "a")
     assert [case["case_id"] for case in image_datalist(tmp_path / "two.jpg")] == ["two.jpg"]
 
 

@@ -75,7 +75,10 @@ def test_busi_needs_more_than_names():
     assert is_busi(cases)
     assert is_busi(cases[:10])
     assert not is_busi([{**case, "synthetic": True} for case in cases])
-    assert not is_busi([{**case, "lesion_area_fraction": case["lesion_area_fraction"] + 0.05} for case in cases])
+    assert not is_busi([{**case, "group": "mine"} for case in cases])
+    assert not is_busi(
+        [{**case, "case_id": f"own/{index}", "group": f"own/{index}"} for index, case in enumerate(cases)]
+    )
     some_masks_corrected = [
         {**case, "lesion_area_fraction": case["lesion_area_fraction"] + (0.05 if index % 10 == 0 else 0)}
         for index, case in enumerate(cases)
@@ -83,9 +86,24 @@ def test_busi_needs_more_than_names():
     assert is_busi(some_masks_corrected)
 
 
+def test_busi_with_other_masks_needs_groups():
+    cases = [{**case, "lesion_area_fraction": case["lesion_area_fraction"] * 0.75} for case in as_busi()]
+    with pytest.raises(ValueError, match=r"have BUSI's names, but only \d+ of 647 lesions.*busi_cases\.csv"):
+        split_cases(cases)
+    facts = busi_facts()
+    split = split_cases([{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases])
+    assert_no_leak(split, lambda case: case["group"])
+
+
+def test_normal_images_alone_prove_nothing():
+    normals = [case for case in as_busi() if case["class"] == "normal"]
+    strangers = [{**case, "case_id": f"benign/x{index}.png"} for index, case in enumerate(as_busi()[:20])]
+    assert not is_busi([{**case, "group": case["case_id"]} for case in normals + strangers])
+
+
 def test_busi_mixed_with_other_images_is_refused():
     stranger = {"case_id": "benign/new.png", "class": "benign", "group": "benign/new.png", "lesion_area_fraction": 0.1}
-    with pytest.raises(ValueError, match=r"780 of 781 images are BUSI's and 1 are not .*benign/new\.png"):
+    with pytest.raises(ValueError, match=r"780 of 781 images are BUSI's, 1 are not .*benign/new\.png"):
         split_cases([*as_busi(), stranger])
     grouped = [{**case, "group": f"g{index // 3}"} for index, case in enumerate([*as_busi(), stranger])]
     assert_no_leak(split_cases(grouped), lambda case: case["group"])

@@ -9,7 +9,18 @@ from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_we
 from hybrid_attention.engines.checkpoint import weights_mismatch
 
 
-def run(folder, epochs=3, scores=None, recipe=None, resume=False, width=4, patience=10, stop_after=None):
+def run(
+    folder,
+    epochs=3,
+    scores=None,
+    recipe=None,
+    resume=False,
+    width=4,
+    patience=10,
+    stop_after=None,
+    cases=(),
+    stop_in_first_epoch=False,
+):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
     network = torch.nn.Linear(2, width)
@@ -39,10 +50,12 @@ def run(folder, epochs=3, scores=None, recipe=None, resume=False, width=4, patie
 
     objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
     objects |= {"early_stopping": early, "history": history}
-    for handler in (early, history, Checkpoint(folder, objects, evaluator, recipe, resume)):
+    for handler in (early, history, Checkpoint(folder, objects, evaluator, recipe, cases, resume=resume)):
         handler.attach(trainer)
     if stop_after is not None:
         trainer.add_event_handler(Events.EPOCH_COMPLETED(once=stop_after), lambda engine: kill())
+    if stop_in_first_epoch:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: kill())
     try:
         trainer.run()
     except KilledError:
@@ -88,7 +101,7 @@ def test_without_resume_a_run_starts_afresh(tmp_path, caplog):
     trainer, _, history = run(tmp_path, epochs=1)
     assert trainer.state.epoch == 1
     assert len(history.rows) == 1
-    assert "holds an earlier run, which this one replaces" in caplog.text
+    assert "is of an earlier run, which this one replaces" in caplog.text
 
 
 def test_resume_with_nothing_there_starts(tmp_path):
@@ -101,7 +114,7 @@ def test_finished_run_is_left_alone(tmp_path, caplog):
     assert trainer.state.epoch == 2
     assert len(history.rows) == 2
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert "more epochs would need a larger --epochs" in caplog.text
+    assert "of a finished run (epoch 2): nothing is left to train" in caplog.text
     assert run(tmp_path, epochs=3, resume=True)[0].state.epoch == 3
 
 
@@ -111,7 +124,7 @@ def test_early_stop_counts_across_a_resume(tmp_path, caplog):
     run(tmp_path / "cut", epochs=5, scores=scores, patience=3, stop_after=3)
     assert run(tmp_path / "cut", epochs=5, scores=scores, patience=3, resume=True)[0].state.epoch == 4
     assert run(tmp_path / "cut", epochs=5, scores=scores, patience=3, resume=True)[0].state.epoch == 4
-    assert "it had stopped early" in caplog.text
+    assert "of a finished run (stopped early)" in caplog.text
 
 
 def test_other_architecture(tmp_path):
@@ -124,6 +137,24 @@ def test_other_recipe(tmp_path):
     run(tmp_path, epochs=1, recipe={"seed": 0, "fold": 1})
     with pytest.raises(ValueError, match="another recipe: fold was 1, is 2; choose another --output_dir"):
         run(tmp_path, epochs=2, recipe={"seed": 0, "fold": 2}, resume=True)
+
+
+def test_other_images(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    first, second = ([{"image": str(tmp_path / name), "label": str(tmp_path / name)}] for name in ("a", "b"))
+    run(tmp_path / "run", epochs=1, cases=first)
+    assert run(tmp_path / "run", epochs=2, cases=first, resume=True)[0].state.epoch == 2
+    with pytest.raises(ValueError, match="another recipe: the training images are others"):
+        run(tmp_path / "run", epochs=3, cases=second, resume=True)
+
+
+def test_fresh_run_forgets_the_old_one_at_once(tmp_path):
+    run(tmp_path, epochs=2)
+    (tmp_path / ".part.x.checkpoint.pt").write_bytes(b"half")
+    run(tmp_path, epochs=2, stop_in_first_epoch=True)
+    assert not {path.name for path in tmp_path.iterdir()} & {"checkpoint.pt", "model.pt", "training.json"}
+    assert not list(tmp_path.glob(".part*"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
@@ -146,7 +177,7 @@ def test_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"no space left while writing .*\.pt"):
         run(tmp_path, epochs=2, resume=True)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "model.pt", "history.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "model.pt", "training.json", "history.csv"}
 
 
 def test_weights_round_trip(tmp_path):
@@ -170,6 +201,7 @@ def test_weights_faults(tmp_path):
 def test_mismatch_in_words():
     network = torch.nn.Linear(2, 3)
     assert weights_mismatch(network, network.state_dict()) == ""
+    assert weights_mismatch(network, {"objects": {}}).startswith("the file holds the state of a training run; model.pt")
     assert weights_mismatch(network, 5) == "the file holds a int, not a state dict"
     assert weights_mismatch(network, {**network.state_dict(), "x": torch.zeros(1)}) == "1 weights unknown (x)"
 

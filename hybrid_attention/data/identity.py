@@ -1,0 +1,52 @@
+"""Which images a run has seen, told by their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Return one SHA-256 over the contents of files, in their order.
+
+    Args:
+        paths: the files.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def case_digests(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a digest of each case's image, so that a case is known again under another name or path.
+
+    Args:
+        cases: dicts with the path `image`.
+
+    Returns:
+        16 hexadecimal digits a case, in order.
+    """
+    return [file_digest([case["image"]])[:16] for case in cases]
+
+
+def data_digest(cases: Sequence[Mapping[str, Any]]) -> str:
+    """Return one digest of the images and masks of all cases.
+
+    Args:
+        cases: dicts with the path `image` and the path or paths `label`.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    paths: list[str] = []
+    for case in cases:
+        label = case.get("label", [])
+        paths += [case["image"], *([label] if isinstance(label, (str, os.PathLike)) else label)]
+    return file_digest(paths)

@@ -1,0 +1,72 @@
+"""How masks are named, found beside their image, judged and merged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order
+
+
+def mask_owner(path: str | os.PathLike[str]) -> str | None:
+    """Return the stem of the image that a file is a mask of, by its name.
+
+    Args:
+        path: for example "benign (4)_mask_1.png".
+
+    Returns:
+        For example "benign (4)"; None for the name of no mask.
+    """
+    stem, separator, number = Path(path).stem.rpartition("_mask")
+    if not separator or not (number == "" or (number.startswith("_") and number[1:].isdigit())):
+        return None
+    return stem
+
+
+def find_masks(image: str | os.PathLike[str]) -> list[Path]:
+    """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside `NAME.EXT`.
+
+    Args:
+        image: path of the image.
+
+    Returns:
+        The masks' paths, sorted by number.
+    """
+    image = Path(image)
+    found = [
+        path
+        for path in image.parent.iterdir()
+        if path.name.startswith(image.stem) and path.suffix.lower() in IMAGE_SUFFIXES and mask_owner(path) == image.stem
+    ]
+    return sorted(found, key=natural_order)
+
+
+def merged_mask(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Merge the masks of one case into one: a pixel is lesion where any mask is brighter than half its maximum.
+
+    Args:
+        arrays: grey masks of one shape, of any value range (0/1, 0/255, 16-bit).
+
+    Returns:
+        Boolean array of that shape.
+    """
+    return np.any([(array > 0.5 * max(float(array.max()), 1e-9)) for array in arrays], axis=0)
+
+
+def mask_fault(mask: np.ndarray) -> str | None:
+    """Say what makes an array unfit to be a mask.
+
+    Args:
+        mask: grey values.
+
+    Returns:
+        A message, or None for a fit one: empty, 0/1, or with a clear white. A "black" mask with compression noise of a
+        few grey levels would otherwise become a large lesion.
+    """
+    low, high = float(mask.min()), float(mask.max())
+    if 1 < high < 32:
+        return f"values from {low:g} to {high:g} are neither 0/1 nor black/white: is it a mask?"
+    return None

@@ -1,0 +1,88 @@
+"""Where a number comes from: configuration, code, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import monai
+import torch
+
+import hybrid_attention
+from hybrid_attention.data.identity import file_digest
+from hybrid_attention.engines.invocation import command_line_options, config_files
+
+
+def provenance() -> dict[str, Any]:
+    """Collect what someone needs to repeat a run.
+
+    Paths are cut to their last part: folders of this machine say nothing elsewhere.
+
+    Returns:
+        Plain values for JSON: config files with their hashes, overrides, version and commit of the code, versions of
+        the libraries, processor and accelerator.
+    """
+    files = [path.resolve() for path in config_files() if path.is_file()]
+    options = {key: without_folder(value) for key, value in command_line_options().items() if key != "config_file"}
+    return {
+        "config_files": {f"{path.parents[1].name}/{path.name}": file_digest([path]) for path in files},
+        "overrides": options,
+        "version": hybrid_attention.__version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "processor": processor(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that the package runs from, with "+changes" when files differ from it.
+
+    Returns:
+        The hash, or None outside of a checkout. The environment variable HYBRID_ATTENTION_COMMIT takes precedence, for
+        machines that have a copy of the files without their history.
+    """
+    given = os.environ.get("HYBRID_ATTENTION_COMMIT")
+    if given:
+        return given
+    home = Path(hybrid_attention.__file__).resolve().parents[1]
+    if not (home / "pyproject.toml").is_file():
+        return None
+    head, changes = _git(home, "rev-parse", "HEAD"), _git(home, "status", "--porcelain", "--untracked-files=no")
+    return None if head is None else head + ("+changes" if changes else "")
+
+
+def processor() -> str:
+    """Return the processor's name and the number of threads that torch uses."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def without_folder(value: Any) -> Any:
+    """Return a setting as it is, or the last part of it if it is a path.
+
+    Args:
+        value: any value of an option.
+
+    Returns:
+        The value; for a path its name.
+    """
+    is_path = isinstance(value, str) and (os.path.exists(value) or "/" in value)
+    return Path(value).name if is_path else value
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

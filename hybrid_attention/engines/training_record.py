@@ -1,0 +1,102 @@
+"""What lies beside trained weights and says how they came about, and what an evaluation must agree with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from hybrid_attention.data.identity import case_digests
+from hybrid_attention.engines.invocation import command_line_options, config_files
+from hybrid_attention.engines.provenance import without_folder
+
+RECORD = "training.json"
+
+# settings that don't change what a run computes, or that name places
+_FREE = set(
+    "bundle_root ckpt_dir ckpt_path dataset_dir output_dir evaluation_dir groups_csv device num_workers resume "
+    "early_stop_patience imports initialize run finalize _meta_".split()
+)
+
+logger = logging.getLogger(__name__)
+
+
+def effective_recipe() -> dict[str, Any]:
+    """Return the merged config of the command line, without what names places or changes no result.
+
+    Returns:
+        Plain values by top-level key; empty where no command line of `python -m monai.bundle run` is there. The number
+        of epochs belongs to it only where the learning-rate schedule depends on it.
+    """
+    files = config_files()
+    if not files:
+        return {}
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in files])
+    known = set(parser.config)
+    options = {key: value for key, value in command_line_options().items() if key.split("#")[0] in known}
+    parser.update(options)
+    recipe = {key: value for key, value in parser.config.items() if key not in _FREE and value != "@run"}
+    recipe["encoder_weights"] = without_folder(recipe.get("encoder_weights"))
+    if "@epochs" not in json.dumps(recipe.get("lr_scheduler")):
+        recipe.pop("epochs", None)
+    return json.loads(json.dumps(recipe))
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words where two recipes differ.
+
+    Args:
+        earlier: of the run that was.
+        now: of the run that is.
+
+    Returns:
+        One line a top-level key.
+    """
+    return [
+        f"{key} was {earlier.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted({*earlier, *now})
+        if earlier.get(key) != now.get(key)
+    ]
+
+
+def check_against_training(
+    weights: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Refuse to score weights on images that they were trained on, or with other settings than in training.
+
+    Args:
+        weights: the weight file; the record of its training lies beside it.
+        cases: what shall be scored.
+        settings: values that must be those of the training's recipe, for example the image size.
+
+    Returns:
+        The record without the list of images, or None where there is none, which is logged.
+
+    Raises:
+        ValueError: images of the training or validation set are among the cases, or a setting differs.
+    """
+    path = Path(weights).with_name(RECORD)
+    if not path.is_file():
+        logger.warning("no %s beside %s: whether it was trained on these images can't be checked", RECORD, weights)
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    images = record.pop("images")
+    for part, digests in images.items():
+        seen = set(digests)
+        shared = [case["case_id"] for case, own in zip(cases, case_digests(cases), strict=True) if own in seen]
+        if shared:
+            raise ValueError(
+                f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {part} set of {weights}; "
+                "evaluate with the --fold, --groups_csv and seed that it was trained with"
+            )
+    recipe = record["recipe"]
+    changed = differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []
+    if changed:
+        raise ValueError(f"{weights} was trained with other settings: {'; '.join(changed)}")
+    return {**record, "images": {part: len(digests) for part, digests in images.items()}}

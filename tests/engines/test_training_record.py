@@ -1,0 +1,91 @@
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from hybrid_attention.data.identity import case_digests, data_digest
+from hybrid_attention.engines.training_record import check_against_training, differences, effective_recipe
+
+
+@pytest.fixture
+def cases(tmp_path):
+    made = []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        Image.new("L", (4, 4), number).save(path)
+        made.append({"case_id": path.name, "image": str(path), "label": [str(path)]})
+    return made
+
+
+@pytest.fixture
+def weights(tmp_path, cases):
+    record = {
+        "recipe": {"image_size": 128},
+        "images": {"training": case_digests(cases[:2]), "validation": case_digests(cases[2:3])},
+    }
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    return tmp_path / "model.pt"
+
+
+def test_unseen_images_pass(weights, cases):
+    record = check_against_training(weights, cases[3:], {"image_size": 128})
+    assert record["images"] == {"training": 2, "validation": 1}
+
+
+@pytest.mark.parametrize(("seen", "part"), [(1, "training"), (2, "validation")])
+def test_seen_images_are_refused(weights, cases, seen, part):
+    with pytest.raises(ValueError, match=rf"1 of 2 images \(the first: {seen}.png\) were in the {part} set"):
+        check_against_training(weights, [cases[seen], cases[3]], {})
+
+
+def test_a_copy_under_another_name_is_known(weights, cases, tmp_path):
+    copy = tmp_path / "copy.png"
+    copy.write_bytes((tmp_path / "0.png").read_bytes())
+    with pytest.raises(ValueError, match=r"the first: new\.png"):
+        check_against_training(weights, [{"case_id": "new.png", "image": str(copy)}], {})
+
+
+def test_other_settings_are_refused(weights, cases):
+    with pytest.raises(ValueError, match="image_size was 128, is 256"):
+        check_against_training(weights, cases[3:], {"image_size": 256})
+
+
+def test_no_record_is_said(tmp_path, cases, caplog):
+    assert check_against_training(tmp_path / "elsewhere" / "model.pt", cases, {}) is None
+    assert "can't be checked" in caplog.text
+
+
+def test_data_digest_sees_masks_and_order(cases):
+    assert data_digest(cases) == data_digest([dict(case) for case in cases])
+    assert data_digest(cases) != data_digest(cases[::-1])
+    assert data_digest(cases) != data_digest([{**cases[0], "label": cases[1]["label"]}, *cases[1:]])
+    assert data_digest([{**cases[0], "label": cases[0]["label"][0]}]) == data_digest(cases[:1])
+
+
+def test_differences():
+    assert differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b was 2, is 3", "c was None, is 4"]
+
+
+def test_recipe_of_a_command_line(tmp_path, monkeypatch):
+    base, overlay = tmp_path / "train.yaml", tmp_path / "cycle.yaml"
+    base.write_text(
+        "output_dir: x\nnum_workers: 0\nepochs: 5\nrate: 0.1\nencoder_weights: null\n"
+        "net: {_target_: N, a: true}\nlr_scheduler: {_target_: Plateau}\nrun: [$1]\ntraining: '@run'\n"
+    )
+    overlay.write_text("lr_scheduler: {_target_: Cycle, epochs: '@epochs'}\n")
+
+    def recipe(*options):
+        monkeypatch.setattr(sys, "argv", ["run", *options])
+        return effective_recipe()
+
+    plain = recipe("--config_file", str(base), "--output_dir", "y", "--net#a", "False", "--epochs", "9")
+    assert plain == {
+        "rate": 0.1,
+        "encoder_weights": None,
+        "net": {"_target_": "N", "a": False},
+        "lr_scheduler": {"_target_": "Plateau"},
+    }
+    assert recipe("--config_file", f"['{base}','{overlay}']", "--epochs", "9")["epochs"] == 9
+    assert recipe("--config_file", str(base), "--encoder_weights", "some/dir/w.pth")["encoder_weights"] == "w.pth"
+    assert recipe() == {}

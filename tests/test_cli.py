@@ -1,0 +1,39 @@
+import csv
+
+import pytest
+from PIL import Image
+
+from hybrid_attention.cli import main
+from hybrid_attention.data.phantom_dataset import is_synthetic
+
+
+def test_phantoms(tmp_path, capsys):
+    assert main(["phantoms", str(tmp_path / "p"), "--benign", "2", "--malignant", "1", "--normal", "1"]) == 0
+    assert is_synthetic(tmp_path / "p")
+    assert len(list((tmp_path / "p").rglob("*_mask.png"))) >= 4
+    assert "4 synthetic images" in capsys.readouterr().out
+
+
+def test_splits(phantoms, tmp_path, capsys):
+    out = tmp_path / "split.csv"
+    assert main(["splits", str(phantoms), "--out", str(out), "--all-classes", "--num-folds", "4", "--fold", "1"]) == 0
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 21
+    assert {row["part"] for row in rows} == {"train", "validation", "test"}
+    assert "test fold 1 of 4, validation fold 2, all classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["splits", "nowhere", "--out", "x.csv"], "hybrid-attention: error: data folder nowhere does not exist"),
+        (["phantoms", "."], "hybrid-attention: error: "),
+    ],
+)
+def test_errors_are_one_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (4, 4)).save(tmp_path / "mine.png")
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith(message)
+    assert (tmp_path / "mine.png").exists()

@@ -1,0 +1,58 @@
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script(tmp_path):
+    spec = importlib.util.spec_from_file_location("results_table", ROOT / "scripts" / "results_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
+    module.RESULTS = tmp_path / "results"
+    return module
+
+
+def experiments(script):
+    return [path for path in script.RESULTS.iterdir() if path.is_dir()]
+
+
+def test_pages_are_true(script):
+    assert experiments(script)
+    for page in script.PAGES:
+        assert script.filled(page.read_text()) == page.read_text()
+
+
+def test_a_changed_case_is_noticed(script):
+    run = next(path for path in experiments(script)[0].iterdir() if path.is_dir())
+    lines = (run / "per_case.csv").read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[-4] = str(int(cells[-4]) + 1)  # one true positive more
+    (run / "per_case.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match=r"summary\.json is not what per_case\.csv gives"):
+        script.read_run(run)
+
+
+def test_a_changed_page_is_noticed(script):
+    page = "<!-- results busi_fold0_128 -->\nsomebody's own numbers\n<!-- end of results -->\nrest"
+    filled = script.filled(page)
+    assert "somebody" not in filled
+    assert filled.endswith("<!-- end of results -->\nrest")
+
+
+def test_rows_must_be_comparable(script):
+    runs = sorted(path for path in experiments(script)[0].iterdir() if path.is_dir())
+    summary = runs[-1] / "summary.json"
+    summary.write_text(summary.read_text().replace('"image_size": 128', '"image_size": 256', 1))
+    with pytest.raises(ValueError, match="can't stand in one table with the others"):
+        script.table(runs[0].parent)
+
+
+def test_empty_experiment(script):
+    (script.RESULTS / "nothing").mkdir()
+    with pytest.raises(ValueError, match=r"no run with a per_case\.csv"):
+        script.table(script.RESULTS / "nothing")
