@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -121,23 +122,60 @@ def difference(run: dict[str, Any], reference: dict[str, Any] | None) -> str:
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
+def benchmark_rows() -> list[dict[str, Any]]:
+    """Return the rows that `benchmark_training.py` wrote."""
+    content = json.loads((RESULTS / "benchmark_training.json").read_text(encoding="utf-8"))
+    return list(content["rows"])
+
+
+def benchmark_table() -> str:
+    """Lay out time and memory of the training step."""
+    lines = [
+        "| image size | precision | images/s | forward | backward | optimizer | data | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in benchmark_rows():
+        total = sum(row["seconds"].values())
+        shares = [
+            f"{100 * row['seconds'][part] / total:.1f} %" for part in ("forward", "backward", "optimizer", "data")
+        ]
+        precision = row["precision"] + (", channels_last" if row["channels_last"] else "")
+        cells = [row["image_size"], precision, row["images_per_second"], *shares, f"{row['peak_memory_gib']} GiB"]
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def speedup() -> str:
+    """Say how much faster the fast path of the benchmark is."""
+    rates = {(row["image_size"], row["precision"]): row["images_per_second"] for row in benchmark_rows()}
+    return ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
+
+
 def filled(page: str) -> str:
-    """Return a page with the text between its markers replaced by the tables.
+    """Return a page with the text between its markers replaced by what the files give.
 
     Args:
-        page: Markdown with `<!-- results EXPERIMENT -->` and `<!-- end of results -->`.
+        page: Markdown with pairs of `<!-- results EXPERIMENT -->`, `<!-- benchmark -->` or `<!-- speed -->` and
+            `<!-- end of … -->`.
 
     Returns:
         The page.
     """
-    end = "<!-- end of results -->"
-    parts = page.split("<!-- results ")
-    result = [parts[0]]
-    for part in parts[1:]:
-        name = part.partition(" -->")[0]
-        rest = part.partition(end)[2]
-        result.append(f"{name} -->\n{table(RESULTS / name)}\n{end}{rest}")
-    return "<!-- results ".join(result)
+
+    def content(found: re.Match[str]) -> str:
+        start, kind, experiment, end = found.group("start", "kind", "experiment", "end")
+        if kind == "speed":
+            return f"{start}{speedup()}{end}"
+        text = benchmark_table() if kind == "benchmark" else table(RESULTS / experiment)
+        return f"{start}\n{text}\n{end}"
+
+    return re.sub(
+        r"(?P<start><!-- (?P<kind>results|benchmark|speed)(?: (?P<experiment>\w+))? -->)"
+        r".*?(?P<end><!-- end of (?P=kind) -->)",
+        content,
+        page,
+        flags=re.S,
+    )
 
 
 def main() -> int:

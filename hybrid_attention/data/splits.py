@@ -78,8 +78,9 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
     alike = matches > 0 and matches >= _MATCHING_SHARE * len(lesions)
     if alike and unknown:
         raise ValueError(
-            f"{len(cases) - len(unknown)} of {len(cases)} images are BUSI's, {len(unknown)} are not (the first: {unknown[0]}); move "
-            "these to a folder of their own, or give groups_csv, a table of duplicate groups over all images"
+            f"{len(cases) - len(unknown)} of {len(cases)} images are BUSI's, {len(unknown)} are not (the first: "
+            f"{unknown[0]}); move these to a folder of their own, or give groups_csv, a table of duplicate groups over "
+            "all images"
         )
     if lesions and not unknown and not alike:
         raise ValueError(

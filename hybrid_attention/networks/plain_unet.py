@@ -11,7 +11,7 @@ from torch import nn
 from hybrid_attention.networks.blocks.convolutions import (
     check_input,
     conv_relu,
-    init_glorot_uniform,
+    init_he_normal,
     interpolation_mode,
     resize_like,
 )
@@ -74,7 +74,8 @@ class PlainUNet(nn.Module):
 
     Deviation:
         Padded convolutions keep the size, where the original loses the border; upsampling followed by a 3 wide
-        convolution is what the count of table 2 says. Drawn Glorot-uniform, as in Keras, which its authors used.
+        convolution is what the count of table 2 says. Weights are drawn as the original U-Net's (section 3): without
+        normalisation, Keras's default (Glorot) hardly learns, and a peer should not be handicapped.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class PlainUNet(nn.Module):
             [UNetDecoderStage(spatial_dims, channels[i + 1], channels[i]) for i in reversed(range(len(channels) - 1))]
         )
         self.head = Conv[Conv.CONV, spatial_dims](channels[0], out_channels, kernel_size=1)
-        init_glorot_uniform(self)
+        init_he_normal(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits at the input's size."""

@@ -27,14 +27,14 @@ def test_shapes_and_parameter_counts(arguments, input_shape, output_shape, param
 
 
 def test_start_carries_the_signal_to_the_deepest_scale_and_the_gradient_to_every_parameter():
-    """There is no normalisation, so the initial weights must do it; with PyTorch's own they do not."""
+    """There is no normalisation, so the initial weights must do it; with PyTorch's own or Glorot's they do not."""
     torch.manual_seed(0)
     net = PlainUNet(channels=(8, 16, 32, 64, 128))
     deepest = []
     net.encoder[-1].register_forward_hook(lambda module, args, output: deepest.append(output))
     output = net(torch.rand(2, 3, 32, 32))
     one, other = deepest[0]
-    assert (one - other).std() > 1e-4
+    assert (one - other).std() > 0.05
     output.square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 

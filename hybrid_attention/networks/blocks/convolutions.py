@@ -39,6 +39,20 @@ def init_glorot_uniform(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def init_he_normal(module: nn.Module) -> None:
+    """Draw every convolution in `module` He-normal with bias zero, so that ReLU keeps the signal's size.
+
+    Reference:
+        K. He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10; O. Ronneberger, P. Fischer, T. Brox, "U-Net",
+        MICCAI 2015, section 3.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 def interpolation_mode(spatial_dims: int) -> str:
     """Name the linear interpolation for this number of spatial dimensions.
 
