@@ -190,6 +190,7 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
     if fault:
         raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
     network.load_state_dict(weights)
+    logger.info("loaded trained weights from %s", path)
     return network.eval()
 
 

@@ -76,7 +76,7 @@ def load_encoder_weights(
     name = type(encoder).__name__
     if source is None:
         logger.info(
-            "%s starts from random weights; the published results start from ImageNet: "
+            "%s starts from random weights, unless trained ones are loaded; the published results start from ImageNet: "
             "encoder_weights='imagenet' (downloads) or the path of %s.",
             name,
             published.url,
