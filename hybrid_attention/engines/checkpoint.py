@@ -40,7 +40,8 @@ class Checkpoint:
         recipe: settings that must be the same for a run to go on, plain values.
         train_cases: what is trained on; must be the same for a run to go on. Dicts with `image` and `label` paths.
         validation_cases: likewise.
-        resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh and removes the files.
+        resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh: it removes `checkpoint.pt` at
+            once and replaces `model.pt` and `training.json` after its first epoch.
 
     Raises:
         ValueError: "network" is missing in `objects`.
@@ -85,9 +86,8 @@ class Checkpoint:
                 logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             elif path.is_file():
                 logger.warning("%s is of an earlier run, which this one replaces (--resume True goes on with it)", path)
-            if engine.state.rank == 0:
-                for name in (LATEST, BEST, RECORD):
-                    (self.folder / name).unlink(missing_ok=True)
+            if engine.state.rank == 0:  # so that a later resume can't go on with the earlier run
+                path.unlink(missing_ok=True)
             return
         state = self._load(path)
         for name, target in self.objects.items():

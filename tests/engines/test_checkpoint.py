@@ -149,12 +149,13 @@ def test_other_images(tmp_path):
         run(tmp_path / "run", epochs=3, cases=second, resume=True)
 
 
-def test_fresh_run_forgets_the_old_one_at_once(tmp_path):
-    run(tmp_path, epochs=2)
+def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
+    _, old, _ = run(tmp_path, epochs=2)
     (tmp_path / ".part.x.checkpoint.pt").write_bytes(b"half")
     run(tmp_path, epochs=2, stop_in_first_epoch=True)
-    assert not {path.name for path in tmp_path.iterdir()} & {"checkpoint.pt", "model.pt", "training.json"}
-    assert not list(tmp_path.glob(".part*"))
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "training.json", "history.csv"}
+    trainer, _, history = run(tmp_path, epochs=1, resume=True)
+    assert trainer.state.epoch == len(history.rows) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
