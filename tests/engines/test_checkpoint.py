@@ -150,7 +150,7 @@ def test_other_images(tmp_path):
 
 
 def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
-    _, old, _ = run(tmp_path, epochs=2)
+    run(tmp_path, epochs=2)
     (tmp_path / ".part.x.checkpoint.pt").write_bytes(b"half")
     run(tmp_path, epochs=2, stop_in_first_epoch=True)
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "training.json", "history.csv"}
