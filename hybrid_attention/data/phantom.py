@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Synthetic B-mode breast-ultrasound images with known lesion outlines.
 
 The chain is that of a scanner: tissue echogenicity in dB, attenuation summed along each beam, scatterers seen through

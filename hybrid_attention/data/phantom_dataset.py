@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """A folder of phantoms in the layout in which BUSI is published."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """How a phantom is seen: speckle, attenuation and log compression, and the smooth random fields it is made of."""
 
 from __future__ import annotations
