@@ -93,7 +93,7 @@ def check_against_training(
         if shared:
             raise ValueError(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {part} set of {weights}; "
-                "evaluate with the --fold, --groups_csv and seed that it was trained with"
+                "evaluate with the --fold, --groups_csv and --split_seed that it was trained with"
             )
     recipe = record["recipe"]
     changed = differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []
