@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
-from hybrid_attention.data.identity import case_digests, data_digest
+from hybrid_attention.data.identity import case_digests, data_digest, file_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import RECORD, differences
 
@@ -149,6 +149,7 @@ class Checkpoint:
             "recipe": self.recipe,
             "provenance": provenance(),
             "data_sha256": self.data,
+            "weights_sha256": file_digest([self.folder / BEST]),
             "images": {part: case_digests(cases) for part, cases in self.cases.items()},
         }
 

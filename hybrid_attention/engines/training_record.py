@@ -11,7 +11,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from hybrid_attention.data.identity import case_digests
+from hybrid_attention.data.identity import case_digests, file_digest
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.engines.provenance import without_folder
 
@@ -76,7 +76,7 @@ def check_against_training(
         settings: values that must be those of the training's recipe, for example the image size.
 
     Returns:
-        The record without the list of images, or None where there is none, which is logged.
+        The record without the list of images, or None where there is none or it is of other weights, which is logged.
 
     Raises:
         ValueError: images of the training or validation set are among the cases, or a setting differs.
@@ -86,10 +86,13 @@ def check_against_training(
         logger.warning("no %s beside %s: whether it was trained on these images can't be checked", RECORD, weights)
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    images = record.pop("images")
+    if record["weights_sha256"] != file_digest([weights]):
+        logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
+        return None
+    images, own = record.pop("images"), case_digests(cases)
     for part, digests in images.items():
         seen = set(digests)
-        shared = [case["case_id"] for case, own in zip(cases, case_digests(cases), strict=True) if own in seen]
+        shared = [case["case_id"] for case, digest in zip(cases, own, strict=True) if digest in seen]
         if shared:
             raise ValueError(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {part} set of {weights}; "

@@ -4,7 +4,7 @@ import sys
 import pytest
 from PIL import Image
 
-from hybrid_attention.data.identity import case_digests, data_digest
+from hybrid_attention.data.identity import case_digests, data_digest, file_digest
 from hybrid_attention.engines.training_record import check_against_training, differences, effective_recipe
 
 
@@ -20,7 +20,9 @@ def cases(tmp_path):
 
 @pytest.fixture
 def weights(tmp_path, cases):
+    (tmp_path / "model.pt").write_bytes(b"weights")
     record = {
+        "weights_sha256": file_digest([tmp_path / "model.pt"]),
         "recipe": {"image_size": 128},
         "images": {"training": case_digests(cases[:2]), "validation": case_digests(cases[2:3])},
     }
@@ -49,6 +51,12 @@ def test_a_copy_under_another_name_is_known(weights, cases, tmp_path):
 def test_other_settings_are_refused(weights, cases):
     with pytest.raises(ValueError, match="image_size was 128, is 256"):
         check_against_training(weights, cases[3:], {"image_size": 256})
+
+
+def test_record_of_other_weights_is_not_believed(weights, cases, caplog):
+    weights.write_bytes(b"other weights")
+    assert check_against_training(weights, cases[:1], {}) is None
+    assert "of other weights" in caplog.text
 
 
 def test_no_record_is_said(tmp_path, cases, caplog):
