@@ -29,7 +29,7 @@ demo: install
 	@cat $(DEMO)/evaluation/summary.md
 	@echo
 	@echo "table of the test cases   $(DEMO)/evaluation/per_case.csv"
-	@echo "pictures with truth       $(DEMO)/evaluation/overlays/*.png   (green right, red too much, blue missed)"
+	@echo "pictures with truth       $(DEMO)/evaluation/overlays/*/*.png (green right, red too much, blue missed)"
 	@echo "masks of all images       $(DEMO)/predictions/*/*_mask.png"
 	@echo "training curves           $(BIN)/tensorboard --logdir $(DEMO)/tensorboard"
 

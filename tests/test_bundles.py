@@ -96,7 +96,7 @@ def test_evaluation(trained, phantoms, tmp_path):
         rows = list(csv.DictReader(file))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["synthetic_data"] is True
-    assert summary["cases"] == len(rows) == len(list((tmp_path / "overlays").iterdir()))
+    assert summary["cases"] == len(rows) == len(list((tmp_path / "overlays").rglob("*.png")))
     assert {"case_id", "class", "dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy"} <= set(
         rows[0]
     )

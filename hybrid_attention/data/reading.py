@@ -105,6 +105,27 @@ def _read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
     return array.astype(np.float32)
 
 
+def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
+    """Return the size of a pixel where the file states it.
+
+    Args:
+        path: an image file; of the formats read here only NIfTI states spacing.
+
+    Returns:
+        Width and height in mm, or None.
+    """
+    if not is_nifti(path):
+        return None
+    import nibabel
+
+    header: Any = nibabel.load(path).header
+    per_mm = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}.get(header.get_xyzt_units()[0])
+    if per_mm is None:
+        return None
+    width, height = (float(size) * per_mm for size in header.get_zooms()[:2])
+    return (width, height) if width > 0 and height > 0 else None
+
+
 class GreyReader(ImageReader):
     """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see one thing.
 

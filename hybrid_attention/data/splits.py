@@ -37,6 +37,20 @@ class Split:
     excluded: Cases
     rule: str
 
+    def part(self, name: str) -> Cases:
+        """Return the cases of one part.
+
+        Args:
+            name: `train`, `validation` or `test`.
+
+        Raises:
+            ValueError: no part of that name.
+        """
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name not in parts:
+            raise ValueError(f"part must be one of {', '.join(parts)}, got {name!r}")
+        return parts[name]
+
 
 @cache
 def busi_facts() -> dict[str, dict[str, str]]:

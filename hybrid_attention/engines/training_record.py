@@ -66,7 +66,10 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def check_against_training(
-    weights: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    weights: str | os.PathLike[str],
+    cases: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    part: str = "test",
 ) -> dict[str, Any] | None:
     """Refuse to score weights on images that they were trained on, or with other settings than in training.
 
@@ -74,12 +77,14 @@ def check_against_training(
         weights: the weight file; the record of its training lies beside it.
         cases: what shall be scored.
         settings: values that must be those of the training's recipe, for example the image size.
+        part: what the cases are meant to be; `train` and `validation` allow for images of that set.
 
     Returns:
         The record without the list of images, or None where there is none or it is of other weights, which is logged.
 
     Raises:
-        ValueError: images of the training or validation set are among the cases, or a setting differs.
+        ValueError: images of the training or validation set are among the cases that are not meant to be, or a setting
+            differs.
     """
     path = Path(weights).with_name(RECORD)
     if not path.is_file():
@@ -90,16 +95,16 @@ def check_against_training(
         logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
         return None
     images, own = record.pop("images"), case_digests(cases)
-    for part, digests in images.items():
+    for name, digests in images.items():
         seen = set(digests)
         shared = [case["case_id"] for case, digest in zip(cases, own, strict=True) if digest in seen]
-        if shared:
+        if shared and name != part:
             raise ValueError(
-                f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {part} set of {weights}; "
+                f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
                 "evaluate with the --fold, --groups_csv and --split_seed that it was trained with"
             )
     recipe = record["recipe"]
     changed = differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []
     if changed:
         raise ValueError(f"{weights} was trained with other settings: {'; '.join(changed)}")
-    return {**record, "images": {part: len(digests) for part, digests in images.items()}}
+    return {**record, "images": {name: len(digests) for name, digests in images.items()}}

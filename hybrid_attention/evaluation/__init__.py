@@ -1,8 +1,35 @@
-"""From predictions to per-case tables and summaries with intervals."""
+"""From predictions to per-case tables, summaries by named convention, curves and tests."""
 
+from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.case_scores import CaseScores
+from hybrid_attention.evaluation.classification import classification_scores
+from hybrid_attention.evaluation.comparison import FriedmanTest, PairedTest, friedman_test, paired_tests
+from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
-from hybrid_attention.evaluation.statistics import bootstrap_ratio
-from hybrid_attention.evaluation.summary import summarize, summary_table
+from hybrid_attention.evaluation.pictures import picture_path
+from hybrid_attention.evaluation.roc import PixelRoc
+from hybrid_attention.evaluation.statistics import bootstrap_ratio, bootstrap_statistic
+from hybrid_attention.evaluation.summary import CONVENTIONS, case_score, summarize, summary_table
+from hybrid_attention.evaluation.surface import surface_distances
 
-__all__ = ["CaseScores", "bootstrap_ratio", "confusion_counts", "overlap_scores", "summarize", "summary_table"]
+__all__ = [
+    "CONVENTIONS",
+    "CaseScores",
+    "FriedmanTest",
+    "PairedTest",
+    "PixelCalibration",
+    "PixelRoc",
+    "bootstrap_ratio",
+    "bootstrap_statistic",
+    "case_score",
+    "classification_scores",
+    "confusion_counts",
+    "friedman_test",
+    "lesion_detection",
+    "overlap_scores",
+    "paired_tests",
+    "picture_path",
+    "summarize",
+    "summary_table",
+    "surface_distances",
+]

@@ -1,42 +1,59 @@
-"""The evaluation of a trained network: a row a case, a summary, overlays."""
+"""The evaluation of a trained network: a row a case, a summary, curves over all pixels, pictures."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
-from PIL import Image
 
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.identity import data_digest, file_digest
+from hybrid_attention.data.reading import pixel_spacing, read_grey
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.evaluation.calibration import PixelCalibration
+from hybrid_attention.evaluation.classification import classification_scores
+from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
+from hybrid_attention.evaluation.pictures import write_pictures
+from hybrid_attention.evaluation.roc import PixelRoc, thinned
 from hybrid_attention.evaluation.summary import summarize, summary_table
-from hybrid_attention.transforms import Overlay
+from hybrid_attention.evaluation.surface import surface_distances
+
+PROBABILITY = "probability"
+CLASS_PROBABILITY = "class_probability"
 
 logger = logging.getLogger(__name__)
 
 
 class CaseScores:
-    """Score every case of an evaluation run and write `per_case.csv`, `summary.json`, `summary.md` and overlays.
+    """Score every case of an evaluation run and write `per_case.csv`, `summary.json`, `summary.md` and pictures.
 
-    Scores are computed at the size the network sees, as the papers do. The summary names its conventions and carries
-    the record of the training, the configuration, the commit and the hashes of data and weights. Weights are not scored
-    on images that they were trained on.
+    The engine's output holds `pred` and `label` (masks, (1, W, H)) and `image` for each case; where it also holds
+    `probability` (of lesion, (1, W, H)) the ROC and reliability curves over all pixels are written (`roc.csv`,
+    `calibration.csv`), and where it holds `class_probability` ((classes,)) the class is scored too.
+
+    Overlap is counted at the size the network sees, as the papers do. Distances are in mm where every image file states
+    its spacing, else in pixels of the image file. The summary names its conventions and carries the record of the
+    training, the configuration, the commit and the hashes of data and weights. Weights are not scored on images that
+    they were trained on, unless `part` says that this is meant.
 
     Args:
         folder: where the files go.
         cases: what is evaluated, with `case_id`, `class`, `group`, `image`, `label` and `synthetic`.
         weights: the file of the network's weights, for the record.
         split: how the cases were chosen, in words.
+        part: which part of the split they are: `test`, `validation` or `train`.
         settings: settings that must be those of the training, plain values.
-        overlays: write a picture a case into `overlays/`.
+        pictures: write image, truth, mask, probability map and overlay of each case.
+        class_names: names of the entries of `class_probability`.
     """
 
     def __init__(
@@ -45,18 +62,27 @@ class CaseScores:
         cases: Sequence[Mapping[str, Any]],
         weights: str | os.PathLike[str],
         split: str = "",
+        part: str = "test",
         settings: Mapping[str, Any] | None = None,
-        overlays: bool = True,
+        pictures: bool = True,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.cases = {case["case_id"]: case for case in cases}
         self.weights = weights
         self.split = split
+        self.part = part
         self.settings = dict(settings or {})
-        self.overlay = Overlay() if overlays else None
-        self.rows: list[dict[str, Any]] = []
-        self.summary: dict[str, Any] = {}
+        self.pictures = pictures
+        self.class_names = None if class_names is None else list(class_names)
         self.training: dict[str, Any] | None = None
+        self.summary: dict[str, Any] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.roc = PixelRoc()
+        self.calibration = PixelCalibration()
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator.
@@ -69,46 +95,107 @@ class CaseScores:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        self.rows = []
-        self.training = check_against_training(self.weights, list(self.cases.values()), self.settings)
+        self._reset()
+        cases = list(self.cases.values())
+        self.training = check_against_training(self.weights, cases, self.settings, self.part)
+        spacings = [pixel_spacing(case["image"]) for case in cases]
+        self.distance_unit = "pixel" if None in spacings else "mm"
         prepare_output_folder(self.folder)
 
     def _score(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.cases[item["case_id"]]
             prediction, target = output[CommonKeys.PRED].cpu(), output[CommonKeys.LABEL].cpu()
+            probability = output[PROBABILITY].cpu().float() if PROBABILITY in output else None
             counts = confusion_counts(prediction, target)
-            self.rows.append(
-                {
-                    "case_id": case["case_id"],
-                    "class": case["class"],
-                    "group": case["group"],
-                    **{name: round(value, 6) for name, value in overlap_scores(counts).items()},
-                    **counts,
-                }
-            )
-            if self.overlay is not None:
-                picture = self.overlay(output[CommonKeys.IMAGE][0].cpu(), prediction[0], target[0])
-                name = Path(case["case_id"]).with_suffix(".png").as_posix().replace("/", "_")
-                with atomic_path(self.folder / "overlays" / name) as temporary:
-                    Image.fromarray(picture).save(temporary)
+            distances = surface_distances(prediction, target, self._pixel_size(case, prediction))
+            row = {
+                "case_id": case["case_id"],
+                "class": case["class"],
+                "group": case["group"],
+                **{name: round(value, 6) for name, value in {**overlap_scores(counts), **distances}.items()},
+                **lesion_detection(prediction, target),
+                **counts,
+            }
+            if probability is not None:
+                self.roc.update(probability, target)
+                self.calibration.update(probability, target)
+            if self.class_names is not None:
+                row.update(_class_columns(self.class_names, output[CLASS_PROBABILITY]))
+            self.rows.append(row)
+            if self.pictures:
+                shown = None if probability is None else probability[0]
+                image = output[CommonKeys.IMAGE][0].cpu()
+                write_pictures(self.folder, case["case_id"], image, prediction[0], target[0], shown)
+
+    def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
+        """Return the size of a scored pixel along (W, H), in the unit of the distances."""
+        spacing = pixel_spacing(case["image"]) if self.distance_unit == "mm" else None
+        sizes = read_grey(case["image"]).shape
+        return tuple(
+            own / scored * one for own, scored, one in zip(sizes, mask.shape[1:], spacing or (1.0, 1.0), strict=True)
+        )
 
     def _finish(self, engine: Engine) -> None:
         synthetic = any(case.get("synthetic", False) for case in self.cases.values())
         self.summary = {
             "synthetic_data": synthetic,
             "split": self.split,
+            "part": self.part,
             "settings": self.settings,
             **summarize(self.rows),
+            "distance_unit": self.distance_unit,
+            **self._pixel_summary(),
+            "classification": self._class_summary(),
             "data_sha256": data_digest(list(self.cases.values())),
             "weights_sha256": file_digest([self.weights]),
             "training": self.training,
             "provenance": provenance(),
         }
-        title = "SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients\n\n" if synthetic else ""
-        table = f"{title}{self.split}\n\n{summary_table(self.summary)}\n"
+        warnings = ["SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients"] if synthetic else []
+        if self.part != "test":
+            warnings.append(
+                f"{self.part.upper()} IMAGES: these numbers say nothing on images that the network never saw"
+            )
+        table = "\n\n".join([*warnings, self.split, summary_table(self.summary)]) + "\n"
         write_csv(self.folder / "per_case.csv", self.rows, list(self.rows[0]))
         write_json(self.folder / "summary.json", self.summary)
         with atomic_path(self.folder / "summary.md") as temporary:
             temporary.write_text(table, encoding="utf-8")
-        logger.info("%s\nper-case table, summary and overlays: %s", table, self.folder)
+        logger.info("%s\nper-case table, summary and pictures: %s", table, self.folder)
+
+    def _pixel_summary(self) -> dict[str, Any]:
+        if self.roc.pixels == 0:
+            return {"pixel_roc": None, "calibration": None}
+        auc = self.roc.auc()
+        if not math.isnan(auc):
+            points = zip(*thinned(self.roc.curve()), strict=True)
+            names = ["false_positive_rate", "true_positive_rate", "threshold"]
+            rows = [
+                {name: round(float(value), 6) for name, value in zip(names, point, strict=True)} for point in points
+            ]
+            write_csv(self.folder / "roc.csv", rows, names)
+        curve = self.calibration.curve()
+        write_csv(self.folder / "calibration.csv", curve, list(curve[0]))
+        return {
+            "pixel_roc": {"auc": auc, "error_bound": self.roc.error_bound(), "pixels": self.roc.pixels},
+            "calibration": {"ece": self.calibration.expected_error(), "bins": len(self.calibration.pixels)},
+        }
+
+    def _class_summary(self) -> dict[str, Any] | None:
+        if self.class_names is None:
+            return None
+        return classification_scores(
+            [row["class"] for row in self.rows],
+            [[row[f"probability_{name}"] for name in self.class_names] for row in self.rows],
+            self.class_names,
+            [row["group"] for row in self.rows],
+        )
+
+
+def _class_columns(names: Sequence[str], probabilities: torch.Tensor) -> dict[str, Any]:
+    values = [round(float(value), 6) for value in probabilities]
+    if len(values) != len(names):
+        raise ValueError(f"the network gives {len(values)} class probabilities for the classes {', '.join(names)}")
+    best = max(range(len(values)), key=values.__getitem__)
+    return {"predicted_class": names[best], **{f"probability_{name}": p for name, p in zip(names, values, strict=True)}}

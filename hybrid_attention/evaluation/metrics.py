@@ -8,8 +8,8 @@ import torch
 from monai.metrics import compute_confusion_matrix_metric
 
 COUNTS = ("tp", "fp", "fn", "tn")
-SCORES = ("dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy")
-_MONAI_NAMES = {"dice": "f1 score", "jaccard": "threat score"}
+SCORES = ("dice", "jaccard", "f1", "sensitivity", "specificity", "precision", "accuracy")
+_MONAI_NAMES = {"dice": "f1 score", "f1": "f1 score", "jaccard": "threat score"}
 
 
 def confusion_counts(prediction: torch.Tensor, target: torch.Tensor) -> dict[str, int]:
@@ -46,7 +46,8 @@ def overlap_scores(counts: Mapping[str, float]) -> dict[str, float]:
         counts: `tp`, `fp`, `fn`, `tn`, of one case or pooled over many.
 
     Returns:
-        `dice`, `jaccard`, `sensitivity`, `specificity`, `precision`, `accuracy`; NaN where a denominator is zero.
+        `dice` and `f1` (one number under two names), `jaccard`, `sensitivity`, `specificity`, `precision`, `accuracy`;
+        NaN where a denominator is zero.
     """
     matrix = torch.tensor([counts["tp"], counts["fp"], counts["tn"], counts["fn"]], dtype=torch.float64)
     return {name: float(compute_confusion_matrix_metric(_MONAI_NAMES.get(name, name), matrix)) for name in SCORES}

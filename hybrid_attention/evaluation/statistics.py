@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -54,3 +54,44 @@ def bootstrap_ratio(
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(estimates, [tail, 1 - tail])
     return float(top.sum() / bottom.sum()), float(low), float(high)
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[Hashable],
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Estimate any statistic of cases with a percentile interval, resampling whole groups.
+
+    Args:
+        statistic: takes the indices of cases, with repetitions, and returns a number, or NaN where it is undefined.
+        groups: one a case; cases of one group are drawn together.
+        resamples: bootstrap samples.
+        confidence: of the interval.
+        seed: of the resampling.
+
+    Returns:
+        The statistic of all cases, lower and upper bound; samples in which it is undefined are left out of the bounds.
+
+    Raises:
+        ValueError: no case.
+    """
+    if len(groups) == 0:
+        raise ValueError("need one case or more")
+    members: dict[Hashable, list[int]] = {}
+    for case, name in enumerate(groups):
+        members.setdefault(name, []).append(case)
+    units = [np.array(cases) for cases in members.values()]
+    generator = np.random.default_rng(seed)
+    value = statistic(np.arange(len(groups)))
+    samples = [
+        statistic(np.concatenate([units[unit] for unit in generator.integers(0, len(units), len(units))]))
+        for _ in range(resamples)
+    ]
+    tail = (1 - confidence) / 2
+    if np.isnan(value) or np.isnan(samples).all():
+        return float(value), np.nan, np.nan
+    low, high = np.nanquantile(samples, [tail, 1 - tail])
+    return float(value), float(low), float(high)

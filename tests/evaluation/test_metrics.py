@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from hybrid_attention.evaluation import confusion_counts, overlap_scores
-
-
-def drawn(text):
-    """A mask from rows of `#` and `.`."""
-    rows = text.split()
-    return torch.tensor([[[1.0 if mark == "#" else 0.0 for mark in row] for row in rows]])
-
+from tests.evaluation.drawing import drawn
 
 TRUTH = drawn("""
     .##..
@@ -35,6 +29,7 @@ def test_scores_from_geometry():
     assert scores == pytest.approx(
         {
             "dice": 4 / 10,
+            "f1": 4 / 10,
             "jaccard": 2 / 8,
             "sensitivity": 2 / 6,
             "specificity": 12 / 14,

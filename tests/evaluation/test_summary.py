@@ -69,12 +69,72 @@ def test_undefined_precision_is_left_out_and_counted():
     assert (precision["mean"], precision["images"]) == (0.5, 1)
 
 
-def test_nothing_to_score():
-    with pytest.raises(ValueError, match="none of the 1 images holds a lesion"):
-        summarize([case(0, 0, 0)])
+def test_only_images_without_lesion():
+    summary = summarize([case(0, 0, 0), case(0, 3, 0, group="b")])
+    assert np.isnan(summary["lesion_only"]["dice"]["mean"]) and summary["lesion_only"]["dice"]["images"] == 0
+    assert summary["empty_is_one"]["dice"]["mean"] == 0.5
+    assert summary["empty_is_zero"]["dice"]["mean"] == 0
+    assert summary["false_positive_rate_without_lesion"] == 0.5
+    assert "| dice | undefined |" in summary_table(summary)
+
+
+def test_nothing_to_summarize():
+    with pytest.raises(ValueError, match="no case"):
+        summarize([])
+
+
+CASES = [
+    case(10, 0, 0, group="perfect"),
+    case(0, 0, 20, group="missed"),
+    case(0, 0, 0, group="rightly nothing"),
+    case(0, 4, 0, group="invented"),
+]
+
+
+@pytest.mark.parametrize(
+    ("convention", "dice", "precision", "specificity"),
+    [
+        ("lesion_only", (1 + 0) / 2, 1.0, (1 + 1) / 2),  # precision: of the one image in which something is marked
+        ("empty_is_one", (1 + 0 + 1 + 0) / 4, (1 + 0 + 1 + 0) / 4, (3 + 100 / 104) / 4),
+        ("empty_is_zero", (1 + 0 + 0 + 0) / 4, (1 + 0 + 0 + 0) / 4, (3 + 100 / 104) / 4),
+    ],
+)
+def test_conventions_by_hand(convention, dice, precision, specificity):
+    scores = summarize(CASES)[convention]
+    assert scores["dice"]["mean"] == scores["f1"]["mean"] == pytest.approx(dice)
+    assert scores["precision"]["mean"] == pytest.approx(precision)
+    assert scores["specificity"]["mean"] == pytest.approx(specificity)
+
+
+def test_ceiling_of_empty_is_zero():
+    rows = [case(50, 0, 0, group=str(index)) for index in range(62)]
+    rows += [case(0, 0, 0, group=f"n{index}") for index in range(16)]
+    summary = summarize(rows)  # nothing wrong anywhere
+    assert summary["empty_is_zero"]["dice"]["mean"] == pytest.approx(62 / 78)
+    assert summary["empty_is_one"]["dice"]["mean"] == summary["lesion_only"]["dice"]["mean"] == 1
+
+
+def test_distances_and_lesions_where_counted():
+    more = [
+        {"hd95": 4.0, "asd": 1.0, "lesions": 2, "detected_lesions": 1, "false_lesions": 0},
+        {"hd95": float("nan"), "asd": float("nan"), "lesions": 1, "detected_lesions": 0, "false_lesions": 0},
+        {"hd95": float("nan"), "asd": float("nan"), "lesions": 0, "detected_lesions": 0, "false_lesions": 3},
+    ]
+    rows = [{**row, **extra} for row, extra in zip([CASES[0], CASES[1], CASES[3]], more, strict=True)]
+    summary = summarize(rows)
+    assert (summary["lesion_only"]["hd95"]["mean"], summary["lesion_only"]["hd95"]["images"]) == (4.0, 1)
+    found = summary["lesion_detection"]
+    assert found["sensitivity"]["value"] == pytest.approx(1 / 3)
+    assert found["precision"]["value"] == pytest.approx(1 / 4)
+    assert found["false_lesions_per_image"]["value"] == 1
+    table = summary_table({**summary, "distance_unit": "mm"})
+    assert "hd95 (mm): 4.0" in table and "over the 1 lesion images with a mark" in table
+    assert "hd95" not in summarize(CASES)["lesion_only"] and "lesion_detection" not in summarize(CASES)
 
 
 def test_table_names_its_conventions():
     table = summary_table(summarize([case(10, 0, 0), case(30, 30, 30, group="b")]))
     assert "lesion_only: mean of 2 images" in table
+    assert "empty_is_one" not in table  # no image without lesion: the same number
     assert "| dice | 75.0 [50.0, 100.0] | 75.0 | 57.1 [50.0, 100.0] |" in table
+    assert "empty_is_zero: mean of 4 images" in summary_table(summarize(CASES))

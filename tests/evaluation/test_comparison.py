@@ -1,0 +1,100 @@
+import math
+
+import numpy as np
+import pytest
+
+from hybrid_attention.evaluation import friedman_test, paired_tests
+
+# Depression scale of nine patients before and after treatment: M. Hollander, D. A. Wolfe, "Nonparametric Statistical
+# Methods", 1973, p. 29; the example of R's wilcox.test
+BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
+AFTER = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
+# Three ways of rounding first base, 22 players: the same book, p. 140; the example of R's friedman.test, which prints
+# chi-squared = 11.143, p = 0.003805
+ROUNDING = np.array(
+    """5.40 5.50 5.55  5.85 5.70 5.75  5.20 5.60 5.50  5.55 5.50 5.40  5.90 5.85 5.70  5.45 5.55 5.60  5.40 5.40 5.35
+    5.45 5.50 5.35  5.25 5.15 5.00  5.85 5.80 5.70  5.25 5.20 5.10  5.65 5.55 5.45  5.60 5.35 5.45  5.05 5.00 4.95
+    5.50 5.50 5.40  5.45 5.55 5.50  5.55 5.55 5.35  5.45 5.50 5.55  5.50 5.45 5.25  5.65 5.60 5.40  5.70 5.65 5.55
+    6.30 6.30 6.25""".split(),
+    dtype=float,
+).reshape(22, 3)
+
+
+def test_wilcoxon_of_the_textbook():
+    (test,) = paired_tests({"before": BEFORE, "after": AFTER}, range(9))
+    assert test.p_value == pytest.approx(2 * 0.01953125)  # printed there for one side
+    assert test.p_holm == test.p_value
+    assert test.difference == pytest.approx(np.mean(np.subtract(BEFORE, AFTER)))
+    assert (test.first, test.second, test.groups) == ("before", "after", 9)
+    assert test.low < test.difference < test.high
+
+
+def test_friedman_of_the_textbook():
+    scores = dict(zip(["round out", "narrow angle", "wide angle"], ROUNDING.T, strict=True))
+    test = friedman_test(scores, range(22))
+    assert test.statistic == pytest.approx(11.143, abs=5e-4)
+    assert test.p_value == pytest.approx(0.003805, abs=5e-7)
+    # 53, 47 and 32 over 22: rank 1 is the highest value
+    assert test.mean_ranks == pytest.approx({"round out": 35 / 22, "narrow angle": 41 / 22, "wide angle": 56 / 22})
+    assert test.nemenyi["round out", "wide angle"] < 0.05 < test.nemenyi["round out", "narrow angle"]
+
+
+def test_critical_difference_of_demsar():
+    """Four classifiers on 14 data sets: J. Demšar, JMLR 7 (2006), section 3.2.2 prints 1.25."""
+    scores = dict(zip("abcd", np.random.default_rng(0).random((4, 14)), strict=True))
+    test = friedman_test(scores, range(14))
+    assert test.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+    assert test.critical_difference == pytest.approx(1.25, abs=0.005)
+    for (first, second), p_value in test.nemenyi.items():
+        apart = abs(test.mean_ranks[first] - test.mean_ranks[second]) > test.critical_difference
+        assert apart == (p_value < 0.05)
+
+
+def test_holm_by_hand():
+    base = np.linspace(0, 1, 12)
+    steps = np.arange(1, 13) / 100
+    scores = {"a": base, "b": base + steps, "c": base + np.where(steps > 0.03, steps, -steps)}
+    tests = paired_tests(scores, range(12), reference="a")
+    p_values = sorted(test.p_value for test in tests)
+    assert [(test.first, test.second) for test in tests] == [("b", "a"), ("c", "a")]
+    assert sorted(test.p_holm for test in tests) == pytest.approx([2 * p_values[0], max(2 * p_values[0], p_values[1])])
+    assert len(paired_tests(scores, range(12))) == 3
+
+
+def test_copies_count_once():
+    copied = paired_tests({"x": np.repeat(BEFORE, 4), "y": np.repeat(AFTER, 4)}, np.repeat(range(9), 4).tolist())[0]
+    assert copied.p_value == pytest.approx(2 * 0.01953125)
+    assert copied.groups == 9
+    naive = paired_tests({"x": np.repeat(BEFORE, 4), "y": np.repeat(AFTER, 4)}, range(36))[0]
+    assert naive.p_value < 0.001
+
+
+def test_no_difference_at_all():
+    assert paired_tests({"x": BEFORE, "y": BEFORE}, range(9))[0].p_value == 1
+    same = friedman_test({"x": BEFORE, "y": BEFORE, "z": BEFORE}, range(9))
+    assert (same.statistic, same.p_value) == (0, 1)
+    assert set(same.mean_ranks.values()) == {2.0}
+    assert min(same.nemenyi.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "groups", "message"),
+    [
+        ({"x": [1.0]}, [0], "2 runs or more, got 1"),
+        ({"x": [1.0, 2.0], "y": [1.0]}, [0, 1], "y has 1 scores for 2 cases"),
+        ({"x": [1.0], "y": [math.nan]}, [0], "y has 1 scores that are NaN"),
+        ({"x": [], "y": []}, [], "0 scores for 0 cases"),
+    ],
+)
+def test_bad_scores(scores, groups, message):
+    with pytest.raises(ValueError, match=message):
+        paired_tests(scores, groups)
+
+
+def test_bad_reference_and_too_few():
+    with pytest.raises(ValueError, match="no run named 'z'; there are x, y"):
+        paired_tests({"x": [1.0], "y": [2.0]}, [0], reference="z")
+    with pytest.raises(ValueError, match="3 runs or more, got 2"):
+        friedman_test({"x": [1.0, 2.0], "y": [2.0, 1.0]}, [0, 1])
+    with pytest.raises(ValueError, match="two groups of cases or more, got 1"):
+        friedman_test({name: [1.0, 2.0] for name in "xyz"}, [0, 0])
