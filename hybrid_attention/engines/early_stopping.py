@@ -16,7 +16,7 @@ class EarlyStopping:
 
     Args:
         patience: epochs without improvement before training stops.
-        evaluator: the validation engine, whose key metric counts (larger is better).
+        evaluator: the validation engine, whose best key metric counts (better as its `metric_cmp_fn` says).
     """
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
@@ -51,5 +51,4 @@ class EarlyStopping:
         return self._handler
 
     def _score(self, engine: Engine) -> float:
-        state = self.evaluator.state
-        return float(state.metrics[state.key_metric_name])
+        return float(self.evaluator.state.best_metric_epoch)  # grows with each improvement, whatever better means

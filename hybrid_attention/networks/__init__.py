@@ -1,15 +1,30 @@
 """Networks, one file a paper, and the encoders and blocks that they are composed of."""
 
-from hybrid_attention.networks.encoders import DenseNet121Encoder
+from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.plain_unet import PlainUNet
-from hybrid_attention.networks.weights import DENSENET121, PublishedWeights, load_encoder_weights
+from hybrid_attention.networks.triple_encoder_models import TripleEncoderModel, triple_encoder_model
+from hybrid_attention.networks.triple_encoder_unet import TripleEncoderUNet
+from hybrid_attention.networks.weights import (
+    DENSENET121,
+    EFFICIENTNET_B0,
+    RESNET18,
+    PublishedWeights,
+    load_encoder_weights,
+)
 
 __all__ = [
     "DENSENET121",
+    "EFFICIENTNET_B0",
+    "RESNET18",
     "DenseNet121Encoder",
+    "EfficientNetB0Encoder",
     "HybridAttentionNet",
     "PlainUNet",
     "PublishedWeights",
+    "ResNet18Encoder",
+    "TripleEncoderModel",
+    "TripleEncoderUNet",
     "load_encoder_weights",
+    "triple_encoder_model",
 ]

@@ -105,6 +105,8 @@ class HybridAttentionNet(nn.Module):
         Glorot-uniform, as in Keras, which the authors used; batch norm has PyTorch's momentum and epsilon.
     """
 
+    gradcam_layer = "bottleneck"
+
     def __init__(
         self,
         spatial_dims: int = 2,

@@ -101,6 +101,7 @@ class PlainUNet(nn.Module):
             [UNetDecoderStage(spatial_dims, channels[i + 1], channels[i]) for i in reversed(range(len(channels) - 1))]
         )
         self.head = Conv[Conv.CONV, spatial_dims](channels[0], out_channels, kernel_size=1)
+        self.gradcam_layer = f"encoder.{len(channels) - 2}"  # the deepest
         init_he_normal(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

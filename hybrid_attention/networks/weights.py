@@ -11,7 +11,7 @@ import http.client
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from torch import nn
 logger = logging.getLogger(__name__)
 
 WeightsSource: TypeAlias = str | os.PathLike[str] | None
+WeightsSources: TypeAlias = WeightsSource | Mapping[str, WeightsSource]
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 STAGE_PREFIX = re.compile(r"^stages\.\d+\.")
@@ -41,6 +42,11 @@ class PublishedWeights:
     rename: Callable[[str], str]
     removable: tuple[str, ...]
 
+    @property
+    def file_name(self) -> str:
+        """The published file's name."""
+        return self.url.rsplit("/", 1)[-1]
+
 
 def rename_densenet(key: str) -> str:
     """Give MONAI's name for a DenseNet tensor named by torchvision, in its old format (norm.1) or its new (norm1)."""
@@ -53,6 +59,62 @@ DENSENET121 = PublishedWeights(
     rename=rename_densenet,
     removable=("transition3", "denseblock4", "norm5", "classifier"),
 )
+
+
+def rename_efficientnet(key: str) -> str:
+    """Give `conv_stem.weight` for `_conv_stem.weight` and `block3._bn0.bias` for `_blocks.3._bn0.bias`."""
+    return key.removeprefix("_").replace("blocks.", "block")
+
+
+# The port of TensorFlow's weights that MONAI's network, with TensorFlow's "same" padding, is made for; torchvision's
+# file is of a network with symmetric padding.
+EFFICIENTNET_B0 = PublishedWeights(
+    url="https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0/efficientnet-b0-355c32eb.pth",
+    rename=rename_efficientnet,
+    removable=("fc",),
+)
+
+RESNET18 = PublishedWeights(
+    url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    rename=str,  # MONAI's names are torchvision's
+    removable=("fc",),
+)
+
+
+def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeights]) -> dict[str, WeightsSource]:
+    """Say what each of several encoders starts from.
+
+    Args:
+        source: None or "imagenet" for all; a folder that holds the published files under their published names; a
+            mapping of each encoder's name to None, "imagenet" or a file; for a single encoder also its file.
+        published: the published file of each encoder, by name.
+
+    Returns:
+        The source of each encoder, as `load_encoder_weights` takes it.
+
+    Raises:
+        FileNotFoundError: When there is no such folder, and more than one encoder.
+        ValueError: When a mapping names other encoders or not all of them.
+    """
+    if isinstance(source, Mapping):
+        if set(source) != set(published):
+            raise ValueError(
+                f"encoder_weights must name each of the encoders {tuple(published)} and no other (None starts one "
+                f"from random weights), got {dict(source)}."
+            )
+        return {name: source[name] for name in published}
+    if source is None or source == "imagenet":
+        return dict.fromkeys(published, source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return {name: path / weights.file_name for name, weights in published.items()}
+    if len(published) == 1:
+        return dict.fromkeys(published, source)
+    raise FileNotFoundError(
+        f"encoder_weights for {len(published)} encoders is 'imagenet', None, a folder, or one file each as in "
+        f"{dict.fromkeys(published, 'FILE')}; there is no folder {str(path)!r}. Put these files into one: "
+        f"{', '.join(weights.url for weights in published.values())}."
+    )
 
 
 def load_encoder_weights(

@@ -1,12 +1,8 @@
 """Published weights, from files made here in the published format and served over the loopback interface."""
 
 import dataclasses
-import functools
-import hashlib
-import http.server
 import logging
 import re
-import threading
 
 import pytest
 import torch
@@ -16,15 +12,9 @@ from hybrid_attention.networks import DENSENET121, DenseNet121Encoder, HybridAtt
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole(unlike_birth):
     """A full DenseNet-121 in which no tensor has the value it is born with."""
-    torch.manual_seed(0)
-    net = DenseNet121(2, 3, out_channels=1000)
-    for part in net.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            for tensor in (part.weight.data, part.bias.data, part.running_mean, part.running_var):
-                tensor.uniform_(0.5, 1.5)
-    return net
+    return unlike_birth(DenseNet121(2, 3, out_channels=1000))
 
 
 def published_state(net, old_format=True):
@@ -40,16 +30,9 @@ def published_state(net, old_format=True):
     return state
 
 
-def save_named_by_hash(state, folder):
-    """Save as `densenet121-<start of its SHA-256>.pth`, in the older container that the published file has."""
-    plain = folder / "plain.pth"
-    torch.save(state, plain, _use_new_zipfile_serialization=False)
-    return plain.rename(folder / f"densenet121-{hashlib.sha256(plain.read_bytes()).hexdigest()[:8]}.pth")
-
-
 @pytest.fixture(scope="module")
-def published_file(whole, tmp_path_factory):
-    return save_named_by_hash(published_state(whole), tmp_path_factory.mktemp("published"))
+def published_file(whole, save_published, tmp_path_factory):
+    return save_published("densenet121", published_state(whole), tmp_path_factory.mktemp("published"))
 
 
 def test_the_published_names_are_the_known_ones(whole):
@@ -66,12 +49,12 @@ def test_the_published_names_are_the_known_ones(whole):
 
 @pytest.mark.parametrize("depth", [3, 4])
 @pytest.mark.parametrize("old_format", [True, False])
-def test_every_tensor_of_the_encoder_is_filled(whole, tmp_path, old_format, depth):
+def test_every_tensor_of_the_encoder_is_filled(whole, save_published, tmp_path, old_format, depth):
     if not old_format:
         for part in whole.modules():
             if isinstance(part, torch.nn.BatchNorm2d):
                 part.num_batches_tracked.fill_(7)
-    path = save_named_by_hash(published_state(whole, old_format), tmp_path)
+    path = save_published("densenet121", published_state(whole, old_format), tmp_path)
     torch.manual_seed(1)
     encoder = DenseNet121Encoder(depth=depth, weights=path)
     features = whole.features.state_dict()
@@ -161,34 +144,18 @@ def test_only_flat_images_with_three_channels_have_imagenet_weights(published_fi
 
 
 @pytest.fixture
-def server(published_file, tmp_path, monkeypatch):
+def server(published_file, serve, monkeypatch):
     """Serve the folder of the published file; give a function that makes 'imagenet' mean a file there."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    requests = []
+    web = serve(published_file.parent)
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    web = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(published_file.parent))
-    )
-    thread = threading.Thread(target=web.serve_forever)
-    thread.start()
-
-    def publish(name, port=web.server_port):
-        url = f"http://127.0.0.1:{port}/{name}"
+    def publish(name, address=web.address):
+        url = f"{address}/{name}"
         monkeypatch.setattr(encoders, "DENSENET121", dataclasses.replace(DENSENET121, url=url))
         return url
 
-    publish.requests = requests
-    publish.cached = tmp_path / "cache" / "hub" / "checkpoints"
-    yield publish
-    web.shutdown()
-    thread.join()
-    web.server_close()
+    publish.requests = web.requests
+    publish.cached = web.cached
+    return publish
 
 
 def test_download_happens_once_and_fills_the_encoder(server, published_file, whole):
@@ -213,8 +180,8 @@ def test_download_of_the_wrong_content_is_refused_and_not_kept(server, published
     assert list(server.cached.iterdir()) == []
 
 
-@pytest.mark.parametrize("port", [None, 1])
-def test_an_unreachable_file_is_an_error_and_never_a_random_start(server, port):
-    url = server("absent-12345678.pth", **({"port": port} if port else {}))
+@pytest.mark.parametrize("elsewhere", [{}, {"address": "http://127.0.0.1:1"}])
+def test_an_unreachable_file_is_an_error_and_never_a_random_start(server, elsewhere):
+    url = server("absent-12345678.pth", **elsewhere)
     with pytest.raises(RuntimeError, match=f"cannot download the encoder weights {url}"):
         HybridAttentionNet(encoder_weights="imagenet")

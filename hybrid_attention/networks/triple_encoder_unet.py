@@ -1,0 +1,246 @@
+"""Triple-encoder U-Net with CBAM or non-local attention, and every row of its comparison."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from monai.networks.layers import Conv, Dropout
+from torch import nn
+
+from hybrid_attention.networks.blocks.cbam import CBAM
+from hybrid_attention.networks.blocks.convolutions import check_input, init_he_normal, interpolation_mode
+from hybrid_attention.networks.blocks.depthwise_separable import depthwise_separable
+from hybrid_attention.networks.blocks.non_local import NonLocal
+from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, Encoder, ResNet18Encoder
+from hybrid_attention.networks.weights import (
+    DENSENET121,
+    EFFICIENTNET_B0,
+    RESNET18,
+    PublishedWeights,
+    WeightsSources,
+    source_of_each,
+)
+
+logger = logging.getLogger(__name__)
+
+ENCODERS: dict[str, tuple[Callable[..., Encoder], PublishedWeights]] = {
+    "resnet18": (ResNet18Encoder, RESNET18),
+    "densenet121": (partial(DenseNet121Encoder, depth=4), DENSENET121),
+    "efficientnet-b0": (EfficientNetB0Encoder, EFFICIENTNET_B0),
+}
+ATTENTIONS: dict[str | None, type[nn.Module]] = {"cbam": CBAM, "non_local": NonLocal, None: nn.Identity}
+DECODER_CHANNELS = (512, 256, 128, 64)  # width of the decoder's stages, at strides 32, 16, 8, 4
+STRIDE = 32
+
+
+class AdditiveSkip(nn.Module):
+    """Add a 1 wide convolution of each encoder's feature map.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        encoder_channels: channels of each encoder's feature map; none at all leave the input as it is.
+        channels: channels of the input and of the output.
+
+    Shape:
+        - input: (batch, channels, *spatial) and a list of (batch, encoder channels, *spatial)
+        - output: (batch, channels, *spatial)
+    """
+
+    def __init__(self, spatial_dims: int, encoder_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        conv = Conv[Conv.CONV, spatial_dims]
+        self.projections = nn.ModuleList([conv(c, channels, kernel_size=1, bias=False) for c in encoder_channels])
+
+    def forward(self, x: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """Return the input with the projected feature maps added."""
+        for i, projection in enumerate(self.projections):
+            x = x + projection(features[i])
+        return x
+
+
+class TripleDecoderStage(nn.Module):
+    """Add the skips, convolve depthwise separably, attend, upsample by two.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: channels that come from below.
+        encoder_channels: channels of each encoder's feature map at this scale; none without skips.
+        out_channels: channels of the output.
+        attention: block after the convolution: CBAM, NonLocal or `nn.Identity()`.
+
+    Shape:
+        - input: (batch, in_channels, *spatial) and a list of (batch, encoder channels, *spatial)
+        - output: (batch, out_channels, *twice the spatial size)
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        encoder_channels: Sequence[int],
+        out_channels: int,
+        attention: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.mode = interpolation_mode(spatial_dims)
+        self.skip = AdditiveSkip(spatial_dims, encoder_channels, in_channels)
+        self.conv = depthwise_separable(spatial_dims, in_channels, out_channels)
+        self.attention = attention
+        init_he_normal(self.conv)
+
+    def forward(self, x: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """Return the decoded features at twice the size."""
+        return double(self.attention(self.conv(self.skip(x, features))), self.mode)
+
+
+def double(x: torch.Tensor, mode: str) -> torch.Tensor:
+    """Interpolate to twice the spatial size."""
+    return F.interpolate(x, size=[2 * side for side in x.shape[2:]], mode=mode, align_corners=False)
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Repeat the last row, column … until every side is a multiple of `multiple`.
+
+    By index, as `torch.export` cannot prove the amounts of `F.pad` for every size.
+    """
+    for axis in range(2, x.dim()):
+        side = x.shape[axis]
+        index = torch.arange((side + multiple - 1) // multiple * multiple, device=x.device)
+        x = x.index_select(axis, index.clamp(max=side - 1))
+    return x
+
+
+def crop_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Cut `x` at the end of every axis to the spatial size of `other`."""
+    for axis in range(2, x.dim()):
+        x = x.index_select(axis, torch.arange(other.shape[axis], device=x.device))
+    return x
+
+
+class TripleEncoderUNet(nn.Module):
+    """ImageNet encoders side by side, a light decoder on their concatenated deepest features; gives logits.
+
+    The flags give the 20 rows of the paper's table 1 (R: resnet18, D: densenet121, E: efficientnet-b0):
+
+    | models     | attention   | encoders | frozen | parameters | trainable  |
+    |------------|-------------|----------|--------|------------|------------|
+    | 1, 2       | "cbam"      | R D E    | no     | 23,881,989 | 23,881,989 |
+    | 3, 4       | "non_local" | R D E    | no     | 24,493,277 | 24,493,277 |
+    | 5, 6       | None        | R D E    | yes    | 23,794,557 |  1,656,641 |
+    | 7, 8       | None        | R D E    | no     | 23,794,557 | 23,794,557 |
+    | 9, 11      | "non_local" | R D E    | yes    | 24,493,277 |  2,355,361 |
+    | 10, 12     | "cbam"      | R D E    | yes    | 23,881,989 |  1,744,073 |
+    | 13, 14     | None        | D E      | yes    | 12,350,269 |  1,388,865 |
+    | 15, 16     | None        | R E      | yes    | 16,305,149 |  1,121,089 |
+    | 17, 18     | None        | R D      | yes    | 19,117,569 |    987,201 |
+    | 19, 20     | None        | D E      | no     | 12,350,269 | 12,350,269 |
+
+    Reference:
+        S. Anari, S. Sadeghi, G. Sheikhi, R. Ranjbarzadeh, M. Bendechache, "Explainable attention based breast tumor
+        segmentation using a combination of UNet, ResNet, DenseNet, and EfficientNet models", Scientific Reports 15,
+        1027 (2025), doi:10.1038/s41598-024-84504-y, figure 2, table 1.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels; ImageNet weights need 3.
+        out_channels: number of output channels.
+        encoders: one or more of "resnet18", "densenet121", "efficientnet-b0"; their features are concatenated in
+            this order.
+        attention: block in every decoder stage: "cbam", "non_local" or None.
+        freeze_encoders: whether the encoders stay as they start, batch-norm statistics included, also in `train()`.
+            After `torch.jit.script` that holds for their parameters only.
+        dropout: rate of the channel-wise dropout before the head; the paper tried 0.2 to 0.5.
+        skips: whether each encoder's feature maps are added to the decoder's at strides 16, 8 and 4, through a 1 wide
+            convolution (beyond the paper's counts).
+        encoder_weights: what the encoders start from: None (random; logged); "imagenet" (downloaded once); a folder
+            with the published files under their published names; or a mapping such as
+            `{"resnet18": "imagenet", "densenet121": "densenet121-a639ec97.pth", "efficientnet-b0": None}`, which
+            names every encoder. For a single encoder also the path of its file.
+
+    Shape:
+        - input: (batch, in_channels, *spatial), any size with every side at least 32
+        - output: (batch, out_channels, *spatial), logits
+
+    Raises:
+        ValueError: When an argument or the input doesn't fit.
+        FileNotFoundError: When `encoder_weights` is the path of nothing.
+        RuntimeError: When the weights cannot be downloaded, or their file is damaged.
+
+    Deviation:
+        The paper gives no widths; they are inferred from the parameter counts of table 1, all of which come out to the
+        digit but that of models 19 and 20, where two printed digits are swapped (12,350,296). The text and figure 2
+        speak of skip connections between encoder and decoder; the counts leave no room for their parameters, so
+        `skips` is off by default. The place of the dropout isn't told: it is channel-wise before the head, behind the
+        last batch norm, whose statistics it would spoil further up. The fourth stage ends at stride 2; the logits are
+        then upsampled by two to the input's size, which equals upsampling the features first, as the head is 1 wide.
+        Sides that are no multiple of 32 are padded with their last row or column, and the output is cropped: the
+        encoders would round odd sides differently, and their features no longer lie upon each other. The decoder's
+        depthwise separable convolutions are drawn He-normal, all else as PyTorch does. The paper's sigmoid belongs to
+        the loss and to post-processing.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        encoders: Sequence[str] = ("resnet18", "densenet121", "efficientnet-b0"),
+        attention: str | None = "cbam",
+        freeze_encoders: bool = False,
+        dropout: float = 0.3,
+        skips: bool = False,
+        encoder_weights: WeightsSources = None,
+    ) -> None:
+        super().__init__()
+        if not encoders or not set(encoders) <= set(ENCODERS) or len(set(encoders)) < len(encoders):
+            raise ValueError(
+                f"encoders must be one or more different names out of {tuple(ENCODERS)}, got {encoders!r}."
+            )
+        if attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {tuple(ATTENTIONS)}, got {attention!r}.")
+        self.mode = interpolation_mode(spatial_dims)
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.stride = STRIDE
+        self.freeze_encoders = freeze_encoders
+
+        sources = source_of_each(encoder_weights, {name: ENCODERS[name][1] for name in encoders})
+        if freeze_encoders and None in sources.values():
+            logger.warning("Frozen encoders with random weights stay random, unless trained weights are loaded.")
+        parts = {name: ENCODERS[name][0](spatial_dims, in_channels, weights=sources[name]) for name in encoders}
+        self.encoders = nn.ModuleDict(parts)
+        self.encoders.requires_grad_(not freeze_encoders)
+
+        width = sum(part.channels[-1] for part in parts.values())
+        self.decoder = nn.ModuleList()
+        for i, channels in enumerate(DECODER_CHANNELS):
+            skip = [part.channels[-1 - i] for part in parts.values()] if skips and i > 0 else []
+            block = ATTENTIONS[attention](spatial_dims, channels)
+            self.decoder.append(TripleDecoderStage(spatial_dims, width, skip, channels, block))
+            width = channels
+        self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
+        self.head = Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1)
+        self.train()
+
+    def train(self, mode: bool = True) -> TripleEncoderUNet:
+        """Switch between training and evaluation; frozen encoders stay in evaluation."""
+        super().train(mode)
+        if self.freeze_encoders:
+            self.encoders.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits at the input's size."""
+        check_input(x, self.spatial_dims, self.in_channels, self.stride)
+        padded = pad_to_multiple(x, self.stride)
+        features: list[list[torch.Tensor]] = []
+        for encoder in self.encoders.values():
+            features.append(encoder(padded))
+        y = torch.cat([maps[-1] for maps in features], dim=1)
+        for i, stage in enumerate(self.decoder):
+            y = stage(y, [maps[-1 - i] for maps in features])
+        return crop_like(double(self.head(self.dropout(y)), self.mode), x)
