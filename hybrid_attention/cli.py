@@ -38,16 +38,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     splits.add_argument("--all-classes", action="store_true", help="keep the images without lesion")
     splits.add_argument("--seed", type=int, default=0)
 
+    audit = commands.add_parser("audit", help="find images of a folder that are copies of each other")
+    audit.add_argument("folder", help="ultrasound images in folders of any depth")
+    audit.add_argument("--out", required=True, help="folder for groups.csv, pairs.csv, the summary and contact sheets")
+    audit.add_argument("--split", help="CSV file with case_id and part: how much of it leaks")
+    audit.add_argument("--seed", type=int, default=0, help="of the random splits it is compared with")
+
+    compare = commands.add_parser("compare", help="report on evaluation runs: tables, figures and one HTML page")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="folder with a per_case.csv, or NAME=FOLDER")
+    compare.add_argument("--out", required=True, help="folder of the report")
+    compare.add_argument("--intersection", action="store_true", help="compare the cases that all runs share")
+    compare.add_argument("--reference", metavar="NAME", help="test all others against this run, not each pair")
+    compare.add_argument("--score", default="dice", help="of tests and figures (%(default)s)")
+
     options = parser.parse_args(arguments)
+    run = {"phantoms": _write_phantoms, "splits": _write_split, "audit": _audit, "compare": _compare}
     try:
-        if options.command == "phantoms":
-            _write_phantoms(options)
-        else:
-            _write_split(options)
+        run[options.command](options)
     except (OSError, ValueError, ImportError) as error:
         print(f"hybrid-attention: error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _audit(options: argparse.Namespace) -> None:
+    from hybrid_attention.data import audit
+
+    result = audit(options.folder, options.out, options.split, options.seed)
+    print(f"{result.summary()}\nwritten to {options.out}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from hybrid_attention.report import compare
+
+    page = compare(options.runs, options.out, options.intersection, options.reference, options.score)
+    print(f"report: {page}")
 
 
 def _write_phantoms(options: argparse.Namespace) -> None:

@@ -3,15 +3,18 @@
 from hybrid_attention.data.busi import busi_datalist
 from hybrid_attention.data.checks import DataError
 from hybrid_attention.data.folder import image_datalist
+from hybrid_attention.data.leakage import AuditResult, audit
 from hybrid_attention.data.phantom_dataset import write_phantom_dataset
 from hybrid_attention.data.reading import GreyReader
 from hybrid_attention.data.splits import Split, busi_facts, split_cases
 from hybrid_attention.data.udiat import udiat_datalist
 
 __all__ = [
+    "AuditResult",
     "DataError",
     "GreyReader",
     "Split",
+    "audit",
     "busi_datalist",
     "busi_facts",
     "image_datalist",

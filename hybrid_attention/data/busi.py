@@ -15,7 +15,7 @@ from hybrid_attention.data.phantom_dataset import is_synthetic
 from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order
 
 CLASSES = ("benign", "malignant", "normal")
-_WRAPPER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
+PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def busi_datalist(
         DataError: no image in it, images without a mask, unreadable files, masks of another size: all of them listed.
     """
     root = Path(root)
-    if (root / _WRAPPER).is_dir():
-        root = root / _WRAPPER
+    if (root / PUBLISHED_FOLDER).is_dir():
+        root = root / PUBLISHED_FOLDER
     if not root.is_dir():
         raise FileNotFoundError(f"data folder {root} does not exist; give the folder that holds {_folders()}")
     if not any((root / name).is_dir() for name in CLASSES):

@@ -55,11 +55,12 @@ def _explained(error: OSError, path: Path) -> OSError:
         return OSError(
             error.errno,
             f"no space left while writing {path} ({error.strerror}); nothing half-written was kept. "
-            "Free some space, or write elsewhere with --output_dir, and run again",
+            "Free some space, or write elsewhere (--output_dir or --out), and run again",
         )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
         return OSError(
-            error.errno, f"can't write {path} ({error.strerror}); choose a folder you may write to with --output_dir"
+            error.errno,
+            f"can't write {path} ({error.strerror}); choose a folder you may write to (--output_dir or --out)",
         )
     return error
 

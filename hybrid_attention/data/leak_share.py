@@ -1,0 +1,138 @@
+"""How much of a split leaks: the share of test images that have a near-copy among the training images."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hybrid_attention.data.checks import raise_problems
+
+PARTS = ("train", "validation", "test", "excluded")
+RANDOM_SPLITS = {"80/10/10": 0.1, "80/20": 0.2}  # name: share of test images
+REPEATS = 20
+_TRAIN_SHARE = 0.8
+_FEWEST = 5
+
+
+def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[str, str]:
+    """Read a split as `hybrid-attention splits` writes it.
+
+    Args:
+        path: CSV file with the columns `case_id` and `part` (train, validation, test or excluded); others are ignored.
+        image_ids: names of the audited images.
+
+    Returns:
+        Part by case_id.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it is no such table, or no image is for training or none for testing.
+        DataError: images that were not audited, that are named twice or whose part is unknown: all of them listed.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"split {path} does not exist; `hybrid-attention splits` writes one") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"split {path} is not a CSV file in UTF-8 ({error})") from None
+    found = list(rows[0]) if rows else []
+    if not {"case_id", "part"} <= set(found):
+        raise ValueError(f"split {path} must be a CSV file with the columns case_id and part, got {found}")
+    known = set(image_ids)
+    parts: dict[str, str] = {}
+    problems = []
+    for row in rows:
+        name, part = row["case_id"], row["part"]
+        if name not in known:
+            problems.append(f"{name}: not among the audited images")
+        elif name in parts:
+            problems.append(f"{name}: named twice")
+        elif part not in PARTS:
+            problems.append(f"{name}: part {part!r}, expected one of {', '.join(PARTS)}")
+        parts[name] = part
+    raise_problems(problems, len(rows), f"make {path} name images below the audited folder, each once")
+    for part in ("train", "test"):
+        if part not in parts.values():
+            raise ValueError(f"split {path} has no image with part {part!r}: nothing to compare")
+    return parts
+
+
+def leak_share(groups: Mapping[str, int], parts: Mapping[str, str], part: str, source: str = "train") -> float | None:
+    """Return the share of the images of one part that have a copy in another part.
+
+    Args:
+        groups: group by image; images of one group are copies.
+        parts: part by image.
+        part: the part that is judged, such as "test".
+        source: the part whose copies count as a leak.
+
+    Returns:
+        0..1, or None when `part` is empty.
+    """
+    seen = {groups[name] for name, where in parts.items() if where == source}
+    judged = [groups[name] in seen for name, where in parts.items() if where == part]
+    return float(np.mean(judged)) if judged else None
+
+
+def split_leaks(
+    same_frame: Mapping[str, int], duplicates: Mapping[str, int], parts: Mapping[str, str]
+) -> dict[str, dict[str, float | None]]:
+    """Return what leaks between the parts of one split.
+
+    Args:
+        same_frame: same-frame group by image.
+        duplicates: duplicate group by image.
+        parts: part by image.
+
+    Returns:
+        For "test_in_train", "validation_in_train" and "test_in_validation" the shares by `same_frame` and `duplicate`
+        groups; None where the part is empty.
+    """
+    return {
+        f"{part}_in_{source}": {
+            "same_frame": leak_share(same_frame, parts, part, source),
+            "duplicate": leak_share(duplicates, parts, part, source),
+        }
+        for part, source in (("test", "train"), ("validation", "train"), ("test", "validation"))
+    }
+
+
+def random_leaks(
+    same_frame: Mapping[str, int], duplicates: Mapping[str, int], seed: int = 0
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return what would leak if the images were split at random, image by image, as is often done.
+
+    Four in five images train. In "80/10/10" half of the others test (the other half would validate), in "80/20" all.
+
+    Args:
+        same_frame: same-frame group by image.
+        duplicates: duplicate group by image.
+        seed: of the shuffles; the same seed gives the same numbers.
+
+    Returns:
+        By split and kind of group the `mean` and `sd` (between splits, n - 1) of the share of test images with a copy
+        in train over 20 random splits, and the number of test `images`; empty for fewer than 5 images.
+    """
+    names = list(duplicates)
+    if len(names) < _FEWEST:
+        return {}
+    generator = np.random.default_rng(seed)
+    leaks = {}
+    for split, share in RANDOM_SPLITS.items():
+        tested, trained = max(round(share * len(names)), 1), round(_TRAIN_SHARE * len(names))
+        shares: dict[str, list[float]] = {"same_frame": [], "duplicate": []}
+        for _ in range(REPEATS):
+            order = generator.permutation(len(names))
+            parts = {names[index]: "test" for index in order[:tested]}
+            parts |= {names[index]: "train" for index in order[len(names) - trained :]}
+            shares["same_frame"].append(leak_share(same_frame, parts, "test") or 0.0)
+            shares["duplicate"].append(leak_share(duplicates, parts, "test") or 0.0)
+        leaks[split] = {
+            kind: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "images": tested}
+            for kind, values in shares.items()
+        }
+    return leaks

@@ -1,0 +1,343 @@
+"""The leakage audit: which images of a folder are copies of each other, and what that does to a split."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from hybrid_attention.data.busi import PUBLISHED_FOLDER
+from hybrid_attention.data.checks import DataError, raise_problems
+from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
+from hybrid_attention.data.files import atomic_path, prepare_output_folder, remove_partial_files, write_csv, write_json
+from hybrid_attention.data.leak_share import random_leaks, read_split, split_leaks
+from hybrid_attention.data.local_features import Picture, describe, opencv
+from hybrid_attention.data.masks import mask_owner
+from hybrid_attention.data.near_copies import Copy, find_copies
+from hybrid_attention.data.phantom_dataset import is_synthetic
+from hybrid_attention.data.reading import is_image, natural_order, read_grey
+
+_PAGE = "contact_sheet_{:03d}.png"
+_CURE = "replace these files by whole ones, or take them out of the folder"
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What the audit of a folder found.
+
+    Args:
+        folder: the audited folder.
+        image_ids: `folder/name.png`, relative to it.
+        same_frame_groups: a number for each image; equal for images of the same frame.
+        duplicate_groups: likewise; equal for images of the same or of neighbouring frames.
+        copies: the pairs that make the groups.
+        random_splits: see `leak_share.random_leaks`.
+        split: see `leak_share.split_leaks`; None when no split was given.
+        split_counts: images by part of the split, those it does not name as "not in the split".
+        synthetic: whether the folder holds phantoms.
+    """
+
+    folder: Path
+    image_ids: list[str]
+    same_frame_groups: list[int]
+    duplicate_groups: list[int]
+    copies: list[Copy]
+    random_splits: dict[str, dict[str, dict[str, float]]]
+    split: dict[str, dict[str, float | None]] | None
+    split_counts: dict[str, int]
+    synthetic: bool
+
+    def facts(self) -> dict[str, Any]:
+        """Return the content of `summary.json`: counts and shares (0..1)."""
+        return {
+            "synthetic_data": self.synthetic,
+            "images": len(self.image_ids),
+            "pairs": dict(Counter(copy.kind for copy in self.copies)),
+            "mirrored_pairs": sum(copy.mirrored for copy in self.copies),
+            "same_frame": self._grouped(self.same_frame_groups),
+            "duplicate": self._grouped(self.duplicate_groups),
+            "random_splits_test_in_train": self.random_splits,
+            "split": None if self.split is None else {"images": self.split_counts, "leaks": self.split},
+        }
+
+    def summary(self) -> str:
+        """Return the content of `summary.md`, which is fit to be printed."""
+        facts = self.facts()
+        lines = [f"# Leakage audit of {self.folder.name}", ""]
+        if self.synthetic:
+            lines += ["SYNTHETIC DATA: computed phantoms; no number here says anything on patients.", ""]
+        lines.append(f"{facts['images']} images.")
+        for key, what in (("same_frame", "the same frame"), ("duplicate", "the same or a neighbouring frame")):
+            group = facts[key]
+            lines.append(
+                f"- {what}: {group['images']} images ({group['share']:.1%}) in {group['groups']} group(s), the largest "
+                f"of {group['largest']}; {group['across_folders']} group(s) lie in more than one folder"
+            )
+        kinds = {kind.replace("_", " "): count for kind, count in facts["pairs"].items()}
+        pairs = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+        lines += [f"- pairs: {pairs}; {facts['mirrored_pairs']} of them mirrored", ""]
+        lines += ["| split | images judged | with a copy of the same frame | with a near-copy |", "|---|---|---|---|"]
+        for split, leak in self.random_splits.items():
+            shares = [f"{leak[key]['mean']:.1%} ± {leak[key]['sd']:.1%}" for key in ("same_frame", "duplicate")]
+            lines.append(
+                f"| random {split}, test in train | {leak['duplicate']['images']} | {shares[0]} | {shares[1]} |"
+            )
+        for name, shares_by_kind in (self.split or {}).items():
+            part = name.split("_in_")[0]
+            same, near = (shares_by_kind[key] for key in ("same_frame", "duplicate"))
+            if same is not None and near is not None:
+                judged = self.split_counts[part]
+                lines.append(f"| given, {name.replace('_', ' ')} | {judged} | {same:.1%} | {near:.1%} |")
+        if not self.random_splits:
+            lines.append("| random | too few images | | |")
+        lines += ["", "Groups are lower bounds: other views of one patient are not found."]
+        return "\n".join(lines) + "\n"
+
+    def _grouped(self, groups: Sequence[int]) -> dict[str, Any]:
+        members = [names for names in _members(self.image_ids, groups).values() if len(names) > 1]
+        across = [names for names in members if len({os.path.dirname(name) for name in names}) > 1]
+        images = sum(len(names) for names in members)
+        return {
+            "groups": len(members),
+            "images": images,
+            "share": images / len(self.image_ids),
+            "largest": max((len(names) for names in members), default=1),
+            "across_folders": len(across),
+            "images_across_folders": sum(len(names) for names in across),
+        }
+
+
+def audit(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    split_csv: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> AuditResult:
+    """Find the images of a folder that are copies of each other, and write down what they do to a split.
+
+    Copies are sought in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
+    similarity transform (`local_features.shortlist`); grey values and speckle of the overlap (`near_copies.compare`).
+    Names and classes are never looked at. Images of one patient in another view are not found, nor are copies on which
+    a screen's frame and text outnumber the tissue's keypoints, so crop screenshots first.
+
+    `out` then holds `groups.csv` (image_id, same_frame_group, duplicate_group; a row an image; it serves as
+    `groups_csv` of `busi_datalist`), `pairs.csv` (each pair with its scores), `summary.json`, `summary.md` and
+    `contact_sheet_001.png` and so on (groups with neighbouring frames first, then the largest; they show the images, so
+    keep them where the images may be). Each file appears by rename when all is done; another run replaces them.
+
+    On BUSI (780 images) the groups hold the pairs of one frame that `busi_cases.csv` lists, with a recall of 0.995 and
+    a precision of 1. Time grows with the square of the number of images (see `shortlist`), memory linearly: about
+    0.4 MB an image.
+
+    Args:
+        folder: images of the formats of `data.reading`, in folders of any depth (or the folder that holds the published
+            `Dataset_BUSI_with_GT`). Files named as masks (`NAME_mask.png`, `NAME_mask_1.png`), hidden ones and `out`
+            are skipped; masks in a folder of their own would be taken for images, so name the folder of the images.
+        out: folder for the results; it is made if it is missing.
+        split_csv: a split to judge, with the columns `case_id` and `part`, as `hybrid-attention splits` writes it.
+        seed: of the random splits.
+        progress: show bars.
+
+    Returns:
+        What was found; `summary()` is a text to print.
+
+    Raises:
+        ImportError: OpenCV is not installed.
+        FileNotFoundError: the folder or the split does not exist.
+        DataError: no image in the folder, unreadable images, or a split with unknown images: all of them listed.
+        ValueError: the split lacks a column, or images for training or testing; `out` is the folder itself.
+        OSError: the results can't be written.
+    """
+    opencv()
+    root = Path(folder)
+    if (root / PUBLISHED_FOLDER).is_dir():
+        root = root / PUBLISHED_FOLDER
+    if not root.is_dir():
+        raise FileNotFoundError(f"folder {root} does not exist; give a folder of ultrasound images")
+    if Path(out).resolve() == root.resolve():
+        raise ValueError(f"the results must not be written among the images; choose another folder than {out}")
+    paths = _find_images(root, Path(out))
+    image_ids = [path.relative_to(root).as_posix() for path in paths]
+    parts = read_split(split_csv, image_ids) if split_csv is not None else None
+    out = prepare_output_folder(out)
+    pictures, copies = _read(paths, progress)
+    distinct = [index for index, picture in enumerate(pictures) if picture is not None]
+    for copy in find_copies([picture for picture in pictures if picture is not None], progress):
+        copies.append(Copy(distinct[copy.first], distinct[copy.second], copy.kind, copy.mirrored, copy.scores))
+    copies.sort(key=lambda copy: (copy.first, copy.second))
+    same_frame = _groups(len(paths), [copy for copy in copies if copy.kind != "near_frame"])
+    duplicates = _groups(len(paths), copies)
+    by_frame, by_copy = (dict(zip(image_ids, groups, strict=True)) for groups in (same_frame, duplicates))
+    counts = Counter((parts or {}).get(name, "not in the split") for name in image_ids)
+    result = AuditResult(
+        folder=root.resolve(),
+        image_ids=image_ids,
+        same_frame_groups=same_frame,
+        duplicate_groups=duplicates,
+        copies=copies,
+        random_splits=random_leaks(by_frame, by_copy, seed),
+        split=split_leaks(by_frame, by_copy, parts) if parts is not None else None,
+        split_counts=dict(counts) if parts is not None else {},
+        synthetic=is_synthetic(root),
+    )
+    _write(result, pictures, out)
+    return result
+
+
+def _find_images(root: Path, out: Path) -> list[Path]:
+    inside = out.resolve().is_relative_to(root.resolve())
+    found = [
+        path
+        for path in root.rglob("*")
+        if is_image(path)
+        and mask_owner(path) is None
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not (inside and path.resolve().is_relative_to(out.resolve()))
+        and path.is_file()
+    ]
+    if not found:
+        raise DataError(
+            f"no image in {root} (masks, which are named NAME_mask.png, don't count): is it the right folder?"
+        )
+    return sorted(found, key=lambda path: (path.parent.relative_to(root).as_posix(), natural_order(path)))
+
+
+def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], list[Copy]]:
+    """Read all images.
+
+    Returns:
+        The pictures, None for one that is identical to an earlier one; and a pair for each of these.
+    """
+
+    def read(path: Path) -> tuple[str, str, Picture] | str:
+        try:
+            grey = read_grey(path).T
+        except ValueError as error:
+            return f"{path}: {error}"
+        if grey.size == 0:
+            return f"{path}: it has no pixels"
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        pixels = hashlib.sha256(f"{grey.shape}".encode() + grey.astype(np.float32).tobytes()).hexdigest()
+        return content, pixels, describe(grey)
+
+    problems: list[str] = []
+    pictures: list[Picture | None] = []
+    copies: list[Copy] = []
+    seen: dict[str, int] = {}
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
+        for index, answer in enumerate(tqdm(pool.map(read, paths), "read", len(paths), disable=not progress)):
+            if isinstance(answer, str):
+                problems.append(answer)
+                continue
+            content, pixels, picture = answer
+            if content in seen:
+                copies.append(Copy(seen[content], index, "identical_file"))
+            elif pixels in seen:
+                copies.append(Copy(seen[pixels], index, "identical_pixels"))
+            first = seen.setdefault(pixels, index)
+            seen.setdefault(content, first)
+            pictures.append(picture if first == index else None)
+    raise_problems(problems, len(paths), _CURE)
+    return pictures, copies
+
+
+def _groups(count: int, copies: Sequence[Copy]) -> list[int]:
+    """Number the connected components from 1, in the order of their first images."""
+    ends = np.array([(copy.first, copy.second) for copy in copies]).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(int(label), len(numbers) + 1) for label in labels]
+
+
+def _members(names: Sequence[Any], groups: Sequence[int]) -> dict[int, list[Any]]:
+    members: dict[int, list[Any]] = {}
+    for name, group in zip(names, groups, strict=True):
+        members.setdefault(group, []).append(name)
+    return members
+
+
+def _write(result: AuditResult, pictures: Sequence[Picture | None], out: Path) -> None:
+    number = 0
+    for number, page in enumerate(contact_pages(_sheet(result, pictures)), 1):
+        with atomic_path(out / _PAGE.format(number)) as temporary:
+            page.save(temporary, format="png")
+    for stale in out.glob("contact_sheet_*.png"):
+        if stale.name > _PAGE.format(number):
+            stale.unlink()
+    write_csv(out / "pairs.csv", _pair_rows(result), _PAIR_COLUMNS)
+    rows = [
+        {"image_id": name, "same_frame_group": frame, "duplicate_group": group}
+        for name, frame, group in zip(result.image_ids, result.same_frame_groups, result.duplicate_groups, strict=True)
+    ]
+    write_csv(out / "groups.csv", rows, list(rows[0]))
+    with atomic_path(out / "summary.md") as temporary:
+        temporary.write_text(result.summary(), encoding="utf-8")
+    write_json(out / "summary.json", result.facts())
+    remove_partial_files(out)
+
+
+_SCORES = ("inliers", "scale", "rotation", "overlap", "correlation", "speckle_correlation", "block_correlation")
+_PAIR_COLUMNS = ["first", "second", "kind", "mirrored", *_SCORES]
+
+
+def _pair_rows(result: AuditResult) -> Iterator[Mapping[str, Any]]:
+    """Yield a row for each pair; the scores of identical images are left empty."""
+    for copy in result.copies:
+        yield {
+            "first": result.image_ids[copy.first],
+            "second": result.image_ids[copy.second],
+            "kind": copy.kind,
+            "mirrored": int(copy.mirrored),
+            **({name: round(getattr(copy.scores, name), 4) for name in _SCORES} if copy.scores else {}),
+        }
+
+
+def _sheet(result: AuditResult, pictures: Sequence[Picture | None]) -> list[SheetGroup]:
+    """Return the groups for the contact sheet: the doubtful ones first, that is those with neighbouring frames."""
+    twin = {copy.second: copy.first for copy in result.copies if copy.kind.startswith("identical")}
+    pairs = _members(result.copies, [result.duplicate_groups[copy.first] for copy in result.copies])
+    indices = _members(range(len(result.image_ids)), result.duplicate_groups)
+
+    def weakest(group: int) -> float:
+        return min((copy.scores.block_correlation for copy in pairs[group] if copy.scores), default=1.0)
+
+    def doubt(group: int) -> tuple[bool, int, float]:
+        certain = all(copy.kind != "near_frame" for copy in pairs[group])
+        return certain, -len(indices[group]), weakest(group)
+
+    sheet = []
+    for group in sorted(pairs, key=doubt):
+        members = indices[group]
+        frames = {
+            frame: number for number, frame in enumerate(sorted({result.same_frame_groups[i] for i in members}), 1)
+        }
+        images = [pictures[twin.get(index, index)] for index in members]
+        what = "same frame" if len(frames) == 1 else f"{len(frames)} frames"
+        sheet.append(
+            SheetGroup(
+                f"Group {group}: {len(members)} images, {what}, weakest speckle agreement {weakest(group):.2f}",
+                [picture.pixels for picture in images if picture is not None],
+                [result.image_ids[index] for index in members],
+                [_note(index, frames[result.same_frame_groups[index]], result, twin) for index in members],
+            )
+        )
+    return sheet
+
+
+def _note(index: int, frame: int, result: AuditResult, twin: Mapping[int, int]) -> str:
+    if index in twin:
+        return f"frame {frame}, identical to {result.image_ids[twin[index]]}"
+    return f"frame {frame}"

@@ -1,0 +1,278 @@
+import csv
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybrid_attention.data import busi_datalist, busi_facts
+from hybrid_attention.data.busi import read_groups
+from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.leakage import _groups, audit
+from hybrid_attention.data.near_copies import Copy
+from hybrid_attention.data.phantom import make_phantom
+
+SIZE = (240, 300)
+
+
+def phantom(seed, label="benign"):
+    return make_phantom(label, seed, SIZE).image
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def grouped(out, column):
+    """The groups of two or more images, as sets of names."""
+    groups = {}
+    for row in rows(out / "groups.csv"):
+        groups.setdefault(row[column], set()).add(row["image_id"])
+    return sorted((group for group in groups.values() if len(group) > 1), key=min)
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """A folder with copies of two phantoms among six that are nobody's copy, and its audit."""
+    root = tmp_path_factory.mktemp("audit") / "images"
+    frame = phantom(0)
+    save(root / "a" / "frame.png", frame)
+    save(root / "a" / "frame_mask.png", frame > 100)
+    shutil.copy(root / "a" / "frame.png", root / "a" / "same bytes.png")
+    save(root / "b" / "same pixels.bmp", frame)
+    save(root / "b" / "jpeg.jpg", frame, quality=92)
+    crop = np.asarray(Image.fromarray(frame[20:220, 30:280]).resize((200, 160), Image.Resampling.BICUBIC)).copy()
+    crop[100:104, 30:120] = crop[60:140, 60:64] = 255  # callipers
+    save(root / "c" / "d" / "crop.png", crop)
+    save(root / "c" / "mirror.png", np.ascontiguousarray(frame[:, ::-1]))
+    save(root / "c" / "turned.png", np.rot90(frame).copy())
+    for seed in range(1, 7):
+        save(root / "z" / f"{seed}.png", phantom(seed, ("benign", "malignant", "normal")[seed % 3]))
+    (root / ".hidden.png").write_bytes(b"no image")
+    (root / "notes.txt").write_text("no image")
+    out = root.parent / "results"
+    return root, out, audit(root, out, progress=False)
+
+
+def test_copies_are_one_group_and_strangers_none(audited):
+    _, out, result = audited
+    names = {"a/frame.png", "a/same bytes.png", "b/same pixels.bmp", "b/jpeg.jpg"}
+    names |= {"c/d/crop.png", "c/mirror.png", "c/turned.png"}
+    assert grouped(out, "same_frame_group") == [names]
+    assert grouped(out, "duplicate_group") == [names]
+    assert len(result.image_ids) == 13
+    assert [row["image_id"] for row in rows(out / "groups.csv")] == result.image_ids
+
+
+def test_pairs_say_how_they_are_alike(audited):
+    _, out, _ = audited
+    pairs = {frozenset((row["first"], row["second"])): row for row in rows(out / "pairs.csv")}
+    frame = "a/frame.png"
+    assert pairs[frozenset((frame, "a/same bytes.png"))]["kind"] == "identical_file"
+    assert pairs[frozenset((frame, "b/same pixels.bmp"))]["kind"] == "identical_pixels"
+    crop = pairs[frozenset((frame, "c/d/crop.png"))]
+    assert crop["kind"] == "same_frame"
+    assert float(crop["scale"]) == pytest.approx(0.8, abs=0.005)
+    assert float(crop["overlap"]) == pytest.approx(1, abs=0.02)
+    mirror = pairs[frozenset((frame, "c/mirror.png"))]
+    assert (mirror["kind"], mirror["mirrored"]) == ("same_frame", "1")
+    turned = pairs[frozenset((frame, "c/turned.png"))]
+    assert (turned["kind"], turned["mirrored"]) == ("same_frame", "0")
+    assert abs(float(turned["rotation"])) == pytest.approx(90, abs=0.2)
+    assert all(row["kind"] != "near_frame" for row in pairs.values())
+
+
+def test_summary_and_pages(audited):
+    _, out, result = audited
+    facts = json.loads((out / "summary.json").read_text())
+    assert facts["images"] == 13
+    assert facts["duplicate"]["groups"] == 1
+    assert facts["duplicate"]["images"] == facts["duplicate"]["largest"] == 7
+    assert facts["duplicate"]["across_folders"] == 1
+    assert facts["pairs"]["identical_file"] == facts["pairs"]["identical_pixels"] == 1
+    assert facts["mirrored_pairs"] > 0
+    assert (out / "summary.md").read_text() == result.summary()
+    assert (
+        "7 images (53.8%) in 1 group(s), the largest of 7; 1 group(s) lie in more than one folder" in result.summary()
+    )
+    assert sorted(path.name for path in out.iterdir()) == [
+        "contact_sheet_001.png",
+        "groups.csv",
+        "pairs.csv",
+        "summary.json",
+        "summary.md",
+    ]
+
+
+def test_second_run_replaces_the_first_and_does_not_audit_it(audited, tmp_path):
+    root, first_out, result = audited
+    copy = shutil.copytree(root, tmp_path / "images")
+    out = shutil.copytree(first_out, copy / "results")
+    (out / "contact_sheet_002.png").write_bytes(b"from an older run")
+    (out / "my notes.txt").write_text("kept")
+    for folder in ("a", "b", "c"):
+        shutil.rmtree(copy / folder)
+    again = audit(copy, out, progress=False)
+    assert again.image_ids == [f"z/{seed}.png" for seed in range(1, 7)]
+    assert grouped(out, "duplicate_group") == []
+    assert sorted(path.name for path in out.iterdir()) == [
+        "groups.csv",
+        "my notes.txt",
+        "pairs.csv",
+        "summary.json",
+        "summary.md",
+    ]
+    assert rows(out / "pairs.csv") == []
+    assert len(result.copies) > 0
+
+
+def test_groups_serve_as_groups_csv(phantoms, tmp_path):
+    root = shutil.copytree(phantoms, tmp_path / "set")
+    shutil.copy(root / "benign" / "benign (2).png", root / "malignant" / "malignant (7).png")
+    shutil.copy(root / "benign" / "benign (2)_mask.png", root / "malignant" / "malignant (7)_mask.png")
+    result = audit(root, tmp_path / "out", progress=False)
+    cases = busi_datalist(root, groups_csv=tmp_path / "out" / "groups.csv")
+    group = {case["case_id"]: case["group"] for case in cases}
+    assert len(group) == 22
+    assert len(set(group.values())) == 21
+    assert group["benign/benign (2).png"] == group["malignant/malignant (7).png"]
+    assert result.synthetic and "SYNTHETIC DATA" in result.summary()
+
+
+def test_published_wrapper_folder(tmp_path):
+    save(tmp_path / "Dataset_BUSI_with_GT" / "benign" / "benign (1).png", phantom(1))
+    audit(tmp_path, tmp_path / "out", progress=False)
+    assert read_groups(tmp_path / "out" / "groups.csv") == {"benign/benign (1).png": "1"}
+
+
+def test_split_is_judged(audited, tmp_path):
+    root, _, _ = audited
+    split = tmp_path / "split.csv"
+    split.write_text(
+        "case_id,class,part\na/frame.png,x,train\nc/d/crop.png,x,test\nz/1.png,x,test\nz/2.png,x,test\nz/3.png,x,test\n"
+        "b/jpeg.jpg,x,validation\nz/4.png,x,excluded\n"
+    )
+    result = audit(root, tmp_path / "out", split, progress=False)
+    assert result.split["test_in_train"] == {"same_frame": 0.25, "duplicate": 0.25}
+    assert result.split["validation_in_train"] == {"same_frame": 1.0, "duplicate": 1.0}
+    assert result.split_counts == {"train": 1, "test": 4, "validation": 1, "excluded": 1, "not in the split": 6}
+    assert "| given, test in train | 4 | 25.0% | 25.0% |" in result.summary()
+
+
+def test_images_without_texture_are_compared_by_their_bytes(tmp_path):
+    save(tmp_path / "in" / "black.png", np.zeros((80, 90), np.uint8))
+    save(tmp_path / "in" / "grey.png", np.full((80, 90), 90, np.uint8))
+    save(tmp_path / "in" / "grey again.bmp", np.full((80, 90), 90, np.uint8))
+    save(tmp_path / "in" / "grey wide.png", np.full((90, 80), 90, np.uint8))
+    save(tmp_path / "in" / "dot.png", np.zeros((1, 1), np.uint8))
+    save(tmp_path / "in" / "line.png", np.zeros((2000, 1), np.uint8))
+    save(tmp_path / "in" / "tiny.png", phantom(1)[:12, :15].copy())
+    audit(tmp_path / "in", tmp_path / "out", progress=False)
+    assert grouped(tmp_path / "out", "duplicate_group") == [{"grey.png", "grey again.bmp"}]
+
+
+def test_one_image(tmp_path):
+    save(tmp_path / "in" / "only.png", phantom(1))
+    result = audit(tmp_path / "in", tmp_path / "out", progress=False)
+    assert result.random_splits == {}
+    assert "too few images" in result.summary()
+    assert rows(tmp_path / "out" / "groups.csv") == [
+        {"image_id": "only.png", "same_frame_group": "1", "duplicate_group": "1"}
+    ]
+
+
+def test_results_go_beside_above_or_below_the_images_but_not_among_them(tmp_path):
+    save(tmp_path / "in" / "only.png", phantom(1))
+    with pytest.raises(ValueError, match=r"must not be written among the images.*in$"):
+        audit(tmp_path / "in", tmp_path / "in", progress=False)
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["only.png"]
+    assert audit(tmp_path / "in", tmp_path, progress=False).image_ids == ["only.png"]
+
+
+def test_groups_are_connected_components():
+    copies = [Copy(1, 4, "same_frame"), Copy(2, 4, "same_frame"), Copy(3, 5, "same_frame")]
+    assert _groups(7, copies) == [1, 2, 2, 3, 2, 3, 4]
+    assert _groups(2, []) == [1, 2]
+
+
+def test_missing_folder_and_empty_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent does not exist"):
+        audit(tmp_path / "absent", tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in" / "a_mask.png", np.zeros((9, 9), np.uint8))
+    with pytest.raises(DataError, match=r"no image in .*in \(masks"):
+        audit(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_images_are_all_listed_and_nothing_is_written(tmp_path):
+    save(tmp_path / "in" / "good.png", phantom(1))
+    (tmp_path / "in" / "empty.png").write_bytes(b"")
+    (tmp_path / "in" / "text.jpg").write_bytes(b"hello")
+    (tmp_path / "in" / "cut.png").write_bytes((tmp_path / "in" / "good.png").read_bytes()[:2000])
+    with pytest.raises(DataError, match=r"3 problem\(s\) in 4") as error:
+        audit(tmp_path / "in", tmp_path / "out", progress=False)
+    for name in ("empty.png: the file has zero bytes", "text.jpg: not an image", "cut.png: truncated"):
+        assert name in str(error.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_missing_opencv_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match=r'pip install "hybrid-attention\[audit\]"'):
+        audit(tmp_path, tmp_path / "out")
+
+
+def implied_pairs(groups):
+    """All pairs of names within a group."""
+    members = {}
+    for name, group in groups.items():
+        members.setdefault(group, []).append(name)
+    return {
+        frozenset((a, b)) for names in members.values() for index, a in enumerate(names) for b in names[index + 1 :]
+    }
+
+
+def recall_and_precision(out, names, column):
+    facts = busi_facts()
+    truth = implied_pairs({name: facts[name][column] for name in names})
+    found = implied_pairs({row["image_id"]: row[column] for row in rows(out / "groups.csv")})
+    return len(found & truth) / len(truth), len(found & truth) / len(found), len(truth)
+
+
+@pytest.mark.busi
+def test_real_groups_among_distractors(busi, tmp_path):
+    facts = busi_facts()
+    members = {}
+    for name, row in facts.items():
+        members.setdefault(row["same_frame_group"], []).append(name)
+    names = [name for group in [group for group in members.values() if len(group) > 2][:8] for name in group]
+    names += [group[0] for group in members.values() if len(group) == 1][:20]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(busi / name, tmp_path / "in" / name)
+    audit(tmp_path / "in", tmp_path / "out", progress=False)
+    recall, precision, pairs = recall_and_precision(tmp_path / "out", names, "same_frame_group")
+    assert pairs >= 24
+    assert recall == precision == 1
+
+
+@pytest.mark.busi
+@pytest.mark.slow
+def test_whole_busi(busi, tmp_path):
+    result = audit(busi, tmp_path / "out", progress=False)
+    recall, precision, pairs = recall_and_precision(tmp_path / "out", result.image_ids, "same_frame_group")
+    assert pairs == 216
+    assert recall >= 0.98
+    assert precision >= 0.98
+    recall, precision, _ = recall_and_precision(tmp_path / "out", result.image_ids, "duplicate_group")
+    assert recall >= 0.85  # of the near pairs a third was accepted by eye
+    assert precision >= 0.98

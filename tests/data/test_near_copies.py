@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from hybrid_attention.data import local_features
+from hybrid_attention.data.local_features import Candidate, _strongest, _support, describe, mutual_matches, root_sift
+from hybrid_attention.data.near_copies import Scores, compare, find_copies
+from hybrid_attention.data.phantom import make_phantom
+
+SIZE = (240, 300)
+
+
+def phantom(seed):
+    return make_phantom("benign", seed, SIZE).image
+
+
+def neighbour(image, other, share):
+    """A frame with the same tissue whose speckle is `image`'s by `share` and new by the rest, shifted by (3, 5)."""
+    image, other = image.astype(float), other.astype(float)
+    tissue = ndimage.gaussian_filter(image, 5)
+    speckle, new = image - tissue, other - ndimage.gaussian_filter(other, 5)
+    new *= np.sqrt(ndimage.gaussian_filter(speckle**2, 9) / ndimage.gaussian_filter(new**2, 9))
+    mixed = tissue + share * speckle + np.sqrt(1 - share**2) * new
+    return np.clip(np.roll(mixed, (3, 5), axis=(0, 1)), 0, 255).astype(np.uint8)
+
+
+def test_neighbouring_frame_is_near_not_same():
+    frame = phantom(0)
+    pictures = [describe(image) for image in (frame, neighbour(frame, phantom(1), 0.75), phantom(2))]
+    (copy,) = find_copies(pictures, progress=False)
+    assert (copy.first, copy.second, copy.kind, copy.mirrored) == (0, 1, "near_frame", False)
+    # the share kept is what correlates, and a little more, since some of the tissue lies in the same band
+    assert 0.72 < copy.scores.block_correlation < 0.9
+    assert copy.scores.correlation > 0.8
+
+
+def test_overlap_is_measured_on_the_smaller_picture():
+    frame = phantom(0)
+    scores = compare(describe(frame[:, :200]), describe(frame[:, 80:]))
+    assert scores.overlap == pytest.approx(120 / 200, abs=0.01)
+    assert scores.scale == pytest.approx(1, abs=0.002)
+    assert scores.kind == "same_frame"
+    small = compare(describe(frame[:, :180]), describe(frame[:, 120:]))
+    assert small.overlap == pytest.approx(60 / 180, abs=0.01)
+    assert small.kind is None
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.5])
+def test_rescaled_either_way(factor):
+    frame = phantom(0)
+    scores = compare(describe(frame), describe(np.clip(ndimage.zoom(frame.astype(float), factor), 0, 255)))
+    assert scores.scale == pytest.approx(factor, rel=0.01)
+    assert scores.kind == "same_frame"
+
+
+def test_black_borders_and_grey_depth_do_not_matter():
+    frame = phantom(0)
+    framed = np.zeros((500, 640), np.uint16)
+    framed[200:440, 300:600] = 300 + 100 * frame.astype(np.uint16)
+    scores = compare(describe(frame), describe(framed))
+    assert scores.kind == "same_frame"
+    assert scores.overlap == pytest.approx(1, abs=0.01)
+
+
+def test_shared_text_joins_no_strangers():
+    first, second = phantom(0).copy(), phantom(1).copy()
+    text = np.kron(np.random.default_rng(0).integers(0, 2, (6, 30)), np.ones((5, 5))) * 235
+    for image in (first, second):
+        image[190:220, 20:170] = text
+    scores = compare(describe(first), describe(second))
+    assert scores.inliers >= 10, "the text should match, or this test proves nothing"
+    assert scores.kind is None
+
+
+def test_mirrored_picture_is_that_of_the_mirrored_image():
+    frame = phantom(0)
+    mirrored, turned = describe(frame).mirrored(), describe(np.ascontiguousarray(frame[:, ::-1]))
+    np.testing.assert_array_equal(mirrored.pixels, turned.pixels)
+    matched, partner = mutual_matches(root_sift(mirrored.descriptors), root_sift(turned.descriptors)[None])
+    chosen = matched[:, 0].numpy()
+    assert chosen.mean() > 0.9
+    error = mirrored.keypoints[chosen] - turned.keypoints[partner[chosen, 0].numpy()]
+    assert np.median(np.abs(error[:, :2])) < 0.5
+    assert np.median(np.abs((error[:, 3] + 180) % 360 - 180)) < 2
+
+
+def test_keypoints_lie_in_the_pixels_of_the_picture():
+    image = np.zeros((900, 1200), np.uint8)
+    image[594:606, 294:306] = 255  # a square around (300, 600)
+    picture = describe(ndimage.gaussian_filter(image, 4))
+    assert picture.pixels.shape == (384, 512)
+    x, y = picture.keypoints[0, :2]
+    assert (x, y) == pytest.approx((299.5 * 512 / 1200, 599.5 * 512 / 1200), abs=0.7)
+
+
+def test_support_counts_what_agrees_with_one_similarity():
+    here = np.array([[10, 10, 4, 0], [50, 10, 4, 90], [10, 60, 6, 45], [70, 70, 5, 10]], float)
+    there = here.copy()  # doubled, turned by 90 degrees and shifted
+    there[:, 0], there[:, 1] = 300 - 2 * here[:, 1], 20 + 2 * here[:, 0]
+    there[:, 2], there[:, 3] = 2 * here[:, 2], here[:, 3] + 90
+    assert _support(here, there, 100) == 4
+    there[3, :2] += 80
+    assert _support(here, there, 100) == 3
+
+
+def test_each_picture_keeps_its_best_candidates(monkeypatch):
+    monkeypatch.setattr(local_features, "_CANDIDATES", 1)
+    strong, middle, weak = (Candidate(0, 1, False, 9), Candidate(1, 2, False, 8), Candidate(0, 1, True, 4))
+    assert _strongest([weak, middle, strong]) == [strong, middle]
+
+
+def scores(**changed):
+    values = {"inliers": 50, "scale": 1, "rotation": 0, "overlap": 1}
+    values |= {"correlation": 0.99, "speckle_correlation": 0.9, "block_correlation": 0.97}
+    return Scores(**{**values, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({}, "same_frame"),
+        ({"overlap": 0.6}, "same_frame"),
+        ({"speckle_correlation": 0.2}, "same_frame"),
+        ({"overlap": 0.4}, None),
+        ({"correlation": 0.85}, "same_frame"),
+        ({"correlation": 0.7}, None),
+        ({"block_correlation": 0.9}, "near_frame"),
+        ({"block_correlation": 0.9, "overlap": 0.7}, None),
+        ({"block_correlation": 0.1, "speckle_correlation": 0.2}, None),
+    ],
+)
+def test_verdicts(changed, kind):
+    assert scores(**changed).kind == kind
