@@ -74,8 +74,10 @@ def without_folder(value: Any) -> Any:
         value: any value of an option.
 
     Returns:
-        The value; for a path its name.
+        The value; for a path its name; the same for the values of a mapping.
     """
+    if isinstance(value, dict):
+        return {key: without_folder(entry) for key, entry in value.items()}
     is_path = isinstance(value, str) and (os.path.exists(value) or "/" in value)
     return Path(value).name if is_path else value
 

@@ -183,6 +183,8 @@ class TripleEncoderUNet(nn.Module):
         the loss and to post-processing.
     """
 
+    gradcam_layer = "decoder.1.attention"  # at stride 16, after the encoders' features have met
+
     def __init__(
         self,
         spatial_dims: int = 2,

@@ -1,4 +1,4 @@
-"""The bundles, run as a user runs them: from the command line, on files."""
+"""The hybrid bundle, run as a user runs it: from the command line, on files. What all bundles share is tested here."""
 
 import ast
 import csv
@@ -10,37 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigParser
 from PIL import Image
 
-import hybrid_attention
 from hybrid_attention.engines import load_weights
+from tests.bundles.commands import QUICK, ROOT, bundle, command, config
 
-ROOT = Path(__file__).resolve().parents[1]
-BUNDLE = ROOT / "bundles" / "hybrid"
-NAMES = ("train", "from_scratch", "evaluate", "inference", "multi_gpu_train")
-TRAIN, SCRATCH, EVALUATE, INFERENCE, PARALLEL = (BUNDLE / "configs" / f"{name}.yaml" for name in NAMES)
-QUICK = ["--image_size", "32", "--batch_size", "4", "--num_workers", "1"]
-
-
-def command(run_id, configs, *options):
-    names = ",".join(f"'{path}'" for path in configs)
-    words = ["-m", "monai.bundle", "run", run_id, "--config_file", f"[{names}]"]
-    return [*words, *(str(option) for option in options)]
-
-
-def bundle(run_id, configs, *options, cwd=ROOT, check=True):
-    words = [sys.executable, *command(run_id, configs, *options)]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
-    if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done
+TRAIN, SCRATCH, EVALUATE, INFERENCE, PARALLEL = (
+    config("hybrid", name) for name in ("train", "from_scratch", "evaluate", "inference", "multi_gpu_train")
+)
 
 
 def history(folder):
@@ -172,7 +155,7 @@ def test_inference_on_any_folder_from_anywhere(trained, phantoms, tmp_path):
 def test_inference_after_the_bundle_moved(trained, phantoms, tmp_path):
     moved = tmp_path / "elsewhere" / "han"
     ignored = shutil.ignore_patterns("data", "predictions", "models")
-    shutil.copytree(BUNDLE, moved, ignore=ignored)
+    shutil.copytree(ROOT / "bundles" / "hybrid", moved, ignore=ignored)
     (moved / "models").mkdir()
     shutil.copy(trained / "models" / "model.pt", moved / "models" / "model.pt")
     image = phantoms / "malignant" / "malignant (1).png"
@@ -284,7 +267,7 @@ def test_errors_end_with_their_cause(trained, phantoms, tmp_path, run_id, config
 
 def test_packaged_bundle_runs_where_nothing_is_installed(trained, phantoms, tmp_path):
     packaged = tmp_path / "packaged"
-    shutil.copytree(BUNDLE / "configs", packaged / "configs")
+    shutil.copytree(ROOT / "bundles" / "hybrid" / "configs", packaged / "configs")
     shutil.copytree(
         ROOT / "hybrid_attention", packaged / "hybrid_attention", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -335,7 +318,7 @@ def test_torchscript_export(trained, tmp_path):
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(trained / "models" / "model.pt"),
-        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        meta_file=str(config("hybrid", "metadata.json")),
         config_file=str(INFERENCE),
         key_in_ckpt="",
     )
@@ -347,66 +330,8 @@ def test_torchscript_export(trained, tmp_path):
     torch.testing.assert_close(exported(image), network(image))
 
 
-@pytest.mark.parametrize(("workflow", "configs"), [("train", [TRAIN]), ("infer", [INFERENCE])])
-def test_properties_that_other_tools_ask_for(workflow, configs, phantoms, tmp_path, trained):
-    made = ConfigWorkflow(
-        workflow_type=workflow,
-        config_file=[str(path) for path in configs],
-        meta_file=str(BUNDLE / "configs" / "metadata.json"),
-        logging_file=False,
-        dataset_dir=str(phantoms),
-        output_dir=str(tmp_path),
-        **({"ckpt_path": str(trained / "models" / "model.pt")} if workflow == "infer" else {}),
-    )
-    made.initialize()
-    assert not made.check_properties()
-
-
-def test_train_handlers_are_dicts_that_other_tools_extend():
-    config = ConfigParser.load_config_file(TRAIN)
-    assert all(isinstance(handler, dict) for handler in config["train"]["handlers"])
-
-
-def test_train_and_inference_describe_one_network():
-    train, inference = (ConfigParser.load_config_file(path) for path in (TRAIN, INFERENCE))
-    assert {**train["network_def"], "encoder_weights": None} == inference["network_def"]
-    shared = ("Resized", "ScaleIntensityd")
-    for name in shared:
-        ours, theirs = (
-            next(step for step in steps if step["_target_"] == name)
-            for steps in (train["preprocessing"], inference["preprocessing"]["transforms"])
-        )
-        image_mode = ours.get("mode", ["bilinear"])[0] if name == "Resized" else None
-        assert theirs.get("spatial_size") == ours.get("spatial_size")
-        assert theirs.get("mode") == image_mode
-
-
-def test_metadata():
-    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
-    required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
-    assert set(required.split()) | {"authors", "copyright", "network_data_format", "changelog"} <= set(metadata)
-    assert metadata["version"] in metadata["changelog"]
-    assert metadata["version"] == hybrid_attention.__version__
-    assert isinstance(metadata["supported_apps"], dict)
-    for side, name in (("inputs", "image"), ("outputs", "pred")):
-        tensor = metadata["network_data_format"][side][name]
-        assert tensor["num_channels"] == len(tensor["channel_def"])
-        assert {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data"} <= set(
-            tensor
-        )
-
-
-def test_network_takes_and_gives_what_the_metadata_say():
-    verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(BUNDLE / "configs" / "metadata.json"),
-        config_file=str(INFERENCE),
-        device="cpu",
-    )
-
-
 def test_documented_rows_of_table_2():
-    text = (BUNDLE / "docs" / "README.md").read_text()
+    text = (ROOT / "bundles" / "hybrid" / "docs" / "README.md").read_text()
     rows = re.findall(r"^\| [^|]+ \| ([\d,]+) \| `([^`]*)` \|$", text, flags=re.M)
     assert len(rows) == 5
     for count, options in rows:
@@ -417,17 +342,6 @@ def test_documented_rows_of_table_2():
             parser.update({key[2:]: ast.literal_eval(value.strip('"'))})
         network = parser.get_parsed_content("network_def")
         assert sum(weight.numel() for weight in network.parameters()) == int(count.replace(",", ""))
-
-
-def test_runs_leave_the_checkout_clean():
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    names = ("data/x", "predictions/x", "evaluation/x", "tensorboard/x", "history.csv", "models/model.pt")
-    written = [f"bundles/hybrid/{name}" for name in (*names, "models/checkpoint.pt", "models/training.json")] + [
-        "output/x"
-    ]
-    done = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split() == written
 
 
 @pytest.mark.busi

@@ -96,4 +96,9 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
     }
     assert recipe("--config_file", f"['{base}','{overlay}']", "--epochs", "9")["epochs"] == 9
     assert recipe("--config_file", str(base), "--encoder_weights", "some/dir/w.pth")["encoder_weights"] == "w.pth"
+    several = "{'resnet18': '/some/dir/r.pth', 'densenet121': 'imagenet'}"
+    assert recipe("--config_file", str(base), "--encoder_weights", several)["encoder_weights"] == {
+        "resnet18": "r.pth",
+        "densenet121": "imagenet",
+    }
     assert recipe() == {}

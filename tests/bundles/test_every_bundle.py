@@ -1,0 +1,100 @@
+"""What other tools ask of every bundle: MONAI's bundle commands, the model zoo, MONAI Label."""
+
+import json
+import subprocess
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+
+import hybrid_attention
+from hybrid_attention.engines import save_weights
+from tests.bundles.commands import BUNDLES, ROOT, config
+
+pytestmark = pytest.mark.parametrize("name", BUNDLES)
+
+
+def loaded(path):
+    parser = ConfigParser()
+    parser.read_config(path)
+    return parser
+
+
+def test_files(name):
+    folder = ROOT / "bundles" / name
+    files = ["LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf"]
+    files += [f"configs/{file}.yaml" for file in ("train", "evaluate", "inference", "multi_gpu_train")]
+    assert [file for file in files if not (folder / file).is_file()] == []
+
+
+@pytest.mark.parametrize("workflow", ["train", "inference"])
+def test_properties_that_other_tools_ask_for(name, workflow, phantoms, tmp_path):
+    options = {"dataset_dir": str(phantoms), "output_dir": str(tmp_path)}
+    if workflow == "inference":
+        options["ckpt_path"] = str(tmp_path / "model.pt")
+        save_weights(loaded(config(name, "inference")).get_parsed_content("network_def"), options["ckpt_path"])
+    made = ConfigWorkflow(
+        workflow_type=workflow.removesuffix("ence"),
+        config_file=str(config(name, workflow)),
+        meta_file=str(config(name, "metadata.json")),
+        logging_file=False,
+        **options,
+    )
+    made.initialize()
+    assert not made.check_properties()
+
+
+def test_train_handlers_are_dicts_that_other_tools_extend(name):
+    train = ConfigParser.load_config_file(config(name, "train"))
+    assert all(isinstance(handler, dict) for handler in train["train"]["handlers"])
+
+
+def test_train_and_inference_describe_one_network(name):
+    train, inference = (ConfigParser.load_config_file(config(name, file)) for file in ("train", "inference"))
+    assert {**train["network_def"], "encoder_weights": None} == inference["network_def"]
+    assert train.get("row") == inference.get("row") and train.get("model") == inference.get("model")
+    assert train["image_size"] == inference["image_size"]
+    shared = ("Resized", "ScaleIntensityd")
+    for step in shared:
+        ours, theirs = (
+            next(each for each in steps if each["_target_"] == step)
+            for steps in (train["preprocessing"], inference["preprocessing"]["transforms"])
+        )
+        image_mode = ours.get("mode", ["bilinear"])[0] if step == "Resized" else None
+        assert theirs.get("spatial_size") == ours.get("spatial_size")
+        assert theirs.get("mode") == image_mode
+
+
+def test_metadata(name):
+    metadata = json.loads(config(name, "metadata.json").read_text())
+    required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
+    assert set(required.split()) | {"authors", "copyright", "network_data_format", "changelog"} <= set(metadata)
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["version"] == hybrid_attention.__version__
+    assert isinstance(metadata["supported_apps"], dict)
+    size = ConfigParser.load_config_file(config(name, "inference"))["image_size"]
+    for side, tensor_name in (("inputs", "image"), ("outputs", "pred")):
+        tensor = metadata["network_data_format"][side][tensor_name]
+        assert tensor["num_channels"] == len(tensor["channel_def"])
+        assert tensor["spatial_shape"] == [size, size]
+        assert {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data"} <= set(
+            tensor
+        )
+
+
+def test_network_takes_and_gives_what_the_metadata_say(name):
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(config(name, "metadata.json")),
+        config_file=str(config(name, "inference")),
+        device="cpu",
+    )
+
+
+def test_runs_leave_the_checkout_clean(name):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    names = ("data/x", "predictions/x", "evaluation/x", "evaluation_train/x", "tensorboard/x", "history.csv")
+    names += ("models/model.pt", "models/checkpoint.pt", "models/training.json")
+    written = [f"bundles/{name}/{file}" for file in names] + ["output/x"]
+    done = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == written
