@@ -25,11 +25,13 @@ demo: install
 	$(BIN)/python -m monai.bundle run evaluating --config_file "[$(DEMO_CONFIGS),'$(CONFIGS)/evaluate.yaml']" $(DEMO_TRAINING)
 	$(BIN)/python -m monai.bundle run inference --config_file $(CONFIGS)/inference.yaml \
 		--ckpt_path $(DEMO)/models/model.pt --output_dir $(DEMO)/predictions --image_size 96
+	$(BIN)/hybrid-attention compare HAN=$(DEMO)/evaluation --out $(DEMO)/report
 	@echo
 	@cat $(DEMO)/evaluation/summary.md
 	@echo
 	@echo "table of the test cases   $(DEMO)/evaluation/per_case.csv"
 	@echo "pictures with truth       $(DEMO)/evaluation/overlays/*/*.png (green right, red too much, blue missed)"
+	@echo "report, in a browser      $(DEMO)/report/report.html"
 	@echo "masks of all images       $(DEMO)/predictions/*/*_mask.png"
 	@echo "training curves           $(BIN)/tensorboard --logdir $(DEMO)/tensorboard"
 

@@ -5,7 +5,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("data", "transforms", "networks", "losses", "engines", "evaluation")
+_SUBPACKAGES = ("data", "transforms", "networks", "losses", "engines", "evaluation", "explain", "report")
 
 
 def __getattr__(name: str) -> ModuleType:

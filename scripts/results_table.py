@@ -7,15 +7,17 @@ python scripts/results_table.py --check    # exit 1 when a printed number is not
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.evaluation import bootstrap_ratio, summarize
-from hybrid_attention.evaluation.metrics import COUNTS
+from hybrid_attention.evaluation import paired_tests
+from hybrid_attention.report import Run, read_run
+from hybrid_attention.report.matching import match_runs
+from hybrid_attention.report.scores import paired_scores
+from hybrid_attention.report.table import markdown_grid, percent, percent_interval, score_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -39,31 +41,6 @@ _SAME = (
 )
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Read one run and recompute its summary from the per-case file.
-
-    Args:
-        folder: holds `per_case.csv` and `summary.json`.
-
-    Returns:
-        `rows`, `summary` (recomputed) and `record` (as committed).
-
-    Raises:
-        ValueError: the committed summary is not what the per-case file gives.
-    """
-    with open(folder / "per_case.csv", newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = [
-            {**row, **{name: int(row[name]) for name in COUNTS}} for row in csv.DictReader(file)
-        ]
-    record = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    summary = summarize(rows)
-    for convention in ("lesion_only", "pooled"):
-        # as text, since NaN equals nothing
-        if json.dumps(summary[convention]) != json.dumps(record[convention]):
-            raise ValueError(f"{folder}/summary.json is not what per_case.csv gives ({convention})")
-    return {"rows": rows, "summary": summary, "record": record}
-
-
 def table(experiment: Path) -> str:
     """Lay out the runs of one experiment.
 
@@ -73,53 +50,51 @@ def table(experiment: Path) -> str:
     Returns:
         Markdown.
     """
-    runs = {name: read_run(experiment / name) for name in ROWS if (experiment / name / "per_case.csv").is_file()}
+    runs = {
+        name: read_run(f"{ROWS[name]}={experiment / name}")
+        for name in ROWS
+        if (experiment / name / "per_case.csv").is_file()
+    }
     if not runs:
         raise ValueError(f"no run with a per_case.csv in {experiment}")
-    first = next(iter(runs.values()))["record"]
+    first = next(iter(runs.values()))
     for name, run in runs.items():
-        other = [key for key in _SAME if _lookup(run["record"], key) != _lookup(first, key)]
+        other = [key for key in _SAME if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
         if other:
             raise ValueError(f"{experiment}/{name} can't stand in one table with the others: {', '.join(other)} differ")
-    size = first["settings"]["image_size"]
-    lines = [
-        f"{first['split']}; {size} x {size} pixels; mean of {first['lesion_cases']} images in percent, "
-        "95 % interval by bootstrap over duplicate groups.",
-        "",
-        f"| network | Dice | median Dice | Jaccard | Dice, pooled over pixels | Dice minus {ROWS[REFERENCE]}'s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, run in runs.items():
-        single, pooled = run["summary"]["lesion_only"], run["summary"]["pooled"]
-        lines.append(
-            f"| {ROWS[name]} | {interval(single['dice'])} | {100 * single['dice']['median']:.1f} "
-            f"| {interval(single['jaccard'])} | {100 * pooled['dice']['value']:.1f} "
-            f"| {difference(run, runs.get(REFERENCE)) if name != REFERENCE else ''} |"
+    size = first.recorded("settings", "image_size")
+    rows = [
+        (
+            run.name,
+            score_interval(run.summary["lesion_only"]["dice"]),
+            percent(run.summary["lesion_only"]["dice"]["median"]),
+            score_interval(run.summary["lesion_only"]["jaccard"]),
+            percent(run.summary["pooled"]["dice"]["value"]),
+            difference(run, runs.get(REFERENCE)),
         )
-    return "\n".join(lines)
+        for run in runs.values()
+    ]
+    header = (
+        "network",
+        "Dice",
+        "median Dice",
+        "Jaccard",
+        "Dice, pooled over pixels",
+        f"Dice minus {ROWS[REFERENCE]}'s",
+    )
+    return (
+        f"{first.recorded('split')}; {size} x {size} pixels; mean of {first.recorded('lesion_cases')} images in "
+        f"percent, 95 % interval by bootstrap over duplicate groups.\n\n{markdown_grid(header, rows)}"
+    )
 
 
-def _lookup(record: dict[str, Any], key: str) -> Any:
-    value: Any = record
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def interval(score: dict[str, float]) -> str:
-    """Print a mean and its interval in percent."""
-    return f"{100 * score['mean']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
-
-
-def difference(run: dict[str, Any], reference: dict[str, Any] | None) -> str:
+def difference(run: Run, reference: Run | None) -> str:
     """Print the mean paired difference of Dice and its interval in percent."""
-    if reference is None:
+    if reference is None or run is reference:
         return ""
-    other = {row["case_id"]: float(row["dice"]) for row in reference["rows"]}
-    differences = [float(row["dice"]) - other[row["case_id"]] for row in run["rows"]]
-    groups = [row["group"] for row in run["rows"]]
-    mean, low, high = bootstrap_ratio(differences, [1.0] * len(differences), groups)
-    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    paired = paired_scores(match_runs([run, reference]))
+    (test,) = paired_tests(paired.scores, paired.groups)
+    return percent_interval(test.difference, test.low, test.high, signed=True)
 
 
 def benchmark_rows() -> list[dict[str, Any]]:

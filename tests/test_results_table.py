@@ -33,8 +33,16 @@ def test_a_changed_case_is_noticed(script):
     cells = lines[1].split(",")
     cells[-4] = str(int(cells[-4]) + 1)  # one true positive more
     (run / "per_case.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match="its pixel counts give"):
+        script.table(run.parent)
+
+
+def test_a_dropped_case_is_noticed(script):
+    run = next(path for path in experiments(script)[0].iterdir() if path.is_dir())
+    lines = (run / "per_case.csv").read_text().splitlines()
+    (run / "per_case.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(ValueError, match=r"summary\.json is not what per_case\.csv gives"):
-        script.read_run(run)
+        script.table(run.parent)
 
 
 def test_a_changed_page_is_noticed(script):

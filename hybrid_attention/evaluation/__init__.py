@@ -9,7 +9,7 @@ from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.evaluation.roc import PixelRoc
 from hybrid_attention.evaluation.statistics import bootstrap_ratio, bootstrap_statistic
-from hybrid_attention.evaluation.summary import CONVENTIONS, case_score, summarize, summary_table
+from hybrid_attention.evaluation.summary import CONVENTIONS, case_scores, summarize, summary_table
 from hybrid_attention.evaluation.surface import surface_distances
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "PixelRoc",
     "bootstrap_ratio",
     "bootstrap_statistic",
-    "case_score",
+    "case_scores",
     "classification_scores",
     "confusion_counts",
     "friedman_test",

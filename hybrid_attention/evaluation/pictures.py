@@ -44,7 +44,8 @@ def write_pictures(
 ) -> None:
     """Write the pictures of a case: image, truth, mask, probability map and overlay, each at the size of the arrays.
 
-    Masks hold 0 and 255, probabilities 0 to 255 for 0 to 1; the grey values of the image are stretched to 0 to 255.
+    Masks hold 0 and 255, probabilities 0 to 255 for 0 to 1; the grey values of the image are stretched to 0 to 255. A
+    heat map of an earlier evaluation is removed.
 
     Args:
         folder: of the evaluation.
@@ -54,6 +55,7 @@ def write_pictures(
         truth: mask, (W, H).
         probability: of lesion, from 0 to 1, (W, H), or None for none.
     """
+    picture_path(folder, "gradcam", case_id).unlink(missing_ok=True)
     grey = np.asarray(image, dtype=np.float32)
     low, high = float(grey.min()), float(grey.max())
     pictures = {

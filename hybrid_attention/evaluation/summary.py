@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,10 +68,11 @@ def summarize(rows: Rows) -> dict[str, Any]:
         "false_positive_rate_without_lesion": false_positives / len(normal) if normal else None,
     }
     for convention in ("lesion_only", "empty_is_one", "empty_is_zero"):
-        summary[convention] = {name: _per_image(rows, _scorer(name, convention)) for name in SCORES}
+        scores = [case_scores(row, convention) for row in rows]
+        summary[convention] = {name: _per_image(rows, [score[name] for score in scores]) for name in SCORES}
     for name in DISTANCES:
         if all(name in row for row in rows):
-            summary["lesion_only"][name] = _per_image(lesions, _column(name))
+            summary["lesion_only"][name] = _per_image(lesions, [float(row[name]) for row in lesions])
     summary["pooled"] = {name: _pooled(rows, *_RATIOS[name]) for name in SCORES}
     if all(count in row for row in rows for count in LESION_COUNTS):
         summary["lesion_detection"] = {
@@ -82,41 +83,33 @@ def summarize(rows: Rows) -> dict[str, Any]:
     return summary
 
 
-def case_score(row: Mapping[str, Any], name: str, convention: str) -> float:
-    """Return the score of one case under a convention.
+def case_scores(row: Mapping[str, Any], convention: str) -> dict[str, float]:
+    """Return the scores of one case under a convention.
 
     Args:
         row: with `tp`, `fp`, `fn`, `tn`.
-        name: one of `SCORES`.
         convention: `lesion_only`, `empty_is_one` or `empty_is_zero`.
 
     Returns:
-        The score; NaN where the convention leaves the case out.
+        Each of `SCORES`; NaN where the convention leaves the case out.
     """
-    value = overlap_scores(_counts(row))[name]
+    scores = overlap_scores({name: float(row[name]) for name in COUNTS})
     if convention == "lesion_only":
-        return value if _holds_lesion(row) else math.nan
-    if name not in _NEED_LESION:
-        return value
-    if not _holds_lesion(row):
-        return float(convention == "empty_is_one" and row["fp"] == 0)
-    return 0.0 if math.isnan(value) else value  # precision, where nothing is marked
+        return scores if _holds_lesion(row) else dict.fromkeys(scores, math.nan)
+    for name in _NEED_LESION:
+        if not _holds_lesion(row):
+            scores[name] = float(convention == "empty_is_one" and row["fp"] == 0)
+        elif math.isnan(scores[name]):  # precision, where nothing is marked
+            scores[name] = 0.0
+    return scores
 
 
 def _holds_lesion(row: Mapping[str, Any]) -> bool:
     return bool(row["tp"] + row["fn"] > 0)
 
 
-def _column(name: str) -> Callable[[Mapping[str, Any]], float]:
-    return lambda row: float(row[name])
-
-
-def _scorer(name: str, convention: str) -> Callable[[Mapping[str, Any]], float]:
-    return lambda row: case_score(row, name, convention)
-
-
-def _per_image(rows: Rows, score: Callable[[Mapping[str, Any]], float]) -> dict[str, float]:
-    scored = [(value, row["group"]) for row in rows if not math.isnan(value := score(row))]
+def _per_image(rows: Rows, scores: Sequence[float]) -> dict[str, float]:
+    scored = [(value, row["group"]) for row, value in zip(rows, scores, strict=True) if not math.isnan(value)]
     if not scored:
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "median": math.nan, "images": 0}
     values = [value for value, _ in scored]
@@ -138,10 +131,6 @@ def _interval_of(rows: Rows, top: list[float], bottom: list[float] | None) -> di
         return {"value": math.nan, "low": math.nan, "high": math.nan}
     value, low, high = bootstrap_ratio(top, bottom, [row["group"] for row in rows])
     return {"value": value, "low": low, "high": high}
-
-
-def _counts(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(row[name]) for name in COUNTS}
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:

@@ -1,0 +1,9 @@
+"""Where a network looks: Grad-CAM for masks and classes, as heat maps and pictures."""
+
+from hybrid_attention.explain.grad_cam import grad_cam
+from hybrid_attention.explain.heat_overlay import heat_overlay
+from hybrid_attention.explain.layers import layer_name
+from hybrid_attention.explain.save_grad_cam import SaveGradCAM, SaveGradCAMOverlays
+from hybrid_attention.explain.scores import NothingMarkedError
+
+__all__ = ["NothingMarkedError", "SaveGradCAM", "SaveGradCAMOverlays", "grad_cam", "heat_overlay", "layer_name"]

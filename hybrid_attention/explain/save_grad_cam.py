@@ -1,0 +1,133 @@
+"""Grad-CAM of every image of an evaluation or inference run, as files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+from PIL import Image
+from torch import nn
+
+from hybrid_attention.data.files import atomic_path, prepare_output_folder
+from hybrid_attention.data.folder import strip_suffix
+from hybrid_attention.data.reading import read_grey
+from hybrid_attention.evaluation.pictures import picture_path, write_picture
+from hybrid_attention.explain.grad_cam import grad_cam
+from hybrid_attention.explain.heat_overlay import colour_table, heat_overlay
+from hybrid_attention.explain.layers import layer_name
+from hybrid_attention.explain.scores import NothingMarkedError, Output
+
+logger = logging.getLogger(__name__)
+
+
+class SaveGradCAM:
+    """Write the heat of each image of an evaluation as `FOLDER/gradcam/CASE.png`, where reports look for it.
+
+    The pictures are 8-bit grey, 0 to 255 for heat 0 to 1, at the size that the network sees. What is explained is the
+    predicted mask, or with `output` the predicted class. The network runs once more for each image, in float32, so that
+    its mask can differ by a few pixels from one predicted in lower precision.
+
+    Images in which nothing is marked have no region to explain: they are skipped, a picture of an earlier run is
+    removed, and their number is logged.
+
+    Args:
+        folder: of the evaluation.
+        network: the network that the engine runs, in its eager form.
+        layer: the layer to look at; None for `network.gradcam_layer`.
+        output: which part of the network's output is explained; see `grad_cam`.
+
+    Raises:
+        ValueError: the network has no such layer.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], network: nn.Module, layer: str | None = None, output: Output = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.layer = layer_name(network, layer)
+        self.output = output
+        self.written = 0
+        self.skipped: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output holds `image` as the network took it, for each case.
+
+        Args:
+            engine: the evaluator.
+        """
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._explain)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        self.written, self.skipped = 0, []
+        prepare_output_folder(self.folder)
+
+    def _explain(self, engine: Engine) -> None:
+        device = next(self.network.parameters()).device
+        for case, result in zip(engine.state.batch, engine.state.output, strict=True):
+            image = result[CommonKeys.IMAGE][None].to(device)
+            try:
+                heat = grad_cam(self.network, image, self.layer, output=self.output)[0, 0].cpu()
+            except NothingMarkedError:
+                self.skipped.append(case["case_id"])
+                self._path(case["case_id"]).unlink(missing_ok=True)
+            else:
+                self.written += 1
+                self._write(case, heat)
+
+    def _path(self, case_id: str) -> Path:
+        return picture_path(self.folder, "gradcam", case_id)
+
+    def _write(self, case: Mapping[str, Any], heat: torch.Tensor) -> None:
+        write_picture(self.folder, "gradcam", case["case_id"], (heat.numpy().T * 255).round().astype(np.uint8))
+
+    def _finish(self, engine: Engine) -> None:
+        logger.info("%d Grad-CAM maps of layer %s in %s", self.written, self.layer, self.folder)
+        if self.skipped:
+            logger.info(
+                "images without Grad-CAM, since nothing is marked in them: %d, the first: %s",
+                len(self.skipped),
+                self.skipped[0],
+            )
+
+
+class SaveGradCAMOverlays(SaveGradCAM):
+    """Write the heat over each image of an inference run, in colour with a colour bar.
+
+    An image `a/b.png` or `a/b.nii.gz` gives `a/b_gradcam.png` at the image's own size, the bar besides. The image must
+    have been resized as a whole for the network, as the bundles here do: the heat is stretched back.
+
+    Args:
+        folder: where the files go; subfolders of the images are kept.
+        network: the network that the engine runs, in its eager form.
+        layer: the layer to look at; None for `network.gradcam_layer`.
+        output: which part of the network's output is explained; see `grad_cam`.
+
+    Raises:
+        ValueError: the network has no such layer.
+        ImportError: (when the run starts) matplotlib is missing.
+    """
+
+    def _start(self, engine: Engine) -> None:
+        super()._start(engine)
+        colour_table()
+
+    def _path(self, case_id: str) -> Path:
+        stem = self.folder / strip_suffix(case_id)
+        return stem.with_name(stem.name + "_gradcam.png")
+
+    def _write(self, case: Mapping[str, Any], heat: torch.Tensor) -> None:
+        image = read_grey(case["source"])
+        stretched = F.interpolate(heat[None, None], size=image.shape, mode="bilinear", align_corners=False)[0, 0]
+        with atomic_path(self._path(case["case_id"])) as temporary:
+            Image.fromarray(heat_overlay(image, stretched.clamp(0, 1))).save(temporary)  # rounding may exceed 1

@@ -1,0 +1,121 @@
+"""How each run came about, and what keeps the runs from being alike but for their network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hybrid_attention.evaluation.metrics import COUNTS
+from hybrid_attention.report.matching import Comparison
+from hybrid_attention.report.runs import Run, has_lesion
+from hybrid_attention.report.table import Table
+
+_RECIPE = ("training", "recipe")
+# what should be the same in all runs, with its place in summary.json
+_ALIKE = {
+    "split": ("split",),
+    "part of the split": ("part",),
+    "image size": ("settings", "image_size"),
+    "unit of distances": ("distance_unit",),
+    "epochs": (*_RECIPE, "epochs"),
+    "lesions_only": (*_RECIPE, "lesions_only"),
+    "encoder weights": (*_RECIPE, "encoder_weights"),
+    "batch size": (*_RECIPE, "batch_size"),
+    "seed": (*_RECIPE, "seed"),
+    "training images": ("training", "images", "training"),
+    "data of the training (SHA-256)": ("training", "data_sha256", "training"),
+    "data of the test (SHA-256)": ("data_sha256",),
+}
+_OWN = {
+    "network": (*_RECIPE, "network_def", "_target_"),
+    "learning rate": (*_RECIPE, "learning_rate"),
+    "precision": (*_RECIPE, "precision"),
+    "best epoch": ("training", "epoch"),
+    "config": ("training", "provenance", "config_files"),
+    "overrides": ("training", "provenance", "overrides"),
+    "commit of the training": ("training", "provenance", "commit"),
+    "commit of the evaluation": ("provenance", "commit"),
+    "version": ("provenance", "version"),
+    "processor": ("provenance", "processor"),
+    "accelerator": ("provenance", "accelerator"),
+    "weights (SHA-256)": ("weights_sha256",),
+}
+
+
+def settings_table(comparison: Comparison) -> Table:
+    """Lay the settings of the runs out, a column a run; lines that differ are marked.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        The table.
+    """
+    rows = [("cases", *(str(len(run.rows) + comparison.left_out[run.name]) for run in comparison.runs))]
+    rows += [(title, *(_text(run, title) for run in comparison.runs)) for title in (*_ALIKE, *_OWN)]
+    several = len(comparison.runs) > 1
+    marked = frozenset(index for index, row in enumerate(rows) if len(set(row[1:])) > 1)
+    if several:
+        rows = [(*row, "differs" if index in marked else "") for index, row in enumerate(rows)]
+    return Table(
+        key="settings",
+        title="Settings of each run",
+        header=("", *(run.name for run in comparison.runs), *([""] if several else [])),
+        rows=rows,
+        note="From summary.json of each run; hashes and commits by their first ten digits.",
+        marked=marked,
+        texts=True,
+    )
+
+
+def differences(comparison: Comparison) -> list[str]:
+    """Name, a sentence each, what else differs between runs that should differ in their network only.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        Sentences, none where all is alike.
+    """
+    found = []
+    for title in _ALIKE:
+        texts = {run.name: _text(run, title) for run in comparison.runs}
+        if len(set(texts.values())) > 1:
+            found.append(f"{title}: " + ", ".join(f"{name} {text}" for name, text in texts.items()))
+    return found + _other_truths(comparison)
+
+
+def _text(run: Run, title: str) -> str:
+    keys = {**_ALIKE, **_OWN}[title]
+    value = run.recorded(*keys)
+    if value is None:
+        return "none" if keys[-1] in (run.recorded(*keys[:-1]) or {}) else "not recorded"
+    if isinstance(value, Mapping):
+        hashed = title == "config"
+        return ", ".join(f"{key} ({str(item)[:10]})" if hashed else f"{key}={item}" for key, item in value.items())
+    text = str(value)
+    return text[:10] if "SHA-256" in title or "commit" in title else text
+
+
+def _other_truths(comparison: Comparison) -> list[str]:
+    """Compare the lesions of the truth: their pixels in images of one size, else whether there are any."""
+    first, found = comparison.runs[0], []
+    for run in comparison.runs[1:]:
+        other = [there["case_id"] for here, there in zip(first.rows, run.rows, strict=True) if not _alike(here, there)]
+        if other:
+            found.append(f"truth: of {len(other)} cases between {first.name} and {run.name} (the first: {other[0]})")
+    return found
+
+
+def _alike(here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    if sum(here[count] for count in COUNTS) == sum(there[count] for count in COUNTS):
+        return bool(here["tp"] + here["fn"] == there["tp"] + there["fn"])
+    return has_lesion(here) == has_lesion(there)
+
+
+def common_facts(run: Run) -> str:
+    """Say in one line what a run was evaluated on."""
+    part = run.recorded("part") or "test"
+    size = run.recorded("settings", "image_size")
+    pixels = f", {size} x {size} pixels" if size is not None else ""
+    return f"{run.recorded('split') or 'split not recorded'}; part: {part}{pixels}"

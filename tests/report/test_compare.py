@@ -1,0 +1,111 @@
+import json
+import re
+
+import pytest
+
+from hybrid_attention.evaluation.pictures import picture_path
+from hybrid_attention.report import compare
+
+FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def text_of(page):
+    return re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
+
+
+def test_three_runs_then_one(make_run, tmp_path):
+    runs = [make_run(f"net{error}", error=error, classes=error == 1) for error in (1, 3, 5)]
+    out = tmp_path / "report"
+    page = compare([*runs[:2], f"<b>Third & last</b>={runs[2]}"], out)
+    assert page == out / "report.html"
+    figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")]
+    assert files(out) == sorted([*figures, "report.html", "tables.md", "tables.tex"])
+
+    html = page.read_text(encoding="utf-8")
+    assert "<b>" not in html and "&lt;b&gt;Third &amp; last&lt;/b&gt;" in html
+    # nothing is fetched: no address but the data in the file itself
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[\w+/=]+", "", html.split("<script")[0]))
+    assert set(re.findall(r'(?:src|href)="([^"]{1,5})', html)) <= {
+        "data:",
+        *(f"#{x}" for x in ("sect", "case", "brow")),
+    }
+
+    markdown, latex = (out / "tables.md").read_text(), (out / "tables.tex").read_text()
+    assert "## Dice under each convention" in markdown
+    for convention in ("lesion_only", "empty_is_one", "empty_is_zero", "pooled"):
+        assert f"## All scores, {convention}" in markdown
+        assert convention.replace("_", r"\_") in latex
+    assert "Friedman's chi-square" in markdown and r"$-$" not in markdown
+    assert latex.count(r"\toprule") == latex.count(r"\begin{table}") == markdown.count("\n## ")
+
+    (out / "notes.txt").write_text("mine")
+    compare([runs[1]], out)
+    assert "figures/critical_difference.png" not in files(out)  # no leftovers of the other report
+    assert "notes.txt" in files(out)
+    assert "One run only: there is nothing to test it against." in text_of(page)
+    assert "Evaluation of net3" in text_of(page)
+
+
+def test_synthetic_data_and_parts_are_loud(make_run, tmp_path):
+    run = make_run("phantoms", synthetic=True, pictures=False)
+    record = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**record, "part": "train"}))
+    page = compare([run], tmp_path / "report")
+    assert page.read_text().count('<div class="banner" role="alert">') == 2
+    for path in (page, tmp_path / "report" / "tables.md", tmp_path / "report" / "tables.tex"):
+        assert "SYNTHETIC DATA" in path.read_text()
+        assert "TRAIN IMAGES" in path.read_text()
+    assert "No run has pictures" in text_of(page)
+
+
+def test_one_case(make_run, tmp_path):
+    text = text_of(
+        compare([make_run(name, cases=1, error=error) for name, error in (("a", 1), ("b", 2))], tmp_path / "o")
+    )
+    assert "All cases are of one group: the intervals have no width and say nothing." in text
+    assert "No tests: they need two groups of images with a lesion, there are 1." in text
+
+
+def test_no_lesion_at_all(make_run, tmp_path):
+    # constant predictions too: every pixel has one probability, none is lesion
+    text = text_of(compare([make_run(name, normal_every=1) for name in ("a", "b", "c")], tmp_path / "report"))
+    assert "No image holds a lesion: lesion_only is undefined" in text
+    assert "AUC undefined, as all pixels are lesion or none is" in text
+    assert "there are 0" in text
+
+
+def test_shared_cases_only(make_run, tmp_path):
+    runs = [make_run("long", cases=10), make_run("short", cases=8, pictures=False)]
+    with pytest.raises(ValueError, match="--intersection compares the 8 cases"):
+        compare(runs, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+    text = text_of(compare(runs, tmp_path / "report", intersection=True))
+    assert "Only the 8 cases that all runs share are compared; left out: 2 of long." in text
+    assert "its curves are over all its cases" in text
+    assert "No pictures in short." in text
+
+
+def test_an_error_leaves_the_old_report(make_run, tmp_path):
+    run, out = make_run("a", cases=4), tmp_path / "report"
+    page = compare([run], out)
+    before = {name: (out / name).read_bytes() for name in files(out)}
+    path = picture_path(run, "masks", "normal/normal (3).png")  # the last case
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="can't be read"):
+        compare([run], out)
+    assert {name: (out / name).read_bytes() for name in files(out)} == before
+    assert page.exists()
+    with pytest.raises(ValueError, match="can't be read"):
+        compare([run], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_output_that_cannot_be_written(make_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "report"):
+        with pytest.raises(OSError, match=r"can't write the report into .*file.* --out"):
+            compare([make_run(f"a{len(str(out))}", cases=1)], out)

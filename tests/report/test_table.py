@@ -1,0 +1,69 @@
+import math
+
+import pytest
+
+from hybrid_attention.report.table import Table, html, latex, markdown, p_value, percent, score_interval
+
+TABLE = Table(
+    key="odd",
+    title="Odd & <even>",
+    header=("run", "a_b (%)", "p"),
+    rows=[("U|Net_#1", "-2.5 [-3.0, +1.0]", "< 0.001"), ("$x^2$ {~}\\", "n/a", "1.000")],
+    note="100 % of <b>.",
+    marked=frozenset({1}),
+)
+
+
+def test_markdown():
+    assert markdown(TABLE).splitlines() == [
+        "## Odd & <even>",
+        "",
+        "100 % of <b>.",
+        "",
+        r"| run | a_b (%) | p |",
+        "|---|---|---|",
+        r"| U\|Net_#1 | -2.5 [-3.0, +1.0] | \< 0.001 |",
+        "| $x^2$ {~}\\ | n/a | 1.000 |",
+    ]
+
+
+def test_latex_is_escaped():
+    text = latex(TABLE)
+    assert r"\caption{Odd \& \textless{}even\textgreater{}. 100 \% of \textless{}b\textgreater{}.}" in text
+    assert r"run & a\_b (\%) & p \\" in text
+    assert r"U|Net\_\#1 & $-$2.5 [$-$3.0, +1.0] & \textless{} 0.001 \\" in text
+    assert r"\$x\textasciicircum{}2\$ \{\textasciitilde{}\}\textbackslash{} & n/a & 1.000 \\" in text
+    assert r"\begin{tabular}{lrr}" in text
+    assert "resizebox" not in text
+
+
+def test_wide_latex_tables_are_fitted():
+    wide = Table("wide", "Wide", ("run", *"abcdefg"), [("name", *["77.8 [71.9, 83.1]"] * 7)])
+    text = latex(wide)
+    assert r"\resizebox{\linewidth}{!}{%" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_html_is_escaped_and_marked():
+    text = html(TABLE)
+    assert '<h3 id="odd">Odd &amp; &lt;even&gt;</h3><p>100 % of &lt;b&gt;.</p>' in text
+    assert '<tr class="differs"><th scope="row">$x^2$' in text
+    assert '-2.5 <span class="nowrap">[-3.0, +1.0]</span>' in text
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        ({"mean": 0.7782, "low": 0.719, "high": 0.8314}, "77.8 [71.9, 83.1]"),
+        ({"value": 1.0, "low": 1.0, "high": 1.0}, "100.0 [100.0, 100.0]"),
+        ({"mean": math.nan, "low": math.nan, "high": math.nan}, "n/a"),
+        (None, "n/a"),
+    ],
+)
+def test_intervals(score, text):
+    assert score_interval(score) == text
+
+
+def test_numbers():
+    assert (percent(0.0314, signed=True), percent(-0.0314, signed=True)) == ("+3.1", "-3.1")
+    assert (p_value(0.0004), p_value(0.0014), p_value(1.0)) == ("< 0.001", "0.001", "1.000")
