@@ -1,8 +1,9 @@
-"""Time and memory of one training step of the hybrid bundle, and where the time goes.
+"""Time and memory of one training step of the bundles, and where the time goes.
 
 Each setting runs in a process of its own, over the bundle's own configuration, data and loss:
 
-    python scripts/benchmark_training.py --out docs/results/benchmark_training.json
+    python scripts/benchmark_training.py hybrid --out docs/results/benchmark_hybrid.json
+    python scripts/benchmark_training.py explainable --out docs/results/benchmark_explainable.json
 """
 
 from __future__ import annotations
@@ -23,17 +24,33 @@ from monai.bundle import ConfigParser
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines.provenance import commit, processor
 
-CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "hybrid" / "configs"
-SETTINGS = [(size, *mode) for size in (256, 128) for mode in (("fp32", False), ("bf16", True))]
+BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+_FAST = {"precision": "bf16", "channels_last": True}
+_PAPER = {"image_size": 224, "batch_size": 16, **_FAST}
+# network, bundle, what differs from its train.yaml
+BENCHMARKS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+    "hybrid": [
+        ("HAN", "hybrid", {"image_size": size, **mode})
+        for size in (256, 128)
+        for mode in ({"precision": "fp32", "channels_last": False}, _FAST)
+    ],
+    "explainable": [
+        ("HAN", "hybrid", _PAPER),
+        ("model 1 (CBAM)", "explainable", {"model": 1, **_PAPER}),
+        ("model 3 (Non-Local)", "explainable", {"model": 3, **_PAPER}),
+        ("model 7 (no attention)", "explainable", {"model": 7, **_PAPER}),
+        ("model 5 (no attention, frozen)", "explainable", {"model": 5, **_PAPER}),
+    ],
+}
 
 
-def measure(size: int, precision: str, channels_last: bool, steps: int, dataset_dir: str | None) -> dict[str, Any]:
-    """Train some steps and return the median seconds of their stages.
+def measure(network: str, bundle: str, options: dict[str, Any], steps: int, dataset_dir: str | None) -> dict[str, Any]:
+    """Train some steps with the augmentation of `from_scratch.yaml` and return the median seconds of their stages.
 
     Args:
-        size: image side in pixels.
-        precision: "fp32" or "bf16".
-        channels_last: memory format of the convolutions.
+        network: name for the table.
+        bundle: folder of the bundle.
+        options: settings of its `train.yaml`.
         steps: steps that are timed, after two that are not.
         dataset_dir: a folder in BUSI's layout, or None for phantoms.
 
@@ -41,8 +58,8 @@ def measure(size: int, precision: str, channels_last: bool, steps: int, dataset_
         Seconds a step for data, forward, backward, optimizer and all; images a second; peak memory in GiB.
     """
     parser = ConfigParser()
-    parser.read_config([CONFIGS / "train.yaml", CONFIGS / "from_scratch.yaml"])
-    parser.update({"image_size": size, "precision": precision, "channels_last": channels_last, "device": "cpu"})
+    parser.read_config([BUNDLES / bundle / "configs" / "train.yaml", BUNDLES / "hybrid/configs/from_scratch.yaml"])
+    parser.update({"device": "cpu", **options})
     if dataset_dir:
         parser.update({"dataset_dir": dataset_dir})
     parts = {name: parser.get_parsed_content(name) for name in ("network", "loss", "optimizer")}
@@ -72,9 +89,10 @@ def measure(size: int, precision: str, channels_last: bool, steps: int, dataset_
     total = sum(seconds.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "image_size": size,
-        "precision": precision,
-        "channels_last": channels_last,
+        "network": network,
+        "image_size": parser.get_parsed_content("image_size"),
+        "precision": parser.get_parsed_content("precision"),
+        "channels_last": parser.get_parsed_content("channels_last"),
         "batch_size": loader.batch_size,
         "images_per_second": round(loader.batch_size / total, 2),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
@@ -87,26 +105,32 @@ def measure(size: int, precision: str, channels_last: bool, steps: int, dataset_
 def main() -> None:
     """Run every setting and write the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("benchmark", choices=list(BENCHMARKS))
     options.add_argument("--out", help="JSON file for the results")
     options.add_argument("--steps", type=int, default=10)
     options.add_argument("--dataset_dir")
     options.add_argument("--one", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.one:
-        size, precision, channels_last = json.loads(chosen.one)
-        print("result:" + json.dumps(measure(size, precision, channels_last, chosen.steps, chosen.dataset_dir)))
+        network, bundle, settings = json.loads(chosen.one)
+        print("result:" + json.dumps(measure(network, bundle, settings, chosen.steps, chosen.dataset_dir)))
         return
     rows = []
-    for setting in SETTINGS:
-        command = [sys.executable, __file__, "--one", json.dumps(setting), "--steps", str(chosen.steps)]
+    for setting in BENCHMARKS[chosen.benchmark]:
+        command = [
+            sys.executable,
+            __file__,
+            chosen.benchmark,
+            "--one",
+            json.dumps(setting),
+            "--steps",
+            str(chosen.steps),
+        ]
         if chosen.dataset_dir:
             command += ["--dataset_dir", chosen.dataset_dir]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         rows.append(json.loads(next(line for line in printed.splitlines() if line.startswith("result:"))[7:]))
         print(rows[-1], flush=True)
-    for size in (256, 128):
-        plain, fast = (row["images_per_second"] for row in rows if row["image_size"] == size)
-        print(f"{size}: bf16 with channels_last is {fast / plain:.2f} times plain fp32")
     if chosen.out:
         about = {"commit": commit(), "torch": torch.__version__, "processor": processor()}
         write_json(chosen.out, {"provenance": about, "rows": rows})

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.evaluation import paired_tests
+from hybrid_attention.evaluation import CONVENTIONS, paired_tests
 from hybrid_attention.report import Run, read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.scores import paired_scores
@@ -21,13 +21,17 @@ from hybrid_attention.report.table import markdown_grid, percent, percent_interv
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", ROOT / "bundles" / "hybrid" / "docs" / "README.md")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
 ROWS = {
     "unet": "U-Net",
     "baseline": "Baseline (BL)",
     "convblock": "BL + ConvBlock",
     "sfeb": "BL + ConvBlock + SFEB",
     "han": "BL + ConvBlock + SFEB + TAM (HAN)",
+    "model_1": "1: CBAM",
+    "model_3": "3: Non-Local",
+    "model_7": "7: no attention",
+    "model_5": "5: no attention, frozen, Dice loss",
 }
 REFERENCE = "unet"
 # what must be one in all rows of a table
@@ -41,14 +45,17 @@ _SAME = (
 )
 
 
-def table(experiment: Path) -> str:
-    """Lay out the runs of one experiment.
+def read_runs(experiment: Path) -> dict[str, Run]:
+    """Read the runs of one experiment.
 
     Args:
         experiment: a folder with a folder for each run.
 
     Returns:
-        Markdown.
+        Runs by the name of their folder.
+
+    Raises:
+        ValueError: there is none, or they differ in more than their network.
     """
     runs = {
         name: read_run(f"{ROWS[name]}={experiment / name}")
@@ -62,6 +69,20 @@ def table(experiment: Path) -> str:
         other = [key for key in _SAME if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
         if other:
             raise ValueError(f"{experiment}/{name} can't stand in one table with the others: {', '.join(other)} differ")
+    return runs
+
+
+def table(experiment: Path) -> str:
+    """Lay out how well the runs of an experiment on lesion images segment.
+
+    Args:
+        experiment: a folder with a folder for each run.
+
+    Returns:
+        Markdown.
+    """
+    runs = read_runs(experiment)
+    first = next(iter(runs.values()))
     size = first.recorded("settings", "image_size")
     rows = [
         (
@@ -88,6 +109,58 @@ def table(experiment: Path) -> str:
     )
 
 
+def conventions_table(experiment: Path) -> str:
+    """Lay out the Dice of each run under every convention, and what else tells images with and without lesion apart.
+
+    Args:
+        experiment: a folder with a folder for each run; beside its files lie `summary_train.json` and
+            `summary_validation.json`, the summaries of the images that it was trained and chosen on.
+
+    Returns:
+        Markdown.
+    """
+    runs = read_runs(experiment)
+    rows = []
+    for name, run in runs.items():
+        dice = [score_interval(run.summary[convention]["dice"]) for convention in CONVENTIONS]
+        areas = [_pixel_auc(experiment / name / f"summary{part}.json") for part in ("_train", "_validation", "")]
+        marked = percent(run.summary["false_positive_rate_without_lesion"])
+        rows.append((run.name, *dice, marked, " / ".join(areas)))
+    header = ("model", *CONVENTIONS, "marked without lesion", "pixel AUC: training / validation / test")
+    return f"{_caption(next(iter(runs.values())))}\n\n{markdown_grid(header, rows)}"
+
+
+def one_run_table(run_folder: Path) -> str:
+    """Lay out the scores of one run, a row a convention.
+
+    Args:
+        run_folder: of an experiment.
+
+    Returns:
+        Markdown.
+    """
+    run = read_run(run_folder)
+    names = ("dice", "jaccard", "sensitivity", "precision")
+    rows = [
+        (f"`{convention}`", *(score_interval(run.summary[convention][name]) for name in names))
+        for convention in CONVENTIONS
+    ]
+    return markdown_grid(("convention", *(name.capitalize() for name in names)), rows)
+
+
+def _caption(run: Run) -> str:
+    size, cases, lesions = run.recorded("settings", "image_size"), run.recorded("cases"), run.recorded("lesion_cases")
+    return (
+        f"{run.recorded('split')}; {size} x {size} pixels; {cases} images, {lesions} with lesion. Dice in percent, "
+        "95 % interval by bootstrap over duplicate groups; marked: share of the images without lesion in which "
+        "something is."
+    )
+
+
+def _pixel_auc(path: Path) -> str:
+    return f"{json.loads(path.read_text(encoding='utf-8'))['pixel_roc']['auc']:.3f}"
+
+
 def difference(run: Run, reference: Run | None) -> str:
     """Print the mean paired difference of Dice and its interval in percent."""
     if reference is None or run is reference:
@@ -97,32 +170,29 @@ def difference(run: Run, reference: Run | None) -> str:
     return percent_interval(test.difference, test.low, test.high, signed=True)
 
 
-def benchmark_rows() -> list[dict[str, Any]]:
+def benchmark_rows(name: str) -> list[dict[str, Any]]:
     """Return the rows that `benchmark_training.py` wrote."""
-    content = json.loads((RESULTS / "benchmark_training.json").read_text(encoding="utf-8"))
+    content = json.loads((RESULTS / f"benchmark_{name}.json").read_text(encoding="utf-8"))
     return list(content["rows"])
 
 
-def benchmark_table() -> str:
+def benchmark_table(name: str) -> str:
     """Lay out time and memory of the training step."""
-    lines = [
-        "| image size | precision | images/s | forward | backward | optimizer | data | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in benchmark_rows():
+    parts = ("forward", "backward", "optimizer", "data")
+    rows = []
+    for row in benchmark_rows(name):
         total = sum(row["seconds"].values())
-        shares = [
-            f"{100 * row['seconds'][part] / total:.1f} %" for part in ("forward", "backward", "optimizer", "data")
-        ]
+        shares = [f"{100 * row['seconds'][part] / total:.1f} %" for part in parts]
         precision = row["precision"] + (", channels_last" if row["channels_last"] else "")
-        cells = [row["image_size"], precision, row["images_per_second"], *shares, f"{row['peak_memory_gib']} GiB"]
-        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    return "\n".join(lines)
+        cells = (row["network"], row["image_size"], row["batch_size"], precision, row["images_per_second"])
+        rows.append((*map(str, cells), *shares, f"{row['peak_memory_gib']} GiB"))
+    header = ("network", "image size", "batch", "precision", "images/s", *parts, "peak memory")
+    return markdown_grid(header, rows)
 
 
 def speedup() -> str:
-    """Say how much faster the fast path of the benchmark is."""
-    rates = {(row["image_size"], row["precision"]): row["images_per_second"] for row in benchmark_rows()}
+    """Say how much faster the fast path of the hybrid bundle is."""
+    rates = {(row["image_size"], row["precision"]): row["images_per_second"] for row in benchmark_rows("hybrid")}
     return ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
 
 
@@ -130,22 +200,24 @@ def filled(page: str) -> str:
     """Return a page with the text between its markers replaced by what the files give.
 
     Args:
-        page: Markdown with pairs of `<!-- results EXPERIMENT -->`, `<!-- benchmark -->` or `<!-- speed -->` and
-            `<!-- end of … -->`.
+        page: Markdown with pairs of `<!-- results EXPERIMENT -->`, `<!-- conventions EXPERIMENT -->`,
+            `<!-- run EXPERIMENT/RUN -->`, `<!-- benchmark NAME -->` or `<!-- speed -->` and `<!-- end of … -->`.
 
     Returns:
         The page.
     """
 
     def content(found: re.Match[str]) -> str:
-        start, kind, experiment, end = found.group("start", "kind", "experiment", "end")
+        start, kind, folder, end = found.group("start", "kind", "folder", "end")
         if kind == "speed":
             return f"{start}{speedup()}{end}"
-        text = benchmark_table() if kind == "benchmark" else table(RESULTS / experiment)
-        return f"{start}\n{text}\n{end}"
+        if kind == "benchmark":
+            return f"{start}\n{benchmark_table(folder)}\n{end}"
+        tables = {"results": table, "conventions": conventions_table, "run": one_run_table}
+        return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
 
     return re.sub(
-        r"(?P<start><!-- (?P<kind>results|benchmark|speed)(?: (?P<experiment>\w+))? -->)"
+        r"(?P<start><!-- (?P<kind>results|conventions|run|benchmark|speed)(?: (?P<folder>[\w/]+))? -->)"
         r".*?(?P<end><!-- end of (?P=kind) -->)",
         content,
         page,
