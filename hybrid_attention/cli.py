@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
     splits.add_argument("folder", help="a folder in BUSI's or UDIAT's layout")
     splits.add_argument("--out", required=True, help="CSV file: case_id, class, group, part")
-    splits.add_argument("--groups", help="CSV file with image_id and duplicate_group")
+    splits.add_argument("--groups-csv", help="CSV file with image_id and duplicate_group")
     splits.add_argument("--fold", type=int, default=0)
     splits.add_argument("--num-folds", type=int, default=5)
     splits.add_argument("--all-classes", action="store_true", help="keep the images without lesion")
@@ -90,11 +90,11 @@ def _write_split(options: argparse.Namespace) -> None:
     from hybrid_attention.data.files import write_csv
 
     if (Path(options.folder) / "original").is_dir():
-        if options.groups:
-            raise ValueError("--groups is for folders in BUSI's layout; UDIAT's images are a group each")
+        if options.groups_csv:
+            raise ValueError("--groups-csv is for folders in BUSI's layout; UDIAT's images are a group each")
         cases = udiat_datalist(options.folder)
     else:
-        cases = busi_datalist(options.folder, groups_csv=options.groups)
+        cases = busi_datalist(options.folder, groups_csv=options.groups_csv)
     split = split_cases(cases, options.fold, options.num_folds, not options.all_classes, options.seed)
     rows = [
         {"case_id": case["case_id"], "class": case["class"], "group": case["group"], "part": part}

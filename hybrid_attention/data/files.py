@@ -78,6 +78,8 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
         OSError: when the folder can't be made or written; the message names it and the cure.
     """
     folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; choose another folder to write to (--output_dir or --out)")
     probe = folder / ".write_test"
     with atomic_path(probe) as temporary:
         temporary.write_bytes(b"")

@@ -71,11 +71,11 @@ def leak_share(groups: Mapping[str, int], parts: Mapping[str, str], part: str, s
         source: the part whose copies count as a leak.
 
     Returns:
-        0..1, or None when `part` is empty.
+        0..1, or None when either part is empty.
     """
     seen = {groups[name] for name, where in parts.items() if where == source}
     judged = [groups[name] in seen for name, where in parts.items() if where == part]
-    return float(np.mean(judged)) if judged else None
+    return float(np.mean(judged)) if judged and seen else None
 
 
 def split_leaks(

@@ -157,7 +157,8 @@ def audit(
         ImportError: OpenCV is not installed.
         FileNotFoundError: the folder or the split does not exist.
         DataError: no image in the folder, unreadable images, or a split with unknown images: all of them listed.
-        ValueError: the split lacks a column, or images for training or testing; `out` is the folder itself.
+        ValueError: the split lacks a column, or images for training or testing; `out` is the folder itself; the seed is
+            negative.
         OSError: the results can't be written.
     """
     opencv()
@@ -165,7 +166,10 @@ def audit(
     if (root / PUBLISHED_FOLDER).is_dir():
         root = root / PUBLISHED_FOLDER
     if not root.is_dir():
-        raise FileNotFoundError(f"folder {root} does not exist; give a folder of ultrasound images")
+        fault = "is no folder" if root.exists() else "does not exist"
+        raise FileNotFoundError(f"{root} {fault}; give a folder of ultrasound images")
+    if seed < 0:
+        raise ValueError(f"the seed must not be negative, got {seed}")
     if Path(out).resolve() == root.resolve():
         raise ValueError(f"the results must not be written among the images; choose another folder than {out}")
     paths = _find_images(root, Path(out))

@@ -10,7 +10,7 @@ from hybrid_attention.engines.invocation import begin_run, find_bundle_root
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
-from hybrid_attention.engines.training_record import effective_recipe
+from hybrid_attention.engines.training_record import effective_recipe, warn_of_other_settings
 
 __all__ = [
     "Checkpoint",
@@ -28,4 +28,5 @@ __all__ = [
     "prepare_output_folder",
     "save_weights",
     "to_memory_format",
+    "warn_of_other_settings",
 ]

@@ -86,13 +86,8 @@ def check_against_training(
         ValueError: images of the training or validation set are among the cases that are not meant to be, or a setting
             differs.
     """
-    path = Path(weights).with_name(RECORD)
-    if not path.is_file():
-        logger.warning("no %s beside %s: whether it was trained on these images can't be checked", RECORD, weights)
-        return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if record["weights_sha256"] != file_digest([weights]):
-        logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
+    record = _read_record(weights)
+    if record is None:
         return None
     images, own = record.pop("images"), case_digests(cases)
     meant = {"train": "training"}.get(part, part)
@@ -104,8 +99,37 @@ def check_against_training(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
                 "evaluate with the --fold, --groups_csv and --split_seed that it was trained with"
             )
-    recipe = record["recipe"]
-    changed = differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []
+    changed = _changed_settings(record, settings)
     if changed:
         raise ValueError(f"{weights} was trained with other settings: {'; '.join(changed)}")
     return {**record, "images": {name: len(digests) for name, digests in images.items()}}
+
+
+def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+    """Log where weights are used with other settings than they were trained with, as far as that is known.
+
+    Args:
+        weights: the weight file; the record of its training lies beside it.
+        settings: values that should be those of the training's recipe, for example the image size.
+    """
+    record = _read_record(weights)
+    changed = _changed_settings(record, settings) if record else []
+    if changed:
+        logger.warning("%s was trained with other settings, so expect worse results: %s", weights, "; ".join(changed))
+
+
+def _read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
+    path = Path(weights).with_name(RECORD)
+    if not path.is_file():
+        logger.warning("no %s beside %s: how it was trained can't be checked", RECORD, weights)
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if record["weights_sha256"] != file_digest([weights]):
+        logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
+        return None
+    return record
+
+
+def _changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    recipe = record["recipe"]
+    return differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []

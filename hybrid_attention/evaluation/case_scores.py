@@ -168,6 +168,7 @@ class CaseScores:
         if self.roc.pixels == 0:
             return {"pixel_roc": None, "calibration": None}
         auc = self.roc.auc()
+        (self.folder / "roc.csv").unlink(missing_ok=True)
         if not math.isnan(auc):
             points = zip(*thinned(self.roc.curve()), strict=True)
             names = ["false_positive_rate", "true_positive_rate", "threshold"]

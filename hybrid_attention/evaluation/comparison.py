@@ -65,7 +65,9 @@ def paired_tests(
 ) -> list[PairedTest]:
     """Compare networks pair by pair: differences with intervals, Wilcoxon's test, Holm's adjustment.
 
-    Near copies of one image are no independent evidence, so that the test sees the mean of each group, once.
+    Near copies of one image are no independent evidence, so that the test sees the mean of each group, once. Groups in
+    which both score the same count half for each side (scipy's `zsplit`, as in Demšar's paper): many images on which
+    both fail are no evidence for a difference.
 
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30; S. Holm, "A

@@ -58,7 +58,7 @@ class PixelRoc:
         return int(self.lesion.sum() + self.background.sum())
 
     def auc(self) -> float:
-        """Return the area under the curve; NaN where all pixels are lesion or none is."""
+        """Return the area under the curve; NaN where all pixels are lesion or none is, or all fall into one bin."""
         pairs = self._pairs()
         if pairs == 0:
             return math.nan
@@ -79,10 +79,10 @@ class PixelRoc:
             length; the first point is (0, 0) at threshold infinity. Bins without pixels are left out.
 
         Raises:
-            ValueError: all pixels are lesion or none is, so that there is no curve.
+            ValueError: all pixels are lesion or none is, or all fall into one bin, so that there is no curve.
         """
         if self._pairs() == 0:
-            raise ValueError("no ROC curve: it needs pixels of lesion and of background")
+            raise ValueError("no ROC curve: it needs pixels of lesion and of background, and predictions that differ")
         filled = np.flatnonzero(self.lesion + self.background)[::-1]
         edges = filled * (2 * _LIMIT / len(self.lesion)) - _LIMIT
         rates = [
@@ -92,6 +92,9 @@ class PixelRoc:
         return rates[0], rates[1], np.concatenate([[np.inf], 1 / (1 + np.exp(-edges))])
 
     def _pairs(self) -> float:
+        """Return the pairs of a lesion and a background pixel; 0 where there is nothing to rank."""
+        if np.count_nonzero(self.lesion + self.background) < 2:
+            return 0.0
         return float(self.lesion.sum()) * float(self.background.sum())
 
 

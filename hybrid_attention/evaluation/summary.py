@@ -17,8 +17,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 CONVENTIONS = {
     "lesion_only": "mean over the images whose truth holds a lesion",
-    "empty_is_one": "mean over all images; one without lesion counts 1 when nothing is marked in it, else 0",
-    "empty_is_zero": "mean over all images; one without lesion counts 0 whatever is marked",
+    "empty_is_one": "mean over all images; one without lesion counts 1 when nothing is marked in it, else 0 "
+    "(specificity and accuracy need no lesion and stay as they are)",
+    "empty_is_zero": "mean over all images; one without lesion counts 0 whatever is marked "
+    "(specificity and accuracy need no lesion and stay as they are)",
     "pooled": "sums of pixels over all images, then the ratio: large lesions count more",
 }
 # what an image without lesion has no ratio for
@@ -149,7 +151,9 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     headings += [f"{name}: mean of {summary['cases']} images" for name in means[1:]]
     lines = [f"| score (%) | {' | '.join(headings)} | pooled over pixels |", "|---" * (len(headings) + 2) + "|"]
     for name in SCORES:
-        cells = [_percent(summary[means[0]][name]), f"{100 * summary[means[0]][name]['median']:.1f}"]
+        score = summary["lesion_only"][name]
+        fewer = f" (of {score['images']})" if score["images"] < summary["lesion_cases"] else ""
+        cells = [f"{_percent(score)}{fewer}", f"{100 * score['median']:.1f}"]
         cells += [_percent(summary[convention][name]) for convention in means[1:]]
         lines.append(f"| {name} | {' | '.join(cells)} | {_percent(summary['pooled'][name])} |")
     return "\n".join([*lines, "", *_other_scores(summary)]).rstrip()
@@ -161,8 +165,8 @@ def _other_scores(summary: Mapping[str, Any]) -> list[str]:
         if name in summary["lesion_only"]:
             score = summary["lesion_only"][name]
             interval = f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}], median {score['median']:.1f}"
-            unit = summary.get("distance_unit", "")
-            lines.append(f"* {name} ({unit}): {interval}, over the {score['images']} lesion images with a mark")
+            unit = {"pixel": "pixels of the image file"}.get(summary.get("distance_unit", ""), "mm")
+            lines.append(f"* {name} in {unit}: {interval}, over the {score['images']} lesion images with a mark")
     if "lesion_detection" in summary:
         found = summary["lesion_detection"]
         lines.append(
@@ -175,7 +179,9 @@ def _other_scores(summary: Mapping[str, Any]) -> list[str]:
     if summary.get("pixel_roc"):
         roc = summary["pixel_roc"]
         area = (
-            f"{roc['auc']:.4f} (± {roc['error_bound']:.1g} from binning)" if not math.isnan(roc["auc"]) else "undefined"
+            f"{roc['auc']:.4f} (± {roc['error_bound']:.1g} from binning)"
+            if not math.isnan(roc["auc"])
+            else "n/a: all predictions alike, or only one class of pixels"
         )
         lines.append(f"* pixel AUC: {area}; expected calibration error of pixels: {summary['calibration']['ece']:.4f}")
     if summary.get("classification"):
@@ -189,5 +195,5 @@ def _other_scores(summary: Mapping[str, Any]) -> list[str]:
 def _percent(score: Mapping[str, float]) -> str:
     value = score["mean"] if "mean" in score else score["value"]
     if math.isnan(value):
-        return "undefined"
+        return "n/a"
     return f"{100 * value:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"

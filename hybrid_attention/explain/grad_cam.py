@@ -76,7 +76,7 @@ def grad_cam(
     heat = GradCAM(model, target_layers=layer, postprocessing=_to_maximum_one)(_batch(network, image))
     flat = [index for index, map_ in enumerate(heat) if not map_.any()]
     if flat:
-        logger.warning("the Grad-CAM of image %s is 0 everywhere: nothing in %s speaks for it", flat, layer)
+        logger.info("the Grad-CAM of image %s is 0 everywhere: nothing in %s speaks for it", flat, layer)
     return heat
 
 

@@ -57,6 +57,7 @@ class SaveGradCAM:
         self.output = output
         self.written = 0
         self.skipped: list[str] = []
+        self.flat: list[str] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose output holds `image` as the network took it, for each case.
@@ -69,7 +70,7 @@ class SaveGradCAM:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        self.written, self.skipped = 0, []
+        self.written, self.skipped, self.flat = 0, [], []
         prepare_output_folder(self.folder)
 
     def _explain(self, engine: Engine) -> None:
@@ -83,6 +84,8 @@ class SaveGradCAM:
                 self._path(case["case_id"]).unlink(missing_ok=True)
             else:
                 self.written += 1
+                if not heat.any():
+                    self.flat.append(case["case_id"])
                 self._write(case, heat)
 
     def _path(self, case_id: str) -> Path:
@@ -93,12 +96,12 @@ class SaveGradCAM:
 
     def _finish(self, engine: Engine) -> None:
         logger.info("%d Grad-CAM maps of layer %s in %s", self.written, self.layer, self.folder)
-        if self.skipped:
-            logger.info(
-                "images without Grad-CAM, since nothing is marked in them: %d, the first: %s",
-                len(self.skipped),
-                self.skipped[0],
-            )
+        for cases, why in (
+            (self.skipped, "left out, since nothing is marked"),
+            (self.flat, "black, since nothing speaks for it"),
+        ):
+            if cases:
+                logger.info("Grad-CAM of %d images is %s; the first: %s", len(cases), why, cases[0])
 
 
 class SaveGradCAMOverlays(SaveGradCAM):

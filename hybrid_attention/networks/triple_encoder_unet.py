@@ -198,6 +198,8 @@ class TripleEncoderUNet(nn.Module):
         encoder_weights: WeightsSources = None,
     ) -> None:
         super().__init__()
+        if isinstance(encoders, str):
+            raise ValueError(f"encoders must be a list of names, as in ['resnet18'], got the text {encoders!r}.")
         if not encoders or not set(encoders) <= set(ENCODERS) or len(set(encoders)) < len(encoders):
             raise ValueError(
                 f"encoders must be one or more different names out of {tuple(ENCODERS)}, got {encoders!r}."
@@ -212,7 +214,7 @@ class TripleEncoderUNet(nn.Module):
 
         sources = source_of_each(encoder_weights, {name: ENCODERS[name][1] for name in encoders})
         if freeze_encoders and None in sources.values():
-            logger.warning("Frozen encoders with random weights stay random, unless trained weights are loaded.")
+            logger.info("Frozen encoders with random weights stay random, unless trained weights are loaded.")
         parts = {name: ENCODERS[name][0](spatial_dims, in_channels, weights=sources[name]) for name in encoders}
         self.encoders = nn.ModuleDict(parts)
         self.encoders.requires_grad_(not freeze_encoders)

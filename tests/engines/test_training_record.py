@@ -5,7 +5,12 @@ import pytest
 from PIL import Image
 
 from hybrid_attention.data.identity import case_digests, data_digest, file_digest
-from hybrid_attention.engines.training_record import check_against_training, differences, effective_recipe
+from hybrid_attention.engines.training_record import (
+    check_against_training,
+    differences,
+    effective_recipe,
+    warn_of_other_settings,
+)
 
 
 @pytest.fixture
@@ -51,6 +56,20 @@ def test_a_copy_under_another_name_is_known(weights, cases, tmp_path):
 def test_other_settings_are_refused(weights, cases):
     with pytest.raises(ValueError, match="image_size was 128, is 256"):
         check_against_training(weights, cases[3:], {"image_size": 256})
+
+
+def test_other_settings_at_inference_are_a_warning(weights, caplog):
+    warn_of_other_settings(weights, {"image_size": 128})
+    assert not caplog.text
+    warn_of_other_settings(weights, {"image_size": 224})
+    assert "image_size was 128, is 224" in caplog.text
+
+
+@pytest.mark.parametrize(("part", "seen"), [("train", 0), ("validation", 2)])
+def test_seen_images_pass_when_they_are_asked_for(weights, cases, part, seen):
+    assert check_against_training(weights, [cases[seen]], {}, part)
+    with pytest.raises(ValueError, match=r"1 of 1 images"):
+        check_against_training(weights, [cases[2 - seen]], {}, part)
 
 
 def test_record_of_other_weights_is_not_believed(weights, cases, caplog):

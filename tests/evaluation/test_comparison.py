@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import studentized_range
 
 from hybrid_attention.evaluation import friedman_test, paired_tests
 
@@ -37,6 +38,23 @@ def test_friedman_of_the_textbook():
     # 53, 47 and 32 over 22: rank 1 is the highest value
     assert test.mean_ranks == pytest.approx({"round out": 35 / 22, "narrow angle": 41 / 22, "wide angle": 56 / 22})
     assert test.nemenyi["round out", "wide angle"] < 0.05 < test.nemenyi["round out", "narrow angle"]
+
+
+def test_nemenyi_is_the_studentized_range_of_the_mean_ranks():
+    test = friedman_test(dict(zip("abc", ROUNDING.T, strict=True)), range(22))
+    for (first, second), p_value in test.nemenyi.items():
+        gap = abs(test.mean_ranks[first] - test.mean_ranks[second])
+        statistic = gap / math.sqrt(3 * 4 / (6 * 22)) * math.sqrt(2)
+        assert p_value == pytest.approx(studentized_range.sf(statistic, 3, np.inf), abs=1e-6)
+
+
+def test_ties_are_evidence_for_neither():
+    """Demšar's convention: zero differences count half for each side, which is more cautious than leaving them out."""
+    better, worse = [0.0] * 10 + [0.9] * 8, [0.0] * 10 + [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    (test,) = paired_tests({"better": better, "worse": worse}, range(18))
+    (without_ties,) = paired_tests({"better": better[10:], "worse": worse[10:]}, range(8))
+    assert without_ties.p_value == pytest.approx(2 / 2**8)
+    assert test.p_value > 1.2 * without_ties.p_value
 
 
 def test_critical_difference_of_demsar():

@@ -43,9 +43,9 @@ def test_agrees_with_scikit_learn_within_its_bound():
 
 
 def test_the_bound_is_needed():
-    """All in one bin: nothing is known, and the bound says so."""
-    roc = collected([0.51, 0.50], [1.0, 0.0], bins=3)
-    assert (roc.auc(), roc.error_bound()) == (0.5, 0.5)
+    """Nearly all in one bin: little is known, and the bound says so."""
+    roc = collected([0.51, 0.50, 0.001], [1.0, 0.0, 0.0], bins=5)
+    assert (roc.auc(), roc.error_bound()) == (0.75, 0.25)
 
 
 def test_small_probabilities_are_told_apart():
@@ -75,8 +75,11 @@ def test_one_class_has_no_curve(truth):
         roc.curve()
 
 
-def test_constant_prediction_is_chance_and_unsure():
-    assert collected([0.3] * 4, [1.0, 0.0, 1.0, 0.0]).auc() == 0.5
+def test_constant_prediction_ranks_nothing():
+    roc = collected([0.3] * 4, [1.0, 0.0, 1.0, 0.0])
+    assert math.isnan(roc.auc()) and math.isnan(roc.error_bound())
+    with pytest.raises(ValueError, match="predictions that differ"):
+        roc.curve()
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])

@@ -75,7 +75,7 @@ def test_only_images_without_lesion():
     assert summary["empty_is_one"]["dice"]["mean"] == 0.5
     assert summary["empty_is_zero"]["dice"]["mean"] == 0
     assert summary["false_positive_rate_without_lesion"] == 0.5
-    assert "| dice | undefined |" in summary_table(summary)
+    assert "| dice | n/a |" in summary_table(summary)
 
 
 def test_nothing_to_summarize():
@@ -128,7 +128,7 @@ def test_distances_and_lesions_where_counted():
     assert found["precision"]["value"] == pytest.approx(1 / 4)
     assert found["false_lesions_per_image"]["value"] == 1
     table = summary_table({**summary, "distance_unit": "mm"})
-    assert "hd95 (mm): 4.0" in table and "over the 1 lesion images with a mark" in table
+    assert "hd95 in mm: 4.0" in table and "over the 1 lesion images with a mark" in table
     assert "hd95" not in summarize(CASES)["lesion_only"] and "lesion_detection" not in summarize(CASES)
 
 
@@ -137,4 +137,5 @@ def test_table_names_its_conventions():
     assert "lesion_only: mean of 2 images" in table
     assert "empty_is_one" not in table  # no image without lesion: the same number
     assert "| dice | 75.0 [50.0, 100.0] | 75.0 | 57.1 [50.0, 100.0] |" in table
+    assert "| precision | 100.0 [100.0, 100.0] (of 1) |" in summary_table(summarize(CASES))
     assert "empty_is_zero: mean of 4 images" in summary_table(summarize(CASES))

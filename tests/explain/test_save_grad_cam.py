@@ -52,7 +52,7 @@ def test_heat_of_an_evaluation_lies_where_reports_look(trained, cases, tmp_path,
         np.testing.assert_array_equal(picture, (heat.T * 255).round())
     assert not stale.exists()
     assert f"2 Grad-CAM maps of layer {trained.net.gradcam_layer}" in caplog.text
-    assert "images without Grad-CAM, since nothing is marked in them: 1, the first: c.png" in caplog.text
+    assert "Grad-CAM of 1 images is left out, since nothing is marked; the first: c.png" in caplog.text
 
 
 def test_overlays_of_an_inference_have_the_size_of_the_image(trained, cases, tmp_path):
