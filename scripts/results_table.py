@@ -16,7 +16,7 @@ from typing import Any
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
 from hybrid_attention.report import Run, read_run
 from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.scores import paired_scores
+from hybrid_attention.report.paired_scores import paired_scores
 from hybrid_attention.report.table import markdown_grid, percent, percent_interval, score_interval
 
 ROOT = Path(__file__).resolve().parents[1]

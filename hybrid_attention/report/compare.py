@@ -13,15 +13,15 @@ from pathlib import Path
 from hybrid_attention import __version__
 from hybrid_attention.evaluation.comparison import FriedmanTest
 from hybrid_attention.report import page
-from hybrid_attention.report.drawing import FIGURES, drawn_figures, write_figures
+from hybrid_attention.report.figure_files import FIGURES, drawn_figures, write_figures
 from hybrid_attention.report.matching import Comparison, match_runs
+from hybrid_attention.report.paired_scores import class_scores
 from hybrid_attention.report.pictures import embedded_cases, picture_kinds
 from hybrid_attention.report.results import score_tables
-from hybrid_attention.report.runs import read_run
-from hybrid_attention.report.scores import class_scores
+from hybrid_attention.report.runs import read_run, require_curves
 from hybrid_attention.report.settings import common_facts, differences, settings_table
 from hybrid_attention.report.significance import friedman, friedman_table, paired_table, why_no_tests
-from hybrid_attention.report.table import Table, latex, markdown
+from hybrid_attention.report.table import Table, latex, markdown, plural
 
 _CURVES = ("roc", "calibration")
 _MATRICES = ("pixel_confusion", "class_confusion")
@@ -50,11 +50,13 @@ def compare(
         The path of `report.html`.
 
     Raises:
-        ValueError: a run is damaged, runs can't be compared, or pictures are missing or damaged.
+        ValueError: a run is damaged, runs can't be compared, or curves or pictures are missing or damaged.
         OSError: `out` can't be written.
         ImportError: matplotlib or scikit-posthocs is missing.
     """
     comparison = match_runs([read_run(run) for run in runs], intersection, reference, score)
+    for run in comparison.runs:
+        require_curves(run)
     pictures = {run.name: picture_kinds(run) for run in comparison.runs}
     folder = Path(out)
     with _staging(folder) as staging:
@@ -91,6 +93,7 @@ def compare(
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """Make a temporary folder inside the report's, which proves that it can be written."""
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(prefix=".part.", dir=folder)
@@ -102,7 +105,7 @@ def _staging(folder: Path) -> Iterator[Path]:
         with temporary as staging:
             yield Path(staging)
     finally:
-        if not any(folder.iterdir()):  # nothing came of it
+        if made and not any(folder.iterdir()):  # nothing came of it
             folder.rmdir()
 
 
@@ -122,14 +125,18 @@ def _facts(comparison: Comparison) -> list[str]:
     groups = len({row["group"] for row in first.rows})
     facts = [
         *page.warnings(comparison),
-        f"Split: {common_facts(first)}.",
-        f"{cases} cases in {groups} duplicate groups: {lesions} with lesion, {cases - lesions} without.",
+        f"Split: {common_facts(comparison)}.",
+        f"{plural(cases, 'case')} in {plural(groups, 'duplicate group')}: "
+        f"{lesions} with lesion, {cases - lesions} without.",
         "Intervals (95 %) are by bootstrap over duplicate groups: near copies count as one. One run a row: the spread "
         "between seeds is not in them.",
     ]
     if any(comparison.left_out.values()):
         counts = ", ".join(f"{count} of {name}" for name, count in comparison.left_out.items() if count)
-        facts.append(f"Only the {cases} cases that all runs share are compared; left out: {counts}.")
+        facts.append(
+            f"Only the {plural(cases, 'case')} that all runs share {'is' if cases == 1 else 'are'} compared; "
+            f"left out: {counts}."
+        )
     if groups == 1:
         facts.append("All cases are of one group: the intervals have no width and say nothing.")
     if not lesions:

@@ -10,8 +10,8 @@ import numpy as np
 
 from hybrid_attention.evaluation.comparison import FriedmanTest
 from hybrid_attention.report.matching import Comparison
+from hybrid_attention.report.paired_scores import ClassScores, defined_cases
 from hybrid_attention.report.runs import Run
-from hybrid_attention.report.scores import ClassScores, defined_cases
 from hybrid_attention.report.table import number, percent
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any
 from hybrid_attention.evaluation import summarize
 from hybrid_attention.evaluation.metrics import SCORES
 from hybrid_attention.report.runs import Run
+from hybrid_attention.report.table import plural
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def match_runs(
         if not shared:
             raise ValueError(f"the runs share no case: {difference}")
         if not intersection:
-            raise ValueError(f"{difference}; --intersection compares the {len(shared)} cases that all runs share")
+            raise ValueError(
+                f"{difference}; --intersection compares the {plural(len(shared), 'case')} that all runs share"
+            )
     for run, rows in zip(runs, by_case, strict=True):
         _check_facts(run, rows, runs[0], by_case[0], shared)
     matched = tuple(_restricted(run, [rows[case] for case in shared]) for run, rows in zip(runs, by_case, strict=True))
@@ -96,7 +99,7 @@ def _case_difference(run: Run, first: Run) -> str:
         lacking = [case for case in more if case not in less]
         if lacking:
             sentences.append(
-                f"{name} lacks {len(lacking)} of the {len(more)} cases of {rest} (the first: {lacking[0]})"
+                f"{name} lacks {len(lacking)} of the {plural(len(more), 'case')} of {rest} (the first: {lacking[0]})"
             )
     return ", ".join(sentences)
 

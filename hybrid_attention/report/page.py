@@ -12,15 +12,14 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from hybrid_attention.evaluation.metrics import COUNTS, SCORES
+from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.summary import CONVENTIONS
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import Row, has_lesion
+from hybrid_attention.report.runs import SHOWN_SCORES, Row, has_lesion
 from hybrid_attention.report.table import Table, html
 from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 
 _ALPHA = 0.45
-_SHOWN = tuple(name for name in SCORES if name != "f1")  # which is Dice
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def rendered(
     """
     data = {
         "runs": [{"name": run.name} for run in comparison.runs],
-        "scores": _SHOWN,
-        "chosen": _SHOWN.index("dice" if comparison.score == "f1" else comparison.score),
+        "scores": SHOWN_SCORES,
+        "chosen": SHOWN_SCORES.index("dice" if comparison.score == "f1" else comparison.score),
         "cases": _case_data(comparison),
         "pictures": any(pictures.values()),
         "kinds": sorted({kind for kinds in pictures.values() for kind in kinds}),
@@ -164,8 +163,8 @@ def _case_data(comparison: Comparison) -> list[dict[str, Any]]:
 
 def _case_scores(row: Row) -> list[float | None]:
     """Return the scores of a case; without a lesion it has only those that need none."""
-    defined = _SHOWN if has_lesion(row) else ("specificity", "accuracy")
-    return [_json_number(row[name]) if name in defined else None for name in _SHOWN]
+    defined = SHOWN_SCORES if has_lesion(row) else ("specificity", "accuracy")
+    return [_json_number(row[name]) if name in defined else None for name in SHOWN_SCORES]
 
 
 def _share(row: Row, *counts: str) -> float:

@@ -17,9 +17,12 @@ from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run
+from hybrid_attention.report.table import plural
 
 LONG_SIDE = 256
 _NEEDED = ("images", "truths", "masks")
+# pixels of a mask; with fewer, Grad-CAM's own pass, in another precision, may mark none and has nothing to explain
+_SURELY_MARKED = 50
 _QUALITY = {"image": 80, "map": 60}
 
 
@@ -31,7 +34,7 @@ def picture_kinds(run: Run) -> tuple[str, ...]:
 
     Returns:
         Nothing, or "images", "truths", "masks" and perhaps "probabilities" (all of these for each case) and "gradcam"
-        (for one case or more).
+        (for each case in which more than a few pixels are marked).
 
     Raises:
         ValueError: pictures of some cases are there and of others not.
@@ -42,16 +45,15 @@ def picture_kinds(run: Run) -> tuple[str, ...]:
     }
     if all(len(missing[kind]) == len(run.rows) for kind in _NEEDED):
         return ()
-    kinds: tuple[str, ...] = _NEEDED
-    if len(missing["probabilities"]) < len(run.rows):
-        kinds += ("probabilities",)
-    gone = [(kind, case) for kind in kinds for case in missing[kind]]
+    kinds = (*_NEEDED, *(kind for kind in ("probabilities", "gradcam") if len(missing[kind]) < len(run.rows)))
+    explained = {row["case_id"] for row in run.rows if row["tp"] + row["fp"] > _SURELY_MARKED}
+    gone = [(kind, case) for kind in kinds for case in missing[kind] if kind != "gradcam" or case in explained]
     if gone:
         raise ValueError(
-            f"{run.name}: {len(gone)} pictures are gone, the first: {picture_path(run.folder, *gone[0])}; evaluate "
-            "again, or remove the folders of pictures for a report without them"
+            f"{run.name}: {plural(len(gone), 'picture')} gone, the first: {picture_path(run.folder, *gone[0])}; "
+            "evaluate again, or remove the folders of pictures for a report without them"
         )
-    return kinds if len(missing["gradcam"]) == len(run.rows) else (*kinds, "gradcam")
+    return kinds
 
 
 def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybrid_attention.evaluation.metrics import SCORES
 from hybrid_attention.evaluation.summary import CONVENTIONS
 from hybrid_attention.evaluation.surface import DISTANCES
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import Run
-from hybrid_attention.report.scores import ClassScores
+from hybrid_attention.report.paired_scores import ClassScores
+from hybrid_attention.report.runs import SHOWN_SCORES, Run
 from hybrid_attention.report.table import UNDEFINED, Table, number, percent, score_interval
 
 _INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
+_SAME_MEANS = (
+    " Every image holds a lesion: the three means over images agree but for precision, of which empty_is_one and "
+    "empty_is_zero count 0 where nothing is marked."
+)
 
 
 def score_tables(comparison: Comparison, classes: Sequence[tuple[Run, ClassScores]]) -> list[Table]:
@@ -39,15 +42,17 @@ def _headline(comparison: Comparison) -> Table:
         median = percent(scores["lesion_only"].get("median"))
         rows.append((run.name, cells.pop("lesion_only"), median, *cells.values()))
     others = [convention for convention in CONVENTIONS if convention != "lesion_only"]
-    empty = first["cases"] == first["lesion_cases"]
-    same = " Every image holds a lesion, so that the three means over images agree wherever the score is defined."
     return Table(
         key="summary",
         title=f"{name.capitalize()} under each convention",
         header=("run", "lesion_only", "median of lesion_only", *others),
         rows=rows,
-        note=f"{_INTERVALS}{same if empty else ''}{_without_lesions(first)}",
+        note=f"{_INTERVALS}{_SAME_MEANS if _all_lesions(first) else ''}{_without_lesions(first)}",
     )
+
+
+def _all_lesions(summary: Mapping[str, Any]) -> bool:
+    return bool(summary["cases"] == summary["lesion_cases"])
 
 
 def _without_lesions(summary: Mapping[str, Any]) -> str:
@@ -55,13 +60,19 @@ def _without_lesions(summary: Mapping[str, Any]) -> str:
 
 
 def _by_convention(comparison: Comparison) -> list[Table]:
-    tables = []
+    same = _all_lesions(comparison.runs[0].summary)
+    tables: list[Table] = []
     for convention, meaning in CONVENTIONS.items():
+        if same and convention.startswith("empty"):
+            continue
         rows = [
-            (run.name, *(score_interval(run.summary[convention][name]) for name in SCORES)) for run in comparison.runs
+            (run.name, *(score_interval(run.summary[convention][name]) for name in SHOWN_SCORES))
+            for run in comparison.runs
         ]
         note = f"{meaning.capitalize()}. {_INTERVALS}{_undefined_precision(comparison, convention)}"
-        tables.append(Table(f"scores-{convention}", f"All scores, {convention}", ("run", *SCORES), rows, note))
+        if not tables:
+            note += " F1 is the same number as Dice." + (_SAME_MEANS if same else "")
+        tables.append(Table(f"scores-{convention}", f"All scores, {convention}", ("run", *SHOWN_SCORES), rows, note))
     return tables
 
 
@@ -98,10 +109,17 @@ def _other_scores(comparison: Comparison) -> Table:
         rows=[_other_row(run, several) for run in comparison.runs],
         note=(
             "Distances are means over the lesion images in which something is marked, with 95 % intervals; without "
-            "distance: lesion images in which nothing is. The AUC lies within its bound (±) of the area without bins; "
+            f"distance: lesion images in which nothing is.{_pixel_unit(units)} The AUC lies "
+            "within its bound (±) of the area without bins; "
             "ECE: expected calibration error. "
             f"{UNDEFINED}: undefined or not recorded.{_missing_curves(comparison)}"
         ),
+    )
+
+
+def _pixel_unit(units: Sequence[str]) -> str:
+    return (
+        " A pixel of a distance is one of the image file, whatever size the network sees." if "pixel" in units else ""
     )
 
 
@@ -151,7 +169,7 @@ def _missing_curves(comparison: Comparison) -> str:
         elif run.recorded("pixel_roc") is None:
             reasons.append(f"{run.name}: no ROC curve recorded")
         elif number(run.recorded("pixel_roc", "auc"), 4) == UNDEFINED:
-            reasons.append(f"{run.name}: AUC undefined, as all pixels are lesion or none is")
+            reasons.append(f"{run.name}: AUC undefined: all predictions alike or only one class")
     return f" {'; '.join(reasons)}." if reasons else ""
 
 

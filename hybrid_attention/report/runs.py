@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -15,16 +13,24 @@ from hybrid_attention.evaluation import overlap_scores, summarize
 from hybrid_attention.evaluation.lesions import LESION_COUNTS
 from hybrid_attention.evaluation.metrics import COUNTS, SCORES
 from hybrid_attention.evaluation.surface import DISTANCES
+from hybrid_attention.report.csv_table import read_table
+from hybrid_attention.report.curves import Curve, read_curve
+from hybrid_attention.report.record import is_defined, read_record
+from hybrid_attention.report.table import plural
 
 _TEXTS = ("case_id", "class", "group")
 _REQUIRED = ("dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy")
 _PROBABILITY = "probability_"
+# files of curves, and the numbers in the record that say that the evaluation wrote them
+_CURVES = {"roc": ("pixel_roc", "auc"), "calibration": ("calibration", "ece")}
 # per-case files hold six digits
 _ROUNDING = 2e-6
 _SAME = 1e-9
 
 Row = dict[str, Any]
-Curve = list[dict[str, float]]
+
+# for tables and pages: F1 is the same number as Dice
+SHOWN_SCORES = tuple(name for name in SCORES if name != "f1")
 
 
 @dataclass(frozen=True)
@@ -78,24 +84,38 @@ def read_run(run: str | os.PathLike[str]) -> Run:
         The run.
 
     Raises:
-        ValueError: a file is missing or damaged, a column is missing, a case stands there twice, a score is not what
-            the pixel counts of its case give, or the summary is of other cases.
+        ValueError: table or record is missing, a file is damaged, a column is missing, a case stands there twice, a
+            score is not what the pixel counts of its case give, or the summary is of other cases.
     """
     name, folder = _name_and_folder(run)
     rows = _read_cases(folder / "per_case.csv")
-    record = _read_record(folder / "summary.json")
+    record = read_record(folder / "summary.json")
     summary = summarize(rows)
     for path in _differences(summary, record):
         raise ValueError(f"{folder}/summary.json is not what per_case.csv gives ({path}); evaluate again")
-    curves = {
-        "roc": ("pixel_roc", ("false_positive_rate", "true_positive_rate")),
-        "calibration": ("calibration", ("low", "high", "pixels", "mean_probability", "lesion_fraction")),
-    }
-    read = {  # a curve without its record is of an earlier evaluation into the same folder
-        curve: _read_curve(folder / f"{curve}.csv", columns) if record.get(key) else None
-        for curve, (key, columns) in curves.items()
+    read = {  # a curve without its number in the record is of an earlier evaluation into the same folder
+        curve: read_curve(folder, curve) if is_defined((record.get(key) or {}).get(number)) else None
+        for curve, (key, number) in _CURVES.items()
     }
     return Run(name, folder, rows, record, summary, **read)
+
+
+def require_curves(run: Run) -> None:
+    """Make sure that a run has the curves that its record speaks of.
+
+    Args:
+        run: the run; a folder that holds its table and record only is good for tables, not for a report.
+
+    Raises:
+        ValueError: `roc.csv` or `calibration.csv` is gone.
+    """
+    for curve, (key, number) in _CURVES.items():
+        value = run.recorded(key, number)
+        if is_defined(value) and getattr(run, curve) is None:
+            raise ValueError(
+                f"{run.name}: the curve file {run.folder / curve}.csv is gone, though summary.json records "
+                f"{key}.{number} {value}; evaluate again, or put it back"
+            )
 
 
 def _name_and_folder(run: str | os.PathLike[str]) -> tuple[str, Path]:
@@ -116,43 +136,15 @@ def _name_and_folder(run: str | os.PathLike[str]) -> tuple[str, Path]:
     return name.strip() or (whole.parent.name if whole.name == "evaluation" else whole.name), folder
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no {path.name} in {path.parent}, which says how the run came about") from None
-    except ValueError as error:
-        raise ValueError(f"{path} can't be read: {error}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("synthetic_data"), bool):
-        raise ValueError(f"{path} doesn't say whether the data are synthetic (synthetic_data: true or false)")
-    return record
-
-
-def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval=None)
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV file in UTF-8: {error}") from None
-    for line, row in enumerate(rows, start=2):
-        if "" in row or None in row.values():
-            raise ValueError(f"{path}, line {line}: not as many cells as the header has columns")
-    return list(reader.fieldnames or []), rows
-
-
 def _read_cases(path: Path) -> list[Row]:
-    columns, texts = _read_table(path)
-    missing = [name for name in (*_TEXTS, *_REQUIRED, *COUNTS) if name not in columns]
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
+    texts = read_table(path, (*_TEXTS, *_REQUIRED, *COUNTS))
     if not texts:
         raise ValueError(f"{path} holds no case")
-    rows = [_typed(text, f"{path}, line {line}") for line, text in enumerate(texts, start=2)]
+    rows = [_typed(text, place) for place, text in texts]
     seen: set[str] = set()
     twice = [row["case_id"] for row in rows if row["case_id"] in seen or seen.add(row["case_id"])]  # type: ignore[func-returns-value]
     if twice:
-        raise ValueError(f"{path} holds {len(twice)} cases twice, the first: {twice[0]}")
+        raise ValueError(f"{path} holds {plural(len(twice), 'case')} twice, the first: {twice[0]}")
     return rows
 
 
@@ -189,20 +181,6 @@ def _check(row: Row, place: str) -> None:
     for name in (name for name in row if name.startswith(_PROBABILITY)):
         if not 0 <= row[name] <= 1:
             raise ValueError(f"{place}: {name} is {row[name]}, a probability is from 0 to 1")
-
-
-def _read_curve(path: Path, columns: tuple[str, ...]) -> Curve | None:
-    if not path.is_file():
-        return None
-    header, texts = _read_table(path)
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
-    try:
-        points = [{name: float(text[name]) for name in columns} for text in texts]
-    except ValueError as error:
-        raise ValueError(f"{path} holds a cell that is no number: {error}") from None
-    return points or None
 
 
 def _differences(computed: Mapping[str, Any], recorded: Mapping[str, Any], path: str = "") -> list[str]:

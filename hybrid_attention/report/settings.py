@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Run, has_lesion
-from hybrid_attention.report.table import Table
+from hybrid_attention.report.table import Table, plural
 
 _RECIPE = ("training", "recipe")
 # what should be the same in all runs, with its place in summary.json
@@ -40,6 +40,7 @@ _OWN = {
     "accelerator": ("provenance", "accelerator"),
     "weights (SHA-256)": ("weights_sha256",),
 }
+_DIFFERS = "differs, see below"
 
 
 def settings_table(comparison: Comparison) -> Table:
@@ -79,9 +80,12 @@ def differences(comparison: Comparison) -> list[str]:
     """
     found = []
     for title in _ALIKE:
-        texts = {run.name: _text(run, title) for run in comparison.runs}
-        if len(set(texts.values())) > 1:
-            found.append(f"{title}: " + ", ".join(f"{name} {text}" for name, text in texts.items()))
+        names: dict[str, list[str]] = {}
+        for run in comparison.runs:
+            names.setdefault(_text(run, title), []).append(run.name)
+        if len(names) > 1:
+            texts = (f"{', '.join(alike)}: {text}" for text, alike in names.items())
+            found.append(f"{title} ({'; '.join(texts)})")
     return found + _other_truths(comparison)
 
 
@@ -89,7 +93,8 @@ def _text(run: Run, title: str) -> str:
     keys = {**_ALIKE, **_OWN}[title]
     value = run.recorded(*keys)
     if value is None:
-        return "none" if keys[-1] in (run.recorded(*keys[:-1]) or {}) else "not recorded"
+        outer = run.recorded(*keys[:-1])
+        return "none" if isinstance(outer, Mapping) and keys[-1] in outer else "not recorded"
     if isinstance(value, Mapping):
         hashed = title == "config"
         return ", ".join(f"{key} ({str(item)[:10]})" if hashed else f"{key}={item}" for key, item in value.items())
@@ -103,7 +108,9 @@ def _other_truths(comparison: Comparison) -> list[str]:
     for run in comparison.runs[1:]:
         other = [there["case_id"] for here, there in zip(first.rows, run.rows, strict=True) if not _alike(here, there)]
         if other:
-            found.append(f"truth: of {len(other)} cases between {first.name} and {run.name} (the first: {other[0]})")
+            found.append(
+                f"truth: of {plural(len(other), 'case')} between {first.name} and {run.name} (the first: {other[0]})"
+            )
     return found
 
 
@@ -113,9 +120,19 @@ def _alike(here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
     return has_lesion(here) == has_lesion(there)
 
 
-def common_facts(run: Run) -> str:
-    """Say in one line what a run was evaluated on."""
-    part = run.recorded("part") or "test"
+def common_facts(comparison: Comparison) -> str:
+    """Say in one line what the runs were evaluated on, as far as that is one for all."""
+    split = _common(comparison, lambda run: run.recorded("split") or "split not recorded")
+    part = _common(comparison, lambda run: run.recorded("part") or "test")
+    sizes = _common(comparison, _size)
+    return f"{split or _DIFFERS}; part: {part or _DIFFERS}" + (f", {sizes}" if sizes else "")
+
+
+def _common(comparison: Comparison, fact: Callable[[Run], str]) -> str | None:
+    facts = {fact(run) for run in comparison.runs}
+    return facts.pop() if len(facts) == 1 else None
+
+
+def _size(run: Run) -> str:
     size = run.recorded("settings", "image_size")
-    pixels = f", {size} x {size} pixels" if size is not None else ""
-    return f"{run.recorded('split') or 'split not recorded'}; part: {part}{pixels}"
+    return "" if size is None else f"{size} x {size} pixels"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hybrid_attention.evaluation.comparison import FriedmanTest, PairedTest, friedman_test, paired_tests
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.scores import PairedScores, paired_scores
-from hybrid_attention.report.table import Table, p_value, percent_interval
+from hybrid_attention.report.paired_scores import PairedScores, paired_scores
+from hybrid_attention.report.table import Table, p_value, percent_interval, plural
 
 
 def why_no_tests(comparison: Comparison) -> str:
@@ -56,7 +56,9 @@ def _cases(paired: PairedScores) -> str:
         for count, why in ((paired.without_lesion, "without lesion"), (paired.undefined, "undefined in a run"))
         if count
     ]
-    return f"{len(paired.groups)} images with lesion" + (f" (left out: {', '.join(left_out)})" if left_out else "")
+    return f"{plural(len(paired.groups), 'image')} with lesion" + (
+        f" (left out: {', '.join(left_out)})" if left_out else ""
+    )
 
 
 def friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:

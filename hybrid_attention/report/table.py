@@ -78,6 +78,11 @@ def number(value: Any, digits: int) -> str:
     return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def plural(count: int, noun: str) -> str:
+    """Print how many, as in `1 case` and `2 cases`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def p_value(value: float) -> str:
     """Print a p-value."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hybrid_attention.evaluation import confusion_counts, overlap_scores, summarize
 from hybrid_attention.evaluation.calibration import PixelCalibration
@@ -104,6 +105,29 @@ def write_rows(path: Path, rows: list[dict]) -> None:
 def read_rows(path: Path) -> list[dict]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def record_edit():
+    """Change the record of a run: `record_edit(folder, part="train")`."""
+
+    def edited(folder, **values):
+        path = folder / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+        return folder
+
+    return edited
+
+
+def speckled(folder: Path) -> Path:
+    """Draw speckle, which compresses worst, over the grey pictures of a run of 256 x 256 pixels."""
+    generator = np.random.default_rng(0)
+    for kind in ("images", "probabilities", "gradcam"):
+        for path in sorted((folder / kind).rglob("*.png")):
+            images = kind == "images"
+            speckle = generator.rayleigh(40, (256, 256)) if images else generator.normal(128, 12, (256, 256))
+            Image.fromarray(speckle.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
 
 
 @pytest.fixture(scope="session")

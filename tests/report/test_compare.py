@@ -1,4 +1,5 @@
 import json
+import math
 import re
 
 import pytest
@@ -66,6 +67,7 @@ def test_one_case(make_run, tmp_path):
     text = text_of(
         compare([make_run(name, cases=1, error=error) for name, error in (("a", 1), ("b", 2))], tmp_path / "o")
     )
+    assert "1 case in 1 duplicate group: 1 with lesion, 0 without." in text
     assert "All cases are of one group: the intervals have no width and say nothing." in text
     assert "No tests: they need two groups of images with a lesion, there are 1." in text
 
@@ -74,7 +76,7 @@ def test_no_lesion_at_all(make_run, tmp_path):
     # constant predictions too: every pixel has one probability, none is lesion
     text = text_of(compare([make_run(name, normal_every=1) for name in ("a", "b", "c")], tmp_path / "report"))
     assert "No image holds a lesion: lesion_only is undefined" in text
-    assert "AUC undefined, as all pixels are lesion or none is" in text
+    assert "AUC undefined: all predictions alike or only one class" in text
     assert "there are 0" in text
 
 
@@ -102,6 +104,37 @@ def test_an_error_leaves_the_old_report(make_run, tmp_path):
     with pytest.raises(ValueError, match="can't be read"):
         compare([run], tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_an_empty_folder_of_the_user_stays_after_an_error(make_run, tmp_path):
+    run, out = make_run("a", cases=1), tmp_path / "mine"
+    next((run / "masks").rglob("*.png")).write_bytes(b"")
+    out.mkdir()
+    with pytest.raises(ValueError, match="can't be read"):
+        compare([run], out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_lost_curve_and_none_at_all(make_run, record_edit, tmp_path):
+    run = make_run("a", cases=4, pictures=False)
+    (run / "roc.csv").unlink()
+    with pytest.raises(ValueError, match=r"roc\.csv is gone"):
+        compare([run], tmp_path / "report")
+    # all predictions alike: no area, no curve
+    page = compare([record_edit(run, pixel_roc={"auc": math.nan, "error_bound": math.nan})], tmp_path / "report")
+    assert "a: AUC undefined: all predictions alike or only one class" in text_of(page)
+    assert "figures/roc.png" not in files(tmp_path / "report")
+
+
+def test_facts_are_of_all_runs(make_run, record_edit, tmp_path):
+    runs = [make_run(name, cases=4, pictures=False) for name in "ab"]
+    compare(runs, tmp_path / "report")
+    assert "* Split: drawn discs; part: test, 64 x 64 pixels." in (tmp_path / "report" / "tables.md").read_text()
+    record_edit(runs[1], split="other discs", part="validation", settings={"image_size": 32})
+    compare(runs, tmp_path / "report", intersection=True)
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert "* Split: differs, see below; part: differs, see below." in text
+    assert "* The runs differ in split (a: drawn discs; b: other discs)." in text
 
 
 def test_output_that_cannot_be_written(make_run, tmp_path):

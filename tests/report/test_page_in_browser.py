@@ -1,11 +1,17 @@
 """The page as a reader uses it: a real browser, the file opened from disk, no network."""
 
+import dataclasses
 import shutil
 import time
 
+import numpy as np
 import pytest
 
-from hybrid_attention.report import compare
+from hybrid_attention.report import compare, read_run
+from hybrid_attention.report import page as report_page
+from hybrid_attention.report.matching import match_runs
+from hybrid_attention.report.pictures import embedded_cases, picture_kinds
+from tests.report.conftest import speckled, write_run
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed")
@@ -185,3 +191,37 @@ def test_nothing_is_wider_than_the_window(page, width):
     page.set_window_size(width, 900)
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     page.set_window_size(1366, 900)
+
+
+@pytest.mark.slow
+def test_ten_runs_of_650_cases(browser, tmp_path):
+    """Speckled pictures of three cases, repeated, and scores of chance: 46 MB."""
+    folder = speckled(write_run(tmp_path / "run", cases=3, size=256, gradcam=True))
+    runs = [read_run(f"run {index}={folder}") for index in range(10)]
+    few = match_runs(runs)
+    kinds = {run.name: picture_kinds(run) for run in runs}
+    pictures = list(embedded_cases(few, kinds))
+    generator = np.random.default_rng(0)
+    many = tuple(
+        dataclasses.replace(
+            run,
+            rows=[
+                {**run.rows[index % 3], "case_id": f"benign/benign ({index}).png", "dice": generator.random()}
+                for index in range(650)
+            ],
+        )
+        for run in runs
+    )
+    comparison = dataclasses.replace(few, runs=many)
+    cases = [pictures[index % 3] for index in range(650)]
+    path = tmp_path / "report.html"
+    path.write_text(report_page.rendered(comparison, [], [], kinds, cases, ""), encoding="utf-8")
+    assert 20e6 < path.stat().st_size < 60e6
+    start = time.monotonic()
+    browser.get(path.as_uri())
+    case = shown(browser)
+    opened_in = time.monotonic() - start
+    assert opened_in < 10  # the aim is 3 on a quiet machine
+    assert len(column(browser, 0)) == 650
+    browser.find_element("id", "next").click()
+    assert shown(browser) != case

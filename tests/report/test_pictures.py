@@ -10,6 +10,7 @@ from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.pictures import embedded_cases, picture_kinds
+from tests.report.conftest import speckled
 
 FIRST = "benign/benign (0).png"
 
@@ -67,16 +68,35 @@ def test_kinds(make_run):
     assert picture_kinds(read_run(make_run("none", pictures=False))) == ()
     assert picture_kinds(read_run(make_run("plain"))) == ("images", "truths", "masks", "probabilities")
     folder = make_run("some", gradcam=True)
-    picture_path(folder, "gradcam", FIRST).unlink()  # Grad-CAM of chosen cases only
+    path = picture_path(folder, "gradcam", "normal/normal (3).png")
+    path.unlink()  # nothing is marked there, so that nothing is explained
     assert picture_kinds(read_run(folder))[-1] == "gradcam"
-    assert [bool(case["runs"][0]["gradcam"]) for case in embedded(folder)][:2] == [False, True]
+    assert [bool(case["runs"][0]["gradcam"]) for case in embedded(folder)][2:4] == [True, False]
+
+
+def test_a_lost_grad_cam_is_noticed(make_run):
+    folder = make_run("a", gradcam=True)
+    picture_path(folder, "gradcam", FIRST).unlink()
+    with pytest.raises(ValueError, match=r"a: 1 picture gone, the first: .*gradcam/benign/benign \(0\)\.png"):
+        picture_kinds(read_run(folder))
+
+
+def test_grad_cam_of_a_few_marked_pixels_may_be_absent(make_run):
+    folder = make_run("a", gradcam=True)
+    run, path = read_run(folder), picture_path(folder, "gradcam", FIRST)
+    path.unlink()
+    run.rows[0].update(tp=40, fp=10)
+    assert picture_kinds(run)[-1] == "gradcam"
+    run.rows[0].update(fp=11)
+    with pytest.raises(ValueError, match="1 picture gone"):
+        picture_kinds(run)
 
 
 def test_lost_pictures_are_counted(make_run):
     folder = make_run("a")
     picture_path(folder, "masks", FIRST).unlink()
     picture_path(folder, "probabilities", FIRST).unlink()
-    with pytest.raises(ValueError, match=r"a: 2 pictures are gone, the first: .*masks/benign/benign \(0\)\.png"):
+    with pytest.raises(ValueError, match=r"a: 2 pictures gone, the first: .*masks/benign/benign \(0\)\.png"):
         picture_kinds(read_run(folder))
 
 
@@ -111,15 +131,7 @@ def test_sizes_of_a_case_must_agree(make_run):
 
 def test_bytes_a_case_and_run(tmp_path, make_run):
     """Ten runs of 650 cases must stay under 60 MB, even of speckle, which compresses worst."""
-    generator = np.random.default_rng(0)
-    folders = [make_run(name, cases=3, size=256, gradcam=True) for name in "abc"]
-    for folder in folders:
-        for kind in ("images", "probabilities", "gradcam"):
-            for path in (folder / kind).rglob("*.png"):
-                speckle = (
-                    generator.rayleigh(40, (256, 256)) if kind == "images" else generator.normal(128, 12, (256, 256))
-                )
-                Image.fromarray(speckle.clip(0, 255).astype(np.uint8)).save(path)
+    folders = [speckled(make_run(name, cases=3, size=256, gradcam=True)) for name in "abc"]
     cases = texts(*folders)
     shared = sum(len(case) - sum(len(json.dumps(run)) for run in json.loads(case)["runs"]) for case in cases) / 3
     own = sum(len(json.dumps(run)) for case in cases for run in json.loads(case)["runs"]) / 9

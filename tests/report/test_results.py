@@ -6,8 +6,8 @@ import pytest
 
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
+from hybrid_attention.report.paired_scores import class_scores
 from hybrid_attention.report.results import score_tables
-from hybrid_attention.report.scores import class_scores
 from hybrid_attention.report.settings import differences, settings_table
 
 
@@ -47,6 +47,29 @@ def test_units_that_differ_stand_in_the_cells(make_run):
     assert [cells(table, row)["hd95"] for row in (0, 1)] == ["0.0 [0.0, 0.0] pixel", "0.0 [0.0, 0.0] mm"]
 
 
+def test_a_pixel_of_a_distance_is_explained(make_run):
+    run = read_run(make_run("a"))
+    assert "A pixel of a distance is one of the image file" in tables(run)["other"].note
+    run = dataclasses.replace(run, record={**run.record, "distance_unit": "mm"})
+    assert "image file" not in tables(run)["other"].note
+
+
+def test_f1_is_not_told_twice(make_run):
+    found = tables(read_run(make_run("a")))
+    assert "F1 is the same number as Dice." in found["scores-lesion_only"].note
+    for convention in ("lesion_only", "empty_is_one", "empty_is_zero", "pooled"):
+        assert found[f"scores-{convention}"].header[1] == "dice"
+        assert "f1" not in found[f"scores-{convention}"].header
+
+
+def test_conventions_that_agree_are_not_told_twice(make_run):
+    found = tables(read_run(make_run("lesions", normal_every=0)))
+    assert [key for key in found if key.startswith("scores")] == ["scores-lesion_only", "scores-pooled"]
+    for key in ("summary", "scores-lesion_only"):
+        assert "the three means over images agree but for precision" in found[key].note
+    assert "agree" not in tables(read_run(make_run("mixed")))["summary"].note
+
+
 def test_missing_curves_are_said(make_run):
     run = read_run(make_run("a"))
     plain = dataclasses.replace(run, name="plain", record={**run.record, "pixel_roc": None})
@@ -54,7 +77,7 @@ def test_missing_curves_are_said(make_run):
     one_kind = dataclasses.replace(run, name="one kind", record={**run.record, "pixel_roc": nan})
     note = tables(run, plain, one_kind)["other"].note
     assert "plain: no ROC curve recorded" in note
-    assert "one kind: AUC undefined" in note
+    assert "one kind: AUC undefined: all predictions alike or only one class" in note
     assert " a:" not in note
 
 
@@ -96,7 +119,7 @@ def test_probabilities_must_add_up(make_run, edit):
 
 def test_settings_that_differ_are_named(make_run):
     comparison = match_runs([read_run(make_run("a")), read_run(make_run("b", epochs=9)), read_run(make_run("c"))])
-    assert differences(comparison) == ["epochs: a 3, b 9, c 3"]
+    assert differences(comparison) == ["epochs (a, c: 3; b: 9)"]
     table = settings_table(comparison)
     row = next(index for index, row in enumerate(table.rows) if row[0] == "epochs")
     assert table.rows[row] == ("epochs", "3", "9", "3", "differs")
@@ -108,13 +131,13 @@ def test_none_is_not_the_same_as_not_recorded(make_run):
     training = runs[1].record["training"]
     recipe = {**training["recipe"], "encoder_weights": None}
     runs[1] = dataclasses.replace(runs[1], record={**runs[1].record, "training": {**training, "recipe": recipe}})
-    assert differences(match_runs(runs)) == ["encoder weights: a not recorded, b none"]
+    assert differences(match_runs(runs)) == ["encoder weights (a: not recorded; b: none)"]
 
 
 def test_image_sizes_and_truths_that_differ_are_named(make_run, edit):
     small = read_run(make_run("small", size=32))
     found = differences(match_runs([read_run(make_run("a")), small]))
-    assert found == ["image size: a 64, small 32"]  # the same images hold a lesion
+    assert found == ["image size (a: 64; small: 32)"]  # the same images hold a lesion
 
     def moved(rows):  # a pixel of the truth more, which is missed; all scores follow
         first = rows[0]
@@ -125,4 +148,4 @@ def test_image_sizes_and_truths_that_differ_are_named(make_run, edit):
 
     other = read_run(edit(make_run("other"), moved))
     truths = [text for text in differences(match_runs([read_run(make_run("b")), other])) if text.startswith("truth")]
-    assert truths == ["truth: of 1 cases between b and other (the first: benign/benign (0).png)"]
+    assert truths == ["truth: of 1 case between b and other (the first: benign/benign (0).png)"]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hybrid_attention.report import read_run
+from hybrid_attention.report.runs import require_curves
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "busi_fold0_128"
 
@@ -54,7 +55,7 @@ def test_no_run_there(make_run, tmp_path):
             lambda rows: [{k: v for k, v in r.items() if k not in ("jaccard", "tn")} for r in rows],
             "columns jaccard, tn",
         ),
-        (lambda rows: [*rows, rows[2]], r"1 cases twice, the first: benign/benign \(2\)\.png"),
+        (lambda rows: [*rows, rows[2]], r"1 case twice, the first: benign/benign \(2\)\.png"),
         (lambda rows: changed(rows, dice="nan"), "dice is nan, but its pixel counts give"),
         (lambda rows: changed(rows, dice="0.5"), "dice is 0.5, but its pixel counts give"),
         (lambda rows: changed(rows, hd95="nan"), "hd95 is nan; truth and mask hold pixels"),
@@ -120,11 +121,45 @@ def test_a_curve_of_an_earlier_evaluation_is_not_read(make_run):
     assert run.calibration
 
 
-def test_damaged_curve(make_run):
-    folder = make_run("damaged")
-    (folder / "roc.csv").write_text("false_positive_rate,rate\n0,0\n")
-    with pytest.raises(ValueError, match="lacks the columns true_positive_rate"):
-        read_run(folder)
+def test_a_curve_is_read_only_where_its_number_is_defined(make_run, record_edit):
+    for auc in (math.nan, None):
+        run = read_run(record_edit(make_run(f"alike {auc}"), pixel_roc={"auc": auc, "error_bound": auc}))
+        assert run.roc is None
+        require_curves(run)
+
+
+@pytest.mark.parametrize(("name", "number"), [("roc", "pixel_roc.auc 1.0"), ("calibration", "calibration.ece 0.")])
+def test_a_lost_curve_is_noticed(make_run, name, number):
+    folder = make_run("a")
+    require_curves(read_run(folder))
+    (folder / f"{name}.csv").unlink()
+    run = read_run(folder)  # good enough for tables
+    with pytest.raises(ValueError, match=rf"a: the curve file .*a/{name}\.csv is gone, .* records {number}"):
+        require_curves(run)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"pixel_roc": {"auc": "high"}}, "pixel_roc.auc is 'high', must be a number from 0 to 1"),
+        ({"pixel_roc": {"auc": True}}, "pixel_roc.auc is True"),
+        ({"pixel_roc": {"auc": 1.5}}, "pixel_roc.auc is 1.5"),
+        ({"pixel_roc": {"auc": 1.0, "error_bound": []}}, r"pixel_roc.error_bound is \[\]"),
+        ({"pixel_roc": 0.9}, "pixel_roc is 0.9, must be a JSON object or null"),
+        ({"calibration": {"ece": "low"}}, "calibration.ece is 'low'"),
+        ({"classification": {"accuracy": 0.9}}, "classification.accuracy is 0.9"),
+        ({"classification": {"confusion": []}}, "classification.accuracy is None"),
+        (
+            {"classification": {"accuracy": {"value": "x", "low": 0, "high": 1}}},
+            "classification.accuracy.value is 'x', must be",
+        ),
+        ({"part": ["test"]}, r"part is \['test'\], must be a text or null"),
+        ({"training": 3}, "training is 3"),
+    ],
+)
+def test_records_of_the_wrong_type(make_run, record_edit, record, message):
+    with pytest.raises(ValueError, match=f"summary.json: {message}"):
+        read_run(record_edit(make_run("wrong"), **record))
 
 
 @pytest.mark.parametrize("name", ["han", "unet"])

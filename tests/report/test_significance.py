@@ -5,7 +5,7 @@ import pytest
 
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.scores import paired_scores
+from hybrid_attention.report.paired_scores import paired_scores
 from hybrid_attention.report.significance import friedman, friedman_table, paired_table, why_no_tests
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hybrid_attention.report.table import Table, html, latex, markdown, p_value, percent, score_interval
+from hybrid_attention.report.table import Table, html, latex, markdown, p_value, percent, plural, score_interval
 
 TABLE = Table(
     key="odd",
@@ -65,5 +65,6 @@ def test_intervals(score, text):
 
 
 def test_numbers():
+    assert [plural(count, "case") for count in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
     assert (percent(0.0314, signed=True), percent(-0.0314, signed=True)) == ("+3.1", "-3.1")
     assert (p_value(0.0004), p_value(0.0014), p_value(1.0)) == ("< 0.001", "0.001", "1.000")

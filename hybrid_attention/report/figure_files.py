@@ -1,4 +1,4 @@
-"""Which figures a report has, and their files."""
+"""The figures of a report: which it has, and their files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hybrid_attention.report.figures import (
 )
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.page import Drawing
+from hybrid_attention.report.paired_scores import ClassScores
 from hybrid_attention.report.runs import Run
-from hybrid_attention.report.scores import ClassScores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
