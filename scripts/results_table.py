@@ -37,7 +37,7 @@ REFERENCE = "unet"
 # what must be one in all rows of a table
 _SAME = (
     "split",
-    "settings",
+    "settings.image_size",
     "synthetic_data",
     "lesion_cases",
     "provenance.overrides.epochs",

@@ -64,3 +64,15 @@ def test_empty_experiment(script):
     (script.RESULTS / "nothing").mkdir()
     with pytest.raises(ValueError, match=r"no run with a per_case\.csv"):
         script.table(script.RESULTS / "nothing")
+
+
+def test_conventions_of_one_run_and_of_many(script):
+    many = script.conventions_table(script.RESULTS / "explainable_fold0_128").splitlines()
+    one = script.one_run_table(script.RESULTS / "explainable_fold0_128" / "model_7").splitlines()
+    header = [cell.strip() for cell in many[2].split("|")]
+    row = next(line for line in many if line.startswith("| 7: no attention"))
+    cells = dict(zip(header, [cell.strip() for cell in row.split("|")], strict=True))
+    for line in one[2:]:
+        _, convention, dice, *_ = [cell.strip() for cell in line.split("|")]
+        assert cells[convention.strip("`")] == dice
+    assert len(cells["pixel AUC: training / validation / test"].split(" / ")) == 3
