@@ -170,29 +170,30 @@ def difference(run: Run, reference: Run | None) -> str:
     return percent_interval(test.difference, test.low, test.high, signed=True)
 
 
-def benchmark_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows that `benchmark_training.py` wrote."""
-    content = json.loads((RESULTS / f"benchmark_{name}.json").read_text(encoding="utf-8"))
-    return list(content["rows"])
+def read_benchmark(name: str) -> dict[str, Any]:
+    """Return what `benchmark_training.py` wrote."""
+    return dict(json.loads((RESULTS / f"benchmark_{name}.json").read_text(encoding="utf-8")))
 
 
 def benchmark_table(name: str) -> str:
     """Lay out time and memory of the training step."""
     parts = ("forward", "backward", "optimizer", "data")
-    rows = []
-    for row in benchmark_rows(name):
+    benchmark, rows = read_benchmark(name), []
+    for row in benchmark["rows"]:
         total = sum(row["seconds"].values())
         shares = [f"{100 * row['seconds'][part] / total:.1f} %" for part in parts]
         precision = row["precision"] + (", channels_last" if row["channels_last"] else "")
         cells = (row["network"], row["image_size"], row["batch_size"], precision, row["images_per_second"])
         rows.append((*map(str, cells), *shares, f"{row['peak_memory_gib']} GiB"))
     header = ("network", "image size", "batch", "precision", "images/s", *parts, "peak memory")
-    return markdown_grid(header, rows)
+    return f"{benchmark['provenance']['processor']}:\n\n{markdown_grid(header, rows)}"
 
 
 def speedup() -> str:
     """Say how much faster the fast path of the hybrid bundle is."""
-    rates = {(row["image_size"], row["precision"]): row["images_per_second"] for row in benchmark_rows("hybrid")}
+    rates = {
+        (row["image_size"], row["precision"]): row["images_per_second"] for row in read_benchmark("hybrid")["rows"]
+    }
     return ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
 
 
