@@ -1,0 +1,198 @@
+"""Segmentation and classification loss of a multi-task network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from monai.losses.focal_loss import softmax_focal_loss
+from torch import nn
+from torch.nn import functional
+
+
+class MultiTaskPrediction(Protocol):
+    """What a multi-task network returns: a named tuple of logits, None for what the network does not have."""
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Logits of the regions, (B, K, *spatial)."""
+
+    @property
+    def coarse_mask(self) -> torch.Tensor | None:
+        """Logits of the soft object regions, (B, K, *spatial)."""
+
+    @property
+    def class_logits(self) -> torch.Tensor | None:
+        """Logits of the classes, (B, C)."""
+
+
+class MultiTaskTarget(NamedTuple):
+    """Truth of a batch."""
+
+    mask: torch.Tensor
+    """Index of the region at each pixel, (B, 1, *spatial), any dtype; with two regions 0 or 1 (lesion)."""
+
+    class_index: torch.Tensor | None = None
+    """Index of the class of each image, (B,), integers; None where the classes are not known."""
+
+
+class MultiTaskLoss(nn.Module):
+    """`L = segmentation_weight (CE(refined) + coarse_weight CE(coarse)) + classification_weight CE(class)`.
+
+    CE is the softmax cross-entropy, the mean over the pixels or the images of the batch. A term of which the network
+    has no output falls away: the coarse one without object context, the class one where neither a class head nor a
+    class label is there. A label without a head, or a head without a label, is an error unless
+    `classification_weight` is 0. Half-precision logits are computed in float32.
+
+    Reference:
+        Y. Lu et al., Front Oncol 15:1567577 (2025), eq. 4 and 5, with α = 0.4 and cross-entropies throughout. Focal
+        loss, which the paper does not use: T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+
+    Args:
+        coarse_weight: weight α of the coarse mask within the segmentation loss.
+        segmentation_weight: weight of the segmentation loss L_s.
+        classification_weight: weight of the classification loss L_c. With 0, class labels are not looked at.
+        class_weights: one weight above 0 for each class, against their imbalance; as in
+            `torch.nn.CrossEntropyLoss(weight)`, the mean over the images is weighted by them. None weights all alike.
+        focal_gamma: the class loss of each image is multiplied by `(1 - p)^focal_gamma`, with p the probability of
+            its true class; 0 is plain cross-entropy.
+
+    Shape:
+        - input: a named tuple as `MultiTaskPrediction`
+        - target: `MultiTaskTarget`, or a pair in its order
+        - output: one value
+
+    Raises:
+        ValueError: a weight is negative or all are 0, a class weight is not above 0, or `focal_gamma` is neither 0 nor
+            at least 1 (between, its gradient is infinite at p = 1); at the call, shapes that do not fit, a label that
+            is out of range, not a whole number or missing, or class labels for a network without class head. To look
+            at the labels waits for the device once for each kind: an index out of range would else end a CUDA process.
+    """
+
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self,
+        coarse_weight: float = 0.4,
+        segmentation_weight: float = 1.0,
+        classification_weight: float = 1.0,
+        class_weights: Sequence[float] | None = None,
+        focal_gamma: float = 0.0,
+    ) -> None:
+        super().__init__()
+        weights = (coarse_weight, segmentation_weight, classification_weight)
+        if not all(weight >= 0 for weight in weights) or segmentation_weight + classification_weight == 0:
+            raise ValueError(
+                "coarse_weight, segmentation_weight and classification_weight must be at least 0, and the last two not "
+                f"both 0, got {coarse_weight}, {segmentation_weight} and {classification_weight}."
+            )
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise ValueError(f"class_weights must all be more than 0, got {list(class_weights)}.")
+        if not (focal_gamma == 0 or focal_gamma >= 1):
+            raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}.")
+        self.coarse_weight = coarse_weight
+        self.segmentation_weight = segmentation_weight
+        self.classification_weight = classification_weight
+        self.focal_gamma = focal_gamma
+        values = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        self.register_buffer("class_weights", values, persistent=False)
+
+    def forward(
+        self, input: MultiTaskPrediction, target: MultiTaskTarget | tuple[torch.Tensor, torch.Tensor | None]
+    ) -> torch.Tensor:
+        """Return the loss."""
+        weights = {
+            "refined": self.segmentation_weight,
+            "coarse": self.segmentation_weight * self.coarse_weight,
+            "classification": self.classification_weight,
+        }
+        terms = self.terms(input, target)
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def terms(
+        self, input: MultiTaskPrediction, target: MultiTaskTarget | tuple[torch.Tensor, torch.Tensor | None]
+    ) -> Mapping[str, torch.Tensor]:
+        """Return the terms without their weights, as a log wants them.
+
+        Args:
+            input: as in `forward`.
+            target: as in `forward`.
+
+        Returns:
+            "refined", and "coarse" and "classification" where they exist; one value each.
+        """
+        mask, class_index = target
+        labels = _region_labels(input.mask, mask)
+        terms = {"refined": functional.cross_entropy(_full(input.mask), labels)}
+        if input.coarse_mask is not None:
+            if input.coarse_mask.shape != input.mask.shape:
+                raise ValueError(
+                    "mask and coarse_mask must have the same shape, "
+                    f"got {tuple(input.mask.shape)} and {tuple(input.coarse_mask.shape)}."
+                )
+            terms["coarse"] = functional.cross_entropy(_full(input.coarse_mask), labels)
+        if self.classification_weight > 0 and not (input.class_logits is None and class_index is None):
+            terms["classification"] = self._classification(input.class_logits, class_index)
+        return terms
+
+    def _classification(self, logits: torch.Tensor | None, class_index: torch.Tensor | None) -> torch.Tensor:
+        if logits is None:
+            raise ValueError(
+                "the target has class labels but the network has no class head (class_logits is None); "
+                "give it one, or set classification_weight to 0."
+            )
+        if class_index is None:
+            raise ValueError(
+                f"the network has class logits {tuple(logits.shape)} but the target has no class labels; "
+                "give class_index, or set classification_weight to 0."
+            )
+        labels = _class_labels(logits, class_index)
+        logits, classes = _full(logits), logits.shape[1]
+        truth = functional.one_hot(labels, classes)  # (B,) -> (B, C)
+        losses = softmax_focal_loss(logits, truth, gamma=self.focal_gamma).sum(1)  # (B, C) -> (B,)
+        if self.class_weights is None:
+            return losses.mean()
+        if len(self.class_weights) != classes:
+            raise ValueError(
+                f"class_weights has {len(self.class_weights)} values but the network has {classes} classes "
+                f"(class_logits {tuple(logits.shape)})."
+            )
+        weights = self.class_weights.to(logits)[labels]  # (B,)
+        return (weights * losses).sum() / weights.sum()
+
+
+def _full(logits: torch.Tensor) -> torch.Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _region_labels(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mask as indices: (B, 1, *spatial) -> (B, *spatial), int64."""
+    expected = (logits.shape[0], 1, *logits.shape[2:])
+    if logits.ndim < 3 or logits.shape[1] < 2 or tuple(mask.shape) != expected:
+        raise ValueError(
+            "mask logits must be (B, regions, *spatial) with two regions or more, and the target mask "
+            f"(B, 1, *spatial) of the same size, got {tuple(logits.shape)} and {tuple(mask.shape)}."
+        )
+    labels = mask.long()
+    if not ((labels == mask) & (labels >= 0) & (labels < logits.shape[1])).all():
+        raise ValueError(
+            f"the target mask must hold whole numbers from 0 to {logits.shape[1] - 1}, "
+            f"got values from {mask.min().item():g} to {mask.max().item():g}, or between."
+        )
+    return labels[:, 0]
+
+
+def _class_labels(logits: torch.Tensor, class_index: torch.Tensor) -> torch.Tensor:
+    """Return the class labels as int64, (B,)."""
+    if logits.ndim != 2 or logits.shape[1] < 2 or tuple(class_index.shape) != (logits.shape[0],):
+        raise ValueError(
+            "class_logits must be (B, classes) with two classes or more, and the class labels (B,), "
+            f"got {tuple(logits.shape)} and {tuple(class_index.shape)}."
+        )
+    if class_index.is_floating_point():
+        raise ValueError(f"class labels must be integers, got {class_index.dtype}.")
+    labels = class_index.long()
+    if not ((labels >= 0) & (labels < logits.shape[1])).all():
+        raise ValueError(f"class labels must be from 0 to {logits.shape[1] - 1}, got {labels.tolist()}.")
+    return labels

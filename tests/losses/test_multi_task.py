@@ -1,0 +1,257 @@
+"""Logits of 0, ln 3 and ln 2, so probabilities in quarters; every expected value is worked out by hand."""
+
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch.nn import functional
+
+from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
+
+LN2 = math.log(2)
+LN3 = math.log(3)
+
+
+class Output(NamedTuple):
+    mask: torch.Tensor
+    coarse_mask: torch.Tensor | None = None
+    class_logits: torch.Tensor | None = None
+
+
+# one image of one row of two pixels; background logit 0, so a lesion logit of ln 3 is a lesion probability of 3/4
+def logits(*lesion):
+    values = torch.tensor(lesion)
+    return torch.stack([torch.zeros_like(values), values]).view(1, 2, 1, len(lesion))
+
+
+MASK = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+OUTPUT = Output(
+    mask=logits(LN3, 0.0),  # true class: 3/4, 1/2
+    coarse_mask=logits(-LN3, LN3),  # true class: 1/4, 1/4
+    class_logits=torch.tensor([[0.0, LN2, 0.0]]),  # 1/4, 1/2, 1/4
+)
+REFINED = (math.log(4 / 3) + LN2) / 2
+COARSE = 2 * LN2
+CLASS = [2 * LN2, LN2, 2 * LN2]
+
+
+def target(index=0, mask=MASK):
+    return MultiTaskTarget(mask, None if index is None else torch.tensor([index]))
+
+
+# ---- values --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_paper(index):
+    loss = MultiTaskLoss()(OUTPUT, target(index))
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(0.4 * COARSE + REFINED + CLASS[index], abs=1e-6)
+
+
+@pytest.mark.parametrize("weights", [(0.4, 1, 1), (0, 1, 2), (3, 0.5, 0.25), (1.5, 2, 0), (1, 0, 3)])
+def test_weights(weights):
+    coarse, segmentation, classification = weights
+    expected = segmentation * (REFINED + coarse * COARSE) + classification * CLASS[1]
+    assert MultiTaskLoss(*weights)(OUTPUT, target(1)).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_terms_are_without_weights():
+    terms = MultiTaskLoss(0.1, 0.2, 0.3).terms(OUTPUT, target(1))
+    expected = {"refined": REFINED, "coarse": COARSE, "classification": LN2}
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_absent_outputs_have_no_term():
+    loss = MultiTaskLoss()
+    assert loss(Output(OUTPUT.mask), target(None)).item() == pytest.approx(REFINED, abs=1e-6)
+    no_context = OUTPUT._replace(coarse_mask=None)
+    assert loss(no_context, target(0)).item() == pytest.approx(REFINED + 2 * LN2, abs=1e-6)
+    single_task = OUTPUT._replace(class_logits=None)
+    assert loss(single_task, target(None)).item() == pytest.approx(REFINED + 0.4 * COARSE, abs=1e-6)
+    assert set(loss.terms(Output(OUTPUT.mask), target(None))) == {"refined"}
+
+
+def test_weight_zero_ignores_the_class_whatever_is_there():
+    loss = MultiTaskLoss(classification_weight=0)
+    expected = pytest.approx(REFINED + 0.4 * COARSE, abs=1e-6)
+    assert loss(OUTPUT, target(7)).item() == expected
+    assert loss(OUTPUT, target(None)).item() == expected
+    assert loss(OUTPUT._replace(class_logits=None), target(0)).item() == expected
+
+
+def test_a_plain_pair_and_integer_masks_will_do():
+    expected = MultiTaskLoss()(OUTPUT, target(2))
+    for dtype in (torch.uint8, torch.bool, torch.int64, torch.float64):
+        assert torch.equal(MultiTaskLoss()(OUTPUT, (MASK.to(dtype), torch.tensor([2], dtype=torch.int32))), expected)
+
+
+BATCH = Output(logits(LN3, 0.0).expand(3, 2, 1, 2), None, OUTPUT.class_logits.expand(3, 3))
+TRUTH = MultiTaskTarget(MASK.expand(3, 1, 1, 2), torch.tensor([1, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (1 + 1 + 2) / 3 * LN2),
+        ({"class_weights": [3, 1, 5]}, (1 + 1 + 3 * 2) / 5 * LN2),  # the mean is weighted too
+        ({"class_weights": [0.5, 2, 9]}, (2 + 2 + 0.5 * 2) / 4.5 * LN2),
+        ({"focal_gamma": 1}, (1 / 2 + 1 / 2 + 2 * 3 / 4) / 3 * LN2),
+        ({"focal_gamma": 2}, (1 / 4 + 1 / 4 + 2 * 9 / 16) / 3 * LN2),
+        ({"focal_gamma": 2, "class_weights": [3, 1, 5]}, (1 / 4 + 1 / 4 + 3 * 2 * 9 / 16) / 5 * LN2),
+    ],
+)
+def test_class_weights_and_focal(options, expected):
+    assert MultiTaskLoss(**options).terms(BATCH, TRUTH)["classification"].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_class_weights_are_those_of_torch_and_no_state():
+    torch.manual_seed(0)
+    scores, labels = torch.randn(8, 4), torch.randint(0, 4, (8,))
+    weights = [0.3, 2.0, 1.0, 0.7]
+    output = Output(torch.randn(8, 2, 4, 5), None, scores)
+    loss = MultiTaskLoss(class_weights=weights)
+    term = loss.terms(output, MultiTaskTarget(torch.zeros(8, 1, 4, 5), labels))["classification"]
+    torch.testing.assert_close(term, functional.cross_entropy(scores, labels, torch.tensor(weights)))
+    assert loss.state_dict() == {}
+
+
+@pytest.mark.parametrize("size", [(7,), (5, 3), (3, 4, 5)])
+def test_pixels_and_images_are_averaged_in_any_dimension_and_number_of_regions(size):
+    torch.manual_seed(0)
+    mask, coarse, scores = torch.randn(3, 4, *size), torch.randn(3, 4, *size), torch.randn(3, 5)
+    regions, classes = torch.randint(0, 4, (3, 1, *size)), torch.tensor([4, 0, 2])
+    expected = (
+        functional.cross_entropy(mask, regions[:, 0])
+        + 0.4 * functional.cross_entropy(coarse, regions[:, 0])
+        + functional.cross_entropy(scores, classes)
+    )
+    torch.testing.assert_close(MultiTaskLoss()(Output(mask, coarse, scores), (regions, classes)), expected)
+
+
+# ---- gradients and precision ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "options", [{}, {"coarse_weight": 2, "class_weights": [1, 3, 0.2]}, {"focal_gamma": 2}, {"focal_gamma": 1}]
+)
+def test_gradient_in_float64(options):
+    torch.manual_seed(0)
+    loss = MultiTaskLoss(**options)
+    parts = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in [(2, 2, 3, 2)] * 2 + [(2, 3)]]
+    truth = MultiTaskTarget((torch.rand(2, 1, 3, 2) > 0.5).float(), torch.tensor([2, 1]))
+    assert loss(Output(*parts), truth).dtype == torch.float64
+    assert torch.autograd.gradcheck(lambda *logits: loss(Output(*logits), truth), parts)
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 2])
+def test_certain_predictions_have_finite_losses_and_gradients(gamma):
+    scores = torch.tensor([[80.0, -80.0], [80.0, -80.0]], requires_grad=True)
+    output = Output(torch.zeros(2, 2, 2, 2), None, scores)
+    loss = MultiTaskLoss(focal_gamma=gamma)(output, MultiTaskTarget(torch.zeros(2, 1, 2, 2), torch.tensor([0, 1])))
+    loss.backward()
+    assert loss.item() == pytest.approx(LN2 + 160 / 2, rel=1e-5)
+    assert torch.isfinite(scores.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    torch.manual_seed(0)
+    output = Output(torch.randn(2, 2, 9, 9), torch.randn(2, 2, 9, 9), torch.randn(2, 3))
+    truth = MultiTaskTarget(torch.randint(0, 2, (2, 1, 9, 9)), torch.tensor([0, 2]))
+    half = Output(*(part.to(dtype) for part in output))
+    loss = MultiTaskLoss(class_weights=[1, 2, 3])
+    expected = loss(Output(*(part.float() for part in half)), truth)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = loss(half, truth)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu():
+    output = Output(*(part.cuda() for part in OUTPUT))
+    truth = MultiTaskTarget(MASK.cuda(), torch.tensor([1]).cuda())
+    expected = 0.4 * COARSE + REFINED + LN2
+    assert MultiTaskLoss(class_weights=[1, 2, 3])(output, truth).item() == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match=r"got \[3\]"):
+        MultiTaskLoss()(output, MultiTaskTarget(MASK.cuda(), torch.tensor([3]).cuda()))
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"coarse_weight": -0.4}, r"at least 0.*got -0\.4, 1\.0 and 1\.0"),
+        ({"segmentation_weight": -1}, "got 0.4, -1 and 1.0"),
+        ({"classification_weight": math.nan}, "got 0.4, 1.0 and nan"),
+        ({"segmentation_weight": 0, "classification_weight": 0}, "not both 0"),
+        ({"class_weights": [1, -2, 1]}, r"more than 0, got \[1, -2, 1\]"),
+        ({"class_weights": [1, 0, 1]}, r"more than 0, got \[1, 0, 1\]"),
+        ({"focal_gamma": -1}, "0 or at least 1, got -1"),
+        ({"focal_gamma": 0.5}, "0 or at least 1, got 0.5"),
+        ({"focal_gamma": math.nan}, "0 or at least 1, got nan"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskLoss(**options)
+
+
+def test_labels_without_head_and_head_without_labels():
+    with pytest.raises(ValueError, match=r"no class head .*set classification_weight to 0"):
+        MultiTaskLoss()(OUTPUT._replace(class_logits=None), target(0))
+    with pytest.raises(ValueError, match=r"class logits \(1, 3\) but the target has no class labels"):
+        MultiTaskLoss()(OUTPUT, target(None))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (torch.tensor([3]), r"from 0 to 2, got \[3\]"),
+        (torch.tensor([-1]), r"from 0 to 2, got \[-1\]"),
+        (torch.tensor([1.0]), r"integers, got torch\.float32"),
+        (torch.tensor(1), r"\(1, 3\) and \(\)"),
+        (torch.tensor([[1]]), r"\(1, 3\) and \(1, 1\)"),
+        (torch.tensor([1, 1]), r"\(1, 3\) and \(2,\)"),
+    ],
+)
+def test_bad_class_labels(index, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskLoss()(OUTPUT, MultiTaskTarget(MASK, index))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (255 * MASK, r"whole numbers from 0 to 1, got values from 0 to 255"),
+        (MASK - 1, "got values from -1 to 0"),
+        (0.5 * MASK, r"got values from 0 to 0\.5"),
+        (MASK + math.nan, "got values from nan"),
+        (MASK[:, 0], r"\(1, 2, 1, 2\) and \(1, 1, 2\)"),
+        (MASK.expand(1, 2, 1, 2), r"\(1, 2, 1, 2\) and \(1, 2, 1, 2\)"),
+        (MASK.expand(2, 1, 1, 2), r"\(1, 2, 1, 2\) and \(2, 1, 1, 2\)"),
+        (MASK.expand(1, 1, 2, 2), r"\(1, 2, 1, 2\) and \(1, 1, 2, 2\)"),
+    ],
+)
+def test_bad_masks(mask, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskLoss()(OUTPUT, target(0, mask))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (OUTPUT._replace(mask=torch.zeros(1, 1, 1, 2)), r"two regions or more.*got \(1, 1, 1, 2\)"),
+        (OUTPUT._replace(mask=torch.zeros(1, 2)), r"got \(1, 2\) and"),
+        (OUTPUT._replace(coarse_mask=torch.zeros(1, 2, 1, 1)), r"\(1, 2, 1, 2\) and \(1, 2, 1, 1\)"),
+        (OUTPUT._replace(class_logits=torch.zeros(1, 1)), r"two classes or more.*got \(1, 1\)"),
+        (OUTPUT._replace(class_logits=torch.zeros(2, 3)), r"got \(2, 3\) and \(1,\)"),
+        (OUTPUT._replace(class_logits=torch.zeros(3)), r"got \(3,\) and \(1,\)"),
+    ],
+)
+def test_bad_logits(output, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskLoss()(output, target(0))
+
+
+def test_class_weights_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"2 values but the network has 3 classes \(class_logits \(1, 3\)\)"):
+        MultiTaskLoss(class_weights=[1, 2])(OUTPUT, target(0))
