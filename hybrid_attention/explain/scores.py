@@ -34,6 +34,8 @@ def choose_output(result: Any, output: Output = None) -> torch.Tensor:
         result = getattr(result, output)
     elif output is not None:
         result = output(result)
+    if result is None:
+        raise ValueError(f"the network gives no {output}: it has no head for it")
     if not isinstance(result, torch.Tensor):
         raise ValueError(
             f"the network's output is a {type(result).__name__} with {fields}; choose the logits to explain with "

@@ -2,6 +2,9 @@
 
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
+from hybrid_attention.networks.mtl_dunet import MTLDUNet
+from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
+from hybrid_attention.networks.multi_task_output import LesionLogit, MultiTaskOutput, OneOutput, lesion_logit
 from hybrid_attention.networks.plain_unet import PlainUNet
 from hybrid_attention.networks.triple_encoder_models import TripleEncoderModel, triple_encoder_model
 from hybrid_attention.networks.triple_encoder_unet import TripleEncoderUNet
@@ -20,11 +23,17 @@ __all__ = [
     "DenseNet121Encoder",
     "EfficientNetB0Encoder",
     "HybridAttentionNet",
+    "LesionLogit",
+    "MTLDUNet",
+    "MultiTaskOCANet",
+    "MultiTaskOutput",
+    "OneOutput",
     "PlainUNet",
     "PublishedWeights",
     "ResNet18Encoder",
     "TripleEncoderModel",
     "TripleEncoderUNet",
+    "lesion_logit",
     "load_encoder_weights",
     "triple_encoder_model",
 ]

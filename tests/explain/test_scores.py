@@ -1,6 +1,9 @@
+from collections import namedtuple
+
+import pytest
 import torch
 
-from hybrid_attention.explain.scores import image_scores
+from hybrid_attention.explain.scores import choose_output, image_scores
 
 LOGITS = torch.tensor([[[[1.0, -3], [5, -7]]], [[[-1.0, 2], [-4, -6]]]])
 
@@ -17,3 +20,9 @@ def test_logit_of_the_predicted_and_of_a_given_class():
     assert image_scores(logits).tolist() == [4, 9]
     assert image_scores(logits, class_index=2).tolist() == [2, 7]
     assert image_scores(logits, class_index=[0, 1]).tolist() == [1, 8]
+
+
+def test_absent_output_is_named():
+    Result = namedtuple("Result", ["mask", "class_logits"])
+    with pytest.raises(ValueError, match="gives no class_logits: it has no head for it"):
+        choose_output(Result(torch.zeros(1, 1, 4, 4), None), "class_logits")

@@ -3,9 +3,13 @@
 from hybrid_attention.networks.blocks.cbam import CBAM, ChannelGate, SpatialGate
 from hybrid_attention.networks.blocks.convolutions import conv_norm_act, conv_relu
 from hybrid_attention.networks.blocks.depthwise_separable import depthwise_separable
+from hybrid_attention.networks.blocks.group_norm import conv_group_norm
+from hybrid_attention.networks.blocks.multi_task_heads import PooledClassifier
 from hybrid_attention.networks.blocks.non_local import NonLocal
+from hybrid_attention.networks.blocks.object_context import ObjectContext
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import GSA, TAM, TSA, AxialPositionEmbedding
+from hybrid_attention.networks.blocks.unet_backbone import UNetBackbone
 
 __all__ = [
     "CBAM",
@@ -16,7 +20,11 @@ __all__ = [
     "AxialPositionEmbedding",
     "ChannelGate",
     "NonLocal",
+    "ObjectContext",
+    "PooledClassifier",
     "SpatialGate",
+    "UNetBackbone",
+    "conv_group_norm",
     "conv_norm_act",
     "conv_relu",
     "depthwise_separable",

@@ -1,0 +1,76 @@
+"""Heads of networks that segment and classify: logits of the regions, and of the classes."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.layers import Conv, Pool
+from torch import nn
+
+
+def region_head(spatial_dims: int, in_channels: int, num_regions: int) -> nn.Module:
+    """Build the 1 wide convolution that gives the logits of the regions.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        num_regions: number of regions, the background included.
+
+    Raises:
+        ValueError: When there are fewer than two regions.
+    """
+    if num_regions < 2:
+        raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}.")
+    return Conv[Conv.CONV, spatial_dims](in_channels, num_regions, kernel_size=1)
+
+
+def class_head(spatial_dims: int, in_channels: int, num_classes: int | None) -> nn.Module:
+    """Build the head that gives the logits of the classes, or for None one that gives None.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        num_classes: number of classes, or None.
+
+    Raises:
+        ValueError: When there are fewer than two classes.
+    """
+    if num_classes is None:
+        return NoClassifier()
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, or None for no class head, got {num_classes}.")
+    return PooledClassifier(spatial_dims, in_channels, num_classes)
+
+
+class PooledClassifier(nn.Module):
+    """Average each channel over the image, then a two-layer perceptron with ReLU.
+
+    The hidden layer is as wide as the input: `C² + C + C classes + classes` trainable parameters.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels C.
+        num_classes: number of classes.
+
+    Shape:
+        - input: (batch, in_channels, *spatial), any size
+        - output: (batch, num_classes), logits
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
+        self.mlp = nn.Sequential(
+            nn.Linear(in_channels, in_channels), nn.ReLU(inplace=True), nn.Linear(in_channels, num_classes)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the classes."""
+        return self.mlp(self.pool(x).flatten(1))  # (b, c, 1..) -> (b, c) -> (b, classes)
+
+
+class NoClassifier(nn.Module):
+    """Stand where a single-task network has no class head."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return None."""
+        return None

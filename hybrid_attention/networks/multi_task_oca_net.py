@@ -1,0 +1,135 @@
+"""Multi-task network with object-contextual attention (MTL-OCA) and every row of its ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from hybrid_attention.networks.blocks.convolutions import check_input, conv_relu
+from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
+from hybrid_attention.networks.blocks.object_context import ObjectContext
+from hybrid_attention.networks.blocks.unet_backbone import UNetBackbone, residual_stage
+from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+
+CLASSIFY_ON = ("backbone", "object_context")
+
+
+class ObjectContextRefinement(nn.Module):
+    """Predict coarse regions, and join each pixel's features with their context.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        channels: number of channels, in and out.
+        num_regions: number of regions, the background included.
+
+    Shape:
+        - input: (batch, channels, *spatial)
+        - output: features (batch, channels, *spatial) and the coarse logits (batch, num_regions, *spatial)
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, num_regions: int) -> None:
+        super().__init__()
+        self.coarse = region_head(spatial_dims, channels, num_regions)
+        self.context = ObjectContext(spatial_dims, channels)
+        self.fuse = conv_relu(spatial_dims, 2 * channels, channels, kernel_size=1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the augmented features and the coarse logits."""
+        coarse = self.coarse(x)
+        return self.fuse(torch.cat([self.context(x, coarse), x], dim=1)), coarse
+
+
+class NoRefinement(nn.Module):
+    """Leave the features as they are; there is no coarse mask."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the features and None."""
+        return x, None
+
+
+class MultiTaskOCANet(nn.Module):
+    """Res-UNet, object-contextual attention on its features for the mask, a classifier on the same features.
+
+    The options give the rows of the paper's table 6 (trainable parameters with the other arguments at their defaults):
+
+    | object_context | classify_on      | num_classes | row                                 | parameters |
+    |----------------|------------------|-------------|-------------------------------------|------------|
+    | False          | "backbone"       | 3           | without OCA                         |  8,224,005 |
+    | True           | "object_context" | 3           | with OCA, classification on OCA     |  8,241,063 |
+    | True           | "backbone"       | 3           | with OCA, classification on backbone|  8,241,063 |
+    | True           | "backbone"       | None        | segmentation alone (not in table)   |  8,236,708 |
+
+    8,241,063 = 8,219,520 Res-UNet + 130 coarse head + 8,672 attention + 8,256 fusion + 130 head + 4,355 classifier.
+
+    Reference:
+        Y. Lu, F. Sun, J. Wang, K. Yu, "Automatic joint segmentation and classification of breast ultrasound images via
+        multi-task learning with object contextual attention", Frontiers in Oncology 15, 1567577 (2025),
+        doi:10.3389/fonc.2025.1567577, figures 1, 2, table 6.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels; the paper's two are the image and its Gaussian derivative's magnitude.
+        num_classes: number of classes of the image, or None for no class head.
+        num_regions: number of regions of the mask, the background included (the paper's K).
+        channels: width of each encoder stage, the finest first; multiples of 8, the first of 16 with OCA.
+        object_context: whether a coarse mask is refined by object-contextual attention. Without, the mask comes from
+            the backbone's features, and there is no coarse mask.
+        classify_on: features that the classifier pools: "backbone" (the decoder's end, before OCA) or
+            "object_context" (those that the refined mask is predicted from).
+
+    Shape:
+        - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
+        - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask the same or None, class_logits
+          (batch, num_classes) or None; all of them logits
+
+    Raises:
+        ValueError: When an argument or the input doesn't fit, or `classify_on` asks for features that there are none
+            of.
+
+    Deviation:
+        The paper gives no widths and doesn't show the inside of a stage: here two convolutions with group norm (8
+        groups) and ReLU, to which the input is added, and a bridge of twice the last width between encoder and decoder,
+        without which nothing would happen at the coarsest scale. Upsampling is linear, to the size of the skip. The
+        coarse head is a 1 wide convolution. Features and context are fused without norm: a group norm over the image
+        would fix the means that a classifier on the fused features pools, and it hardly learned. Pooling for the
+        classifier is the mean, its hidden layer as wide as the features.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 2,
+        num_classes: int | None = 3,
+        num_regions: int = 2,
+        channels: Sequence[int] = (64, 128, 256),
+        object_context: bool = True,
+        classify_on: str = "backbone",
+    ) -> None:
+        super().__init__()
+        if classify_on not in CLASSIFY_ON:
+            raise ValueError(f"classify_on must be one of {CLASSIFY_ON}, got {classify_on!r}.")
+        if classify_on == "object_context" and (not object_context or num_classes is None):
+            raise ValueError(
+                "classify_on='object_context' needs object_context=True and a number of classes, got "
+                f"object_context={object_context} and num_classes={num_classes}."
+            )
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.backbone = UNetBackbone(spatial_dims, in_channels, channels, residual_stage)
+        self.refine = (
+            ObjectContextRefinement(spatial_dims, channels[0], num_regions) if object_context else NoRefinement()
+        )
+        self.head = region_head(spatial_dims, channels[0], num_regions)
+        self.classifier = class_head(spatial_dims, channels[0], num_classes)
+        self.classified = CLASSIFY_ON.index(classify_on)
+        self.gradcam_layer = f"backbone.decoder.{len(channels) - 1}"  # what both tasks see
+
+    def forward(self, x: torch.Tensor) -> MultiTaskOutput:
+        """Return the logits of the mask, of the coarse mask and of the classes."""
+        check_input(x, self.spatial_dims, self.in_channels, self.backbone.stride)
+        features, _ = self.backbone(x)
+        augmented, coarse = self.refine(features)
+        classes = self.classifier([features, augmented][self.classified])
+        return MultiTaskOutput(mask=self.head(augmented), coarse_mask=coarse, class_logits=classes)

@@ -1,0 +1,95 @@
+"""What a network returns that segments and classifies, and modules that return one tensor of it."""
+
+# No `from __future__ import annotations` here: TorchScript cannot read a NamedTuple whose annotations are strings.
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class MultiTaskOutput(NamedTuple):
+    """Logits of every head.
+
+    Attributes:
+        mask: (batch, regions, *spatial), the background first.
+        coarse_mask: the same shape, before refinement; None where nothing is refined.
+        class_logits: (batch, classes); None for a network without class head.
+    """
+
+    mask: torch.Tensor
+    coarse_mask: torch.Tensor | None
+    class_logits: torch.Tensor | None
+
+
+def lesion_logit(output: MultiTaskOutput) -> torch.Tensor:
+    """Return the logit of "no background" out of the logits of the regions.
+
+    Its sigmoid is the probability of all regions but the first under their softmax: with two regions the logit is
+    `mask[:, 1] - mask[:, 0]`. Evaluation, prediction and Grad-CAM take such a single logit.
+
+    Args:
+        output: of a multi-task network.
+
+    Returns:
+        Logits of shape (batch, 1, *spatial).
+    """
+    return output.mask[:, 1:].logsumexp(dim=1, keepdim=True) - output.mask[:, :1]
+
+
+class LesionLogit(nn.Module):
+    """Return a multi-task network's lesion logit alone, as a network for masks does; see `lesion_logit`.
+
+    Args:
+        network: returns a `MultiTaskOutput`.
+
+    Shape:
+        - input: what the network takes
+        - output: (batch, 1, *spatial), logits
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.gradcam_layer = f"network.{network.gradcam_layer}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the lesion logit."""
+        return lesion_logit(self.network(x))
+
+
+class OneOutput(nn.Module):
+    """Return one field of a multi-task network's output, for tools that take a single tensor.
+
+    Args:
+        network: returns a `MultiTaskOutput`.
+        field: "mask", "coarse_mask" or "class_logits".
+
+    Shape:
+        - input: what the network takes
+        - output: as the field
+
+    Raises:
+        ValueError: When there is no such field, or the network leaves it empty.
+    """
+
+    index: torch.jit.Final[int]
+
+    def __init__(self, network: nn.Module, field: str = "mask") -> None:
+        super().__init__()
+        if field not in MultiTaskOutput._fields:
+            raise ValueError(f"field must be one of {MultiTaskOutput._fields}, got {field!r}.")
+        self.network = network
+        self.field = field
+        self.index = MultiTaskOutput._fields.index(field)
+        self.gradcam_layer = f"network.{network.gradcam_layer}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the field."""
+        value = self.network(x)[self.index]
+        if value is None:
+            raise ValueError(
+                f"the network gives no {self.field}: build it with object_context=True for coarse_mask, and with "
+                "num_classes (not None) for class_logits."
+            )
+        return value

@@ -1,0 +1,128 @@
+import pytest
+import torch
+from torch import nn
+
+from hybrid_attention.explain import grad_cam
+from hybrid_attention.networks import (
+    LesionLogit,
+    MTLDUNet,
+    MultiTaskOCANet,
+    MultiTaskOutput,
+    OneOutput,
+    lesion_logit,
+)
+
+BUILDERS = {
+    "oca": lambda: MultiTaskOCANet(channels=(16, 16, 24)),
+    "classify on oca": lambda: MultiTaskOCANet(channels=(16, 16, 24), classify_on="object_context"),
+    "two stages": lambda: MultiTaskOCANet(channels=(16, 24)),
+    "dunet": lambda: MTLDUNet(channels=(16, 16, 24)),
+}
+
+
+@pytest.fixture(params=BUILDERS)
+def net(request):
+    torch.manual_seed(0)
+    return BUILDERS[request.param]().eval()
+
+
+def images(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(5))
+
+
+class Constant(nn.Module):
+    """A network whose three fields are known."""
+
+    gradcam_layer = "nothing"
+
+    def forward(self, x: torch.Tensor) -> MultiTaskOutput:
+        return MultiTaskOutput(mask=x, coarse_mask=x + 1, class_logits=x.flatten(2).sum(dim=2))
+
+
+@pytest.mark.parametrize("regions", [2, 3, 4])
+def test_sigmoid_of_the_lesion_logit_is_the_softmax_of_all_but_the_background(regions):
+    mask = 3 * torch.randn(2, regions, 4, 5)
+    logit = lesion_logit(MultiTaskOutput(mask, None, None))
+    assert logit.shape == (2, 1, 4, 5)
+    torch.testing.assert_close(logit.sigmoid(), mask.softmax(dim=1)[:, 1:].sum(dim=1, keepdim=True))
+
+
+def test_lesion_logit_of_two_regions_is_their_difference():
+    mask = torch.tensor([[[[1.0, -2.0]], [[4.0, -7.0]]]])  # one image, regions background and lesion, two pixels
+    expected = torch.tensor([[[[3.0, -5.0]]]])
+    assert torch.equal(LesionLogit(Constant())(mask), expected)
+    assert torch.equal(torch.jit.script(LesionLogit(Constant()))(mask), expected)
+
+
+def test_lesion_logit_of_saturated_regions_stays_finite():
+    mask = torch.tensor([[[[1e4, -1e4]], [[-1e4, 1e4]]]], requires_grad=True)
+    logit = lesion_logit(MultiTaskOutput(mask, None, None))
+    logit.sum().backward()
+    assert logit.tolist() == [[[[-2e4, 2e4]]]]
+    assert mask.grad.tolist() == [[[[-1.0, -1.0]], [[1.0, 1.0]]]]
+
+
+@pytest.mark.parametrize("field", MultiTaskOutput._fields)
+def test_one_output_is_the_field_scripted_too(field):
+    x = images(2, 2, 3, 4)
+    expected = getattr(Constant()(x), field)
+    one = OneOutput(Constant(), field)
+    assert torch.equal(one(x), expected)
+    assert torch.equal(torch.jit.script(one)(x), expected)
+
+
+def test_scripted_adapters_of_real_networks_equal_eager(net):
+    x = images(1, 2, 37, 50)
+    with torch.no_grad(), torch.jit.optimized_execution(False):
+        for adapter in (OneOutput(net, "class_logits"), LesionLogit(net)):
+            torch.testing.assert_close(torch.jit.script(adapter)(x), adapter(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("adapt", [LesionLogit, OneOutput])
+def test_exported_adapters_equal_eager(adapt):
+    adapter = adapt(MTLDUNet(channels=(16,))).eval()
+    dim = torch.export.Dim
+    sizes = {0: dim("batch", max=64), 2: dim("height", min=4, max=512), 3: dim("width", min=4, max=512)}
+    exported = torch.export.export(adapter, (images(2, 2, 32, 48),), dynamic_shapes=(sizes,)).module()
+    x = images(1, 2, 37, 50)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(x), adapter(x), rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_and_missing_fields_are_refused():
+    with pytest.raises(ValueError, match=r"\('mask', 'coarse_mask', 'class_logits'\), got 'classes'"):
+        OneOutput(Constant(), "classes")
+    single = MTLDUNet(channels=(8,), num_classes=None)
+    x = images(1, 2, 8, 8)
+    with pytest.raises(ValueError, match=r"gives no class_logits.*with num_classes \(not None\)"):
+        OneOutput(single, "class_logits")(x)
+    with pytest.raises(ValueError, match=r"gives no coarse_mask.*object_context=True"):
+        OneOutput(single, "coarse_mask")(x)
+    with pytest.raises(torch.jit.Error, match="gives no class_logits"):
+        torch.jit.script(OneOutput(single, "class_logits"))(x)
+
+
+def test_grad_cam_explains_the_class_and_the_mask(net):
+    x = images(2, 2, 32, 40)
+    region = torch.zeros(2, 1, 32, 40)
+    region[:, :, 8:20, 10:30] = 1
+    first, second = (grad_cam(net, x, output="class_logits", class_index=index) for index in (0, 1))
+    mask = grad_cam(net, x, output=lesion_logit, mask=region)
+    for heat in (first, second, mask):
+        assert heat.shape == (2, 1, 32, 40)
+    assert max(first.max(), second.max()) == 1  # with random weights one class may have nothing that speaks for it
+    assert mask.flatten(1).amax(dim=1).tolist() == [1, 1]
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(grad_cam(LesionLogit(net), x, mask=region), mask)
+    torch.testing.assert_close(grad_cam(OneOutput(net, "class_logits"), x, class_index=0), first)
+
+
+def test_grad_cam_layer_is_a_feature_map_that_both_tasks_depend_on(net):
+    maps = []
+    net.get_submodule(net.gradcam_layer).register_forward_hook(lambda _, __, y: maps.append(y))
+    output = net(images(1, 2, 32, 32))
+    assert len(maps) == 1
+    assert maps[0].dim() == 4
+    for logits in (output.mask, output.class_logits):
+        (gradient,) = torch.autograd.grad(logits.square().sum(), maps[0], retain_graph=True)
+        assert gradient.abs().max() > 0
