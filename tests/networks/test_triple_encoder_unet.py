@@ -236,7 +236,7 @@ def test_every_encoder_has_its_say(net):
         ({"encoders": []}, r"'resnet18', 'densenet121', 'efficientnet-b0'\), got \[\]"),
         ({"encoders": [R, "vgg16"]}, r"got \['resnet18', 'vgg16'\]"),
         ({"encoders": [E, E]}, r"different names.*got \['efficientnet-b0', 'efficientnet-b0'\]"),
-        ({"encoders": R}, "got 'resnet18'"),
+        ({"encoders": R}, "a list of names, as in .'resnet18'., got the text 'resnet18'"),
         ({"attention": "se"}, r"\('cbam', 'non_local', None\), got 'se'"),
         ({"spatial_dims": 1}, "spatial_dims must be 2 or 3, got 1"),
         ({"dropout": 1.5, "encoders": [R]}, "got 1.5"),
