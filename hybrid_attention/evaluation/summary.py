@@ -61,8 +61,8 @@ def summarize(rows: Rows) -> dict[str, Any]:
     """
     if not rows:
         raise ValueError("there is no case to summarize")
-    lesions = [row for row in rows if _holds_lesion(row)]
-    normal = [row for row in rows if not _holds_lesion(row)]
+    lesions = [row for row in rows if has_lesion(row)]
+    normal = [row for row in rows if not has_lesion(row)]
     false_positives = sum(row["fp"] > 0 for row in normal)
     summary: dict[str, Any] = {
         "cases": len(rows),
@@ -97,16 +97,17 @@ def case_scores(row: Mapping[str, Any], convention: str) -> dict[str, float]:
     """
     scores = overlap_scores({name: float(row[name]) for name in COUNTS})
     if convention == "lesion_only":
-        return scores if _holds_lesion(row) else dict.fromkeys(scores, math.nan)
+        return scores if has_lesion(row) else dict.fromkeys(scores, math.nan)
     for name in _NEED_LESION:
-        if not _holds_lesion(row):
+        if not has_lesion(row):
             scores[name] = float(convention == "empty_is_one" and row["fp"] == 0)
         elif math.isnan(scores[name]):  # precision, where nothing is marked
             scores[name] = 0.0
     return scores
 
 
-def _holds_lesion(row: Mapping[str, Any]) -> bool:
+def has_lesion(row: Mapping[str, Any]) -> bool:
+    """Tell whether the truth of a case holds a lesion."""
     return bool(row["tp"] + row["fn"] > 0)
 
 

@@ -13,9 +13,9 @@ from string import Template
 from typing import Any
 
 from hybrid_attention.evaluation.metrics import COUNTS
-from hybrid_attention.evaluation.summary import CONVENTIONS
+from hybrid_attention.evaluation.summary import CONVENTIONS, has_lesion
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import SHOWN_SCORES, Row, has_lesion
+from hybrid_attention.report.runs import SHOWN_SCORES, Row
 from hybrid_attention.report.table import Table, html
 from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybrid_attention.evaluation.classification import classification_scores
+from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import Row, Run, has_lesion
+from hybrid_attention.report.runs import Row, Run
 
 ClassScores = dict[str, Any]
 

@@ -12,6 +12,7 @@ from typing import Any
 from hybrid_attention.evaluation import overlap_scores, summarize
 from hybrid_attention.evaluation.lesions import LESION_COUNTS
 from hybrid_attention.evaluation.metrics import COUNTS, SCORES
+from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.evaluation.surface import DISTANCES
 from hybrid_attention.report.csv_table import read_table
 from hybrid_attention.report.curves import Curve, read_curve
@@ -66,11 +67,6 @@ class Run:
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return value
-
-
-def has_lesion(row: Mapping[str, Any]) -> bool:
-    """Tell whether the truth of a case holds a lesion."""
-    return int(row["tp"]) + int(row["fn"]) > 0
 
 
 def read_run(run: str | os.PathLike[str]) -> Run:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hybrid_attention.evaluation.metrics import COUNTS
+from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import Run, has_lesion
+from hybrid_attention.report.runs import Run
 from hybrid_attention.report.table import Table, plural
 
 _RECIPE = ("training", "recipe")
