@@ -2,6 +2,7 @@
 
 from hybrid_attention.data.busi import busi_datalist
 from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.class_labels import with_class_index
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.leakage import AuditResult, audit
 from hybrid_attention.data.phantom_dataset import write_phantom_dataset
@@ -20,5 +21,6 @@ __all__ = [
     "image_datalist",
     "split_cases",
     "udiat_datalist",
+    "with_class_index",
     "write_phantom_dataset",
 ]

@@ -7,6 +7,12 @@ from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.history import History
 from hybrid_attention.engines.inferer import PrecisionInferer, to_memory_format
 from hybrid_attention.engines.invocation import begin_run, find_bundle_root
+from hybrid_attention.engines.multi_task import (
+    UnpackMultiTaskd,
+    class_pair,
+    multi_task_pair,
+    prepare_multi_task_batch,
+)
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
@@ -21,10 +27,14 @@ __all__ = [
     "Progress",
     "SavePredictions",
     "TensorBoardLog",
+    "UnpackMultiTaskd",
     "begin_run",
+    "class_pair",
     "effective_recipe",
     "find_bundle_root",
     "load_weights",
+    "multi_task_pair",
+    "prepare_multi_task_batch",
     "prepare_output_folder",
     "save_weights",
     "to_memory_format",

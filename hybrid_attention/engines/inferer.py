@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from monai.inferers import SimpleInferer
@@ -11,8 +11,11 @@ from monai.inferers import SimpleInferer
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+Output = TypeVar("Output", bound="torch.Tensor | tuple[torch.Tensor | None, ...]")
+
+
 class PrecisionInferer(SimpleInferer):
-    """Run a network under autocast on any device, and return its output in float32.
+    """Run a network under autocast on any device, and return its output, a tensor or a named tuple, in float32.
 
     MONAI's engines autocast on CUDA only; this inferer does it on the CPU as well, where bf16 doubles the speed of
     recent processors. Weights, loss and optimizer stay in float32. Training in fp16 needs a gradient scaler besides:
@@ -34,9 +37,7 @@ class PrecisionInferer(SimpleInferer):
         self.dtype = PRECISIONS[precision]
         self.channels_last = channels_last
 
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Output], *args: Any, **kwargs: Any) -> Output:
         """Return `network(inputs)` in float32.
 
         Args:
@@ -46,7 +47,7 @@ class PrecisionInferer(SimpleInferer):
             kwargs: passed to the network.
 
         Returns:
-            The network's output, float32.
+            The network's output, float32; fields of a named tuple that are None stay None.
         """
         if self.precision == "fp16" and inputs.device.type != "cuda":
             raise ValueError("precision fp16 needs a CUDA device; on a CPU use bf16 or fp32")
@@ -55,7 +56,13 @@ class PrecisionInferer(SimpleInferer):
             inputs = inputs.contiguous(memory_format=layout)
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             output = network(inputs, *args, **kwargs)
+        return _in_float32(output)
+
+
+def _in_float32(output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
         return output.float()
+    return type(output)(*(None if field is None else field.float() for field in output))
 
 
 def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.Module:

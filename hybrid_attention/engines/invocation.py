@@ -15,8 +15,8 @@ from monai.bundle import ConfigParser
 import hybrid_attention
 
 # options of `python -m monai.bundle run` itself
-_OWN_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
-_WORDS = {"true": "True", "false": "False", "null": "None", "none": "None"}
+OWN_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
+_WORDS = {"true": "True", "false": "False", "null": "'$None'", "none": "'$None'"}
 
 
 def command_line_options(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def find_bundle_root(name: str) -> str:
 def begin_run() -> None:
     """Look at the command line before any work is done, and let errors end with their cause.
 
-    MONAI takes any override: one that names no key of the config has no effect, and `--resume false` is the text
-    "false", which counts as true. Both are refused here.
+    MONAI takes any override: one that names no key of the config has no effect, neither has `--class_names None`, and
+    `--resume false` is the text "false", which counts as true. All are refused here.
 
     Raises:
         ValueError: naming the overrides that would not do what they say.
@@ -106,14 +106,17 @@ def check_overrides(config: dict[str, Any], overrides: Mapping[str, Any]) -> Non
 
     Raises:
         ValueError: an override names no key of the config (new arguments of a component, a dict with `_target_`, are
-            left to it), or is "true", "false" or "null" in lower case, which are texts on a command line.
+            left to it), or is "true", "false" or "null" in lower case, which are texts on a command line, or is None, which MONAI
+            leaves out.
     """
     faults = []
     for key, value in overrides.items():
-        if key in _OWN_OPTIONS or key.startswith("+"):
+        if key in OWN_OPTIONS or key.startswith("+"):
             continue
         if isinstance(value, str) and value in _WORDS:
             faults.append(f"--{key} {value} is the text {value!r}: write {_WORDS[value]}")
+        if value is None:
+            faults.append(f"--{key} None has no effect, since MONAI leaves it out: write '$None'")
         if not _names_something(config, key.replace("::", "#").split("#")):
             close = difflib.get_close_matches(key, config, n=1, cutoff=0.5)
             faults.append(f"--{key} names no key of the config" + (f"; did you mean --{close[0]}?" if close else ""))

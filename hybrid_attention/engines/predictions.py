@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import numpy as np
 from ignite.engine import Engine, Events
 from PIL import Image
 
-from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv
+from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import strip_suffix
 from hybrid_attention.data.masks import find_masks, merged_mask
-from hybrid_attention.data.reading import is_nifti, read_grey
-from hybrid_attention.transforms import Overlay
+from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
+from hybrid_attention.transforms import MeasureLesion, Overlay
+
+CLASS_PROBABILITY = "class_probability"
+PROBABILITY_PREFIX = "probability_"
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +28,9 @@ class SavePredictions:
     """Write a mask and an overlay for each image of an inference run, and a table of all.
 
     An image `a/b.png` gives `a/b_mask.png` (0 and 255, at the image's own size) and `a/b_overlay.png`; a NIfTI image
-    gives `a/b_mask.nii.gz` (0 and 1, with the affine of the image). `predictions.csv` lists them. Where truth lies
-    beside the image the overlay shows right and wrong in colour, else an outline. With `probability_key` the
+    gives `a/b_mask.nii.gz` (0 and 1, with the affine of the image). `predictions.csv` lists them with the measures of
+    the lesion (`prediction_row`), `predictions.json` is the same with typed values. Where truth lies beside the image
+    the overlay shows right and wrong in colour, else an outline. With `probability_key` the
     probability of lesion goes into `a/b_probability.png` (0 to 255 for 0 to 1) or `a/b_probability.nii.gz` (float32).
     Files appear by rename.
 
@@ -33,12 +38,21 @@ class SavePredictions:
         folder: where the files go; subfolders of the images are kept.
         key: key of the mask in the engine's output: (W, H) or (1, W, H), 0 and 1, at the image's own size.
         probability_key: key of the probability, of the same shape; None writes no probabilities.
+        class_names: names of the entries of the output's `class_probability`, (classes,); None for a network without
+            class head.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], key: str = "pred", probability_key: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        key: str = "pred",
+        probability_key: str | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.key = key
         self.probability_key = probability_key
+        self.class_names = None if class_names is None else list(class_names)
         self.overlay = Overlay()
         self.rows: list[dict[str, Any]] = []
 
@@ -59,7 +73,8 @@ class SavePredictions:
     def _save(self, engine: Engine) -> None:
         for case, output in zip(engine.state.batch, engine.state.output, strict=True):
             mask = _plane(output[self.key]).astype(np.uint8)
-            self._save_case(case["case_id"], case["source"], mask)
+            probabilities = None if self.class_names is None else output[CLASS_PROBABILITY]
+            self._save_case(case["case_id"], case["source"], mask, probabilities)
             if self.probability_key is not None:
                 self._save_probability(case["case_id"], case["source"], _plane(output[self.probability_key]))
 
@@ -74,7 +89,7 @@ class SavePredictions:
         stem = self.folder / strip_suffix(case_id)
         return stem.with_name(f"{stem.name}_{what}{'.nii.gz' if is_nifti(source) else '.png'}")
 
-    def _save_case(self, case_id: str, source: str, mask: np.ndarray) -> None:
+    def _save_case(self, case_id: str, source: str, mask: np.ndarray, class_probability: Any) -> None:
         image = read_grey(source)
         if mask.shape != image.shape:
             raise ValueError(f"{source}: the mask of shape {mask.shape} does not fit the image of {image.shape}")
@@ -94,18 +109,69 @@ class SavePredictions:
                 "case_id": case_id,
                 "mask": mask_path.relative_to(self.folder).as_posix(),
                 "overlay": overlay_path.relative_to(self.folder).as_posix(),
-                "width": mask.shape[0],
-                "height": mask.shape[1],
-                "lesion_pixels": int(mask.sum()),
-                "lesion_area_fraction": round(float(mask.mean()), 6),
+                **prediction_row(mask, pixel_spacing(source), self.class_names, class_probability),
             }
         )
 
     def _finish(self, engine: Engine) -> None:
         if self.rows:
             write_csv(self.folder / "predictions.csv", self.rows, list(self.rows[0]))
+            write_json(self.folder / "predictions.json", self.rows)
         found = sum(row["lesion_pixels"] > 0 for row in self.rows)
         logger.info("%d masks and overlays in %s; a lesion was marked in %d", len(self.rows), self.folder, found)
+
+
+def prediction_row(
+    mask: np.ndarray,
+    spacing: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+    class_probability: Any = None,
+) -> dict[str, Any]:
+    """Describe a prediction by plain values: the size of the image, the measures of the lesion, the class.
+
+    Args:
+        mask: (W, H), 0 and 1, at the image's own size.
+        spacing: width and height of a pixel in mm, or None where they are unknown.
+        class_names: names of the classes, or None.
+        class_probability: (classes,), in their order.
+
+    Returns:
+        `width` and `height` of the image, `lesion_pixels`, `lesion_area_fraction`, what `MeasureLesion` gives, and with
+        classes what `class_columns` gives. None for what is undefined.
+
+    Raises:
+        ValueError: probabilities and names differ in number, or a bad mask or spacing.
+    """
+    classes = {} if class_names is None else class_columns(class_names, class_probability)
+    return {
+        "width": mask.shape[0],
+        "height": mask.shape[1],
+        "lesion_pixels": int(mask.sum()),
+        "lesion_area_fraction": round(float(mask.mean()), 6),
+        **MeasureLesion()(mask, spacing),
+        **classes,
+    }
+
+
+def class_columns(names: Sequence[str], probabilities: Any) -> dict[str, Any]:
+    """Return the columns of a table that a class head fills.
+
+    Args:
+        names: of the classes.
+        probabilities: (classes,), in their order.
+
+    Returns:
+        `predicted_class`, the most probable one, and `probability_<class>` with six digits.
+
+    Raises:
+        ValueError: probabilities and names differ in number.
+    """
+    values = [round(float(value), 6) for value in probabilities]
+    if len(values) != len(names):
+        raise ValueError(f"the network gives {len(values)} class probabilities for the classes {', '.join(names)}")
+    best = max(range(len(values)), key=values.__getitem__)
+    columns = {PROBABILITY_PREFIX + name: value for name, value in zip(names, values, strict=True)}
+    return {"predicted_class": names[best], **columns}
 
 
 def _plane(array: Any) -> np.ndarray:

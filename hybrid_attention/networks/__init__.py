@@ -1,10 +1,17 @@
 """Networks, one file a paper, and the encoders and blocks that they are composed of."""
 
+from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
 from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
-from hybrid_attention.networks.multi_task_output import LesionLogit, MultiTaskOutput, OneOutput, lesion_logit
+from hybrid_attention.networks.multi_task_output import (
+    LesionLogit,
+    MaskAndClasses,
+    MultiTaskOutput,
+    OneOutput,
+    lesion_logit,
+)
 from hybrid_attention.networks.plain_unet import PlainUNet
 from hybrid_attention.networks.triple_encoder_models import TripleEncoderModel, triple_encoder_model
 from hybrid_attention.networks.triple_encoder_unet import TripleEncoderUNet
@@ -20,11 +27,13 @@ __all__ = [
     "DENSENET121",
     "EFFICIENTNET_B0",
     "RESNET18",
+    "DeepAttentionUNet",
     "DenseNet121Encoder",
     "EfficientNetB0Encoder",
     "HybridAttentionNet",
     "LesionLogit",
     "MTLDUNet",
+    "MaskAndClasses",
     "MultiTaskOCANet",
     "MultiTaskOutput",
     "OneOutput",

@@ -58,6 +58,40 @@ class LesionLogit(nn.Module):
         return lesion_logit(self.network(x))
 
 
+class MaskAndClasses(nn.Module):
+    """Return the lesion logit and the class logits as channels of one tensor, for tools that take a single one.
+
+    `SplitMaskAndClassesd` takes them apart again.
+
+    Args:
+        network: returns a `MultiTaskOutput` with class logits.
+
+    Shape:
+        - input: what the network takes
+        - output: (batch, 1 + classes, *spatial), logits: the lesion, then each class, the same at every pixel
+
+    Raises:
+        ValueError: (at the call) the network has no class head.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
+        output: MultiTaskOutput = self.network(x)
+        lesion, classes = lesion_logit(output), output.class_logits
+        if classes is None:
+            raise ValueError(
+                "the network gives no class_logits: build it with num_classes (not None), or use LesionLogit"
+            )
+        for _ in range(lesion.dim() - 2):
+            classes = classes.unsqueeze(-1)  # (B, C) -> (B, C, 1, 1[, 1])
+        planes, _ = torch.broadcast_tensors(classes, lesion)  # (B, C, *spatial)
+        return torch.cat([lesion, planes], dim=1)
+
+
 class OneOutput(nn.Module):
     """Return one field of a multi-task network's output, for tools that take a single tensor.
 

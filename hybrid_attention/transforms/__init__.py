@@ -1,7 +1,20 @@
 """Transforms that MONAI lacks."""
 
 from hybrid_attention.transforms.gaussian_derivative import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
+from hybrid_attention.transforms.measure_lesion import MeasureLesion
 from hybrid_attention.transforms.merge_masks import MergeMasks, MergeMasksd
 from hybrid_attention.transforms.overlay import Overlay
+from hybrid_attention.transforms.remove_small_marks import RemoveSmallMarks, RemoveSmallMarksd
+from hybrid_attention.transforms.split_mask_and_classes import SplitMaskAndClassesd
 
-__all__ = ["GaussianDerivativeMagnitude", "GaussianDerivativeMagnituded", "MergeMasks", "MergeMasksd", "Overlay"]
+__all__ = [
+    "GaussianDerivativeMagnitude",
+    "GaussianDerivativeMagnituded",
+    "MeasureLesion",
+    "MergeMasks",
+    "MergeMasksd",
+    "Overlay",
+    "RemoveSmallMarks",
+    "RemoveSmallMarksd",
+    "SplitMaskAndClassesd",
+]

@@ -50,15 +50,17 @@ def test_train_handlers_are_dicts_that_other_tools_extend(name):
 
 def test_train_and_inference_describe_one_network(name):
     train, inference = (ConfigParser.load_config_file(config(name, file)) for file in ("train", "inference"))
-    assert {**train["network_def"], "encoder_weights": None} == inference["network_def"]
-    assert train.get("row") == inference.get("row") and train.get("model") == inference.get("model")
-    assert train["image_size"] == inference["image_size"]
-    shared = ("Resized", "ScaleIntensityd")
-    for step in shared:
-        ours, theirs = (
-            next(each for each in steps if each["_target_"] == step)
-            for steps in (train["preprocessing"], inference["preprocessing"]["transforms"])
-        )
+    ours, theirs = train["network_def"], inference.get("multi_task_network", inference["network_def"])
+    assert {**ours, "encoder_weights": None} == {**theirs, "encoder_weights": None}
+    assert theirs.get("encoder_weights") is None  # the trained weights hold the encoder
+    settings = ("row", "model", "image_size", "in_channels", "num_classes", "class_names", "edge_channel", "edge_sigma")
+    assert {key: train.get(key) for key in settings} == {key: inference.get(key) for key in settings}
+    trained = train["preprocessing"] + train["final_transforms"]
+    for theirs in inference["preprocessing"]["transforms"]:
+        step = theirs["_target_"]
+        if step in ("LoadImaged", "EnsureChannelFirstd", "EnsureTyped"):
+            continue
+        ours = next(each for each in trained if each["_target_"] == step)
         image_mode = ours.get("mode", ["bilinear"])[0] if step == "Resized" else None
         assert theirs.get("spatial_size") == ours.get("spatial_size")
         assert theirs.get("mode") == image_mode

@@ -89,7 +89,8 @@ def test_overrides_that_do_something(key):
         ("train#memories", 1, "names no key"),
         ("network_def#a#b", 1, "names no key"),
         ("resume", "false", "--resume false is the text 'false': write False"),
-        ("network_def#tam", "null", "write None"),
+        ("network_def#tam", "null", r"write '\$None'"),
+        ("epochs", None, r"--epochs None has no effect, since MONAI leaves it out: write '\$None'"),
     ],
 )
 def test_overrides_that_would_do_nothing(key, value, message):

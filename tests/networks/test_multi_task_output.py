@@ -5,6 +5,7 @@ from torch import nn
 from hybrid_attention.explain import grad_cam
 from hybrid_attention.networks import (
     LesionLogit,
+    MaskAndClasses,
     MTLDUNet,
     MultiTaskOCANet,
     MultiTaskOutput,
@@ -126,3 +127,21 @@ def test_grad_cam_layer_is_a_feature_map_that_both_tasks_depend_on(net):
     for logits in (output.mask, output.class_logits):
         (gradient,) = torch.autograd.grad(logits.square().sum(), maps[0], retain_graph=True)
         assert gradient.abs().max() > 0
+
+
+def test_mask_and_classes_in_one_tensor():
+    x = torch.tensor([[[[1.0, -2.0]], [[4.0, -7.0]]]])  # class logits: the sums -1 and -3
+    expected = torch.tensor([[[[3.0, -5.0]], [[-1.0, -1.0]], [[-3.0, -3.0]]]])
+    assert torch.equal(MaskAndClasses(Constant())(x), expected)
+    assert torch.equal(torch.jit.script(MaskAndClasses(Constant()))(x), expected)
+
+
+def test_mask_and_classes_of_a_volume():
+    net = MTLDUNet(spatial_dims=3, in_channels=1, channels=(8,)).eval()
+    with torch.no_grad():
+        assert MaskAndClasses(net)(images(2, 1, 4, 5, 6)).shape == (2, 4, 4, 5, 6)
+
+
+def test_mask_and_classes_without_a_class_head():
+    with pytest.raises(ValueError, match="no class_logits: build it with num_classes"):
+        MaskAndClasses(MTLDUNet(channels=(8, 8), num_classes=None))(images(1, 2, 8, 8))

@@ -1,0 +1,110 @@
+"""Between MONAI's engines, which know one output and one label, and networks that segment and classify."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.transforms import Transform
+from monai.utils import CommonKeys
+
+from hybrid_attention.losses import MultiTaskTarget
+from hybrid_attention.networks.multi_task_output import MultiTaskOutput, lesion_logit
+
+CLASS_INDEX = "class_index"
+CLASS_PROBABILITY = "class_probability"
+
+
+def prepare_multi_task_batch(
+    batchdata: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, MultiTaskTarget]:
+    """Return a batch's images and targets on a device, as `prepare_batch` of MONAI's trainer and evaluator.
+
+    Args:
+        batchdata: holds `image`, (B, C, *spatial), `label`, (B, 1, *spatial), and where classes are learned
+            `class_index`, (B,).
+        device: where the tensors go.
+        non_blocking: copy without waiting for the device.
+        kwargs: passed to `Tensor.to`.
+
+    Returns:
+        The images, and the masks with the class indices or None.
+    """
+
+    def moved(key: str) -> torch.Tensor:
+        return batchdata[key].to(device=device, non_blocking=non_blocking, **kwargs)
+
+    classes = moved(CLASS_INDEX) if CLASS_INDEX in batchdata else None
+    return moved(CommonKeys.IMAGE), MultiTaskTarget(moved(CommonKeys.LABEL), classes)
+
+
+class UnpackMultiTaskd(Transform):
+    """Post-process one case of a validation with `prepare_multi_task_batch`, as bundles for masks alone expect it.
+
+    `pred`, the fields of a `MultiTaskOutput`, becomes the logit of the lesion, (1, *spatial); `label`, the fields of a
+    `MultiTaskTarget`, becomes the mask. The softmax of the class logits goes into `class_probability`, (classes,). Both
+    are kept whole as `task_logits` and `task_truth` for the metrics (`multi_task_pair`, `class_pair`).
+
+    Args:
+        classes: whether the network must have a class head.
+
+    Raises:
+        ValueError: (at the call) classes are asked for, and the network has no class head.
+    """
+
+    def __init__(self, classes: bool = True) -> None:
+        self.classes = classes
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the case with its tasks in keys of their own."""
+        output, target = MultiTaskOutput(*data[CommonKeys.PRED]), MultiTaskTarget(*data[CommonKeys.LABEL])
+        result = dict(data)
+        result.update(task_logits=output, task_truth=target)
+        result[CommonKeys.PRED] = lesion_logit(_whole([output], MultiTaskOutput))[0]
+        result[CommonKeys.LABEL] = target.mask
+        if self.classes:
+            if output.class_logits is None:
+                raise ValueError(
+                    "the network has no class head, but classes are asked for: give it num_classes, or set class_names "
+                    "to None"
+                )
+            result[CLASS_PROBABILITY] = output.class_logits.softmax(0)
+        return result
+
+
+def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutput, MultiTaskTarget]:
+    """Return the network's output and the target of a whole batch, as `MultiTaskLoss` takes them.
+
+    Args:
+        output: a dict a case, as `UnpackMultiTaskd` leaves them.
+
+    Returns:
+        Output and target, with the batch as first axis.
+    """
+    return (
+        _whole([case["task_logits"] for case in output], MultiTaskOutput),
+        _whole([case["task_truth"] for case in output], MultiTaskTarget),
+    )
+
+
+def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return class probabilities and true classes of a batch, as Ignite's classification metrics take them.
+
+    Args:
+        output: a dict a case, as `UnpackMultiTaskd` leaves them.
+
+    Returns:
+        Probabilities, (B, classes), and class indices, (B,).
+    """
+    probabilities = torch.stack([case[CLASS_PROBABILITY] for case in output])
+    return probabilities, torch.tensor([int(case["task_truth"].class_index) for case in output], device=probabilities.device)
+
+
+def _whole(cases: Sequence[Any], kind: type) -> Any:
+    """Return a batch of named tuples as one whose fields are batches; a field that is None stays None."""
+    return kind(*(_stacked(field) for field in zip(*cases, strict=True)))
+
+
+def _stacked(values: Sequence[Any]) -> torch.Tensor | None:
+    return None if values[0] is None else torch.stack([torch.as_tensor(value) for value in values])

@@ -1,0 +1,175 @@
+"""Attention U-Net with four stages a side, dropout of its own in each, and gates as wide as the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers import Conv, Pool
+from monai.networks.nets.attentionunet import AttentionBlock, ConvBlock
+from torch import nn
+
+from hybrid_attention.networks.blocks.convolutions import (
+    check_input,
+    conv_norm_act,
+    init_he_normal,
+    interpolation_mode,
+    resize_like,
+)
+
+
+class OpenGate(nn.Module):
+    """Let the skip pass as it is: what an attention gate is compared with."""
+
+    def forward(self, g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the skip `x`, whatever the gating signal `g`."""
+        return x
+
+
+class GatedDecoderStage(nn.Module):
+    """Upsample to the skip's size, convolve, let it gate the skip, concatenate, convolve twice.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: channels that come from below.
+        skip_channels: channels of the skip.
+        out_channels: channels of the upsampled features, of the gate's inside and of the output.
+        dropout: rate of the dropout after each of the two convolutions.
+        attention_gate: whether the skip is gated.
+
+    Shape:
+        - input: (batch, in_channels, *coarse) and (batch, skip_channels, *spatial)
+        - output: (batch, out_channels, *spatial)
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        dropout: float,
+        attention_gate: bool,
+    ) -> None:
+        super().__init__()
+        self.mode = interpolation_mode(spatial_dims)
+        self.up = conv_norm_act(spatial_dims, in_channels, out_channels)
+        self.gate = (
+            AttentionBlock(spatial_dims, f_int=out_channels, f_g=out_channels, f_l=skip_channels)
+            if attention_gate
+            else OpenGate()
+        )
+        self.convs = ConvBlock(spatial_dims, skip_channels + out_channels, out_channels, dropout=dropout)
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """Return the decoded features at the skip's size."""
+        x = self.up(resize_like(x, skip, self.mode))
+        return self.convs(torch.cat([self.gate(x, skip), x], dim=1))
+
+
+class DeepAttentionUNet(nn.Module):
+    """Attention U-Net one stage deeper than the original, whose decoder is half as wide as its encoder; gives logits.
+
+    | attention_gates | part                                        | parameters |
+    |-----------------|---------------------------------------------|------------|
+    | True, False     | encoder: 64, 128, 256, 512                  |  4,688,064 |
+    | True, False     | bottleneck: 512                             |  4,721,664 |
+    | True, False     | decoder without gates: 256, 128, 64, 32     |  4,704,480 |
+    | True            | gates: 256, 128, 64, 32 inside              |    264,492 |
+    | True, False     | head                                        |         33 |
+    | True            | all                                         | 14,378,733 |
+    | False           | all: the same U-Net with open skips         | 14,114,241 |
+
+    It is built of the blocks of `monai.networks.nets.AttentionUnet`: two convolutions with batch norm and dropout, and
+    the additive attention gate. MONAI's network has one dropout rate and one list of widths for both sides, gates half
+    as wide as the skip, strided convolutions in place of pooling, transposed ones in place of interpolation (sizes must
+    divide evenly), and a single convolution after each concatenation.
+
+    Reference:
+        J. Cheng, "The Segmentation Model for Breast Cancer Ultrasound Image Based on Attention U-Net", section 4,
+        figure 3; O. Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018,
+        arXiv:1804.03999, eq. 1 and 2.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        channels: width of each encoder stage, the finest first; the number of stages follows from it.
+        bottleneck_channels: width of the bottleneck.
+        decoder_channels: width of each decoder stage and of the gate that feeds it, the coarsest first.
+        encoder_dropout: dropout rate of each encoder stage, the finest first; the bottleneck has the last one.
+        decoder_dropout: dropout rate of each decoder stage, the coarsest first.
+        attention_gates: whether the skips are gated.
+
+    Shape:
+        - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
+        - output: (batch, out_channels, *spatial), logits
+
+    Raises:
+        ValueError: When an argument or the input doesn't fit.
+
+    Deviation:
+        The paper gives no width for the bottleneck; here it is that of the deepest encoder stage, and so is its
+        dropout. It doesn't tell the inside of a stage, the pooling, the upsampling, the normalisation or the number of
+        input channels: here 3 wide convolutions with batch norm, dropout of single values and ReLU, max-pooling, linear
+        interpolation to the skip's size followed by a convolution, and one grey channel, as three equal ones tell a
+        network without pretrained weights nothing more. The gate sees the upsampled features, not the coarse ones, so
+        that its coefficients have the skip's resolution. Convolutions are drawn He-normal. The paper's sigmoid belongs
+        to the loss and to post-processing.
+    """
+
+    gradcam_layer = "decoder.0"  # the deepest features that a gate has acted on
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        bottleneck_channels: int = 512,
+        decoder_channels: Sequence[int] = (256, 128, 64, 32),
+        encoder_dropout: Sequence[float] = (0.25, 0.25, 0.3, 0.3),
+        decoder_dropout: Sequence[float] = (0.3, 0.3, 0.25, 0.25),
+        attention_gates: bool = True,
+    ) -> None:
+        super().__init__()
+        lists = {
+            "channels": channels,
+            "decoder_channels": decoder_channels,
+            "encoder_dropout": encoder_dropout,
+            "decoder_dropout": decoder_dropout,
+        }
+        lengths = {name: len(values) for name, values in lists.items()}
+        if len(set(lengths.values())) != 1 or not channels:
+            raise ValueError(f"{', '.join(lists)} need one entry for each stage, got lengths {lengths}.")
+        interpolation_mode(spatial_dims)
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.stride = 2 ** len(channels)
+        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
+        self.encoder = nn.ModuleList()
+        width = in_channels
+        for stage_channels, rate in zip(channels, encoder_dropout, strict=True):
+            self.encoder.append(ConvBlock(spatial_dims, width, stage_channels, dropout=rate))
+            width = stage_channels
+        self.bottleneck = ConvBlock(spatial_dims, width, bottleneck_channels, dropout=encoder_dropout[-1])
+        self.decoder = nn.ModuleList()
+        width = bottleneck_channels
+        for skip, stage_channels, rate in zip(reversed(channels), decoder_channels, decoder_dropout, strict=True):
+            self.decoder.append(GatedDecoderStage(spatial_dims, width, skip, stage_channels, rate, attention_gates))
+            width = stage_channels
+        self.head = Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1)
+        init_he_normal(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits at the input's size."""
+        check_input(x, self.spatial_dims, self.in_channels, self.stride)
+        skips: list[torch.Tensor] = []
+        for stage in self.encoder:
+            x = stage(x)
+            skips.append(x)
+            x = self.pool(x)
+        x = self.bottleneck(x)
+        for i, stage in enumerate(self.decoder):
+            x = stage(x, skips[-1 - i])
+        return self.head(x)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from monai.data import decollate_batch
+
+from hybrid_attention.engines import (
+    PrecisionInferer,
+    UnpackMultiTaskd,
+    class_pair,
+    multi_task_pair,
+    prepare_multi_task_batch,
+)
+from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
+from hybrid_attention.networks import MTLDUNet, MultiTaskOCANet, MultiTaskOutput
+
+
+def batch(classes=True):
+    torch.manual_seed(0)
+    made = {"image": torch.rand(4, 2, 16, 16), "label": (torch.rand(4, 1, 16, 16) > 0.5).float()}
+    return {**made, "class_index": torch.tensor([2, 0, 1, 1])} if classes else made
+
+
+def network(kind="oca"):
+    torch.manual_seed(1)
+    if kind == "oca":
+        return MultiTaskOCANet(channels=(16, 16)).eval()
+    return MTLDUNet(channels=(8, 8), num_classes=None).eval()
+
+
+def engine_output(net, data):
+    """What a MONAI engine holds before post-processing: output and label, taken apart case by case."""
+    image, target = prepare_multi_task_batch(data)
+    with torch.no_grad():
+        return decollate_batch({"image": image, "label": target, "pred": net(image)}), net(image), target
+
+
+def test_batch_of_masks_and_classes():
+    data = batch()
+    image, target = prepare_multi_task_batch(data, torch.device("cpu"), non_blocking=True)
+    assert isinstance(target, MultiTaskTarget)
+    assert torch.equal(image, data["image"]) and torch.equal(target.mask, data["label"])
+    assert torch.equal(target.class_index, data["class_index"])
+
+
+def test_batch_without_classes():
+    assert prepare_multi_task_batch(batch(classes=False))[1].class_index is None
+
+
+def test_batch_goes_to_the_device():
+    image, target = prepare_multi_task_batch(batch(), "meta")
+    assert {image.device.type, target.mask.device.type, target.class_index.device.type} == {"meta"}
+
+
+def test_unpacked_case():
+    cases, output, target = engine_output(network(), batch())
+    case = UnpackMultiTaskd()(cases[1])
+    probability = output.mask.softmax(1)[1, 1:]
+    torch.testing.assert_close(case["pred"].sigmoid(), probability)
+    assert torch.equal(case["label"], target.mask[1])
+    torch.testing.assert_close(case["class_probability"], output.class_logits[1].softmax(0))
+    assert torch.equal(case["image"], batch()["image"][1])
+
+
+def test_metrics_see_the_whole_batch_again():
+    """The loss over the cases put together is the loss of the batch, and the classes are in their order."""
+    cases, output, target = engine_output(network(), batch())
+    unpacked = [UnpackMultiTaskd()(case) for case in cases]
+    again, truth = multi_task_pair(unpacked)
+    assert isinstance(again, MultiTaskOutput) and isinstance(truth, MultiTaskTarget)
+    torch.testing.assert_close(MultiTaskLoss()(again, truth), MultiTaskLoss()(output, target))
+    probabilities, classes = class_pair(unpacked)
+    assert classes.tolist() == [2, 0, 1, 1]
+    torch.testing.assert_close(probabilities, output.class_logits.softmax(1))
+
+
+def test_network_without_classes():
+    cases, output, target = engine_output(network("unet"), batch(classes=False))
+    unpacked = [UnpackMultiTaskd(classes=False)(case) for case in cases]
+    assert "class_probability" not in unpacked[0]
+    again, truth = multi_task_pair(unpacked)
+    assert again.coarse_mask is None and again.class_logits is None and truth.class_index is None
+    loss = MultiTaskLoss(classification_weight=0)
+    torch.testing.assert_close(loss(again, truth), loss(output, target))
+
+
+def test_network_without_classes_that_is_asked_for_them():
+    cases, _, _ = engine_output(network("unet"), batch())
+    with pytest.raises(ValueError, match="no class head, but classes are asked for: give it num_classes, or set class"):
+        UnpackMultiTaskd()(cases[0])
+
+
+@pytest.mark.parametrize("kind", ["oca", "unet"])
+def test_every_head_comes_in_float32(kind):
+    net, image = network(kind), batch()["image"]
+    output = PrecisionInferer("bf16", channels_last=True)(image, net)
+    assert isinstance(output, MultiTaskOutput)
+    assert {field.dtype for field in output if field is not None} == {torch.float32}
+    with torch.no_grad():
+        expected = net(image)
+    assert [field is None for field in output] == [field is None for field in expected]
+    torch.testing.assert_close(output.mask, expected.mask, rtol=0.1, atol=0.1)
+    assert not torch.equal(output.mask, expected.mask)  # computed in bf16

@@ -1,0 +1,89 @@
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from PIL import Image
+
+from hybrid_attention.engines import SavePredictions
+from hybrid_attention.engines.predictions import class_columns, prediction_row
+
+FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesion_area_fraction"]
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A PNG of 60 x 40 pixels and a NIfTI slice with pixels of 0.2 mm across and 0.1 mm into depth."""
+    grey = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)
+    Image.fromarray(grey.T).save(tmp_path / "plain.png")
+    volume = nibabel.Nifti1Image(grey[..., None].astype(np.float32), np.diag([0.2, 0.1, 1, 1]))
+    volume.header.set_xyzt_units("mm")
+    nibabel.save(volume, tmp_path / "spaced.nii.gz")
+    return [tmp_path / "plain.png", tmp_path / "spaced.nii.gz"]
+
+
+def predicted(images, masks, out, probabilities=None, **settings):
+    """Run the handler over masks as an evaluator would, and return the two tables."""
+    batch = [{"case_id": path.name, "source": str(path)} for path in images]
+    outputs = [{"pred": torch.from_numpy(mask)[None]} for mask in masks]
+    for output, values in zip(outputs, probabilities or [], strict=probabilities is not None):
+        output["class_probability"] = torch.tensor(values)
+    engine = Engine(lambda engine, data: outputs)
+    SavePredictions(out, **settings).attach(engine)
+    engine.run([batch])
+    with open(out / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return rows, json.loads((out / "predictions.json").read_text())
+
+
+def box(width, height):
+    mask = np.zeros((60, 40), dtype=np.uint8)
+    mask[20 : 20 + width, 10 : 10 + height] = 1
+    return mask
+
+
+def test_measures_in_both_tables(images, tmp_path):
+    rows, typed = predicted(images, [box(20, 25), box(20, 25)], tmp_path / "out")
+    assert list(rows[0])[:7] == list(typed[0])[:7] == FIRST
+    assert [row["unit"] for row in rows] == ["pixel", "mm"]
+    assert (rows[0]["lesion_width"], rows[0]["lesion_height"], rows[0]["orientation"]) == (
+        "20.0",
+        "25.0",
+        "not parallel",
+    )
+    assert (typed[1]["lesion_width"], typed[1]["lesion_height"], typed[1]["orientation"]) == (4.0, 2.5, "parallel")
+    assert typed[1]["largest_area"] == 10.0
+    assert typed[1]["lesion_pixels"] == 500
+    assert "predicted_class" not in rows[0]
+
+
+def test_nothing_marked_is_empty_in_csv_and_null_in_json(images, tmp_path):
+    rows, typed = predicted(images[:1], [box(0, 0)], tmp_path / "out")
+    assert (rows[0]["lesions"], rows[0]["total_area"], rows[0]["long_axis"], rows[0]["orientation"]) == (
+        "0",
+        "0.0",
+        "",
+        "",
+    )
+    assert typed[0]["long_axis"] is None and typed[0]["total_area"] == 0
+
+
+def test_classes(images, tmp_path):
+    settings = {"probabilities": [(0.2, 0.7, 0.1), (0.5, 0.3, 0.2)], "class_names": ["benign", "malignant", "normal"]}
+    rows, typed = predicted(images, [box(5, 5), box(0, 0)], tmp_path / "out", **settings)
+    assert [row["predicted_class"] for row in rows] == ["malignant", "benign"]
+    assert [typed[0][f"probability_{name}"] for name in settings["class_names"]] == [0.2, 0.7, 0.1]
+
+
+def test_a_row_is_plain_values():
+    row = prediction_row(box(4, 4), None, ["a", "b"], torch.tensor([0.25, 0.75]))
+    assert json.loads(json.dumps(row)) == row
+    assert (row["width"], row["height"], row["predicted_class"]) == (60, 40, "b")
+
+
+def test_more_probabilities_than_names():
+    with pytest.raises(ValueError, match="gives 3 class probabilities for the classes benign, malignant"):
+        class_columns(["benign", "malignant"], [0.2, 0.3, 0.5])
