@@ -5,7 +5,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("data", "transforms", "networks", "losses", "engines", "evaluation", "explain", "report")
+_SUBPACKAGES = ("data", "transforms", "networks", "losses", "engines", "evaluation", "explain", "report", "experiments")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hybrid_attention import __version__
 
@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name, `sys.argv` by default.
 
     Returns:
-        Exit status: 0 when all went well, 1 after an error that is printed in one line.
+        Exit status: 0 when all went well, 1 after an error that is printed in one line; 1 and 3 of `experiments` mean
+        that a run failed, and that the time is up.
     """
     parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -51,14 +52,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("--reference", metavar="NAME", help="test all others against this run, not each pair")
     compare.add_argument("--score", default="dice", help="of tests and figures (%(default)s)")
 
+    experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
+    experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
+    experiments.add_argument("--dataset_dir", help="folder of the images")
+    experiments.add_argument("--out", required=True, metavar="RUNS", help="results go to RUNS/LIST/RUN/seed_S/fold_F")
+    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these runs of the list")
+    experiments.add_argument(
+        "--minutes", type=float, help="stop after this time with exit status 3, to be called again"
+    )
+    experiments.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
+    experiments.add_argument("--threads", type=int, help="threads of each run (default: cores / jobs)")
+    experiments.add_argument("--dry-run", action="store_true", help="list state, time left and commands of each run")
+    experiments.add_argument("--collect", metavar="FOLDER", help="only copy tables of finished runs to FOLDER/LIST/RUN")
+    experiments.add_argument(
+        "--report", metavar="FOLDER", help="only compare finished runs, in FOLDER/LIST/report.html"
+    )
+
     options = parser.parse_args(arguments)
-    run = {"phantoms": _write_phantoms, "splits": _write_split, "audit": _audit, "compare": _compare}
+    run: dict[str, Callable[[argparse.Namespace], int | None]] = {
+        "phantoms": _write_phantoms,
+        "splits": _write_split,
+        "audit": _audit,
+        "compare": _compare,
+        "experiments": _experiments,
+    }
     try:
-        run[options.command](options)
+        return run[options.command](options) or 0
     except (OSError, ValueError, ImportError) as error:
         print(f"hybrid-attention: error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _audit(options: argparse.Namespace) -> None:
@@ -73,6 +95,26 @@ def _compare(options: argparse.Namespace) -> None:
 
     page = compare(options.runs, options.out, options.intersection, options.reference, options.score)
     print(f"report: {page}")
+
+
+def _experiments(options: argparse.Namespace) -> int:
+    from hybrid_attention.experiments import Runner, collect, overview, read_plan, report
+
+    plan = read_plan(options.list).only(options.only)
+    if options.collect or options.report:
+        if options.collect:
+            folders = collect(plan, options.out, options.collect)
+            print(f"{plan.name}: {len(folders)} folders of tables in {options.collect}/{plan.name}")
+        page = report(plan, options.out, options.report) if options.report else None
+        if page:
+            print(f"report: {page}")
+        return 0
+    if not options.dataset_dir:
+        raise ValueError("--dataset_dir is missing: the folder of the images")
+    if options.dry_run:
+        print(overview(plan, options.dataset_dir, options.out))
+        return 0
+    return Runner(plan, options.dataset_dir, options.out, options.minutes, options.jobs, options.threads)()
 
 
 def _write_phantoms(options: argparse.Namespace) -> None:

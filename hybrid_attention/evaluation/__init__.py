@@ -3,13 +3,21 @@
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.case_scores import CaseScores
 from hybrid_attention.evaluation.classification import classification_scores
-from hybrid_attention.evaluation.comparison import FriedmanTest, PairedTest, friedman_test, paired_tests
+from hybrid_attention.evaluation.comparison import (
+    FriedmanTest,
+    PairedTest,
+    friedman_test,
+    paired_accuracy_tests,
+    paired_tests,
+)
+from hybrid_attention.evaluation.folds import merge_folds
 from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.evaluation.roc import PixelRoc
 from hybrid_attention.evaluation.statistics import bootstrap_ratio, bootstrap_statistic
-from hybrid_attention.evaluation.summary import CONVENTIONS, case_scores, summarize, summary_table
+from hybrid_attention.evaluation.summary import CONVENTIONS, case_scores, summarize
+from hybrid_attention.evaluation.summary_table import summary_table
 from hybrid_attention.evaluation.surface import surface_distances
 
 __all__ = [
@@ -26,7 +34,9 @@ __all__ = [
     "confusion_counts",
     "friedman_test",
     "lesion_detection",
+    "merge_folds",
     "overlap_scores",
+    "paired_accuracy_tests",
     "paired_tests",
     "picture_path",
     "summarize",

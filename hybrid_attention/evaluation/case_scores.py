@@ -13,22 +13,23 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
+from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.data.identity import data_digest, file_digest
 from hybrid_attention.data.reading import pixel_spacing, read_grey
+from hybrid_attention.engines.predictions import CLASS_PROBABILITY, class_columns
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.evaluation.calibration import PixelCalibration
-from hybrid_attention.evaluation.classification import classification_scores
+from hybrid_attention.evaluation.class_columns import class_summary
 from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.pictures import write_pictures
 from hybrid_attention.evaluation.roc import PixelRoc, thinned
-from hybrid_attention.evaluation.summary import summarize, summary_table
+from hybrid_attention.evaluation.run_folder import write_evaluation
+from hybrid_attention.evaluation.summary import summarize
 from hybrid_attention.evaluation.surface import surface_distances
 
 PROBABILITY = "probability"
-CLASS_PROBABILITY = "class_probability"
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class CaseScores:
                 self.roc.update(probability, target)
                 self.calibration.update(probability, target)
             if self.class_names is not None:
-                row.update(_class_columns(self.class_names, output[CLASS_PROBABILITY]))
+                row.update(class_columns(self.class_names, output[CLASS_PROBABILITY]))
             self.rows.append(row)
             if self.pictures:
                 shown = None if probability is None else probability[0]
@@ -146,22 +147,13 @@ class CaseScores:
             **summarize(self.rows),
             "distance_unit": self.distance_unit,
             **self._pixel_summary(),
-            "classification": self._class_summary(),
+            "classification": class_summary(self.rows),
             "data_sha256": data_digest(list(self.cases.values())),
             "weights_sha256": file_digest([self.weights]),
             "training": self.training,
             "provenance": provenance(),
         }
-        warnings = ["SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients"] if synthetic else []
-        if self.part != "test":
-            warnings.append(
-                f"{self.part.upper()} IMAGES: these numbers say nothing on images that the network never saw"
-            )
-        table = "\n\n".join([*warnings, self.split, summary_table(self.summary)]) + "\n"
-        write_csv(self.folder / "per_case.csv", self.rows, list(self.rows[0]))
-        write_json(self.folder / "summary.json", self.summary)
-        with atomic_path(self.folder / "summary.md") as temporary:
-            temporary.write_text(table, encoding="utf-8")
+        table = write_evaluation(self.folder, self.rows, self.summary)
         logger.info("%s\nper-case table, summary and pictures: %s", table, self.folder)
 
     def _pixel_summary(self) -> dict[str, Any]:
@@ -182,21 +174,3 @@ class CaseScores:
             "pixel_roc": {"auc": auc, "error_bound": self.roc.error_bound(), "pixels": self.roc.pixels},
             "calibration": {"ece": self.calibration.expected_error(), "bins": len(self.calibration.pixels)},
         }
-
-    def _class_summary(self) -> dict[str, Any] | None:
-        if self.class_names is None:
-            return None
-        return classification_scores(
-            [row["class"] for row in self.rows],
-            [[row[f"probability_{name}"] for name in self.class_names] for row in self.rows],
-            self.class_names,
-            [row["group"] for row in self.rows],
-        )
-
-
-def _class_columns(names: Sequence[str], probabilities: torch.Tensor) -> dict[str, Any]:
-    values = [round(float(value), 6) for value in probabilities]
-    if len(values) != len(names):
-        raise ValueError(f"the network gives {len(values)} class probabilities for the classes {', '.join(names)}")
-    best = max(range(len(values)), key=values.__getitem__)
-    return {"predicted_class": names[best], **{f"probability_{name}": p for name, p in zip(names, values, strict=True)}}

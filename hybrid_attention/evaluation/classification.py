@@ -11,6 +11,8 @@ from scipy.stats import rankdata
 
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
 
+CLASS_SCORES = ("accuracy", "balanced_accuracy", "macro_auc", "macro_f1")
+
 
 def classification_scores(
     truth: Sequence[str],
@@ -22,6 +24,7 @@ def classification_scores(
 
     Each class is scored against all others. The area under the ROC curve of a class that no case or every case has is
     undefined (NaN), and so is then the macro mean; the same goes for the precision of a class that is never predicted.
+    Balanced accuracy is the mean sensitivity of the classes, undefined where one has no case.
 
     Args:
         truth: name of the true class, one a case.
@@ -30,14 +33,51 @@ def classification_scores(
         groups: one a case; near copies are drawn together for the intervals. None: each case alone.
 
     Returns:
-        `cases`; `accuracy`, `macro_auc` and `macro_f1`, each with `value` and `low` and `high` of the 95 % interval;
-        `classes`: by name `cases`, `precision`, `sensitivity`, `specificity`, `f1`, `auc`; `class_names`;
-        `confusion`: rows are true classes, columns predicted ones.
+        What `class_points` gives, but each of `CLASS_SCORES` with `value` and `low` and `high` of the 95 % interval.
 
     Raises:
         ValueError: no case, an unknown class, shapes that don't fit, or rows that are no probabilities.
     """
-    names, table = list(class_names), np.asarray(probabilities, dtype=float)
+    points = class_points(truth, probabilities, class_names)
+    true, table = _arrays(truth, probabilities, points["class_names"])
+    units = list(range(len(truth))) if groups is None else list(groups)
+    return {**points, **{name: _interval(statistic, true, table, units) for name, statistic in _STATISTICS.items()}}
+
+
+def class_points(
+    truth: Sequence[str], probabilities: Sequence[Sequence[float]] | np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Score predicted classes as `classification_scores` does, without intervals.
+
+    Args:
+        truth: name of the true class, one a case.
+        probabilities: (cases, classes), rows add up to 1.
+        class_names: names of the columns.
+
+    Returns:
+        `cases`; `class_names`; each of `CLASS_SCORES`; `classes`: by name `cases`, `precision`, `sensitivity`,
+        `specificity`, `f1`, `auc`; `confusion`: rows are true classes, columns predicted ones.
+
+    Raises:
+        ValueError: no case, an unknown class, shapes that don't fit, or rows that are no probabilities.
+    """
+    names = list(class_names)
+    true, table = _arrays(truth, probabilities, names)
+    per_class = _class_scores(true, table)
+    return {
+        "cases": len(truth),
+        "class_names": names,
+        **{name: statistic(true, table) for name, statistic in _STATISTICS.items()},
+        "classes": dict(zip(names, per_class, strict=True)),
+        "confusion": _confusion(true, table).tolist(),
+    }
+
+
+def _arrays(
+    truth: Sequence[str], probabilities: Sequence[Sequence[float]] | np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check the arguments and return the index of each case's true class, and the probabilities."""
+    table = np.asarray(probabilities, dtype=float)
     if len(truth) == 0 or table.shape != (len(truth), len(names)):
         raise ValueError(
             f"{len(truth)} cases and {len(names)} classes need as many rows and columns, got {table.shape}"
@@ -47,30 +87,21 @@ def classification_scores(
         raise ValueError(f"unknown class {unknown[0]!r}; the classes are {', '.join(names)}")
     if not np.isfinite(table).all() or (table < 0).any() or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
         raise ValueError("probabilities must be finite, not negative, and add up to 1 in each row")
-    true, predicted = np.array([names.index(name) for name in truth]), table.argmax(axis=1)
-    units = list(range(len(truth))) if groups is None else list(groups)
-
-    def interval(statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
-        value, low, high = bootstrap_statistic(statistic, units)
-        return {"value": value, "low": low, "high": high}
-
-    per_class = _class_scores(true, predicted, table, len(names))
-    return {
-        "cases": len(truth),
-        "class_names": names,
-        "accuracy": interval(lambda cases: float((true[cases] == predicted[cases]).mean())),
-        "macro_auc": interval(lambda cases: float(np.mean(_aucs(true[cases], table[cases])))),
-        "macro_f1": interval(lambda cases: _macro_f1(true[cases], predicted[cases], len(names))),
-        "classes": dict(zip(names, per_class, strict=True)),
-        "confusion": _confusion(true, predicted, len(names)).tolist(),
-    }
+    return np.array([list(names).index(name) for name in truth]), table
 
 
-def _class_scores(true: np.ndarray, predicted: np.ndarray, table: np.ndarray, classes: int) -> list[dict[str, float]]:
-    matrix = _confusion(true, predicted, classes).astype(float)
+def _interval(
+    statistic: Callable[[np.ndarray, np.ndarray], float], true: np.ndarray, table: np.ndarray, units: Sequence[Hashable]
+) -> dict[str, float]:
+    value, low, high = bootstrap_statistic(lambda cases: statistic(true[cases], table[cases]), units)
+    return {"value": value, "low": low, "high": high}
+
+
+def _class_scores(true: np.ndarray, table: np.ndarray) -> list[dict[str, float]]:
+    matrix = _confusion(true, table).astype(float)
     aucs = _aucs(true, table)
     scores = []
-    for index in range(classes):
+    for index in range(len(matrix)):
         tp = matrix[index, index]
         fn, fp = matrix[index].sum() - tp, matrix[:, index].sum() - tp
         tn = matrix.sum() - tp - fn - fp
@@ -87,27 +118,50 @@ def _class_scores(true: np.ndarray, predicted: np.ndarray, table: np.ndarray, cl
     return scores
 
 
-def _confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
+def _confusion(true: np.ndarray, table: np.ndarray) -> np.ndarray:
+    classes = table.shape[1]
+    return np.bincount(true * classes + table.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+def _accuracy(true: np.ndarray, table: np.ndarray) -> float:
+    return float((true == table.argmax(axis=1)).mean())
+
+
+def _balanced_accuracy(true: np.ndarray, table: np.ndarray) -> float:
+    matrix = _confusion(true, table).astype(float)
+    return float(np.mean([_ratio(hit, cases) for hit, cases in zip(np.diag(matrix), matrix.sum(axis=1), strict=True)]))
+
+
+def _macro_auc(true: np.ndarray, table: np.ndarray) -> float:
+    return float(np.mean(_aucs(true, table)))
 
 
 def _aucs(true: np.ndarray, table: np.ndarray) -> list[float]:
-    return [_auc(true == index, table[:, index]) for index in range(table.shape[1])]
+    ranks = rankdata(table, axis=0)
+    return [_auc(true == index, ranks[:, index]) for index in range(table.shape[1])]
 
 
-def _auc(own: np.ndarray, scores: np.ndarray) -> float:
+def _auc(own: np.ndarray, ranks: np.ndarray) -> float:
     """Return the area from ranks (Mann and Whitney's U): the bootstrap needs thousands, too many for scikit-learn."""
     count, others = int(own.sum()), int((~own).sum())
     if not count or not others:
         return math.nan
-    return float((rankdata(scores)[own].sum() - count * (count + 1) / 2) / (count * others))
+    return float((ranks[own].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def _macro_f1(true: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    matrix = _confusion(true, predicted, classes).astype(float)
+def _macro_f1(true: np.ndarray, table: np.ndarray) -> float:
+    matrix = _confusion(true, table).astype(float)
     hits, sums = np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
     return float(np.mean([_ratio(2 * hit, both) for hit, both in zip(hits, sums, strict=True)]))
 
 
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else math.nan
+
+
+_STATISTICS = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_auc": _macro_auc,
+    "macro_f1": _macro_f1,
+}

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from hybrid_attention import __version__
 from hybrid_attention.evaluation.comparison import FriedmanTest
+from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report import page
+from hybrid_attention.report.class_results import accuracy_table, class_tables
 from hybrid_attention.report.figure_files import FIGURES, drawn_figures, write_figures
 from hybrid_attention.report.matching import Comparison, match_runs
 from hybrid_attention.report.paired_scores import class_scores
@@ -21,10 +23,9 @@ from hybrid_attention.report.results import score_tables
 from hybrid_attention.report.runs import read_run, require_curves
 from hybrid_attention.report.settings import common_facts, differences, settings_table
 from hybrid_attention.report.significance import friedman, friedman_table, paired_table, why_no_tests
-from hybrid_attention.report.table import Table, latex, markdown, plural
+from hybrid_attention.report.table import Table, latex, markdown
 
 _CURVES = ("roc", "calibration")
-_MATRICES = ("pixel_confusion", "class_confusion")
 
 
 def compare(
@@ -64,7 +65,8 @@ def compare(
         classes = [(run, scores) for run in comparison.runs if (scores := class_scores(run)) is not None]
         test = friedman(comparison)
         tables = {
-            "Results": score_tables(comparison, classes),
+            "Results": score_tables(comparison),
+            "Classes": class_tables(classes),
             "Significance": _tests(comparison, test),
             "Runs and settings": [settings_table(comparison)],
         }
@@ -128,6 +130,7 @@ def _facts(comparison: Comparison) -> list[str]:
         f"Split: {common_facts(comparison)}.",
         f"{plural(cases, 'case')} in {plural(groups, 'duplicate group')}: "
         f"{lesions} with lesion, {cases - lesions} without.",
+        *_merged(comparison),
         "Intervals (95 %) are by bootstrap over duplicate groups: near copies count as one. One run a row: the spread "
         "between seeds is not in them.",
     ]
@@ -144,9 +147,24 @@ def _facts(comparison: Comparison) -> list[str]:
     return facts
 
 
+def _merged(comparison: Comparison) -> list[str]:
+    """Say which runs are folds put together."""
+    texts = []
+    for run in comparison.runs:
+        if run.recorded("folds"):
+            folds, count = run.recorded("folds", "merged"), run.recorded("folds", "of")
+            which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
+            texts.append(
+                f"{run.name} is {len(folds)} of {count} folds of a cross-validation{which}, each scored with weights of "
+                "its own."
+            )
+    return texts
+
+
 def _tests(comparison: Comparison, test: FriedmanTest | None) -> list[Table]:
     paired = paired_table(comparison)
-    return [table for table in (paired, friedman_table(comparison, test) if test else None) if table is not None]
+    tables = (paired, friedman_table(comparison, test) if test else None, accuracy_table(comparison))
+    return [table for table in tables if table is not None]
 
 
 def _write_tables(folder: Path, comparison: Comparison, facts: Sequence[str], tables: Sequence[Table]) -> None:
@@ -166,20 +184,23 @@ def _sections(
     def shown(names: Sequence[str]) -> str:
         return page.figures_html([drawn[name] for name in names if name in drawn])
 
-    headline, *others = tables["Results"]
+    top = [table for table in tables["Results"] if table.key in ("summary", "folds")]
+    others = [table for table in tables["Results"] if table not in top]
     why = why_no_tests(comparison)
-    tests = page.tables_html(tables["Significance"]) + shown(["critical_difference"])
+    tests = (f"<p>{why}</p>" if why else "") + page.tables_html(tables["Significance"]) + shown(["critical_difference"])
+    classes = ("Classes", page.tables_html(tables["Classes"]) + shown(["class_confusion"]))
     return [
         (
             "Summary",
             page.notice("These runs differ in more than their network:", other)
-            + page.tables_html([headline])
+            + page.tables_html(top)
             + page.conventions()
             + shown(["distribution"]),
         ),
-        ("Significance", f"<p>{why}</p>" if why else tests),
+        ("Significance", tests),
+        *([classes] if tables["Classes"] else []),
         ("Curves", shown(_CURVES)),
-        ("Confusion matrices", shown(_MATRICES)),
+        ("Confusion of pixels", shown(["pixel_confusion"])),
         ("All scores", page.tables_html(others)),
         ("Runs and settings", page.tables_html(tables["Runs and settings"])),
     ]

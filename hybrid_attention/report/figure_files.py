@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybrid_attention.evaluation.comparison import FriedmanTest
+from hybrid_attention.evaluation.text import score_title
 from hybrid_attention.report.figures import (
     calibration,
     class_confusion,
@@ -43,7 +44,7 @@ def drawn_figures(
     made: dict[str, tuple[Figure | None, str]] = {
         "distribution": (
             distribution(comparison),
-            f"{comparison.score.capitalize()} of each image with lesion; box: quartiles, diamond: mean.",
+            f"{score_title(comparison.score).capitalize()} of each image with lesion; box: quartiles, diamond: mean.",
         ),
         "roc": (roc(comparison), "ROC curves of all pixels."),
         "calibration": (
@@ -60,7 +61,7 @@ def drawn_figures(
         ),
         "class_confusion": (
             class_confusion(classes) if classes else None,
-            "Confusion of classes, in images; the colour is the share of its line.",
+            "Confusion of classes: images, and their share of the line, which the colour shows too.",
         ),
     }
     return {name: (figure, caption) for name, (figure, caption) in made.items() if figure is not None}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybrid_attention.evaluation.comparison import FriedmanTest
+from hybrid_attention.evaluation.text import number, percent, score_title
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.paired_scores import ClassScores, defined_cases
 from hybrid_attention.report.runs import Run
-from hybrid_attention.report.table import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def distribution(comparison: Comparison) -> Figure:
     axes.set(
         xlim=(-2, 102),
         ylim=(len(runs) - 0.4, -0.6),
-        xlabel=f"{comparison.score.capitalize()} of an image with lesion (%)",
+        xlabel=f"{score_title(comparison.score).capitalize()} of an image with lesion (%)",
     )
     axes.set_yticks(range(len(runs)), [run.name for run in runs], parse_math=False)
     _tidy(axes)
@@ -196,10 +196,11 @@ def class_confusion(scores: Sequence[tuple[Run, ClassScores]]) -> Figure:
 
     def draw(axes: Axes, index: int) -> None:
         run, result = scores[index]
-        counts = np.array(result["confusion"], dtype=float)
-        texts = np.array([[f"{count:.0f}" for count in line] for line in counts])
+        counts, ticks = np.array(result["confusion"], dtype=float), range(len(result["confusion"]))
+        shares = _line_shares(counts)
+        texts = np.array([[f"{counts[i, j]:.0f}\n{100 * shares[i, j]:.0f} %" for j in ticks] for i in ticks])
         title = f"{run.name} ({percent(result['accuracy']['value'])} % right)"
-        _matrix(axes, title, _line_shares(counts), texts, result["class_names"])
+        _matrix(axes, title, shares, texts, result["class_names"])
 
     return _matrices(len(scores), 2.8, draw)
 

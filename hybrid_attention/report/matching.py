@@ -9,8 +9,8 @@ from typing import Any
 
 from hybrid_attention.evaluation import summarize
 from hybrid_attention.evaluation.metrics import SCORES
+from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report.runs import Run
-from hybrid_attention.report.table import plural
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.summary import CONVENTIONS, has_lesion
+from hybrid_attention.evaluation.text import score_title
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import SHOWN_SCORES, Row
 from hybrid_attention.report.table import Table, html
@@ -62,7 +63,7 @@ def rendered(
     """
     data = {
         "runs": [{"name": run.name} for run in comparison.runs],
-        "scores": SHOWN_SCORES,
+        "scores": [score_title(name) for name in SHOWN_SCORES],
         "chosen": SHOWN_SCORES.index("dice" if comparison.score == "f1" else comparison.score),
         "cases": _case_data(comparison),
         "pictures": any(pictures.values()),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_attention.evaluation.classification import classification_scores
+import numpy as np
+
+from hybrid_attention.evaluation.class_columns import class_probabilities, class_summary
+from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points
 from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run
@@ -60,7 +64,8 @@ def paired_scores(comparison: Comparison) -> PairedScores:
 def class_scores(run: Run) -> ClassScores | None:
     """Return the scores of the classes that a run predicts, None where its network has no class head.
 
-    Those of the record are taken where they count the same cases in the same cells, since their intervals take long.
+    All are computed from the cases but the bounds of intervals, which take long: those of the record are taken where
+    its scores are the same.
 
     Args:
         run: with the cases that are compared.
@@ -73,15 +78,36 @@ def class_scores(run: Run) -> ClassScores | None:
     """
     if not run.classes:
         return None
-    truth = [row["class"] for row in run.rows]
-    table = [[row[f"probability_{name}"] for name in run.classes] for row in run.rows]
-    record = run.record.get("classification")
-    if record and record.get("class_names") == run.classes and set(truth) <= set(run.classes):
-        predicted = [run.classes[max(range(len(values)), key=values.__getitem__)] for values in table]
-        counted = [[list(zip(truth, predicted, strict=True)).count((a, b)) for b in run.classes] for a in run.classes]
-        if record.get("confusion") == counted:
-            return dict(record)
     try:
-        return classification_scores(truth, table, run.classes, [row["group"] for row in run.rows])
+        points = class_points([row["class"] for row in run.rows], class_probabilities(run.rows), run.classes)
     except ValueError as error:
         raise ValueError(f"{run.name}: {error}") from None
+    record = run.record.get("classification") or {}
+    alike = record.get("confusion") == points["confusion"] and record.get("class_names") == run.classes
+    if alike and all(_same(record.get(name), points[name]) for name in CLASS_SCORES):
+        return {**points, **{name: record[name] for name in CLASS_SCORES}}
+    return class_summary(run.rows)
+
+
+def _same(recorded: Mapping[str, float] | None, value: float) -> bool:
+    """Tell whether a recorded score with its interval is of this value; NaN equals NaN."""
+    if recorded is None:
+        return False
+    return math.isclose(recorded["value"], value, abs_tol=1e-9) or (math.isnan(recorded["value"]) and math.isnan(value))
+
+
+def correct_classes(comparison: Comparison) -> dict[str, list[float]]:
+    """Tell of each run that predicts classes in which cases it is right.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        By run 1 or 0 a case.
+    """
+    correct = {}
+    for run in comparison.runs:
+        if run.classes:
+            best = [run.classes[index] for index in np.argmax(class_probabilities(run.rows), axis=1)]
+            correct[run.name] = [float(row["class"] == name) for row, name in zip(run.rows, best, strict=True)]
+    return correct

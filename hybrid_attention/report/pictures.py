@@ -15,9 +15,9 @@ from PIL import Image
 
 from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.pictures import picture_path
+from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run
-from hybrid_attention.report.table import plural
 
 LONG_SIDE = 256
 _NEEDED = ("images", "truths", "masks")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybrid_attention.evaluation.fold_scores import FOLD_SCORES, mean_over_folds, scores_by_fold
 from hybrid_attention.evaluation.summary import CONVENTIONS
 from hybrid_attention.evaluation.surface import DISTANCES
+from hybrid_attention.evaluation.text import UNDEFINED, number, percent, score_interval, score_spread, score_title
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.paired_scores import ClassScores
 from hybrid_attention.report.runs import SHOWN_SCORES, Run
-from hybrid_attention.report.table import UNDEFINED, Table, number, percent, score_interval
+from hybrid_attention.report.table import Table
 
 _INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
 _SAME_MEANS = (
@@ -19,18 +20,18 @@ _SAME_MEANS = (
 )
 
 
-def score_tables(comparison: Comparison, classes: Sequence[tuple[Run, ClassScores]]) -> list[Table]:
-    """Lay the scores out: one of them under all conventions, all of them under each, then everything else.
+def score_tables(comparison: Comparison) -> list[Table]:
+    """Lay the scores of masks out: one of them under all conventions, all of them under each, then everything else.
 
     Args:
         comparison: the runs.
-        classes: the runs that predict classes, and how well.
 
     Returns:
         Tables with a line a run.
     """
     tables = [_headline(comparison), *_by_convention(comparison), _other_scores(comparison)]
-    return [*tables, _classification(classes), _each_class(classes)] if classes else tables
+    merged = [run for run in comparison.runs if run.recorded("folds")]
+    return [*tables, _over_folds(merged)] if merged else tables
 
 
 def _headline(comparison: Comparison) -> Table:
@@ -44,7 +45,7 @@ def _headline(comparison: Comparison) -> Table:
     others = [convention for convention in CONVENTIONS if convention != "lesion_only"]
     return Table(
         key="summary",
-        title=f"{name.capitalize()} under each convention",
+        title=f"{score_title(name).capitalize()} under each convention",
         header=("run", "lesion_only", "median of lesion_only", *others),
         rows=rows,
         note=f"{_INTERVALS}{_SAME_MEANS if _all_lesions(first) else ''}{_without_lesions(first)}",
@@ -61,6 +62,7 @@ def _without_lesions(summary: Mapping[str, Any]) -> str:
 
 def _by_convention(comparison: Comparison) -> list[Table]:
     same = _all_lesions(comparison.runs[0].summary)
+    header = ("run", *(score_title(name) for name in SHOWN_SCORES))
     tables: list[Table] = []
     for convention, meaning in CONVENTIONS.items():
         if same and convention.startswith("empty"):
@@ -72,7 +74,7 @@ def _by_convention(comparison: Comparison) -> list[Table]:
         note = f"{meaning.capitalize()}. {_INTERVALS}{_undefined_precision(comparison, convention)}"
         if not tables:
             note += " F1 is the same number as Dice." + (_SAME_MEANS if same else "")
-        tables.append(Table(f"scores-{convention}", f"All scores, {convention}", ("run", *SHOWN_SCORES), rows, note))
+        tables.append(Table(f"scores-{convention}", f"All scores, {convention}", header, rows, note))
     return tables
 
 
@@ -166,6 +168,8 @@ def _missing_curves(comparison: Comparison) -> str:
     for run in comparison.runs:
         if comparison.left_out[run.name]:
             reasons.append(f"{run.name}: its curves are over all its cases, not the shared ones, and are left out")
+        elif run.recorded("folds"):
+            reasons.append(f"{run.name}: the ROC curves of folds can't be merged exactly and are left out")
         elif run.recorded("pixel_roc") is None:
             reasons.append(f"{run.name}: no ROC curve recorded")
         elif number(run.recorded("pixel_roc", "auc"), 4) == UNDEFINED:
@@ -173,29 +177,25 @@ def _missing_curves(comparison: Comparison) -> str:
     return f" {'; '.join(reasons)}." if reasons else ""
 
 
-def _classification(classes: Sequence[tuple[Run, ClassScores]]) -> Table:
+def _over_folds(runs: Sequence[Run]) -> Table:
+    """Lay the mean and spread over the folds of merged runs out, computed from their cases."""
+    spreads = {run.name: mean_over_folds(scores_by_fold(run.rows)) for run in runs}
+    names = [name for name in FOLD_SCORES if any(name in spread for spread in spreads.values())]
     return Table(
-        key="classes",
-        title="Classes of images",
-        header=("run", "accuracy", "macro AUC", "macro F1"),
+        key="folds",
+        title="Mean and spread over folds",
+        header=("run", "folds", *(FOLD_SCORES[name] for name in names)),
         rows=[
-            (run.name, *(score_interval(scores[name]) for name in ("accuracy", "macro_auc", "macro_f1")))
-            for run, scores in classes
+            (
+                run.name,
+                f"{len({row['fold'] for row in run.rows})} of {run.recorded('folds', 'of')}",
+                *(score_spread(spreads[run.name].get(name)) for name in names),
+            )
+            for run in runs
         ],
-        note=f"{_INTERVALS} Macro: mean over the classes, each against all others; undefined if a class has no case.",
-    )
-
-
-def _each_class(classes: Sequence[tuple[Run, ClassScores]]) -> Table:
-    names = ("precision", "sensitivity", "specificity", "f1", "auc")
-    return Table(
-        key="each-class",
-        title="Each class against all others",
-        header=("run: class", "cases", *names),
-        rows=[
-            (f"{run.name}: {name}", str(one["cases"]), *(percent(one[score]) for score in names))
-            for run, scores in classes
-            for name, one in scores["classes"].items()
-        ],
-        note="Percent.",
+        note=(
+            "Percent; mean ± standard deviation (n - 1) of the folds' own scores, each fold counting once, as papers "
+            "report cross-validation. The other tables score all cases of the folds together. A fold in which a score "
+            "is undefined is left out of its mean."
+        ),
     )

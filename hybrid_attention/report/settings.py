@@ -7,9 +7,10 @@ from typing import Any
 
 from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.summary import has_lesion
+from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Run
-from hybrid_attention.report.table import Table, plural
+from hybrid_attention.report.table import Table
 
 _RECIPE = ("training", "recipe")
 # what should be the same in all runs, with its place in summary.json
@@ -93,9 +94,26 @@ def differences(comparison: Comparison) -> list[str]:
 def _text(run: Run, title: str) -> str:
     keys = {**_ALIKE, **_OWN}[title]
     value = run.recorded(*keys)
+    if value is None and run.recorded("folds"):
+        return _of_folds(run, title)
     if value is None:
         outer = run.recorded(*keys[:-1])
         return "none" if isinstance(outer, Mapping) and keys[-1] in outer else "not recorded"
+    return _as_text(value, title)
+
+
+def _of_folds(run: Run, title: str) -> str:
+    """Return what the folds of a merged run do not share, fold by fold."""
+    texts = []
+    for fold in run.recorded("folds", "runs"):
+        value: Any = fold
+        for key in {**_ALIKE, **_OWN}[title]:
+            value = value.get(key) if isinstance(value, dict) else None
+        texts.append("not recorded" if value is None else _as_text(value, title))
+    return texts[0] if len(set(texts)) == 1 else "; ".join(texts)
+
+
+def _as_text(value: Any, title: str) -> str:
     if isinstance(value, Mapping):
         hashed = title == "config"
         return ", ".join(f"{key} ({str(item)[:10]})" if hashed else f"{key}={item}" for key, item in value.items())

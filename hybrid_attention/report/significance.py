@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hybrid_attention.evaluation.comparison import FriedmanTest, PairedTest, friedman_test, paired_tests
+from hybrid_attention.evaluation.text import p_value, percent_interval, plural, score_title
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.paired_scores import PairedScores, paired_scores
-from hybrid_attention.report.table import Table, p_value, percent_interval, plural
+from hybrid_attention.report.table import Table
 
 
 def why_no_tests(comparison: Comparison) -> str:
@@ -34,9 +35,9 @@ def paired_table(comparison: Comparison) -> Table | None:
     tests = paired_tests(paired.scores, paired.groups, comparison.reference)
     return Table(
         key="paired",
-        title=f"Differences in {comparison.score.capitalize()}",
+        title=f"Differences in {score_title(comparison.score).capitalize()}",
         header=("first minus second", "difference (%)", "p (Wilcoxon)", "p (Holm)"),
-        rows=[_paired_row(test) for test in tests],
+        rows=[paired_row(test) for test in tests],
         note=(
             f"Means over {_cases(paired)}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon's signed-rank "
             f"test sees the mean of each of the {tests[0].groups} groups once; Holm's adjustment is over all tests of "
@@ -45,7 +46,8 @@ def paired_table(comparison: Comparison) -> Table | None:
     )
 
 
-def _paired_row(test: PairedTest) -> tuple[str, ...]:
+def paired_row(test: PairedTest) -> tuple[str, ...]:
+    """Lay one test out: the pair, its difference with interval, and both p-values."""
     interval = percent_interval(test.difference, test.low, test.high, signed=True)
     return (f"{test.first} - {test.second}", interval, p_value(test.p_value), p_value(test.p_holm))
 
@@ -77,7 +79,7 @@ def friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:
         rows=[(one, f"{test.mean_ranks[one]:.2f}", *(nemenyi(one, other) for other in names)) for one in names],
         note=(
             f"Friedman's chi-square {test.statistic:.2f}, p {_relation(test.p_value)}, over the ranks of "
-            f"{comparison.score.capitalize()} in {test.groups} groups (rank 1 is best). "
+            f"{score_title(comparison.score).capitalize()} in {test.groups} groups (rank 1 is best). "
             f"Nemenyi's test of the pairs; mean ranks closer than {test.critical_difference:.2f} can't be told apart "
             "at the 5 % level."
         ),

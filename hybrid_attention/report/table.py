@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
 
-UNDEFINED = "n/a"
+from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
+
+__all__ = [
+    "Table",
+    "html",
+    "latex",
+    "markdown",
+    "markdown_grid",
+    "percent",
+    "percent_interval",
+    "score_interval",
+]
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -51,51 +60,6 @@ class Table:
     note: str = ""
     marked: frozenset[int] = field(default_factory=frozenset)
     texts: bool = False
-
-
-def percent(value: float | None, signed: bool = False) -> str:
-    """Print a fraction in percent with one digit, n/a where it is undefined."""
-    if value is None or math.isnan(value):
-        return UNDEFINED
-    return f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-
-
-def percent_interval(value: float | None, low: float, high: float, signed: bool = False) -> str:
-    """Print a fraction and its interval in percent, as in `77.8 [71.9, 83.1]`."""
-    text = percent(value, signed)
-    return text if text == UNDEFINED else f"{text} [{percent(low, signed)}, {percent(high, signed)}]"
-
-
-def score_interval(score: Mapping[str, float] | None) -> str:
-    """Print a score of a summary, its `mean` or `value` with `low` and `high`, in percent."""
-    if score is None:
-        return UNDEFINED
-    return percent_interval(score.get("mean", score.get("value")), score["low"], score["high"])
-
-
-def number(value: Any, digits: int) -> str:
-    """Print a number, n/a where it is undefined."""
-    return UNDEFINED if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Print how many, as in `1 case` and `2 cases`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def p_value(value: float) -> str:
-    """Print a p-value."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def markdown_grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay texts out as a Markdown table."""
-    lines = [f"| {' | '.join(_cell(text) for text in row)} |" for row in (header, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"([|<>])", r"\\\1", text.replace("\n", " "))
 
 
 def markdown(table: Table) -> str:
@@ -154,5 +118,5 @@ def html(table: Table) -> str:
 
 
 def _html_cell(text: str, words: bool) -> str:
-    """Escape a text; an interval stays on one line."""
-    return escape(text) if words else re.sub(r"\[.*?\]", r'<span class="nowrap">\g<0></span>', escape(text))
+    """Escape a text; an interval or spread stays on one line."""
+    return escape(text) if words else re.sub(r"\[.*?\]|\S+ ± \S+", r'<span class="nowrap">\g<0></span>', escape(text))

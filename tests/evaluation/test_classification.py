@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from hybrid_attention.evaluation import classification_scores
+from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points
 
 NAMES = ["benign", "malignant", "normal"]
 # true class, probabilities
@@ -37,7 +38,14 @@ def test_by_hand():
     assert malignant["auc"] == pytest.approx(7 / 8)
     assert normal["auc"] == 1
     assert result["macro_auc"]["value"] == pytest.approx((benign["auc"] + 7 / 8 + 1) / 3)
+    assert result["balanced_accuracy"]["value"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
     assert result["macro_f1"]["value"] == pytest.approx((2 / 3 + 0.5 + 1) / 3)
+
+
+def test_points_are_the_same_without_intervals():
+    points, result = class_points(*zip(*CASES, strict=True), NAMES), scores()
+    for name, value in points.items():
+        assert value == (result[name]["value"] if name in CLASS_SCORES else result[name])
 
 
 def test_areas_agree_with_scikit_learn():
@@ -62,7 +70,7 @@ def test_what_is_undefined_is_nan():
     result = scores(CASES[:5])  # no normal case, none predicted
     normal = result["classes"]["normal"]
     assert math.isnan(normal["auc"]) and math.isnan(normal["precision"]) and math.isnan(normal["sensitivity"])
-    assert math.isnan(result["macro_auc"]["value"])
+    assert math.isnan(result["macro_auc"]["value"]) and math.isnan(result["balanced_accuracy"]["value"])
     assert normal["specificity"] == 1
 
 

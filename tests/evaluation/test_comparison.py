@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import studentized_range
+from scipy.stats import binomtest, studentized_range
 
-from hybrid_attention.evaluation import friedman_test, paired_tests
+from hybrid_attention.evaluation import friedman_test, paired_accuracy_tests, paired_tests
 
 # Depression scale of nine patients before and after treatment: M. Hollander, D. A. Wolfe, "Nonparametric Statistical
 # Methods", 1973, p. 29; the example of R's wilcox.test
@@ -116,3 +116,37 @@ def test_bad_reference_and_too_few():
         friedman_test({"x": [1.0, 2.0], "y": [2.0, 1.0]}, [0, 1])
     with pytest.raises(ValueError, match="two groups of cases or more, got 1"):
         friedman_test({name: [1.0, 2.0] for name in "xyz"}, [0, 0])
+
+
+def test_accuracy_of_single_cases_is_mcnemars_exact_test():
+    # of 20 cases the first alone is right in 5, the second alone in 1: 2·(1 + 6)/2^6
+    first, second = [1] * 5 + [0] + [1] * 14, [0] * 5 + [1] + [1] * 14
+    (test,) = paired_accuracy_tests({"a": first, "b": second}, range(20))
+    assert test.p_value == pytest.approx(binomtest(1, 6).pvalue) == 14 / 64
+    assert test.difference == pytest.approx(4 / 20)
+    assert test.low < test.difference < test.high
+
+
+def test_many_cases_are_exchanged_at_random():
+    first, second = [1] * 30 + [0] * 15, [0] * 30 + [1] * 15
+    (test,) = paired_accuracy_tests({"a": first, "b": second}, range(45))
+    assert test.p_value == pytest.approx(binomtest(15, 45).pvalue, abs=0.008)
+    (again,) = paired_accuracy_tests({"a": first, "b": second}, range(45))
+    assert test == again
+
+
+def test_copies_are_no_evidence_for_a_difference_in_accuracy():
+    # 20 images that show two cases, ten times each
+    (copies,) = paired_accuracy_tests({"a": [1] * 20, "b": [0] * 20}, [0] * 10 + [1] * 10)
+    assert (copies.p_value, copies.groups) == (0.5, 2)  # 2 of 4 signs
+    (alone,) = paired_accuracy_tests({"a": [1] * 20, "b": [0] * 20}, range(20))
+    assert alone.p_value < 0.001
+
+
+def test_alike_accuracies_and_holm():
+    tests = paired_accuracy_tests({"a": [1] * 8, "b": [0] * 8, "c": [1] * 8}, range(8))
+    assert [(test.first, test.second) for test in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [test.p_value for test in tests] == [2 / 256, 1, 2 / 256]
+    assert [test.p_holm for test in tests] == pytest.approx([6 / 256, 1, 6 / 256])
+    with pytest.raises(ValueError, match="no run named 'd'"):
+        paired_accuracy_tests({"a": [1], "b": [0]}, [0], "d")

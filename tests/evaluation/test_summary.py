@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hybrid_attention.evaluation import bootstrap_ratio, summarize, summary_table
+from hybrid_attention.evaluation import bootstrap_ratio, classification_scores, summarize, summary_table
 
 
 def case(tp, fp, fn, tn=100, group="a"):
@@ -139,3 +139,19 @@ def test_table_names_its_conventions():
     assert "| dice | 75.0 [50.0, 100.0] | 75.0 | 57.1 [50.0, 100.0] |" in table
     assert "| precision | 100.0 [100.0, 100.0] (of 1) |" in summary_table(summarize(CASES))
     assert "empty_is_zero: mean of 4 images" in summary_table(summarize(CASES))
+
+
+def test_table_tells_pixel_accuracy_from_that_of_classes():
+    truth, shares = ["a", "a", "a", "b"], [(0.9, 0.1), (0.8, 0.2), (0.3, 0.7), (0.1, 0.9)]
+    classes = classification_scores(truth, shares, ["a", "b"])
+    table = summary_table({**summarize([case(10, 0, 0), case(30, 30, 30, group="b")]), "classification": classes})
+    assert "| pixel accuracy | 84.2 [68.4, 100.0] | 84.2 | 80.0 [68.4, 100.0] |" in table  # 130/190 and 110/110
+    assert "Classes of 4 images: accuracy 75.0 [" in table and "balanced accuracy 83.3 [" in table
+    assert "macro AUC (one class against the rest) 100.0 [" in table
+    lines = [line for line in table.splitlines() if line.startswith(("| a ", "| b ", "| true class"))]
+    assert lines == [
+        "| true class | precision (%) | sensitivity (%) | specificity (%) | F1 (%) | AUC (%) | taken for a | "
+        "taken for b |",
+        "| a | 100.0 | 66.7 | 100.0 | 80.0 | 100.0 | 2 (66.7 %) | 1 (33.3 %) |",
+        "| b | 50.0 | 100.0 | 66.7 | 66.7 | 100.0 | 0 | 1 (100.0 %) |",
+    ]

@@ -38,13 +38,19 @@ def write_run(
     synthetic: bool = False,
     normal_every: int = 4,
     epochs: int = 3,
+    fold: int | None = None,
+    wrong: int = 1,
 ) -> Path:
-    """Write a run whose masks are shifted to the right by `error` pixels, a little more from case to case."""
+    """Write a run whose masks are shifted to the right by `error` pixels, a little more from case to case.
+
+    With `fold` its cases are others than those of any other fold. The classes of the first `wrong` cases are wrong.
+    """
+    first = 0 if fold is None else 100 * fold
     rows, roc, calibration = [], PixelRoc(), PixelCalibration()
     for index in range(cases):
         normal = normal_every > 0 and index % normal_every == normal_every - 1
         name = "normal" if normal else CLASSES[index % 2]
-        case_id = f"{name}/{name} ({index}).png"
+        case_id = f"{name}/{name} ({first + index}).png"
         truth = np.zeros((size, size), bool) if normal else disc(size, size / 2, size / 3, size / 6 + index % 3)
         mask = truth if normal else disc(size, size / 2 + error + index % 5 * error / 4, size / 3, size / 6 + index % 3)
         probability = np.where(mask, 0.9, 0.1).astype(np.float32)
@@ -53,12 +59,12 @@ def write_run(
         counts = confusion_counts(*pair)
         roc.update(torch.from_numpy(probability)[None], pair[1])
         calibration.update(torch.from_numpy(probability)[None], pair[1])
-        row = {"case_id": case_id, "class": name, "group": str(index // 2)}
+        row = {"case_id": case_id, "class": name, "group": str(first + index // 2)}
         row |= {score: round(value, 6) for score, value in overlap_scores(counts).items()}
         row |= {**surface_distances(*pair), **lesion_detection(*pair), **counts}
         if classes:
             shares = [0.2, 0.2, 0.2]
-            shares[(CLASSES.index(name) + (index == 0)) % 3] = 0.6
+            shares[(CLASSES.index(name) + (index < wrong)) % 3] = 0.6
             row["predicted_class"] = CLASSES[int(np.argmax(shares))]
             row |= {f"probability_{one}": share for one, share in zip(CLASSES, shares, strict=True)}
         rows.append(row)
@@ -68,7 +74,7 @@ def write_run(
             write_picture(folder, "gradcam", case_id, (255 * probability.T).astype(np.uint8))
     record = {
         "synthetic_data": synthetic,
-        "split": "drawn discs",
+        "split": "drawn discs" + ("" if fold is None else f", test fold {fold} of 3, validation fold {(fold + 1) % 3}"),
         "part": "test",
         "settings": {"image_size": size},
         **summarize(rows),

@@ -69,6 +69,7 @@ def test_one_case(make_run, tmp_path):
     )
     assert "1 case in 1 duplicate group: 1 with lesion, 0 without." in text
     assert "All cases are of one group: the intervals have no width and say nothing." in text
+    assert "Classes of images" not in text
     assert "No tests: they need two groups of images with a lesion, there are 1." in text
 
 

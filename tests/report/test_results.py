@@ -1,20 +1,15 @@
 import dataclasses
-import json
 import math
-
-import pytest
 
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.paired_scores import class_scores
 from hybrid_attention.report.results import score_tables
 from hybrid_attention.report.settings import differences, settings_table
 
 
 def tables(*runs, **settings):
     comparison = match_runs(runs, **settings)
-    classes = [(run, scores) for run in comparison.runs if (scores := class_scores(run))]
-    return {table.key: table for table in score_tables(comparison, classes)}
+    return {table.key: table for table in score_tables(comparison)}
 
 
 def cells(table, row=0):
@@ -86,35 +81,6 @@ def test_older_columns_only(make_run, edit):
     folder = edit(make_run("old"), lambda rows: [{k: row[k] for k in (*keep, "tp", "fp", "fn", "tn")} for row in rows])
     table = tables(read_run(folder))["other"]
     assert cells(table)["hd95 (pixel)"] == cells(table)["lesions found (%)"] == cells(table)["pixel AUC"] == "n/a"
-
-
-def test_classes(make_run):
-    # one of 8 images, a benign one, is taken for malignant
-    scores = tables(read_run(make_run("net", classes=True)), read_run(make_run("plain")))
-    assert [row[0] for row in scores["classes"].rows] == ["net"]
-    assert cells(scores["classes"])["accuracy"].startswith("87.5 [")
-    assert [row[:2] for row in scores["each-class"].rows] == [
-        ("net: benign", "4"),
-        ("net: malignant", "2"),
-        ("net: normal", "2"),
-    ]
-    assert cells(scores["each-class"])["sensitivity"] == "75.0"
-
-
-def test_recorded_classes_of_other_cases_are_not_believed(make_run):
-    run = read_run(make_run("net", classes=True))
-    record = json.loads(json.dumps(run.record["classification"]))
-    record["accuracy"]["value"] = 0.1
-    believed = dataclasses.replace(run, record={**run.record, "classification": record})
-    assert class_scores(believed)["accuracy"]["value"] == 0.1  # the same confusion matrix
-    record["confusion"][0][0] += 1
-    assert class_scores(believed)["accuracy"]["value"] == 7 / 8
-
-
-def test_probabilities_must_add_up(make_run, edit):
-    folder = edit(make_run("net", classes=True), lambda rows: [{**rows[0], "probability_benign": "0.9"}, *rows[1:]])
-    with pytest.raises(ValueError, match="net: probabilities must"):
-        class_scores(read_run(folder))
 
 
 def test_settings_that_differ_are_named(make_run):

@@ -1,8 +1,4 @@
-import math
-
-import pytest
-
-from hybrid_attention.report.table import Table, html, latex, markdown, p_value, percent, plural, score_interval
+from hybrid_attention.report.table import Table, html, latex, markdown
 
 TABLE = Table(
     key="odd",
@@ -49,22 +45,3 @@ def test_html_is_escaped_and_marked():
     assert '<h3 id="odd">Odd &amp; &lt;even&gt;</h3><p>100 % of &lt;b&gt;.</p>' in text
     assert '<tr class="differs"><th scope="row">$x^2$' in text
     assert '-2.5 <span class="nowrap">[-3.0, +1.0]</span>' in text
-
-
-@pytest.mark.parametrize(
-    ("score", "text"),
-    [
-        ({"mean": 0.7782, "low": 0.719, "high": 0.8314}, "77.8 [71.9, 83.1]"),
-        ({"value": 1.0, "low": 1.0, "high": 1.0}, "100.0 [100.0, 100.0]"),
-        ({"mean": math.nan, "low": math.nan, "high": math.nan}, "n/a"),
-        (None, "n/a"),
-    ],
-)
-def test_intervals(score, text):
-    assert score_interval(score) == text
-
-
-def test_numbers():
-    assert [plural(count, "case") for count in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
-    assert (percent(0.0314, signed=True), percent(-0.0314, signed=True)) == ("+3.1", "-3.1")
-    assert (p_value(0.0004), p_value(0.0014), p_value(1.0)) == ("< 0.001", "0.001", "1.000")

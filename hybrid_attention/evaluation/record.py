@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from hybrid_attention.evaluation.classification import CLASS_SCORES
+
 _SHARES = (("pixel_roc", "auc"), ("pixel_roc", "error_bound"), ("calibration", "ece"))
 _TEXTS = ("split", "part", "distance_unit")
-_MAPPINGS = ("settings", "pixel_roc", "calibration", "classification", "training", "provenance")
-_INTERVALS = ("accuracy", "macro_auc", "macro_f1")
+_MAPPINGS = ("settings", "pixel_roc", "calibration", "classification", "training", "provenance", "folds")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def read_record(path: Path) -> dict[str, Any]:
     for outer, inner in _SHARES:
         _check_share((record.get(outer) or {}).get(inner), f"{path}: {outer}.{inner}")
     _check_classes(record.get("classification") or {}, f"{path}: classification")
+    _check_folds(record.get("folds"), f"{path}: folds")
     return record
 
 
@@ -58,8 +60,20 @@ def _is_share(value: float) -> bool:
     return math.isnan(value) or 0 <= value <= 1
 
 
+def _check_folds(folds: dict[str, Any] | None, place: str) -> None:
+    if folds is None:
+        return
+    merged, count, runs = (folds.get(key) for key in ("merged", "of", "runs"))
+    if not isinstance(count, int) or not isinstance(merged, list) or not all(isinstance(fold, int) for fold in merged):
+        raise ValueError(f"{place} must hold the numbers merged and of, got merged {merged!r} and of {count!r}")
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise ValueError(f"{place}.runs is {runs!r}, must be a list of JSON objects")
+
+
 def _check_classes(scores: dict[str, Any], place: str) -> None:
-    for name in _INTERVALS if scores else ():
+    for name in CLASS_SCORES if scores else ():
+        if name not in scores and name == "balanced_accuracy":  # older records lack it
+            continue
         score = scores.get(name)
         if not isinstance(score, dict) or not {"value", "low", "high"} <= score.keys():
             raise ValueError(f"{place}.{name} is {score!r}, must be a JSON object with value, low and high")

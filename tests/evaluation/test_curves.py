@@ -1,6 +1,6 @@
 import pytest
 
-from hybrid_attention.report.curves import read_curve
+from hybrid_attention.evaluation.curves import read_curve
 
 ROC = "false_positive_rate,true_positive_rate,threshold\n0,0,inf\n"
 BINS = "low,high,pixels,mean_probability,lesion_fraction\n0,0.5,10,0.1,0.2\n"

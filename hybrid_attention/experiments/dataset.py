@@ -1,0 +1,73 @@
+"""Which folder of images a list of runs was started on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hybrid_attention.data.files import write_json
+
+_FILE = "data.json"
+
+
+def folder_identity(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return names and sizes of all files of a data folder, as one digest; hidden files don't count.
+
+    Args:
+        folder: the images.
+
+    Returns:
+        `files`, `bytes` and `names_and_sizes_sha256`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no file in it.
+    """
+    root = Path(folder)
+    files = sorted(
+        (path.relative_to(root).as_posix(), path.stat().st_size)
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
+    if not files:
+        raise FileNotFoundError(f"data folder {folder} does not exist or holds no file")
+    text = "\n".join(f"{size} {name}" for name, size in files)
+    return {
+        "files": len(files),
+        "bytes": sum(size for _, size in files),
+        "names_and_sizes_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def check_same_data(results: Path, identity: dict[str, Any]) -> None:
+    """Refuse to continue a list on other images than it was started on.
+
+    Args:
+        results: folder of the list's results.
+        identity: from `folder_identity`.
+
+    Raises:
+        ValueError: the folder was started on others.
+    """
+    path = results / _FILE
+    if not path.is_file():
+        return
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    if earlier != identity:
+        raise ValueError(
+            f"{results} holds runs on other images ({earlier['files']} files, {earlier['bytes']} bytes) than those of "
+            f"--dataset_dir ({identity['files']} files, {identity['bytes']} bytes): choose another --out"
+        )
+
+
+def note_data(results: Path, identity: dict[str, Any]) -> None:
+    """Write down which images a list is run on.
+
+    Args:
+        results: folder of the list's results.
+        identity: from `folder_identity`.
+    """
+    if not (results / _FILE).is_file():
+        write_json(results / _FILE, identity)
