@@ -1,4 +1,4 @@
-# make demo | test | lint | clean     (PYTHON=python3.11 chooses the interpreter)
+# make demo | test | lint | results | clean     (PYTHON=python3.11 chooses the interpreter)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
@@ -9,7 +9,7 @@ DEMO ?= output/demo
 DEMO_TRAINING := --output_dir $(DEMO) --image_size 96 --precision bf16 --channels_last True
 DEMO_CONFIGS := '$(CONFIGS)/train.yaml','$(CONFIGS)/from_scratch.yaml'
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint results clean
 
 install: $(INSTALLED)
 
@@ -42,6 +42,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# tables of what is finished below $(OUT), for each list of runs
+OUT ?= runs
+results: install
+	for list in $(filter-out %/demo.yaml,$(wildcard scripts/experiments/*.yaml)); do \
+		$(BIN)/hybrid-attention experiments $$list --out $(OUT) --collect docs/results --report output/reports || exit 1; \
+	done
+	$(BIN)/python scripts/results_table.py
 
 clean:
 	git clean -fdXq -- output bundles

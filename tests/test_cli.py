@@ -37,3 +37,34 @@ def test_errors_are_one_line(words, message, tmp_path, monkeypatch, capsys):
     assert main(words) == 1
     assert capsys.readouterr().err.startswith(message)
     assert (tmp_path / "mine.png").exists()
+
+
+LIST = "name: trial\nbundle: hybrid\nruns:\n  - name: han\n"
+
+
+def test_experiments_without_images(tmp_path, capsys):
+    (tmp_path / "list.yaml").write_text(LIST)
+    words = ["experiments", str(tmp_path / "list.yaml"), "--out", str(tmp_path / "runs")]
+    assert main(words) == 1
+    assert "--dataset_dir is missing" in capsys.readouterr().err
+    assert main([*words, "--collect", str(tmp_path / "results")]) == 0
+    assert "trial: 0 folders of tables" in capsys.readouterr().out
+    assert main([*words, "--only", "hen", "--dry-run"]) == 1
+    assert "trial has no run hen; its runs are han" in capsys.readouterr().err
+
+
+def test_experiments(phantoms, tmp_path, capsys, monkeypatch):
+    (tmp_path / "list.yaml").write_text(LIST)
+    words = [
+        "experiments",
+        str(tmp_path / "list.yaml"),
+        "--dataset_dir",
+        str(phantoms),
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert main([*words, "--dry-run"]) == 0
+    assert "han/seed_0/fold_0: to do" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr("hybrid_attention.experiments.Runner.__call__", lambda runner: 3)
+    assert main(words) == 3

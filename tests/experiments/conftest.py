@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hybrid_attention.evaluation
+from hybrid_attention.experiments import Runner, read_plan
+from tests.experiments import fake_bundle
+
+CONTENT = {"name": "trial", "bundle": "hybrid", "options": {"epochs": 3}, "runs": [{"name": "han"}]}
+
+
+@pytest.fixture
+def write_list(tmp_path):
+    """Write a list of runs; the keys given replace those of a small one."""
+
+    def write(**keys):
+        path = tmp_path / "list.yaml"
+        content = {key: value for key, value in {**CONTENT, **keys}.items() if value is not None}
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"12345")
+    return folder
+
+
+@pytest.fixture
+def merged(monkeypatch):
+    """Calls of the function that unites folds, which is tested elsewhere."""
+    calls = []
+
+    def merge_folds(folders, out):
+        calls.append((list(folders), out))
+        out.mkdir(exist_ok=True)
+        (out / "per_case.csv").write_text("case_id\nall\n")
+        (out / "summary.json").write_text("{}")
+        return out
+
+    monkeypatch.setattr(hybrid_attention.evaluation, "merge_folds", merge_folds)
+    return calls
+
+
+@pytest.fixture
+def run_list(write_list, images, tmp_path, merged):
+    """Run a list with the fake bundle; returns the exit status."""
+
+    def run(only=(), minutes=None, jobs=1, **keys):
+        plan = read_plan(write_list(**keys)).only(only)
+        return Runner(plan, images, tmp_path / "runs", minutes, jobs, command=fake_bundle.command)()
+
+    return run

@@ -1,0 +1,78 @@
+import pytest
+
+import hybrid_attention.report
+from hybrid_attention.experiments import collect, read_plan, report
+
+
+@pytest.fixture
+def collected(write_list, tmp_path):
+    def run(**keys):
+        folders = collect(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "results")
+        return [path.relative_to(tmp_path / "results").as_posix() for path in folders]
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+TABLES = ["history.csv", "manifest.json", "per_case.csv", "roc.csv", "summary.json"]
+
+
+def test_one_fold_lies_in_the_runs_folder(run_list, collected, tmp_path):
+    keys = {"runs": [{"name": "a"}, {"name": "b"}], "parts": ["test", "validation"]}
+    assert collected(**keys) == []
+    assert run_list(only=["a"], **keys) == 0
+    assert collected(**keys) == ["trial/a"]
+    assert names(tmp_path / "results/trial/a") == [*TABLES, "summary_validation.json"]
+    assert '"part": "validation"' in (tmp_path / "results/trial/a/summary_validation.json").read_text()
+    assert names(tmp_path / "results/trial") == ["a"]
+
+
+def test_folds_and_seeds_have_folders(run_list, collected, tmp_path, merged):
+    runs = [{"name": "a"}, {"name": "b", "seeds": [0, 1], "folds": [0]}]
+    assert run_list(folds=[0, 1], runs=runs) == 0
+    expected = ["trial/a/fold_0", "trial/a/fold_1", "trial/a", "trial/b/seed_0", "trial/b/seed_1"]
+    assert collected(folds=[0, 1], runs=runs) == expected
+    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", "per_case.csv", "summary.json"]
+    assert "all" in (tmp_path / "results/trial/a/per_case.csv").read_text()
+    assert names(tmp_path / "results/trial/b/seed_1") == TABLES
+
+
+def test_files_of_an_earlier_collection_go(run_list, collected, tmp_path):
+    assert run_list(parts=["test", "train"]) == 0
+    collected(parts=["test", "train"])
+    collected()
+    assert names(tmp_path / "results/trial/han") == TABLES
+
+
+def test_a_lost_file_is_told(run_list, collected, tmp_path):
+    assert run_list() == 0
+    (tmp_path / "runs/trial/han/seed_0/fold_0/evaluation/per_case.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"per_case\.csv of a finished run is gone; remove manifest\.json"):
+        collected()
+
+
+def test_report(run_list, write_list, tmp_path, monkeypatch, merged):
+    calls = []
+    monkeypatch.setattr(hybrid_attention.report, "compare", lambda *given, **options: calls.append((given, options)))
+
+    def made(**keys):
+        return report(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "pages")
+
+    runs = [{"name": "a"}, {"name": "b", "seeds": [4, 5]}, {"name": "trained_only", "parts": ["validation"]}]
+    assert made(runs=runs) is None
+    assert not calls
+    assert run_list(runs=runs) == 0
+    made(runs=runs)
+    folder = tmp_path / "runs/trial"
+    evaluations = [f"{folder}/{place}/fold_0/evaluation" for place in ("a/seed_0", "b/seed_4", "b/seed_5")]
+    given = [f"{name}={path}" for name, path in zip(("a", "b seed_4", "b seed_5"), evaluations, strict=True)]
+    assert calls == [((given, tmp_path / "pages/trial"), {"intersection": False})]
+    runs[0]["folds"] = [0, 1]
+    made(runs=runs)
+    assert calls[1] == ((given[1:], tmp_path / "pages/trial"), {"intersection": True})  # fold 1 of a is not there yet
+    assert run_list(runs=runs) == 0
+    made(runs=runs)
+    assert calls[2][0][0][0] == f"a={folder}/a/seed_0/all_folds"
