@@ -159,7 +159,8 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         faults += [f"{label}: {fault}" for fault in own]
     if faults:
         raise ValueError("\n  ".join([f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}:", *faults]))
-    return Plan(content["name"], root, tuple(runs))
+    # all runs on one fold before any on the next: whenever the time ends, what is done can be compared
+    return Plan(content["name"], root, tuple(sorted(runs, key=lambda run: (run.seed, run.fold))))
 
 
 def find_root(path: Path) -> Path:
