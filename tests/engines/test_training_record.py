@@ -120,4 +120,5 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
         "resnet18": "r.pth",
         "densenet121": "imagenet",
     }
+    assert recipe("--config_file", str(base), "--rate", "$None")["rate"] is None
     assert recipe() == {}
