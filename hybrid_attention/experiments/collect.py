@@ -14,37 +14,32 @@ ALL_FOLDS = "all_folds"
 _TABLES = ("per_case.csv", "summary.json", "roc.csv", "calibration.csv")
 
 
-def merge_complete_folds(plan: Plan, out: Path) -> list[Path]:
-    """Make one table of the test folds of each run and seed whose folds are all done.
+def merge_folds_done(plan: Plan, out: Path) -> None:
+    """Make one table of the test folds that are done of each run and seed, where these are two or more.
+
+    It lies in OUT/LIST/RUN/seed_S/all_folds, and is made anew when another fold is done.
 
     Args:
         plan: the runs.
         out: folder of all results.
-
-    Returns:
-        The folders OUT/LIST/RUN/seed_S/all_folds that are there, made now or earlier.
     """
-    merged = []
-    for runs in _groups(plan).values():
-        folders = [RunFolder(out, run) for run in runs]
-        if len(runs) == 1 or "test" not in runs[0].parts or not all(_is_done(folder) for folder in folders):
+    for folders in _done(plan, out):
+        if len(folders) == 1 or "test" not in folders[0].run.parts:
             continue
-        union = folders[0].path.parent / ALL_FOLDS
+        union = _union(folders)
         newest = max((folder.path / MANIFEST).stat().st_mtime for folder in folders)
         summary = union / "summary.json"
         if not summary.is_file() or summary.stat().st_mtime < newest:
             from hybrid_attention.evaluation import merge_folds
 
             merge_folds([folder.evaluation("test") for folder in folders], union)
-        merged.append(union)
-    return merged
 
 
 def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[str]) -> list[Path]:
     """Copy the small files of finished runs, each by rename.
 
-    A run's table lies in RESULTS/LIST/RUN; with several folds the united table lies there and each fold's files in
-    `fold_F` below it; with several seeds all this lies in `seed_S`.
+    A run's table lies in RESULTS/LIST/RUN; where several folds are done it is their union, and each fold's files lie in
+    `fold_F` below it. With several seeds all this lies in `seed_S`.
 
     Args:
         plan: the runs.
@@ -58,18 +53,16 @@ def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[
         FileNotFoundError: a file of a finished run is gone.
     """
     out = Path(out).resolve()
-    merge_complete_folds(plan, out)
+    merge_folds_done(plan, out)
     written = []
-    for runs in _groups(plan).values():
-        home = Path(results) / plan.name / _place(plan, runs[0])
-        for run in runs:
-            folder = RunFolder(out, run)
-            if _is_done(folder):
-                target = home if len(runs) == 1 else home / f"fold_{run.fold}"
-                _copy(_small_files(folder), target)
-                written.append(target)
-        union = out / plan.name / runs[0].group / ALL_FOLDS
-        if len(runs) > 1 and all(_is_done(RunFolder(out, run)) for run in runs) and union.is_dir():
+    for folders in _done(plan, out):
+        home = Path(results) / plan.name / _place(plan, folders[0].run)
+        for folder in folders:
+            target = home if len(folders) == 1 else home / f"fold_{folder.run.fold}"
+            _copy(_small_files(folder), target)
+            written.append(target)
+        union = _union(folders)
+        if len(folders) > 1 and union.is_dir():
             _copy({name: union / name for name in _TABLES if (union / name).is_file()}, home)
             written.append(home)
     return written
@@ -89,31 +82,33 @@ def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[s
     from hybrid_attention.report import compare
 
     out = Path(out).resolve()
-    merged, named = merge_complete_folds(plan, out), []
-    for runs in _groups(plan).values():
-        folder = RunFolder(out, runs[0])
-        union = folder.path.parent / ALL_FOLDS
-        if "test" in runs[0].parts and (union in merged if len(runs) > 1 else _is_done(folder)):
-            table = union if len(runs) > 1 else folder.evaluation("test")
-            named.append(f"{_place(plan, runs[0]).replace('/', ' ')}={table}")
-    other_folds = len({tuple(run.fold for run in runs) for runs in _groups(plan).values()}) > 1
+    merge_folds_done(plan, out)
+    done = [folders for folders in _done(plan, out) if "test" in folders[0].run.parts]
+    named = []
+    for folders in done:
+        table = _union(folders) if len(folders) > 1 else folders[0].evaluation("test")
+        named.append(f"{_place(plan, folders[0].run).replace('/', ' ')}={table}")
+    other_folds = len({tuple(folder.run.fold for folder in folders) for folders in done}) > 1
     return compare(named, Path(reports) / plan.name, intersection=other_folds) if named else None
 
 
-def _groups(plan: Plan) -> dict[str, list[Run]]:
-    groups: dict[str, list[Run]] = {}
+def _done(plan: Plan, out: Path) -> list[list[RunFolder]]:
+    """List the finished folds of each run and seed that has some."""
+    groups: dict[str, list[RunFolder]] = {}
     for run in plan.runs:
-        groups.setdefault(run.group, []).append(run)
-    return groups
+        folder = RunFolder(out, run)
+        if folder.progress().state == "done":
+            groups.setdefault(run.group, []).append(folder)
+    return list(groups.values())
+
+
+def _union(folders: list[RunFolder]) -> Path:
+    return folders[0].path.parent / ALL_FOLDS
 
 
 def _place(plan: Plan, run: Run) -> str:
     seeds = {other.seed for other in plan.runs if other.name == run.name}
     return run.name if len(seeds) == 1 else run.group
-
-
-def _is_done(folder: RunFolder) -> bool:
-    return folder.progress().state == "done"
 
 
 def _small_files(folder: RunFolder) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from hybrid_attention.experiments import processes
-from hybrid_attention.experiments.collect import merge_complete_folds
+from hybrid_attention.experiments.collect import merge_folds_done
 from hybrid_attention.experiments.commands import bundle_command, shown
 from hybrid_attention.experiments.dataset import check_same_data, folder_identity, note_data
 from hybrid_attention.experiments.plan import Plan, Run
@@ -171,7 +171,7 @@ class Runner:
 
     def _merge(self) -> None:
         try:
-            merge_complete_folds(self.plan, self.out)
+            merge_folds_done(self.plan, self.out)
         except (ValueError, OSError) as error:  # the runs themselves are done
             self.failures["union of the folds"] = str(error)
 

@@ -40,6 +40,22 @@ def test_folds_and_seeds_have_folders(run_list, collected, tmp_path, merged):
     assert names(tmp_path / "results/trial/b/seed_1") == TABLES
 
 
+def test_folds_so_far(run_list, collected, tmp_path, merged):
+    """The table of a run is that of the folds that are done: the only one's, or the union, made anew for a third."""
+    assert run_list(folds=[0]) == 0
+    assert collected(folds=[0, 1, 2]) == ["trial/han"]
+    assert names(tmp_path / "results/trial/han") == TABLES and not merged
+    assert run_list(folds=[0, 2]) == 0
+    assert collected(folds=[0, 1, 2]) == ["trial/han/fold_0", "trial/han/fold_2", "trial/han"]
+    assert names(tmp_path / "results/trial/han") == ["fold_0", "fold_2", "per_case.csv", "summary.json"]
+    assert run_list(folds=[0, 1, 2]) == 0
+    collected(folds=[0, 1, 2])
+    assert [[folder.parent.name for folder in folders] for folders, _ in merged] == [
+        ["fold_0", "fold_2"],
+        ["fold_0", "fold_1", "fold_2"],
+    ]
+
+
 def test_files_of_an_earlier_collection_go(run_list, collected, tmp_path):
     assert run_list(parts=["test", "train"]) == 0
     collected(parts=["test", "train"])
@@ -72,7 +88,8 @@ def test_report(run_list, write_list, tmp_path, monkeypatch, merged):
     assert calls == [((given, tmp_path / "pages/trial"), {"intersection": False})]
     runs[0]["folds"] = [0, 1]
     made(runs=runs)
-    assert calls[1] == ((given[1:], tmp_path / "pages/trial"), {"intersection": True})  # fold 1 of a is not there yet
+    assert calls[1] == calls[0]  # fold 1 of a is not there yet
     assert run_list(runs=runs) == 0
     made(runs=runs)
-    assert calls[2][0][0][0] == f"a={folder}/a/seed_0/all_folds"
+    united = [f"a={folder}/a/seed_0/all_folds", *given[1:]]
+    assert calls[2] == ((united, tmp_path / "pages/trial"), {"intersection": True})
