@@ -10,7 +10,16 @@ import pytest
 import hybrid_attention
 
 PACKAGE = Path(hybrid_attention.__file__).parent
-ORDER = [{"data"}, {"transforms"}, {"networks", "losses"}, {"engines"}, {"evaluation"}, {"explain", "report"}, {"experiments"}, {"cli"}]
+ORDER = [
+    {"data"},
+    {"transforms"},
+    {"networks", "losses"},
+    {"engines"},
+    {"evaluation"},
+    {"explain", "report"},
+    {"experiments"},
+    {"cli"},
+]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem == "cli")
 

@@ -98,7 +98,9 @@ def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch
         Probabilities, (B, classes), and class indices, (B,).
     """
     probabilities = torch.stack([case[CLASS_PROBABILITY] for case in output])
-    return probabilities, torch.tensor([int(case["task_truth"].class_index) for case in output], device=probabilities.device)
+    return probabilities, torch.tensor(
+        [int(case["task_truth"].class_index) for case in output], device=probabilities.device
+    )
 
 
 def _whole(cases: Sequence[Any], kind: type) -> Any:

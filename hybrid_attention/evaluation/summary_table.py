@@ -113,6 +113,6 @@ def _folds(folds: Mapping[str, Any]) -> str:
     ]
     spread = ("mean ± sd over folds", "", "", *(score_spread(folds["scores"][name]) for name in names))
     return (
-        "Fold by fold (%); ROC curves can't be merged exactly, so that each fold has its own AUC:\n\n"
+        "Fold by fold (%); stored ROC curves can't be merged exactly, so that each fold has its own AUC:\n\n"
         + markdown_grid(("test fold", "images", "pixel AUC", *(FOLD_SCORES[name] for name in names)), [*rows, spread])
     )

@@ -155,8 +155,8 @@ def _merged(comparison: Comparison) -> list[str]:
             folds, count = run.recorded("folds", "merged"), run.recorded("folds", "of")
             which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
             texts.append(
-                f"{run.name} is {len(folds)} of {count} folds of a cross-validation{which}, each scored with weights of "
-                "its own."
+                f"{run.name} is {len(folds)} of {count} folds of a cross-validation{which}, each scored with "
+                "weights of its own."
             )
     return texts
 
