@@ -6,16 +6,28 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.layers import Conv, Pool
-from monai.networks.nets.attentionunet import AttentionBlock, ConvBlock
+from monai.networks.nets.attentionunet import AttentionBlock
 from torch import nn
 
-from hybrid_attention.networks.blocks.convolutions import (
-    check_input,
-    conv_norm_act,
-    init_he_normal,
-    interpolation_mode,
-    resize_like,
-)
+from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, interpolation_mode, resize_like
+
+
+def dropout_stage(spatial_dims: int, in_channels: int, out_channels: int, dropout: float) -> nn.Module:
+    """Build two 3 wide convolutions, each with batch norm and ReLU, and dropout of single values between them.
+
+    In two dimensions it has `9 (Cin + Cout) Cout + 6 Cout` trainable parameters.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels Cin.
+        out_channels: number of output channels Cout.
+        dropout: rate of the dropout.
+    """
+    return nn.Sequential(
+        conv_norm_act(spatial_dims, in_channels, out_channels),
+        nn.Dropout(dropout),
+        conv_norm_act(spatial_dims, out_channels, out_channels),
+    )
 
 
 class OpenGate(nn.Module):
@@ -34,7 +46,7 @@ class GatedDecoderStage(nn.Module):
         in_channels: channels that come from below.
         skip_channels: channels of the skip.
         out_channels: channels of the upsampled features, of the gate's inside and of the output.
-        dropout: rate of the dropout after each of the two convolutions.
+        dropout: rate of the dropout between the two convolutions.
         attention_gate: whether the skip is gated.
 
     Shape:
@@ -59,7 +71,7 @@ class GatedDecoderStage(nn.Module):
             if attention_gate
             else OpenGate()
         )
-        self.convs = ConvBlock(spatial_dims, skip_channels + out_channels, out_channels, dropout=dropout)
+        self.convs = dropout_stage(spatial_dims, skip_channels + out_channels, out_channels, dropout)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Return the decoded features at the skip's size."""
@@ -80,10 +92,10 @@ class DeepAttentionUNet(nn.Module):
     | True            | all                                         | 14,378,733 |
     | False           | all: the same U-Net with open skips         | 14,114,241 |
 
-    It is built of the blocks of `monai.networks.nets.AttentionUnet`: two convolutions with batch norm and dropout, and
-    the additive attention gate. MONAI's network has one dropout rate and one list of widths for both sides, gates half
-    as wide as the skip, strided convolutions in place of pooling, transposed ones in place of interpolation (sizes must
-    divide evenly), and a single convolution after each concatenation.
+    The gate is that of `monai.networks.nets.AttentionUnet`. MONAI's network has one dropout rate and one list of widths
+    for both sides, gates half as wide as the skip, strided convolutions in place of pooling, transposed ones in place
+    of interpolation (sizes must divide evenly), dropout after each convolution, and a single convolution after each
+    concatenation.
 
     Reference:
         J. Cheng, "The Segmentation Model for Breast Cancer Ultrasound Image Based on Attention U-Net", section 4,
@@ -111,11 +123,11 @@ class DeepAttentionUNet(nn.Module):
     Deviation:
         The paper gives no width for the bottleneck; here it is that of the deepest encoder stage, and so is its
         dropout. It doesn't tell the inside of a stage, the pooling, the upsampling, the normalisation or the number of
-        input channels: here 3 wide convolutions with batch norm, dropout of single values and ReLU, max-pooling, linear
-        interpolation to the skip's size followed by a convolution, and one grey channel, as three equal ones tell a
-        network without pretrained weights nothing more. The gate sees the upsampled features, not the coarse ones, so
-        that its coefficients have the skip's resolution. Convolutions are drawn He-normal. The paper's sigmoid belongs
-        to the loss and to post-processing.
+        input channels: here two 3 wide convolutions with batch norm, ReLU and the stage's dropout between them (after
+        each of them it learned much slower), max-pooling, linear interpolation to the skip's size followed by a
+        convolution, and one grey channel, as three equal ones tell a network without pretrained weights nothing more.
+        The gate sees the upsampled features, not the coarse ones, so that its coefficients have the skip's resolution.
+        Weights are drawn as PyTorch does. The paper's sigmoid belongs to the loss and to post-processing.
     """
 
     gradcam_layer = "decoder.0"  # the deepest features that a gate has acted on
@@ -150,16 +162,15 @@ class DeepAttentionUNet(nn.Module):
         self.encoder = nn.ModuleList()
         width = in_channels
         for stage_channels, rate in zip(channels, encoder_dropout, strict=True):
-            self.encoder.append(ConvBlock(spatial_dims, width, stage_channels, dropout=rate))
+            self.encoder.append(dropout_stage(spatial_dims, width, stage_channels, rate))
             width = stage_channels
-        self.bottleneck = ConvBlock(spatial_dims, width, bottleneck_channels, dropout=encoder_dropout[-1])
+        self.bottleneck = dropout_stage(spatial_dims, width, bottleneck_channels, encoder_dropout[-1])
         self.decoder = nn.ModuleList()
         width = bottleneck_channels
         for skip, stage_channels, rate in zip(reversed(channels), decoder_channels, decoder_dropout, strict=True):
             self.decoder.append(GatedDecoderStage(spatial_dims, width, skip, stage_channels, rate, attention_gates))
             width = stage_channels
         self.head = Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1)
-        init_he_normal(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits at the input's size."""

@@ -1,0 +1,195 @@
+"""Peers that MONAI provides. Where a width can be chosen, it is 32 at the finest scale, doubled at each coarser one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.networks import nets
+from torch import nn
+
+from hybrid_attention.networks.peers.padded import Padded, without
+
+WIDTHS = (32, 64, 128, 256, 512)
+
+
+def basic_unet(
+    spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, channels: Sequence[int] = WIDTHS
+) -> nn.Module:
+    """Build a U-Net with instance norm; 7,783,425 parameters in 2D.
+
+    `hybrid_attention.networks.PlainUNet` is the one without norm that HAN's paper compares with.
+
+    Reference:
+        T. Falk et al., "U-Net: deep learning for cell counting, detection, and morphometry", Nature Methods 16, 67-70
+        (2019), doi:10.1038/s41592-018-0261-2, as `monai.networks.nets.BasicUNet`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        channels: width of the five scales, the finest first.
+
+    Returns:
+        A network for images with every side longer than 16.
+    """
+    network = nets.BasicUNet(spatial_dims, in_channels, out_channels, features=(*channels, channels[0]))
+    return Padded(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_1")
+
+
+def residual_unet(
+    spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, channels: Sequence[int] = WIDTHS
+) -> nn.Module:
+    """Build the U-Net with residual units of MONAI's tutorials; 6,500,734 parameters in 2D.
+
+    Reference:
+        E. Kerfoot et al., "Left-Ventricle Quantification Using Residual U-Net", STACOM 2018,
+        doi:10.1007/978-3-030-12029-0_40, as `monai.networks.nets.UNet`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        channels: width of each scale, the finest first.
+
+    Returns:
+        A network for images with every side longer than `2 ** (len(channels) - 1)`.
+
+    Deviation:
+        Batch norm, as in the tutorials. MONAI's default, instance norm, stands before the last unit as well, where it
+        takes the mean of an image's only output channel away, and with it how much of the image is lesion.
+    """
+    halvings = len(channels) - 1
+    network = nets.UNet(
+        spatial_dims, in_channels, out_channels, channels, strides=(2,) * halvings, num_res_units=2, norm="batch"
+    )
+    # the last unit has no more channels than the output
+    return Padded(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.submodule.2")
+
+
+def unet_plus_plus(
+    spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, channels: Sequence[int] = WIDTHS
+) -> nn.Module:
+    """Build a U-Net++ without deep supervision; 9,119,233 parameters in 2D.
+
+    Reference:
+        Z. Zhou, M. M. Rahman Siddiquee, N. Tajbakhsh, J. Liang, "UNet++: A Nested U-Net Architecture for Medical Image
+        Segmentation", DLMIA 2018, doi:10.1007/978-3-030-00889-5_1, with the paper's widths, as
+        `monai.networks.nets.BasicUNetPlusPlus`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        channels: width of the five scales, the finest first.
+
+    Returns:
+        A network for images with every side longer than 16.
+    """
+    network = nets.BasicUNetPlusPlus(spatial_dims, in_channels, out_channels, features=(*channels, channels[0]))
+    without(network, "final_conv_0_1", "final_conv_0_2", "final_conv_0_3")  # heads of deep supervision
+    return Padded(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_0_4")
+
+
+def attention_unet(
+    spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, channels: Sequence[int] = WIDTHS
+) -> nn.Module:
+    """Build an Attention U-Net; 7,940,321 parameters in 2D.
+
+    Reference:
+        O. Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018, arXiv:1804.03999, as
+        `monai.networks.nets.AttentionUnet`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        channels: width of each scale, the finest first.
+
+    Returns:
+        A network for images with every side longer than `2 ** (len(channels) - 1)`.
+    """
+    halvings = len(channels) - 1
+    network = nets.AttentionUnet(spatial_dims, in_channels, out_channels, channels, strides=(2,) * halvings)
+    return Padded(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.merge")
+
+
+def segresnet(
+    spatial_dims: int = 2,
+    in_channels: int = 3,
+    out_channels: int = 1,
+    init_filters: int = 32,
+    dropout_prob: float | None = None,
+) -> nn.Module:
+    """Build a SegResNet without its variational autoencoder; 6,299,073 parameters in 2D.
+
+    Reference:
+        A. Myronenko, "3D MRI brain tumor segmentation using autoencoder regularization", BrainLes 2018,
+        doi:10.1007/978-3-030-11726-9_28, with the paper's width, as `monai.networks.nets.SegResNet`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        init_filters: width of the finest scale; a multiple of 8.
+        dropout_prob: of the first features; the paper's is 0.2.
+
+    Returns:
+        A network for images with every side longer than 8.
+    """
+    network = nets.SegResNet(spatial_dims, init_filters, in_channels, out_channels, dropout_prob)
+    return Padded(network, spatial_dims, in_channels, stride=8, gradcam_layer="up_layers.2")
+
+
+def swin_unetr(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, feature_size: int = 24) -> nn.Module:
+    """Build a Swin UNETR; 6,302,875 parameters in 2D, 25,139,275 with the paper's `feature_size=48`.
+
+    Reference:
+        A. Hatamizadeh et al., "Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images",
+        BrainLes 2021, doi:10.1007/978-3-031-08999-2_22, as `monai.networks.nets.SwinUNETR`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        feature_size: width of the finest scale; a multiple of 12. MONAI's default is the size of the other peers.
+
+    Returns:
+        A network for images with every side longer than 32.
+    """
+    network = nets.SwinUNETR(in_channels, out_channels, feature_size=feature_size, spatial_dims=spatial_dims)
+    return Padded(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder1")
+
+
+def flexible_unet(
+    spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, backbone: str = "efficientnet-b0"
+) -> nn.Module:
+    """Build a U-Net on an ImageNet classifier's encoder, from a random start.
+
+    In 2D it has 5,367,117 parameters with efficientnet-b0 and 23,653,745 with resnet34.
+
+    Reference:
+        M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
+        arXiv:1905.11946, or K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
+        as `monai.networks.nets.FlexibleUNet`.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        backbone: "efficientnet-b0" to "efficientnet-b8", or "resnet10" to "resnet200" (those that MONAI has).
+
+    Returns:
+        A network for images with every side longer than 32.
+
+    Deviation:
+        Batch norm of an EfficientNet encoder has momentum 0.1, PyTorch's own and that of the decoder. MONAI's 0.01
+        follows the weights too slowly for a training of a few hundred steps: the encoder's running variances stay far
+        above those of the images, and in evaluation nothing is marked while the training loss falls.
+    """
+    network = nets.FlexibleUNet(in_channels, out_channels, backbone, pretrained=False, spatial_dims=spatial_dims)
+    if backbone.startswith("efficientnet"):
+        without(network, "encoder._conv_head", "encoder._bn1", "encoder._fc")  # the classifier's
+        for part in network.encoder.modules():
+            if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d):
+                part.momentum = 0.1
+    return Padded(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder.blocks.4")

@@ -1,0 +1,113 @@
+"""The networks of nnU-Net, as its planners lay them out, without its training procedure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.networks.layers import Conv, Norm
+from torch import nn
+
+from hybrid_attention.networks.peers.padded import Padded, without
+
+MAX_WIDTH = {2: 512, 3: 320}
+
+
+def nnunet(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, stages: int = 6) -> nn.Module:
+    """Build nnU-Net's U-Net; 20,617,697 parameters in 2D with 6 stages, 33,469,409 with 7.
+
+    Reference:
+        F. Isensee, P. F. Jaeger, S. A. A. Kohl, J. Petersen, K. H. Maier-Hein, "nnU-Net: a self-configuring method for
+        deep learning-based biomedical image segmentation", Nature Methods 18, 203-211 (2021),
+        doi:10.1038/s41592-020-01008-z, as `PlainConvUNet` of its authors' dynamic-network-architectures.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        stages: number of scales. nnU-Net's planner halves while the features keep 4 or more positions along a side: 6
+            scales for sides of 128 to 255 pixels, 7 for 256 to 511.
+
+    Returns:
+        A network for images with every side longer than `2 ** (stages - 1)`.
+
+    Raises:
+        ImportError: When dynamic-network-architectures is missing.
+        ValueError: When there are fewer than two stages.
+
+    Deviation:
+        No deep supervision: the bundles' losses take one mask.
+    """
+    network = _architectures().PlainConvUNet(
+        **_plan(spatial_dims, in_channels, out_channels, stages), n_conv_per_stage=2, n_conv_per_stage_decoder=2
+    )
+    return _ready(network, spatial_dims, in_channels, stages)
+
+
+def nnunet_residual(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, stages: int = 6) -> nn.Module:
+    """Build nnU-Net's U-Net with residual encoder (ResEnc).
+
+    In 2D it has 71,815,201 parameters with 6 stages, 105,914,401 with 7.
+
+    Reference:
+        F. Isensee et al., "nnU-Net Revisited: A Call for Rigorous Validation in 3D Medical Image Segmentation",
+        MICCAI 2024, arXiv:2404.09556, as `ResidualEncoderUNet` of its authors'
+        dynamic-network-architectures.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        stages: number of scales, as of `nnunet`.
+
+    Returns:
+        A network for images with every side longer than `2 ** (stages - 1)`.
+
+    Raises:
+        ImportError: When dynamic-network-architectures is missing.
+        ValueError: When there are fewer than two stages.
+
+    Deviation:
+        No deep supervision: the bundles' losses take one mask.
+    """
+    blocks = [(1, 3, 4, 6)[min(stage, 3)] for stage in range(stages)]
+    network = _architectures().ResidualEncoderUNet(
+        **_plan(spatial_dims, in_channels, out_channels, stages), n_blocks_per_stage=blocks, n_conv_per_stage_decoder=1
+    )
+    return _ready(network, spatial_dims, in_channels, stages)
+
+
+def _architectures() -> Any:
+    try:
+        from dynamic_network_architectures.architectures import unet
+    except ImportError as error:
+        raise ImportError(
+            'nnU-Net\'s networks need dynamic-network-architectures: pip install "hybrid-attention[peers]"'
+        ) from error
+    return unet
+
+
+def _plan(spatial_dims: int, in_channels: int, out_channels: int, stages: int) -> dict[str, Any]:
+    """Return what both networks have in common."""
+    if stages < 2:
+        raise ValueError(f"stages must be 2 or more, got {stages}.")
+    return {
+        "input_channels": in_channels,
+        "n_stages": stages,
+        "features_per_stage": [min(32 * 2**stage, MAX_WIDTH[spatial_dims]) for stage in range(stages)],
+        "conv_op": Conv[Conv.CONV, spatial_dims],
+        "kernel_sizes": 3,
+        "strides": [1] + [2] * (stages - 1),
+        "num_classes": out_channels,
+        "conv_bias": True,
+        "norm_op": Norm[Norm.INSTANCE, spatial_dims],
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+    }
+
+
+def _ready(network: Any, spatial_dims: int, in_channels: int, stages: int) -> nn.Module:
+    """Draw the weights as nnU-Net does, and take the heads of deep supervision out."""
+    network.apply(network.initialize)
+    without(network, *(f"decoder.seg_layers.{stage}" for stage in range(stages - 2)))
+    return Padded(network, spatial_dims, in_channels, 2 ** (stages - 1), f"decoder.stages.{stages - 2}")
