@@ -197,12 +197,37 @@ def speedup() -> str:
     return ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
 
 
+def network_costs_table() -> str:
+    """Lay out what `network_costs.py` measured; a cell is empty where something is not measured yet."""
+    costs = json.loads((RESULTS / "network_costs.json").read_text(encoding="utf-8"))
+    settings, rows = costs["settings"], []
+    machines: dict[str, None] = {}  # in the order they are met
+    for name, row in costs["rows"].items():
+        size, memory, speed = (row.get(what, {}) for what in ("size", "memory", "speed"))
+        machines |= dict.fromkeys(part["provenance"]["processor"] for part in (memory, speed) if part)
+        rows.append(
+            (
+                name,
+                f"{size['parameters']:,}" if size else "",
+                f"{size['flops'] / 1e9:.1f}" if size else "",
+                f"{memory['training_memory_gib']:.1f}" if memory else "",
+                f"{speed['images_per_second']:.2f}" if speed else "",
+            )
+        )
+    precision = settings["precision"] + (", channels_last" if settings["channels_last"] else "")
+    side, batch = settings["image_size"], settings["batch_size"]
+    header = ("network", "parameters", "GFLOPs, one image", "training memory, GiB", "training images/s")
+    measured = f"; {precision}, batches of {batch}, {' and '.join(machines)}" if machines else ""
+    return f"{side} x {side} pixels{measured}:\n\n{markdown_grid(header, rows)}"
+
+
 def filled(page: str) -> str:
     """Return a page with the text between its markers replaced by what the files give.
 
     Args:
         page: Markdown with pairs of `<!-- results EXPERIMENT -->`, `<!-- conventions EXPERIMENT -->`,
-            `<!-- run EXPERIMENT/RUN -->`, `<!-- benchmark NAME -->` or `<!-- speed -->` and `<!-- end of … -->`.
+            `<!-- run EXPERIMENT/RUN -->`, `<!-- benchmark NAME -->`, `<!-- network_costs -->` or
+            `<!-- speed -->` and `<!-- end of … -->`.
 
     Returns:
         The page.
@@ -212,13 +237,15 @@ def filled(page: str) -> str:
         start, kind, folder, end = found.group("start", "kind", "folder", "end")
         if kind == "speed":
             return f"{start}{speedup()}{end}"
+        if kind == "network_costs":
+            return f"{start}\n{network_costs_table()}\n{end}"
         if kind == "benchmark":
             return f"{start}\n{benchmark_table(folder)}\n{end}"
         tables = {"results": table, "conventions": conventions_table, "run": one_run_table}
         return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
 
     return re.sub(
-        r"(?P<start><!-- (?P<kind>results|conventions|run|benchmark|speed)(?: (?P<folder>[\w/]+))? -->)"
+        r"(?P<start><!-- (?P<kind>results|conventions|run|benchmark|network_costs|speed)(?: (?P<folder>[\w/]+))? -->)"
         r".*?(?P<end><!-- end of (?P=kind) -->)",
         content,
         page,

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -76,3 +77,21 @@ def test_conventions_of_one_run_and_of_many(script):
         _, convention, dice, *_ = [cell.strip() for cell in line.split("|")]
         assert cells[convention.strip("`")] == dice
     assert len(cells["pixel AUC: training / validation / test"].split(" / ")) == 3
+
+
+def test_network_costs(script):
+    here = {"provenance": {"processor": "Some CPU, 2 threads"}}
+    rows = {
+        "HAN": {
+            "size": {"parameters": 15427713, "flops": 41049956352, **here},
+            "memory": {"training_memory_gib": 2.31, **here},
+            "speed": {"images_per_second": 4.386, "steps": 5, **here},
+        },
+        "U-Net": {"size": {"parameters": 34513345, "flops": 130694512640, **here}},
+    }
+    settings = {"image_size": 256, "batch_size": 10, "precision": "bf16", "channels_last": True}
+    (script.RESULTS / "network_costs.json").write_text(json.dumps({"settings": settings, "rows": rows}))
+    page = script.filled("a\n<!-- network_costs -->\nold\n<!-- end of network_costs -->\nb")
+    assert page.startswith("a\n<!-- network_costs -->\n256 x 256 pixels; bf16, channels_last, batches of 10, Some CPU,")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    assert cells[2:] == [["HAN", "15,427,713", "41.0", "2.3", "4.39"], ["U-Net", "34,513,345", "130.7", "", ""]]

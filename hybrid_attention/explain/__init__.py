@@ -3,7 +3,18 @@
 from hybrid_attention.explain.grad_cam import grad_cam
 from hybrid_attention.explain.heat_overlay import heat_overlay
 from hybrid_attention.explain.layers import layer_name
+from hybrid_attention.explain.panels import draw_panels
 from hybrid_attention.explain.save_grad_cam import SaveGradCAM, SaveGradCAMOverlays
+from hybrid_attention.explain.save_panels import SavePanels
 from hybrid_attention.explain.scores import NothingMarkedError
 
-__all__ = ["NothingMarkedError", "SaveGradCAM", "SaveGradCAMOverlays", "grad_cam", "heat_overlay", "layer_name"]
+__all__ = [
+    "NothingMarkedError",
+    "SaveGradCAM",
+    "SaveGradCAMOverlays",
+    "SavePanels",
+    "draw_panels",
+    "grad_cam",
+    "heat_overlay",
+    "layer_name",
+]
