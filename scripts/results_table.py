@@ -14,26 +14,53 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
+from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.report import Run, read_run
 from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.paired_scores import paired_scores
-from hybrid_attention.report.table import markdown_grid, percent, percent_interval, score_interval
+from hybrid_attention.report.paired_scores import class_scores, paired_scores
 
+COSTS = ("parameters", "GFLOPs, one image", "training memory, GiB", "training images/s")
+CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
+# the runs of each experiment in the order of their rows; differences are to the first one's
 ROWS = {
-    "unet": "U-Net",
-    "baseline": "Baseline (BL)",
-    "convblock": "BL + ConvBlock",
-    "sfeb": "BL + ConvBlock + SFEB",
-    "han": "BL + ConvBlock + SFEB + TAM (HAN)",
-    "model_1": "1: CBAM",
-    "model_3": "3: Non-Local",
-    "model_7": "7: no attention",
-    "model_5": "5: no attention, frozen, Dice loss",
+    "busi_fold0_128": {"unet": "U-Net", "han": "BL + ConvBlock + SFEB + TAM (HAN)"},
+    "explainable_fold0_128": {
+        "model_1": "1: CBAM",
+        "model_3": "3: Non-Local",
+        "model_7": "7: no attention",
+        "model_5": "5: no attention, frozen, Dice loss",
+    },
+    # named as in network_costs.json
+    "peers_fold0_128": {
+        "han": "HAN",
+        "residual_unet": "residual U-Net",
+        "flexible_unet": "FlexibleUNet, EfficientNet-B0",
+        "segresnet": "SegResNet",
+        "basic_unet": "U-Net with instance norm",
+        "swin_unetr": "Swin UNETR",
+        "triple_encoder_cbam": "triple encoder, model 1 (CBAM)",
+        "attention_unet": "Attention U-Net",
+        "nnunet": "nnU-Net, 6 stages",
+        "nnunet_residual": "nnU-Net ResEnc, 6 stages",
+        "deep_attention_unet": "deep Attention U-Net",
+        "mtl_oca": "MTL-OCA",
+        "unet_plus_plus": "U-Net++",
+        "plain_unet": "U-Net of HAN's paper",
+    },
+    "mtl_oca_folds_128": {
+        "mtl_oca": "MTL-OCA",
+        "without_oca": "without OCA",
+        "classify_on_oca": "classes from the features after OCA",
+        "without_edges": "without the edge channel",
+        "mtl_dunet": "MTL-DUNet",
+        "unet_masks": "U-Net, masks alone",
+        "unet_classes": "U-Net, classes alone",
+    },
 }
-REFERENCE = "unet"
+UNTRAINED_MASKS = ("unet_classes",)
 # what must be one in all rows of a table
 _SAME = (
     "split",
@@ -58,8 +85,8 @@ def read_runs(experiment: Path) -> dict[str, Run]:
         ValueError: there is none, or they differ in more than their network.
     """
     runs = {
-        name: read_run(f"{ROWS[name]}={experiment / name}")
-        for name in ROWS
+        name: read_run(f"{title}={experiment / name}")
+        for name, title in ROWS[experiment.name].items()
         if (experiment / name / "per_case.csv").is_file()
     }
     if not runs:
@@ -81,9 +108,7 @@ def table(experiment: Path) -> str:
     Returns:
         Markdown.
     """
-    runs = read_runs(experiment)
-    first = next(iter(runs.values()))
-    size = first.recorded("settings", "image_size")
+    runs = list(read_runs(experiment).values())
     rows = [
         (
             run.name,
@@ -91,22 +116,68 @@ def table(experiment: Path) -> str:
             percent(run.summary["lesion_only"]["dice"]["median"]),
             score_interval(run.summary["lesion_only"]["jaccard"]),
             percent(run.summary["pooled"]["dice"]["value"]),
-            difference(run, runs.get(REFERENCE)),
+            difference(run, runs[0]),
         )
-        for run in runs.values()
+        for run in runs
     ]
+    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", f"Dice minus {runs[0].name}'s")
+    return f"{_lesion_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
+
+
+def peers_table(experiment: Path) -> str:
+    """Lay out how well networks segment beside what they cost, the best first.
+
+    Args:
+        experiment: a folder with a folder for each run; `network_costs.json` has a row for each network.
+
+    Returns:
+        Markdown.
+    """
+    runs, costs = list(read_runs(experiment).values()), read_costs()
+    first, rows = runs[0], []
+    for run in sorted(runs, key=lambda run: -run.summary["lesion_only"]["dice"]["mean"]):
+        scores = (
+            score_interval(run.summary["lesion_only"]["dice"]),
+            percent(run.summary["lesion_only"]["dice"]["median"]),
+            score_interval(run.summary["lesion_only"]["jaccard"]),
+            difference(run, first),
+        )
+        rows.append((run.name, *cost_cells(costs["rows"][run.name]), *scores))
+    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice minus {first.name}'s")
+    epochs = first.recorded("provenance", "overrides", "epochs")
+    return f"{_lesion_caption(first)} {epochs} epochs each; costs: {_measured(costs)}.\n\n{markdown_grid(header, rows)}"
+
+
+def classes_table(experiment: Path) -> str:
+    """Lay out how well the runs of an experiment segment and classify.
+
+    Args:
+        experiment: a folder with a folder for each run.
+
+    Returns:
+        Markdown: scores, then the classes that the first run takes each class for.
+    """
+    named = read_runs(experiment)
+    runs, rows = list(named.values()), []
+    for name, run in named.items():
+        masks = ["", "", "", "", ""]
+        if name not in UNTRAINED_MASKS:
+            masks = [score_interval(run.summary["lesion_only"][score]) for score in ("dice", "jaccard")]
+            masks += [percent(run.summary["pooled"][score]["value"]) for score in ("dice", "jaccard")]
+            masks.append(difference(run, runs[0]))
+        scores = class_scores(run)
+        classes = [score_interval(scores[score]) if scores else "" for score in CLASS_SCORES]
+        rows.append((run.name, *masks, *classes))
     header = (
         "network",
         "Dice",
-        "median Dice",
         "Jaccard",
-        "Dice, pooled over pixels",
-        f"Dice minus {ROWS[REFERENCE]}'s",
+        "Dice, pooled",
+        "Jaccard, pooled",
+        f"Dice minus {runs[0].name}'s",
+        *CLASS_SCORES.values(),
     )
-    return (
-        f"{first.recorded('split')}; {size} x {size} pixels; mean of {first.recorded('lesion_cases')} images in "
-        f"percent, 95 % interval by bootstrap over duplicate groups.\n\n{markdown_grid(header, rows)}"
-    )
+    return f"{_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
 
 
 def conventions_table(experiment: Path) -> str:
@@ -127,7 +198,10 @@ def conventions_table(experiment: Path) -> str:
         marked = percent(run.summary["false_positive_rate_without_lesion"])
         rows.append((run.name, *dice, marked, " / ".join(areas)))
     header = ("model", *CONVENTIONS, "marked without lesion", "pixel AUC: training / validation / test")
-    return f"{_caption(next(iter(runs.values())))}\n\n{markdown_grid(header, rows)}"
+    caption = (
+        f"{_caption(next(iter(runs.values())))[:-1]}; marked: share of the images without lesion in which something is."
+    )
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
 def one_run_table(run_folder: Path) -> str:
@@ -152,8 +226,15 @@ def _caption(run: Run) -> str:
     size, cases, lesions = run.recorded("settings", "image_size"), run.recorded("cases"), run.recorded("lesion_cases")
     return (
         f"{run.recorded('split')}; {size} x {size} pixels; {cases} images, {lesions} with lesion. Dice in percent, "
-        "95 % interval by bootstrap over duplicate groups; marked: share of the images without lesion in which "
-        "something is."
+        "95 % interval by bootstrap over duplicate groups."
+    )
+
+
+def _lesion_caption(run: Run) -> str:
+    size = run.recorded("settings", "image_size")
+    return (
+        f"{run.recorded('split')}; {size} x {size} pixels; mean of {run.recorded('lesion_cases')} images in percent, "
+        "95 % interval by bootstrap over duplicate groups."
     )
 
 
@@ -161,9 +242,9 @@ def _pixel_auc(path: Path) -> str:
     return f"{json.loads(path.read_text(encoding='utf-8'))['pixel_roc']['auc']:.3f}"
 
 
-def difference(run: Run, reference: Run | None) -> str:
+def difference(run: Run, reference: Run) -> str:
     """Print the mean paired difference of Dice and its interval in percent."""
-    if reference is None or run is reference:
+    if run is reference:
         return ""
     paired = paired_scores(match_runs([run, reference]))
     (test,) = paired_tests(paired.scores, paired.groups)
@@ -197,37 +278,48 @@ def speedup() -> str:
     return ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
 
 
+def read_costs() -> dict[str, Any]:
+    """Return what `network_costs.py` measured."""
+    return dict(json.loads((RESULTS / "network_costs.json").read_text(encoding="utf-8")))
+
+
+def cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Print a network's costs; a cell is empty where something is not measured yet."""
+    size, memory, speed = (row.get(what) for what in ("size", "memory", "speed"))
+    return (
+        f"{size['parameters']:,}" if size else "",
+        f"{size['flops'] / 1e9:.1f}" if size else "",
+        f"{memory['training_memory_gib']:.1f}" if memory else "",
+        f"{speed['images_per_second']:.2f}" if speed else "",
+    )
+
+
 def network_costs_table() -> str:
-    """Lay out what `network_costs.py` measured; a cell is empty where something is not measured yet."""
-    costs = json.loads((RESULTS / "network_costs.json").read_text(encoding="utf-8"))
-    settings, rows = costs["settings"], []
-    machines: dict[str, None] = {}  # in the order they are met
-    for name, row in costs["rows"].items():
-        size, memory, speed = (row.get(what, {}) for what in ("size", "memory", "speed"))
-        machines |= dict.fromkeys(part["provenance"]["processor"] for part in (memory, speed) if part)
-        rows.append(
-            (
-                name,
-                f"{size['parameters']:,}" if size else "",
-                f"{size['flops'] / 1e9:.1f}" if size else "",
-                f"{memory['training_memory_gib']:.1f}" if memory else "",
-                f"{speed['images_per_second']:.2f}" if speed else "",
-            )
-        )
+    """Lay out the costs of all networks."""
+    costs = read_costs()
+    rows = [(name, *cost_cells(row)) for name, row in costs["rows"].items()]
+    return f"{_measured(costs)}:\n\n{markdown_grid(('network', *COSTS), rows)}"
+
+
+def _measured(costs: dict[str, Any]) -> str:
+    settings = costs["settings"]
+    measured = [row[what] for row in costs["rows"].values() for what in ("memory", "speed") if what in row]
+    machines = dict.fromkeys(part["provenance"]["processor"] for part in measured)
     precision = settings["precision"] + (", channels_last" if settings["channels_last"] else "")
     side, batch = settings["image_size"], settings["batch_size"]
-    header = ("network", "parameters", "GFLOPs, one image", "training memory, GiB", "training images/s")
-    measured = f"; {precision}, batches of {batch}, {' and '.join(machines)}" if machines else ""
-    return f"{side} x {side} pixels{measured}:\n\n{markdown_grid(header, rows)}"
+    return ", ".join([f"{side} x {side} pixels", precision, f"batches of {batch}", *machines])
+
+
+# tables of a whole experiment, by the name of their marker
+EXPERIMENTS = {"results": table, "conventions": conventions_table, "peers": peers_table, "classes": classes_table}
 
 
 def filled(page: str) -> str:
     """Return a page with the text between its markers replaced by what the files give.
 
     Args:
-        page: Markdown with pairs of `<!-- results EXPERIMENT -->`, `<!-- conventions EXPERIMENT -->`,
-            `<!-- run EXPERIMENT/RUN -->`, `<!-- benchmark NAME -->`, `<!-- network_costs -->` or
-            `<!-- speed -->` and `<!-- end of … -->`.
+        page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
+            `speed`, `network_costs`, `benchmark` (of a name), `run` (EXPERIMENT/RUN) or one of `EXPERIMENTS`.
 
     Returns:
         The page.
@@ -241,12 +333,12 @@ def filled(page: str) -> str:
             return f"{start}\n{network_costs_table()}\n{end}"
         if kind == "benchmark":
             return f"{start}\n{benchmark_table(folder)}\n{end}"
-        tables = {"results": table, "conventions": conventions_table, "run": one_run_table}
+        tables = {**EXPERIMENTS, "run": one_run_table}
         return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
 
+    kinds = "|".join([*EXPERIMENTS, "run", "benchmark", "network_costs", "speed"])
     return re.sub(
-        r"(?P<start><!-- (?P<kind>results|conventions|run|benchmark|network_costs|speed)(?: (?P<folder>[\w/]+))? -->)"
-        r".*?(?P<end><!-- end of (?P=kind) -->)",
+        rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
         content,
         page,
         flags=re.S,

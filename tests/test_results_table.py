@@ -62,9 +62,9 @@ def test_rows_must_be_comparable(script):
 
 
 def test_empty_experiment(script):
-    (script.RESULTS / "nothing").mkdir()
+    shutil.rmtree(script.RESULTS / "busi_fold0_128")
     with pytest.raises(ValueError, match=r"no run with a per_case\.csv"):
-        script.table(script.RESULTS / "nothing")
+        script.table(script.RESULTS / "busi_fold0_128")
 
 
 def test_conventions_of_one_run_and_of_many(script):
@@ -92,6 +92,6 @@ def test_network_costs(script):
     settings = {"image_size": 256, "batch_size": 10, "precision": "bf16", "channels_last": True}
     (script.RESULTS / "network_costs.json").write_text(json.dumps({"settings": settings, "rows": rows}))
     page = script.filled("a\n<!-- network_costs -->\nold\n<!-- end of network_costs -->\nb")
-    assert page.startswith("a\n<!-- network_costs -->\n256 x 256 pixels; bf16, channels_last, batches of 10, Some CPU,")
+    assert page.startswith("a\n<!-- network_costs -->\n256 x 256 pixels, bf16, channels_last, batches of 10, Some CPU,")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     assert cells[2:] == [["HAN", "15,427,713", "41.0", "2.3", "4.39"], ["U-Net", "34,513,345", "130.7", "", ""]]
