@@ -25,6 +25,7 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet
 from torch import nn
 
+from hybrid_attention.networks.blocks.convolutions import set_batch_norm_momentum
 from hybrid_attention.networks.weights import (
     DENSENET121,
     EFFICIENTNET_B0,
@@ -195,11 +196,12 @@ class EfficientNetB0Encoder(Encoder):
 
     Deviation:
         `torch.nn.SiLU` stands for MONAI's memory-saving swish: it computes and saves the same, and can be scripted and
-        exported.
+        exported. Batch norm has momentum 0.1, as in the other encoders, instead of 0.01; see `set_batch_norm_momentum`.
     """
 
     def __init__(self, spatial_dims: int = 2, in_channels: int = 3, weights: WeightsSource = None) -> None:
         net = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=spatial_dims, in_channels=in_channels)
+        set_batch_norm_momentum(net)
         blocks = [block for stack in net._blocks for block in stack]
         for block in blocks:
             block._swish = nn.SiLU()

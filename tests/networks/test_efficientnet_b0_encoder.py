@@ -106,3 +106,14 @@ def test_volumes():
     with torch.no_grad():
         features = EfficientNetB0Encoder(spatial_dims=3, in_channels=1).eval()(torch.rand(1, 1, 32, 64, 32))
     assert features[-1].shape == (1, 1280, 1, 2, 1)
+
+
+def test_running_statistics_follow_a_short_training():
+    """After forty batches the running variance is that of the data; with MONAI's momentum it is two thirds of 1."""
+    norm = EfficientNetB0Encoder(spatial_dims=2).stages[0].bn0.train()
+    for _ in range(40):
+        norm(torch.randn(4, 32, 8, 8) * 0.1)
+    assert norm.running_var.max() < 0.03
+    assert {part.momentum for part in EfficientNetB0Encoder().modules() if isinstance(part, torch.nn.BatchNorm2d)} == {
+        0.1
+    }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from monai.networks import nets
 from torch import nn
 
+from hybrid_attention.networks.blocks.convolutions import set_batch_norm_momentum
 from hybrid_attention.networks.peers.padded import Padded, without
 
 WIDTHS = (32, 64, 128, 256, 512)
@@ -182,14 +183,10 @@ def flexible_unet(
         A network for images with every side longer than 32.
 
     Deviation:
-        Batch norm of an EfficientNet encoder has momentum 0.1, PyTorch's own and that of the decoder. MONAI's 0.01
-        follows the weights too slowly for a training of a few hundred steps: the encoder's running variances stay far
-        above those of the images, and in evaluation nothing is marked while the training loss falls.
+        Batch norm of an EfficientNet encoder has momentum 0.1 instead of MONAI's 0.01; see `set_batch_norm_momentum`.
     """
     network = nets.FlexibleUNet(in_channels, out_channels, backbone, pretrained=False, spatial_dims=spatial_dims)
     if backbone.startswith("efficientnet"):
         without(network, "encoder._conv_head", "encoder._bn1", "encoder._fc")  # the classifier's
-        for part in network.encoder.modules():
-            if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d):
-                part.momentum = 0.1
+        set_batch_norm_momentum(network.encoder)
     return Padded(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder.blocks.4")
