@@ -106,8 +106,8 @@ def check_overrides(config: dict[str, Any], overrides: Mapping[str, Any]) -> Non
 
     Raises:
         ValueError: an override names no key of the config (new arguments of a component, a dict with `_target_`, are
-            left to it), or is "true", "false" or "null" in lower case, which are texts on a command line, or None, which
-            MONAI leaves out.
+            left to it), is "true", "false" or "null" in lower case, which are texts on a command line, or is None,
+            which MONAI leaves out.
     """
     faults = []
     for key, value in overrides.items():
