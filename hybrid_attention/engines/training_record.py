@@ -39,8 +39,9 @@ def effective_recipe() -> dict[str, Any]:
     parser = ConfigParser()
     parser.read_config([str(path) for path in files])
     known = set(parser.config)
-    options = {key: value for key, value in command_line_options().items() if key.split("#")[0] in known}
-    parser.update({key: None if value == "$None" else value for key, value in options.items()})
+    options = {key.replace("::", "#"): value for key, value in command_line_options().items()}
+    options = {key: None if value == "$None" else value for key, value in options.items() if key.split("#")[0] in known}
+    parser.update(options)
     recipe = {key: value for key, value in parser.config.items() if key not in _FREE and value != "@run"}
     recipe["encoder_weights"] = without_folder(recipe.get("encoder_weights"))
     if "@epochs" not in json.dumps(recipe.get("lr_scheduler")):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.experiments.plan import Plan, Run
-from hybrid_attention.experiments.run_folder import MANIFEST, RunFolder
+from hybrid_attention.experiments.run_folder import MANIFEST, RunFolder, check_unchanged
 
 ALL_FOLDS = "all_folds"
 _TABLES = ("per_case.csv", "summary.json", "roc.csv", "calibration.csv")
@@ -24,15 +25,22 @@ def merge_folds_done(plan: Plan, out: Path) -> None:
         out: folder of all results.
     """
     for folders in _done(plan, out):
-        if len(folders) == 1 or "test" not in folders[0].run.parts:
-            continue
         union = _union(folders)
-        newest = max((folder.path / MANIFEST).stat().st_mtime for folder in folders)
-        summary = union / "summary.json"
-        if not summary.is_file() or summary.stat().st_mtime < newest:
+        if len(folders) == 1 or "test" not in folders[0].run.parts:
+            shutil.rmtree(union, ignore_errors=True)  # of folds that were removed since
+        elif not _is_fresh(union / "summary.json", folders):
             from hybrid_attention.evaluation import merge_folds
 
             merge_folds([folder.evaluation("test") for folder in folders], union)
+
+
+def _is_fresh(summary: Path, folders: list[RunFolder]) -> bool:
+    """Tell whether a union is of these folds as they are now."""
+    if not summary.is_file():
+        return False
+    merged = json.loads(summary.read_text(encoding="utf-8"))["folds"]["merged"]
+    newest = max((folder.path / MANIFEST).stat().st_mtime for folder in folders)
+    return sorted(merged) == sorted(folder.run.fold for folder in folders) and summary.stat().st_mtime >= newest
 
 
 def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[str]) -> list[Path]:
@@ -51,8 +59,10 @@ def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[
 
     Raises:
         FileNotFoundError: a file of a finished run is gone.
+        ValueError: a run was started with another definition than the list's.
     """
     out = Path(out).resolve()
+    check_unchanged(plan, out)
     merge_folds_done(plan, out)
     written = []
     for folders in _done(plan, out):
@@ -78,10 +88,14 @@ def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[s
 
     Returns:
         The page; None where no run is finished.
+
+    Raises:
+        ValueError: a run was started with another definition than the list's.
     """
     from hybrid_attention.report import compare
 
     out = Path(out).resolve()
+    check_unchanged(plan, out)
     merge_folds_done(plan, out)
     done = [folders for folders in _done(plan, out) if "test" in folders[0].run.parts]
     named = []

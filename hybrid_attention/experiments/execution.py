@@ -18,7 +18,7 @@ from hybrid_attention.experiments.collect import merge_folds_done
 from hybrid_attention.experiments.commands import bundle_command, shown
 from hybrid_attention.experiments.dataset import check_same_data, folder_identity, note_data
 from hybrid_attention.experiments.plan import Plan, Run
-from hybrid_attention.experiments.run_folder import LOG, RunFolder
+from hybrid_attention.experiments.run_folder import LOG, RunFolder, check_unchanged
 
 DONE, FAILED, TIME_IS_UP = 0, 1, 3
 Command = Callable[[Run, str, Path, Path], list[str]]
@@ -223,22 +223,6 @@ class Runner:
         finally:
             for number, handler in earlier.items():
                 signal.signal(number, handler)
-
-
-def check_unchanged(plan: Plan, out: Path) -> None:
-    """Refuse runs whose folders were started with another definition.
-
-    Args:
-        plan: the runs.
-        out: folder of all results.
-
-    Raises:
-        ValueError: naming the runs and what differs.
-    """
-    faults = [fault for run in plan.runs for fault in RunFolder(out, run).faults()]
-    if faults:
-        cure = "give the run another name, or remove its folder to run it anew"
-        raise ValueError("\n  ".join([f"results in {out / plan.name} are of other runs; {cure}:", *faults]))
 
 
 def duration(seconds: float) -> str:

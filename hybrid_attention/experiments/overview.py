@@ -10,9 +10,9 @@ from statistics import mean
 
 from hybrid_attention.experiments.commands import bundle_command, shown
 from hybrid_attention.experiments.dataset import check_same_data, folder_identity
-from hybrid_attention.experiments.execution import check_unchanged, duration
+from hybrid_attention.experiments.execution import duration
 from hybrid_attention.experiments.plan import Plan, Run
-from hybrid_attention.experiments.run_folder import Progress, RunFolder
+from hybrid_attention.experiments.run_folder import Progress, RunFolder, check_unchanged
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from hybrid_attention.data.files import remove_partial_files, write_json
 from hybrid_attention.engines.training_record import RECORD, differences
 from hybrid_attention.experiments.commands import portable_commands
-from hybrid_attention.experiments.plan import Run
+from hybrid_attention.experiments.plan import Plan, Run
 
 LOG = "log.txt"
 MANIFEST = "manifest.json"
@@ -169,6 +169,22 @@ class RunFolder:
         if not content:
             raise ValueError(f"{self.path.joinpath(*parts)} is not there though the step ended without an error")
         return content
+
+
+def check_unchanged(plan: Plan, out: Path) -> None:
+    """Refuse runs whose folders were started with another definition.
+
+    Args:
+        plan: the runs.
+        out: folder of all results.
+
+    Raises:
+        ValueError: naming the runs and what differs.
+    """
+    faults = [fault for run in plan.runs for fault in RunFolder(out, run).faults()]
+    if faults:
+        cure = "give the run another name, or remove its folder to run it anew"
+        raise ValueError("\n  ".join([f"results in {out / plan.name} are of other runs; {cure}:", *faults]))
 
 
 def _machine(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,4 +121,5 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
         "densenet121": "imagenet",
     }
     assert recipe("--config_file", str(base), "--rate", "$None")["rate"] is None
+    assert recipe("--config_file", str(base), "--net::a", "False")["net"] == {"_target_": "N", "a": False}
     assert recipe() == {}

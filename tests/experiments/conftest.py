@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def merged(monkeypatch):
         calls.append((list(folders), out))
         out.mkdir(exist_ok=True)
         (out / "per_case.csv").write_text("case_id\nall\n")
-        (out / "summary.json").write_text("{}")
+        folds = [int(folder.parent.name.removeprefix("fold_")) for folder in folders]
+        (out / "summary.json").write_text(json.dumps({"folds": {"merged": folds}}))
         return out
 
     monkeypatch.setattr(hybrid_attention.evaluation, "merge_folds", merge_folds)

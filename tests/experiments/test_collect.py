@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 import hybrid_attention.report
@@ -54,6 +56,27 @@ def test_folds_so_far(run_list, collected, tmp_path, merged):
         ["fold_0", "fold_2"],
         ["fold_0", "fold_1", "fold_2"],
     ]
+
+
+def test_a_fold_that_went_away(run_list, collected, tmp_path, merged):
+    assert run_list(folds=[0, 1, 2]) == 0
+    collected(folds=[0, 1, 2])
+    folder = tmp_path / "runs/trial/han/seed_0"
+    shutil.rmtree(folder / "fold_1")
+    assert collected(folds=[0, 1, 2]) == ["trial/han/fold_0", "trial/han/fold_2", "trial/han"]
+    assert [path.parent.name for path in merged[-1][0]] == ["fold_0", "fold_2"]
+    shutil.rmtree(folder / "fold_2")
+    assert collected(folds=[0, 1, 2]) == ["trial/han"]
+    assert not (folder / "all_folds").exists()
+
+
+def test_runs_of_another_definition_are_not_published(run_list, collected, write_list, tmp_path):
+    assert run_list() == 0
+    changed = {"options": {"epochs": 4}}
+    with pytest.raises(ValueError, match=r"options\.epochs was 3, is 4"):
+        collected(**changed)
+    with pytest.raises(ValueError, match=r"options\.epochs was 3, is 4"):
+        report(read_plan(write_list(**changed)), tmp_path / "runs", tmp_path / "pages")
 
 
 def test_files_of_an_earlier_collection_go(run_list, collected, tmp_path):
