@@ -39,6 +39,7 @@ from hybrid_attention.engines.provenance import commit, processor
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,
+    LesionLogit,
     MTLDUNet,
     MultiTaskOCANet,
     PlainUNet,
@@ -54,7 +55,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "triple encoder, model 3 (Non-Local)": partial(TripleEncoderUNet, attention="non_local"),
     "triple encoder, model 7 (no attention)": partial(TripleEncoderUNet, attention=None),
     "deep Attention U-Net": DeepAttentionUNet,
+    "deep Attention U-Net, 3 channels": partial(DeepAttentionUNet, in_channels=3),
     "MTL-OCA": MultiTaskOCANet,
+    "MTL-OCA, masks alone, 3 channels": lambda: LesionLogit(MultiTaskOCANet(in_channels=3, num_classes=None)),
     "MTL-DUNet": MTLDUNet,
     "U-Net with instance norm": peers.basic_unet,
     "residual U-Net": peers.residual_unet,
@@ -103,7 +106,7 @@ def speed(network: Callable[[], nn.Module], image_size: int, settings: dict[str,
 
 def input_channels(network: nn.Module) -> int:
     """Return how many channels a network of this project takes."""
-    channels = network.in_channels
+    channels = (network.network if isinstance(network, LesionLogit) else network).in_channels
     if not isinstance(channels, int):
         raise TypeError(f"in_channels of {type(network).__name__} must be a number, got {channels!r}")
     return channels

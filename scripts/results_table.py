@@ -45,8 +45,8 @@ ROWS = {
         "attention_unet": "Attention U-Net",
         "nnunet": "nnU-Net, 6 stages",
         "nnunet_residual": "nnU-Net ResEnc, 6 stages",
-        "deep_attention_unet": "deep Attention U-Net",
-        "mtl_oca": "MTL-OCA",
+        "deep_attention_unet": "deep Attention U-Net, 3 channels",
+        "mtl_oca": "MTL-OCA, masks alone, 3 channels",
         "unet_plus_plus": "U-Net++",
         "plain_unet": "U-Net of HAN's paper",
     },
@@ -57,10 +57,8 @@ ROWS = {
         "without_edges": "without the edge channel",
         "mtl_dunet": "MTL-DUNet",
         "unet_masks": "U-Net, masks alone",
-        "unet_classes": "U-Net, classes alone",
     },
 }
-UNTRAINED_MASKS = ("unet_classes",)
 # what must be one in all rows of a table
 _SAME = (
     "split",
@@ -155,29 +153,23 @@ def classes_table(experiment: Path) -> str:
         experiment: a folder with a folder for each run.
 
     Returns:
-        Markdown: scores, then the classes that the first run takes each class for.
+        Markdown: scores of each run, then what each takes the images of each class for.
     """
-    named = read_runs(experiment)
-    runs, rows = list(named.values()), []
-    for name, run in named.items():
-        masks = ["", "", "", "", ""]
-        if name not in UNTRAINED_MASKS:
-            masks = [score_interval(run.summary["lesion_only"][score]) for score in ("dice", "jaccard")]
-            masks += [percent(run.summary["pooled"][score]["value"]) for score in ("dice", "jaccard")]
-            masks.append(difference(run, runs[0]))
+    runs = list(read_runs(experiment).values())
+    first, rows, confusions = runs[0], [], []
+    for run in runs:
         scores = class_scores(run)
+        masks = [score_interval(run.summary["lesion_only"][score]) for score in ("dice", "jaccard")]
+        masks += [percent(run.summary["pooled"][score]["value"]) for score in ("dice", "jaccard")]
         classes = [score_interval(scores[score]) if scores else "" for score in CLASS_SCORES]
-        rows.append((run.name, *masks, *classes))
-    header = (
-        "network",
-        "Dice",
-        "Jaccard",
-        "Dice, pooled",
-        "Jaccard, pooled",
-        f"Dice minus {runs[0].name}'s",
-        *CLASS_SCORES.values(),
-    )
-    return f"{_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
+        rows.append((run.name, *masks, difference(run, first), *classes))
+        for name, line in zip(scores["class_names"], scores["confusion"], strict=True) if scores else ():
+            confusions.append((run.name, name, *map(str, line)))
+    pooled = ("Dice, pooled", "Jaccard, pooled", f"Dice minus {first.name}'s")
+    header = ("network", "Dice", "Jaccard", *pooled, *CLASS_SCORES.values())
+    taken = [f"taken for {name}" for name in dict.fromkeys(line[1] for line in confusions)]
+    confusion = markdown_grid(("network", "true class", *taken), confusions)
+    return f"{_caption(first)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
 
 
 def conventions_table(experiment: Path) -> str:

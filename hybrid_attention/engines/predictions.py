@@ -16,9 +16,9 @@ from hybrid_attention.data.files import atomic_path, prepare_output_folder, writ
 from hybrid_attention.data.folder import strip_suffix
 from hybrid_attention.data.masks import find_masks, merged_mask
 from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.transforms import MeasureLesion, Overlay
 
-CLASS_PROBABILITY = "class_probability"
 PROBABILITY_PREFIX = "probability_"
 
 logger = logging.getLogger(__name__)

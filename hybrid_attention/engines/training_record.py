@@ -77,7 +77,8 @@ def check_against_training(
     Args:
         weights: the weight file; the record of its training lies beside it.
         cases: what shall be scored.
-        settings: values that must be those of the training's recipe, for example the image size.
+        settings: values that must be those of the training's recipe, for example the image size. The network of the
+            command line must be that of the training anyway, since other options may leave its weights' shapes alike.
         part: what the cases are meant to be; `train` and `validation` allow for images of that set.
 
     Returns:
@@ -100,7 +101,7 @@ def check_against_training(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
                 "evaluate with the --fold, --groups_csv and --split_seed that it was trained with"
             )
-    changed = _changed_settings(record, settings)
+    changed = _changed_settings(record, {**settings, **_network(effective_recipe())})
     if changed:
         raise ValueError(f"{weights} was trained with other settings: {'; '.join(changed)}")
     return {**record, "images": {name: len(digests) for name, digests in images.items()}}
@@ -134,3 +135,7 @@ def _read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
 def _changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     recipe = record["recipe"]
     return differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []
+
+
+def _network(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {"network_def": recipe["network_def"]} if "network_def" in recipe else {}

@@ -16,7 +16,8 @@ from monai.utils import CommonKeys
 from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.data.identity import data_digest, file_digest
 from hybrid_attention.data.reading import pixel_spacing, read_grey
-from hybrid_attention.engines.predictions import CLASS_PROBABILITY, class_columns
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
+from hybrid_attention.engines.predictions import class_columns
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.evaluation.calibration import PixelCalibration

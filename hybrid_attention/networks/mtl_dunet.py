@@ -21,7 +21,7 @@ class MTLDUNet(nn.Module):
 
     | num_classes | row                       | parameters |
     |-------------|---------------------------|------------|
-    | 3           | MTL-DUNet                 |  8,052,229 |
+    | 3           | MTL-DUNet                 |  8,314,373 |
     | None        | UNet (single task: masks) |  7,788,034 |
 
     The single task of classes is `num_classes=3` trained without the masks' part of the loss.
@@ -49,8 +49,8 @@ class MTLDUNet(nn.Module):
     Deviation:
         A baseline for equal budgets, not the left-atrium network to the letter: that has five stages and classifies by
         spatial pyramid pooling with dropout; here widths and the number of stages are those of `MultiTaskOCANet`, and
-        the classifier is its two-layer perceptron on the mean of the bridge's features. Stages are plain and have batch
-        norm, as there: a group norm right before that mean would fix most of it, and the classifier hardly learned.
+        the classifier is its two-layer perceptron on mean and maximum of the bridge's features. Stages are plain and
+        have batch norm, as there: a group norm right before that mean would fix most of it.
     """
 
     gradcam_layer = "backbone.bridge"  # what both tasks see

@@ -56,12 +56,12 @@ class MultiTaskOCANet(nn.Module):
 
     | object_context | classify_on      | num_classes | row                                 | parameters |
     |----------------|------------------|-------------|-------------------------------------|------------|
-    | False          | "backbone"       | 3           | without OCA                         |  8,224,005 |
-    | True           | "object_context" | 3           | with OCA, classification on OCA     |  8,241,063 |
-    | True           | "backbone"       | 3           | with OCA, classification on backbone|  8,241,063 |
+    | False          | "backbone"       | 3           | without OCA                         |  8,228,101 |
+    | True           | "object_context" | 3           | with OCA, classification on OCA     |  8,245,159 |
+    | True           | "backbone"       | 3           | with OCA, classification on backbone|  8,245,159 |
     | True           | "backbone"       | None        | segmentation alone (not in table)   |  8,236,708 |
 
-    8,241,063 = 8,219,520 Res-UNet + 130 coarse head + 8,672 attention + 8,256 fusion + 130 head + 4,355 classifier.
+    8,245,159 = 8,219,520 Res-UNet + 130 coarse head + 8,672 attention + 8,256 fusion + 130 head + 8,451 classifier.
 
     Reference:
         Y. Lu, F. Sun, J. Wang, K. Yu, "Automatic joint segmentation and classification of breast ultrasound images via
@@ -94,7 +94,7 @@ class MultiTaskOCANet(nn.Module):
         without which nothing would happen at the coarsest scale. Upsampling is linear, to the size of the skip. The
         coarse head is a 1 wide convolution. Features and context are fused without norm: a group norm over the image
         would fix the means that a classifier on the fused features pools, and it hardly learned. Pooling for the
-        classifier is the mean, its hidden layer as wide as the features.
+        classifier is mean and maximum (`PooledClassifier`), its hidden layer as wide as the features.
     """
 
     def __init__(

@@ -61,17 +61,14 @@ class LesionLogit(nn.Module):
 class MaskAndClasses(nn.Module):
     """Return the lesion logit and the class logits as channels of one tensor, for tools that take a single one.
 
-    `SplitMaskAndClassesd` takes them apart again.
+    `SplitMaskAndClassesd` takes them apart again. A network without class head gives the lesion alone.
 
     Args:
-        network: returns a `MultiTaskOutput` with class logits.
+        network: returns a `MultiTaskOutput`.
 
     Shape:
         - input: what the network takes
         - output: (batch, 1 + classes, *spatial), logits: the lesion, then each class, the same at every pixel
-
-    Raises:
-        ValueError: (at the call) the network has no class head.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -83,9 +80,7 @@ class MaskAndClasses(nn.Module):
         output: MultiTaskOutput = self.network(x)
         lesion, classes = lesion_logit(output), output.class_logits
         if classes is None:
-            raise ValueError(
-                "the network gives no class_logits: build it with num_classes (not None), or use LesionLogit"
-            )
+            return lesion
         for _ in range(lesion.dim() - 2):
             classes = classes.unsqueeze(-1)  # (B, C) -> (B, C, 1, 1[, 1])
         planes, _ = torch.broadcast_tensors(classes, lesion)  # (B, C, *spatial)

@@ -7,18 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
-
-__all__ = [
-    "Table",
-    "html",
-    "latex",
-    "markdown",
-    "markdown_grid",
-    "percent",
-    "percent_interval",
-    "score_interval",
-]
+from hybrid_attention.evaluation.text import markdown_grid
 
 _LATEX = {
     "\\": r"\textbackslash{}",

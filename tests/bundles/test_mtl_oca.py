@@ -100,6 +100,14 @@ def test_inference_writes_mask_class_and_heat(trained, evaluated, phantoms, tmp_
     assert len(list(tmp_path.glob("*/*_gradcam.png"))) == 21
 
 
+def test_other_features_for_the_classes_than_trained(trained, phantoms):
+    """The weights fit both, so only the record of the training can tell."""
+    options = ["--dataset_dir", phantoms, "--output_dir", trained, *SMALL, *NETWORK]
+    options += ["--network_def#classify_on", "object_context", "--gradcam", "False"]
+    done = bundle("evaluating", [TRAIN, EVALUATE], *options, check=False)
+    assert done.returncode != 0 and "trained with other settings: network_def was" in done.stderr
+
+
 def test_masks_alone(phantoms, tmp_path):
     """The single-task baseline: another network, no classes, no edge channel."""
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, *SMALL, "--class_names", "$None"]
@@ -109,6 +117,12 @@ def test_masks_alone(phantoms, tmp_path):
     assert "val_accuracy" not in history[0] and history[0]["val_score"] == history[0]["val_mean_dice"]
     bundle("evaluating", [TRAIN, EVALUATE], *options)
     assert json.loads((tmp_path / "evaluation" / "summary.json").read_text())["classification"] is None
+    alone = ["--class_names", "$None", "--edge_channel", "False", "--multi_task_network", UNET]
+    alone += ["--dataset_dir", phantoms / "benign", "--ckpt_path", tmp_path / "models" / "model.pt", *SMALL]
+    done = bundle("inference", [INFERENCE], *alone, "--output_dir", tmp_path / "predictions")
+    assert "other settings" not in done.stdout
+    rows = rows_of(tmp_path / "predictions" / "predictions.csv")
+    assert len(rows) == 10 and "predicted_class" not in rows[0]
 
 
 def parameters(parser):
@@ -118,11 +132,11 @@ def parameters(parser):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ({}, 8_241_063),
-        ({"network_def__object_context": False}, 8_224_005),
-        ({"network_def__classify_on": "object_context"}, 8_241_063),
+        ({}, 8_245_159),
+        ({"network_def__object_context": False}, 8_228_101),
+        ({"network_def__classify_on": "object_context"}, 8_245_159),
         ({"class_names": None}, 8_236_708),
-        ({"network_def": {"_target_": "hybrid_attention.networks.MTLDUNet"}}, 8_052_229),
+        ({"network_def": {"_target_": "hybrid_attention.networks.MTLDUNet"}}, 8_314_373),
     ],
 )
 def test_rows_of_the_ablation_and_baselines(overrides, expected):

