@@ -4,7 +4,7 @@ Each measurement runs in a process of its own, and its result is kept, so that a
 
     python scripts/network_costs.py                                      # what is missing in the file
     python scripts/network_costs.py --again speed memory                 # measure these anew, e.g. on an idle machine
-    python scripts/network_costs.py --networks HAN --image_size 128 --out costs_128.json
+    python scripts/network_costs.py --networks HAN --image_size 256 --out costs_256.json
 
 - size: parameters, and the floating-point operations of one image's forward pass. A multiplication with its addition
   counts as two; counted are convolutions and matrix products (`torch.utils.flop_counter`), not norms, activations,
@@ -166,7 +166,7 @@ def main() -> None:
     options.add_argument("--measure", nargs="+", choices=measurements, default=measurements)
     options.add_argument("--again", nargs="+", choices=measurements, default=(), help="measure anew what is there")
     options.add_argument("--out", type=Path, default=OUT, help="JSON file for the results (default: %(default)s)")
-    options.add_argument("--image_size", type=int, default=256)
+    options.add_argument("--image_size", type=int, default=128)
     options.add_argument("--batch_size", type=int, default=10)
     options.add_argument("--precision", default="bf16")
     options.add_argument("--contiguous", action="store_true", help="not channels_last")

@@ -4,7 +4,7 @@ import torch
 from hybrid_attention.networks import LesionLogit, MultiTaskOCANet, MultiTaskOutput
 
 SMALL = {"channels": (32, 16, 24)}
-CLASSES, SEGMENTATION = 64 * 64 + 64 + 64 * 3 + 3, {"num_classes": None}
+CLASSES, SEGMENTATION = 2 * 64 * 64 + 64 + 64 * 3 + 3, {"num_classes": None}
 HEAD = 64 * 2 + 2
 ATTENTION = 3 * (64 * 32 + 3 * 32) + 32 * 64 + 3 * 64
 FUSION = 128 * 64 + 64
