@@ -1,3 +1,4 @@
+import csv
 import importlib.util
 import json
 import shutil
@@ -95,3 +96,37 @@ def test_network_costs(script):
     assert page.startswith("a\n<!-- network_costs -->\n256 x 256 pixels, bf16, channels_last, batches of 10, Some CPU,")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     assert cells[2:] == [["HAN", "15,427,713", "41.0", "2.3", "4.39"], ["U-Net", "34,513,345", "130.7", "", ""]]
+
+
+def cells_of(text, first):
+    """The rows of the tables in a text whose first cell is the one given."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    return [row for row in rows if row[0] == first]
+
+
+def test_classes_beside_masks(script):
+    experiment = script.RESULTS / "mtl_oca_folds_128"
+    text = script.classes_table(experiment)
+    with open(experiment / "mtl_oca" / "per_case.csv", newline="") as file:
+        cases = list(csv.DictReader(file))
+    (header,), (scores, *confusion) = cells_of(text, "network")[:1], cells_of(text, "MTL-OCA")
+    right = sum(case["predicted_class"] == case["class"] for case in cases)
+    accuracy = dict(zip(header, scores, strict=True))["class accuracy"]
+    assert accuracy.startswith(f"{100 * right / len(cases):.1f} [")
+    for _, name, *taken in confusion:
+        own = [case["predicted_class"] for case in cases if case["class"] == name]
+        assert list(map(int, taken)) == [own.count(other) for other in ("benign", "malignant", "normal")]
+    assert [row[1] for row in confusion] == ["benign", "malignant", "normal"]
+    (alone,) = cells_of(text, "U-Net, masks alone")
+    assert alone[-3:] == ["", "", ""] and alone[1]
+
+
+def test_peers_beside_their_costs(script):
+    text = script.peers_table(script.RESULTS / "peers_fold0_128")
+    costs = script.read_costs()["rows"]
+    rows = [cells for name in costs for cells in cells_of(text, name)]
+    assert len(rows) == len(list((script.RESULTS / "peers_fold0_128").iterdir()))
+    assert all(row[1] == f"{costs[row[0]]['size']['parameters']:,}" for row in rows)
+    order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:]
+    dice = {row[0]: float(row[5].split(" ")[0]) for row in rows}
+    assert order == sorted(order, key=lambda name: -dice[name])
