@@ -19,7 +19,13 @@ SCRATCH = config("hybrid", "from_scratch")
 SLIM = ["--network_def#channels", "[8,16,32,64]", "--network_def#bottleneck_channels", "64"]
 SLIM += ["--network_def#decoder_channels", "[32,16,8,8]"]
 QUICK = ["--image_size", "64", "--learning_rate", "0.01", *SLIM]
-ONE_MASK = ["hybrid", "explainable", "attention_unet"]  # bundles whose network gives one logit a pixel
+# the settings by which a bundle's network gives one logit a pixel
+ONE_LOGIT = {
+    "hybrid": {},
+    "explainable": {},
+    "attention_unet": {},
+    "mtl_oca": {"class_names": None, "edge_channel": False},
+}
 
 PREDICTED = """
 ............
@@ -71,21 +77,21 @@ def processed(name, mask, size, **settings):
     return parser.get_parsed_content("postprocessing")(case)["pred"]
 
 
-@pytest.mark.parametrize("name", ONE_MASK)
+@pytest.mark.parametrize("name", ONE_LOGIT)
 def test_clean_up_is_a_setting_of_every_bundle(name, tmp_path):
     given = {"output_dir": str(tmp_path), "fill_holes": False, "min_lesion_pixels": 0}
     steps = [{}, {"fill_holes": True}, {"fill_holes": True, "min_lesion_pixels": 2}, {"min_lesion_pixels": 15}]
     steps[-1]["fill_holes"] = True
     for settings, drawing in zip(steps, (PREDICTED, FILLED, WITHOUT_SPECK, LARGEST), strict=True):
-        mask = processed(name, drawn(PREDICTED), 12, **given | settings)
+        mask = processed(name, drawn(PREDICTED), 12, **given | settings | ONE_LOGIT[name])
         assert mask.dtype == torch.uint8
         assert torch.equal(mask, drawn(drawing)[0].byte()), (settings, mask)
 
 
 def test_defaults_clean_in_this_bundle_only(tmp_path):
-    settings = {name: ConfigParser.load_config_file(config(name, "inference")) for name in ONE_MASK}
+    settings = {name: ConfigParser.load_config_file(config(name, "inference")) for name in ONE_LOGIT}
     cleaned = {name: (each["fill_holes"], each["min_lesion_pixels"]) for name, each in settings.items()}
-    assert cleaned == {"hybrid": (False, 0), "explainable": (False, 0), "attention_unet": (True, 200)}
+    assert cleaned == dict.fromkeys(ONE_LOGIT, (False, 0)) | {"attention_unet": (True, 200)}
     assert {each["threshold"] for each in settings.values()} == {0.5}
     for name in ("hybrid", "explainable"):
         mask = processed(name, drawn(PREDICTED), 12, output_dir=str(tmp_path))
@@ -115,7 +121,7 @@ def test_threshold_moves_the_outline(tmp_path):
     assert rows == [25, 24, 23]  # between two pixels the probability falls over 1/8, 3/8, 5/8, 7/8
 
 
-@pytest.mark.parametrize("name", ONE_MASK)
+@pytest.mark.parametrize("name", ONE_LOGIT)
 def test_panels_are_a_setting_of_every_bundle(name, phantoms, tmp_path):
     image = phantoms / "benign" / "benign (1).png"
     settings = {"dataset_dir": str(image), "output_dir": str(tmp_path), "image_size": 32, "device": "cpu"}
