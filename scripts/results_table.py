@@ -23,7 +23,7 @@ COSTS = ("parameters", "GFLOPs, one image", "training memory, GiB", "training im
 CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
+PAGES = (ROOT / "README.md", RESULTS / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
 # the runs of each experiment in the order of their rows; differences are to the first one's
 ROWS = {
     "busi_fold0_128": {"unet": "U-Net", "han": "BL + ConvBlock + SFEB + TAM (HAN)"},
