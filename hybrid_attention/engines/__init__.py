@@ -4,6 +4,7 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.checkpoint import Checkpoint, load_weights, save_weights
 from hybrid_attention.engines.early_stopping import EarlyStopping
 from hybrid_attention.engines.epoch_seed import EpochSeed
+from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.history import History
 from hybrid_attention.engines.inferer import PrecisionInferer, to_memory_format
 from hybrid_attention.engines.invocation import begin_run, find_bundle_root
@@ -16,17 +17,21 @@ from hybrid_attention.engines.multi_task import (
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
+from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.training_record import effective_recipe, warn_of_other_settings
 
 __all__ = [
     "Checkpoint",
     "EarlyStopping",
     "EpochSeed",
+    "FlipAverage",
     "History",
     "PrecisionInferer",
+    "Prediction",
     "Progress",
     "SavePredictions",
     "TensorBoardLog",
+    "TrainedRun",
     "UnpackMultiTaskd",
     "begin_run",
     "class_pair",

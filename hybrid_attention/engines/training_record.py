@@ -88,7 +88,7 @@ def check_against_training(
         ValueError: images of the training or validation set are among the cases that are not meant to be, or a setting
             differs.
     """
-    record = _read_record(weights)
+    record = read_record(weights)
     if record is None:
         return None
     images, own = record.pop("images"), case_digests(cases)
@@ -114,13 +114,21 @@ def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[st
         weights: the weight file; the record of its training lies beside it.
         settings: values that should be those of the training's recipe, for example the image size.
     """
-    record = _read_record(weights)
+    record = read_record(weights)
     changed = _changed_settings(record, settings) if record else []
     if changed:
         logger.warning("%s was trained with other settings, so expect worse results: %s", weights, "; ".join(changed))
 
 
-def _read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
+def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Read the record beside trained weights.
+
+    Args:
+        weights: the weight file.
+
+    Returns:
+        What `Checkpoint` wrote; None where there is none or it is of other weights, which is logged.
+    """
     path = Path(weights).with_name(RECORD)
     if not path.is_file():
         logger.warning("no %s beside %s: how it was trained can't be checked", RECORD, weights)

@@ -1,0 +1,85 @@
+"""Test-time augmentation by flips: the mean of what a network says of an image and of its mirror images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+
+# log-odds stay finite where all passes agree to the last bit of float32
+_MARGIN = 1e-6
+
+
+class FlipAverage(Inferer):
+    """Run a network on flipped images, flip its maps back and average the probabilities.
+
+    A tensor, (B, C, *spatial), is taken as logits of independent channels, whose sigmoids are averaged. In a named
+    tuple, maps are logits of regions that exclude each other and vectors, (B, C), class logits: their softmaxes are
+    averaged. What comes out are logits again (of the mean), so that the same postprocessing fits with and without
+    averaging.
+
+    Args:
+        inferer: runs the network, for example a `PrecisionInferer`.
+        flips: axes of the image to flip, a list for each pass; 0 runs across the skin, 1 into depth. `[[], [0]]`
+            averages the image and its mirror image.
+        classes_follow: the network returns a tensor whose first channel is the lesion and whose others are class
+            logits, as `MaskAndClasses` does.
+
+    Raises:
+        ValueError: there is no pass.
+    """
+
+    def __init__(
+        self, inferer: Inferer, flips: Sequence[Sequence[int]] = ((), (0,)), classes_follow: bool = False
+    ) -> None:
+        super().__init__()
+        if not flips:
+            raise ValueError("flips must name one pass or more; [[]] is the image as it is")
+        self.inferer = inferer
+        self.flips = [tuple(axis + 2 for axis in axes) for axes in flips]
+        self.classes_follow = classes_follow
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the logits of the mean probability.
+
+        Args:
+            inputs: (B, C, *spatial).
+            network: module or function, which returns a tensor or a named tuple.
+            args: passed to the network.
+            kwargs: passed to the network.
+
+        Returns:
+            The same kind as the network's output; with one pass its very values.
+        """
+        outputs = [
+            _flipped(self.inferer(torch.flip(inputs, axes) if axes else inputs, network, *args, **kwargs), axes)
+            for axes in self.flips
+        ]
+        first = outputs[0]
+        if len(outputs) == 1:
+            return first
+        if not isinstance(first, torch.Tensor):
+            fields = zip(*outputs, strict=True)
+            return type(first)(*(None if field[0] is None else _mean_softmax(field) for field in fields))
+        if not self.classes_follow:
+            return _mean_sigmoid(outputs)
+        lesion = _mean_sigmoid([output[:, :1] for output in outputs])
+        return torch.cat([lesion, _mean_softmax([output[:, 1:] for output in outputs])], dim=1)
+
+
+def _flipped(output: Any, axes: tuple[int, ...]) -> Any:
+    if not axes:
+        return output
+    if isinstance(output, torch.Tensor):
+        return torch.flip(output, axes) if output.ndim > 2 else output
+    return type(output)(*(None if field is None else _flipped(field, axes) for field in output))
+
+
+def _mean_sigmoid(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(logits)).sigmoid().mean(0).logit(_MARGIN)
+
+
+def _mean_softmax(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(logits)).softmax(2).mean(0).clamp_min(_MARGIN).log()  # (passes, B, C, …)

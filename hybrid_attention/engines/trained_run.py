@@ -1,0 +1,180 @@
+"""A trained network, ready to be looked at again: rebuilt from the record that lies beside its weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import default_prepare_batch
+from monai.transforms import Compose, EnsureChannelFirstd
+from monai.utils import CommonKeys
+
+from hybrid_attention.data.splits import Cases
+from hybrid_attention.engines.checkpoint import BEST, load_weights
+from hybrid_attention.engines.flip_average import FlipAverage
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
+from hybrid_attention.engines.training_record import check_against_training, read_record
+
+PROBABILITY = "probability"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one case, at the size that it sees.
+
+    Args:
+        case: of the data list.
+        image: what the network was given, (channels, W, H).
+        probability: of lesion, (1, W, H), float32.
+        target: the true mask, (1, W, H), 0 and 1.
+        class_probability: (classes,), or None for a network that does not classify.
+    """
+
+    case: Mapping[str, Any]
+    image: torch.Tensor
+    probability: torch.Tensor
+    target: torch.Tensor
+    class_probability: torch.Tensor | None
+
+
+class TrainedRun:
+    """A trained network with the split, preprocessing and postprocessing that it was trained and validated with.
+
+    All of them come from `training.json` beside the weights, which holds the merged config of the training. As with any
+    bundle config, its expressions are executed: open the records of people you trust.
+
+    Args:
+        run: the weight file (`model.pt`), or the folder of a run that holds `models/model.pt`.
+        dataset_dir: folder of the images.
+        device: where the network runs; None for a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: there are no weights or no record beside them.
+        ValueError: the record is of other weights, or holds no config.
+    """
+
+    def __init__(
+        self,
+        run: str | os.PathLike[str],
+        dataset_dir: str | os.PathLike[str],
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.weights = find_weights(run)
+        record = read_record(self.weights)
+        if record is None:
+            raise FileNotFoundError(
+                f"{self.weights} has no record of its training (training.json beside it, written by the same run): "
+                "without it network and preprocessing are not known"
+            )
+        if not record["recipe"]:
+            raise ValueError(f"the record beside {self.weights} holds no config; train with `python -m monai.bundle run`")
+        self.recipe: dict[str, Any] = record["recipe"]
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(default if device is None else device)
+        places = {
+            "imports": ["$import hybrid_attention"],
+            "dataset_dir": os.fspath(dataset_dir),
+            "groups_csv": None,
+            "device": self.device,
+            "encoder_weights": None,  # the trained weights hold the encoder
+            "num_workers": 0,
+        }
+        self._config = ConfigParser({**self.recipe, **places})
+        self._config.parse()
+        self.network: torch.nn.Module = self._get("network")
+        load_weights(self.network, self.weights)
+        self._inferer: Any = self._get("validate#inferer")
+        self._split = self._get("split")
+
+    def cases(self, part: str) -> Cases:
+        """Return the cases of a part of the split that the network was trained with.
+
+        Args:
+            part: `train`, `validation` or `test`.
+
+        Raises:
+            ValueError: the folder holds other images, so that some of the part were trained on.
+        """
+        cases: Cases = self._split.part(part)
+        check_against_training(self.weights, cases, {}, part)
+        return cases
+
+    def predict(
+        self,
+        cases: Sequence[Mapping[str, Any]],
+        flips: Sequence[Sequence[int]] = ((),),
+        disturbance: Callable[[Mapping[str, Any]], Any] | None = None,
+    ) -> list[Prediction]:
+        """Predict cases as the validation of the training did.
+
+        Args:
+            cases: of the data list.
+            flips: axes to flip (0: across the skin, 1: depth), a list for each forward pass; the passes are averaged.
+            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, W, H) of its own
+                size and grey values, before it is scaled and resized.
+
+        Returns:
+            One for each case, in order.
+        """
+        transforms = list(self._get("validate#preprocessing").transforms)
+        if disturbance is not None:
+            first = next(i for i, one in enumerate(transforms) if isinstance(one, EnsureChannelFirstd))
+            transforms.insert(first + 1, disturbance)
+        loader = DataLoader(Dataset(list(cases), Compose(transforms)), batch_size=int(self.recipe["batch_size"]))
+        predictions: list[Prediction] = []
+
+        def keep(engine: Engine) -> None:
+            if PROBABILITY not in engine.state.output[0]:
+                raise ValueError(f"{self.weights} was trained by a version that kept no {PROBABILITY}: train it anew")
+            predictions.extend(
+                Prediction(
+                    case={key: item[key] for key in cases[0]},
+                    image=item[CommonKeys.IMAGE].cpu(),
+                    probability=output[PROBABILITY].cpu().float(),
+                    target=(output[CommonKeys.LABEL].cpu() > 0.5).float(),
+                    class_probability=output[CLASS_PROBABILITY].cpu() if CLASS_PROBABILITY in output else None,
+                )
+                for item, output in zip(engine.state.batch, engine.state.output, strict=True)
+            )
+
+        evaluator = SupervisedEvaluator(
+            device=self.device,
+            val_data_loader=loader,
+            network=self.network,
+            prepare_batch=self._config.get_parsed_content("validate#evaluator#prepare_batch")
+            if "prepare_batch" in self._config["validate#evaluator"]
+            else default_prepare_batch,
+            inferer=FlipAverage(self._inferer, flips),
+            postprocessing=self._get("validate#postprocessing"),
+        )
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, keep)
+        evaluator.run()
+        return predictions
+
+    def _get(self, key: str) -> Any:
+        return self._config.get_parsed_content(key)
+
+
+def find_weights(run: str | os.PathLike[str]) -> Path:
+    """Find the weights of a run.
+
+    Args:
+        run: the file itself, the folder that holds it, or the folder of a run.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    run = Path(run)
+    places = (run, run / BEST, run / "models" / BEST)
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"no weights at {run}: looked for {', '.join(str(place) for place in places)}")
