@@ -1,7 +1,8 @@
 """What Ignite and MONAI lack for training runs that can be killed, resumed and believed."""
 
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.engines.checkpoint import Checkpoint, load_weights, save_weights
+from hybrid_attention.engines.augment_batch import AugmentBatch
+from hybrid_attention.engines.checkpoint import Checkpoint, load_weights, save_weights, start_from
 from hybrid_attention.engines.early_stopping import EarlyStopping
 from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.flip_average import FlipAverage
@@ -21,6 +22,7 @@ from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.training_record import effective_recipe, warn_of_other_settings
 
 __all__ = [
+    "AugmentBatch",
     "Checkpoint",
     "EarlyStopping",
     "EpochSeed",
@@ -42,6 +44,7 @@ __all__ = [
     "prepare_multi_task_batch",
     "prepare_output_folder",
     "save_weights",
+    "start_from",
     "to_memory_format",
     "warn_of_other_settings",
 ]

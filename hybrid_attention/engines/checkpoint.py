@@ -42,9 +42,10 @@ class Checkpoint:
         validation_cases: likewise.
         resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh: it removes `checkpoint.pt` at
             once and replaces `model.pt` and `training.json` after its first epoch.
+        weights_of: which of the objects `model.pt` is of, for example the moving average that is validated.
 
     Raises:
-        ValueError: "network" is missing in `objects`.
+        ValueError: "network" or `weights_of` is missing in `objects`.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class Checkpoint:
         train_cases: Sequence[Mapping[str, Any]] = (),
         validation_cases: Sequence[Mapping[str, Any]] = (),
         resume: bool = False,
+        weights_of: str = "network",
     ) -> None:
-        if "network" not in objects:
-            raise ValueError(f"objects must name the 'network', got {sorted(objects)}")
+        for name in ("network", weights_of):
+            if name not in objects:
+                raise ValueError(f"objects must name the {name!r}, got {sorted(objects)}")
         self.folder = Path(folder)
         self.objects = dict(objects)
         self.evaluator = evaluator
@@ -66,6 +69,7 @@ class Checkpoint:
         self.cases = {"training": train_cases, "validation": validation_cases}
         self.data: dict[str, str] = {}
         self.resume = resume
+        self.weights_of = weights_of
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer.
@@ -126,7 +130,7 @@ class Checkpoint:
             return
         validation = self.evaluator.state
         if validation.best_metric_epoch == engine.state.epoch:
-            save_weights(self.objects["network"], self.folder / BEST)
+            save_weights(self.objects[self.weights_of], self.folder / BEST)
             write_json(self.folder / RECORD, self._record(engine))
         state = {
             "format": _FORMAT,
@@ -193,6 +197,25 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
     network.load_state_dict(weights)
     logger.info("loaded trained weights from %s", path)
     return network.eval()
+
+
+def start_from(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
+    """Load weights that a training shall start from, for example of a pre-training.
+
+    Args:
+        network: changed in place.
+        path: a state dict (`model.pt`) of the same architecture; None leaves the network as it is.
+
+    Returns:
+        The network, in the mode it was in.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged or of another architecture.
+    """
+    if path is not None:
+        load_weights(network, path).train(network.training)
+    return network
 
 
 def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:

@@ -15,7 +15,7 @@ Output = TypeVar("Output", bound="torch.Tensor | tuple[torch.Tensor | None, ...]
 
 
 class PrecisionInferer(SimpleInferer):
-    """Run a network under autocast on any device, and return its output, a tensor or a named tuple, in float32.
+    """Run a network under autocast on any device, and return its output, a tensor, list or named tuple, in float32.
 
     MONAI's engines autocast on CUDA only; this inferer does it on the CPU as well, where bf16 doubles the speed of
     recent processors. Weights, loss and optimizer stay in float32. Training in fp16 needs a gradient scaler besides:
@@ -62,6 +62,8 @@ class PrecisionInferer(SimpleInferer):
 def _in_float32(output: Any) -> Any:
     if isinstance(output, torch.Tensor):
         return output.float()
+    if isinstance(output, list):
+        return [_in_float32(one) for one in output]
     return type(output)(*(None if field is None else field.float() for field in output))
 
 

@@ -44,6 +44,11 @@ def effective_recipe() -> dict[str, Any]:
     parser.update(options)
     recipe = {key: value for key, value in parser.config.items() if key not in _FREE and value != "@run"}
     recipe["encoder_weights"] = without_folder(recipe.get("encoder_weights"))
+    if recipe.get("initial_weights") is not None:
+        recipe["initial_weights"] = {
+            "file": without_folder(recipe["initial_weights"]),
+            "sha256": file_digest([recipe["initial_weights"]]),
+        }
     if "@epochs" not in json.dumps(recipe.get("lr_scheduler")):
         recipe.pop("epochs", None)
     return json.loads(json.dumps(recipe))

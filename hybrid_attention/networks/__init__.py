@@ -1,6 +1,7 @@
 """Networks, one file a paper, and the encoders and blocks that they are composed of."""
 
 from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
+from hybrid_attention.networks.deep_supervision import DeepSupervision
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
@@ -28,6 +29,7 @@ __all__ = [
     "EFFICIENTNET_B0",
     "RESNET18",
     "DeepAttentionUNet",
+    "DeepSupervision",
     "DenseNet121Encoder",
     "EfficientNetB0Encoder",
     "HybridAttentionNet",

@@ -4,6 +4,7 @@ from hybrid_attention.transforms.gaussian_derivative import GaussianDerivativeMa
 from hybrid_attention.transforms.measure_lesion import MeasureLesion
 from hybrid_attention.transforms.merge_masks import MergeMasks, MergeMasksd
 from hybrid_attention.transforms.overlay import Overlay
+from hybrid_attention.transforms.random_speckle import RandomSpeckle
 from hybrid_attention.transforms.remove_small_marks import RemoveSmallMarks, RemoveSmallMarksd
 from hybrid_attention.transforms.split_mask_and_classes import SplitMaskAndClassesd
 
@@ -14,6 +15,7 @@ __all__ = [
     "MergeMasks",
     "MergeMasksd",
     "Overlay",
+    "RandomSpeckle",
     "RemoveSmallMarks",
     "RemoveSmallMarksd",
     "SplitMaskAndClassesd",
