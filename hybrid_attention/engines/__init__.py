@@ -2,6 +2,7 @@
 
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.augment_batch import AugmentBatch
+from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
 from hybrid_attention.engines.checkpoint import Checkpoint, load_weights, save_weights, start_from
 from hybrid_attention.engines.early_stopping import EarlyStopping
 from hybrid_attention.engines.epoch_seed import EpochSeed
@@ -23,6 +24,7 @@ from hybrid_attention.engines.training_record import effective_recipe, warn_of_o
 
 __all__ = [
     "AugmentBatch",
+    "BatchNormStatistics",
     "Checkpoint",
     "EarlyStopping",
     "EpochSeed",

@@ -62,8 +62,8 @@ class AugmentBatch:
         grey = image[:, :1]
         if not torch.equal(image, grey.expand_as(image)):
             raise ValueError(
-                f"the {channels} channels of the images differ; AugmentBatch is for grey images repeated over channels. "
-                "Augment before other channels are computed, with MONAI's transforms in random_transforms"
+                f"the {channels} channels of the images differ; AugmentBatch is for grey images in all channels: "
+                "augment before other channels are computed, with MONAI's transforms in random_transforms"
             )
         with torch.no_grad():
             if self.geometric is not None:

@@ -213,9 +213,8 @@ def start_from(network: torch.nn.Module, path: str | os.PathLike[str] | None) ->
         FileNotFoundError: no such file.
         ValueError: the file is damaged or of another architecture.
     """
-    if path is not None:
-        load_weights(network, path).train(network.training)
-    return network
+    mode = network.training
+    return network if path is None else load_weights(network, path).train(mode)
 
 
 def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:

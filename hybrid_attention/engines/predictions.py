@@ -17,8 +17,9 @@ from hybrid_attention.data.folder import strip_suffix
 from hybrid_attention.data.masks import find_masks, merged_mask
 from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.transforms import MeasureLesion, Overlay
+from hybrid_attention.transforms import ExpectedDice, MeasureLesion, Overlay
 
+PROBABILITY = "probability"
 PROBABILITY_PREFIX = "probability_"
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,18 @@ class SavePredictions:
     An image `a/b.png` gives `a/b_mask.png` (0 and 255, at the image's own size) and `a/b_overlay.png`; a NIfTI image
     gives `a/b_mask.nii.gz` (0 and 1, with the affine of the image). `predictions.csv` lists them with the measures of
     the lesion (`prediction_row`), `predictions.json` is the same with typed values. Where truth lies beside the image
-    the overlay shows right and wrong in colour, else an outline. With `probability_key` the
-    probability of lesion goes into `a/b_probability.png` (0 to 255 for 0 to 1) or `a/b_probability.nii.gz` (float32).
-    Files appear by rename.
+    the overlay shows right and wrong in colour, else an outline. With `probability_key` the probability of lesion goes
+    into `a/b_probability.png` (0 to 255 for 0 to 1) or `a/b_probability.nii.gz` (float32); with `uncertainty_key` the
+    uncertainty into `a/b_uncertainty.png` (0 to 255 for 0 to 1 bit) or `a/b_uncertainty.nii.gz` likewise. Where the
+    output holds the probability, written or not, the tables have `expected_dice`: what the mask is worth by the
+    network's own account, 0 where nothing is marked (`ExpectedDice`). Files appear by rename.
 
     Args:
         folder: where the files go; subfolders of the images are kept.
         key: key of the mask in the engine's output: (W, H) or (1, W, H), 0 and 1, at the image's own size.
-        probability_key: key of the probability, of the same shape; None writes no probabilities.
+        probability_key: key of the probability, of the same shape; None writes no probabilities, and takes those under
+            `probability` for `expected_dice`.
+        uncertainty_key: key of the entropy in bits, of the same shape; None writes none.
         class_names: names of the entries of the output's `class_probability`, (classes,); None for a network without
             class head.
     """
@@ -48,10 +53,12 @@ class SavePredictions:
         key: str = "pred",
         probability_key: str | None = None,
         class_names: Sequence[str] | None = None,
+        uncertainty_key: str | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.key = key
         self.probability_key = probability_key
+        self.uncertainty_key = uncertainty_key
         self.class_names = None if class_names is None else list(class_names)
         self.overlay = Overlay()
         self.rows: list[dict[str, Any]] = []
@@ -73,23 +80,27 @@ class SavePredictions:
     def _save(self, engine: Engine) -> None:
         for case, output in zip(engine.state.batch, engine.state.output, strict=True):
             mask = _plane(output[self.key]).astype(np.uint8)
-            probabilities = None if self.class_names is None else output[CLASS_PROBABILITY]
-            self._save_case(case["case_id"], case["source"], mask, probabilities)
-            if self.probability_key is not None:
-                self._save_probability(case["case_id"], case["source"], _plane(output[self.probability_key]))
+            classes = None if self.class_names is None else output[CLASS_PROBABILITY]
+            known = output.get(self.probability_key or PROBABILITY)
+            self._save_case(case["case_id"], case["source"], mask, classes, None if known is None else _plane(known))
+            for what, key in (("probability", self.probability_key), ("uncertainty", self.uncertainty_key)):
+                if key is not None:
+                    self._save_map(case["case_id"], case["source"], what, _plane(output[key]))
 
-    def _save_probability(self, case_id: str, source: str, probability: np.ndarray) -> None:
-        with atomic_path(self._path(case_id, source, "probability")) as temporary:
+    def _save_map(self, case_id: str, source: str, what: str, fraction: np.ndarray) -> None:
+        with atomic_path(self._path(case_id, source, what)) as temporary:
             if is_nifti(source):
-                _write_nifti(probability.astype(np.float32), source, temporary)
+                _write_nifti(fraction.astype(np.float32), source, temporary)
             else:
-                Image.fromarray((probability.T * 255).round().astype(np.uint8)).save(temporary)
+                Image.fromarray((fraction.T * 255).round().astype(np.uint8)).save(temporary)
 
     def _path(self, case_id: str, source: str, what: str) -> Path:
         stem = self.folder / strip_suffix(case_id)
         return stem.with_name(f"{stem.name}_{what}{'.nii.gz' if is_nifti(source) else '.png'}")
 
-    def _save_case(self, case_id: str, source: str, mask: np.ndarray, class_probability: Any) -> None:
+    def _save_case(
+        self, case_id: str, source: str, mask: np.ndarray, class_probability: Any, probability: np.ndarray | None
+    ) -> None:
         image = read_grey(source)
         if mask.shape != image.shape:
             raise ValueError(f"{source}: the mask of shape {mask.shape} does not fit the image of {image.shape}")
@@ -109,7 +120,7 @@ class SavePredictions:
                 "case_id": case_id,
                 "mask": mask_path.relative_to(self.folder).as_posix(),
                 "overlay": overlay_path.relative_to(self.folder).as_posix(),
-                **prediction_row(mask, pixel_spacing(source), self.class_names, class_probability),
+                **prediction_row(mask, pixel_spacing(source), self.class_names, class_probability, probability),
             }
         )
 
@@ -126,29 +137,34 @@ def prediction_row(
     spacing: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
     class_probability: Any = None,
+    probability: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Describe a prediction by plain values: the size of the image, the measures of the lesion, the class.
+    """Describe a prediction by plain values: the size of the image, the measures of the lesion, its worth, the class.
 
     Args:
         mask: (W, H), 0 and 1, at the image's own size.
         spacing: width and height of a pixel in mm, or None where they are unknown.
         class_names: names of the classes, or None.
         class_probability: (classes,), in their order.
+        probability: of lesion, (W, H), or None where it is not known.
 
     Returns:
-        `width` and `height` of the image, `lesion_pixels`, `lesion_area_fraction`, what `MeasureLesion` gives, and with
-        classes what `class_columns` gives. None for what is undefined.
+        `width` and `height` of the image, `lesion_pixels`, `lesion_area_fraction`, what `MeasureLesion` gives, with a
+        probability `expected_dice` (`ExpectedDice`; 0 where nothing is marked), and with classes what `class_columns`
+        gives. None for what is undefined.
 
     Raises:
-        ValueError: probabilities and names differ in number, or a bad mask or spacing.
+        ValueError: probabilities and names differ in number, or a bad mask, spacing or probability.
     """
     classes = {} if class_names is None else class_columns(class_names, class_probability)
+    worth = {} if probability is None else {"expected_dice": round(ExpectedDice()(probability, mask), 6)}
     return {
         "width": mask.shape[0],
         "height": mask.shape[1],
         "lesion_pixels": int(mask.sum()),
         "lesion_area_fraction": round(float(mask.mean()), 6),
         **MeasureLesion()(mask, spacing),
+        **worth,
         **classes,
     }
 

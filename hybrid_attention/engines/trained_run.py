@@ -75,7 +75,9 @@ class TrainedRun:
                 "without it network and preprocessing are not known"
             )
         if not record["recipe"]:
-            raise ValueError(f"the record beside {self.weights} holds no config; train with `python -m monai.bundle run`")
+            raise ValueError(
+                f"the record beside {self.weights} holds no config; train with `python -m monai.bundle run`"
+            )
         self.recipe: dict[str, Any] = record["recipe"]
         default = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(default if device is None else device)
@@ -118,8 +120,8 @@ class TrainedRun:
         Args:
             cases: of the data list.
             flips: axes to flip (0: across the skin, 1: depth), a list for each forward pass; the passes are averaged.
-            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, W, H) of its own
-                size and grey values, before it is scaled and resized.
+            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, W, H) with its
+                own size and grey values, before it is scaled and resized.
 
         Returns:
             One for each case, in order.

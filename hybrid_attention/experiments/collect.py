@@ -16,7 +16,7 @@ _TABLES = ("per_case.csv", "summary.json", "roc.csv", "calibration.csv")
 
 
 def merge_folds_done(plan: Plan, out: Path) -> None:
-    """Make one table of the test folds that are done of each run and seed, where these are two or more.
+    """Make one table of the folds that are done of each run and seed, where these are two or more.
 
     It lies in OUT/LIST/RUN/seed_S/all_folds, and is made anew when another fold is done.
 
@@ -26,12 +26,13 @@ def merge_folds_done(plan: Plan, out: Path) -> None:
     """
     for folders in _done(plan, out):
         union = _union(folders)
-        if len(folders) == 1 or "test" not in folders[0].run.parts:
+        part = folders[0].run.headline_part
+        if len(folders) == 1 or part == "train":  # the training parts of the folds overlap
             shutil.rmtree(union, ignore_errors=True)  # of folds that were removed since
         elif not _is_fresh(union / "summary.json", folders):
             from hybrid_attention.evaluation import merge_folds
 
-            merge_folds([folder.evaluation("test") for folder in folders], union)
+            merge_folds([folder.evaluation(part) for folder in folders], union)
 
 
 def _is_fresh(summary: Path, folders: list[RunFolder]) -> bool:
@@ -97,10 +98,11 @@ def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[s
     out = Path(out).resolve()
     check_unchanged(plan, out)
     merge_folds_done(plan, out)
-    done = [folders for folders in _done(plan, out) if "test" in folders[0].run.parts]
-    named = []
+    parts = {run.headline_part for run in plan.runs}
+    part = "test" if "test" in parts else plan.runs[0].headline_part
+    done, named = [folders for folders in _done(plan, out) if folders[0].run.headline_part == part], []
     for folders in done:
-        table = _union(folders) if len(folders) > 1 else folders[0].evaluation("test")
+        table = _union(folders) if len(folders) > 1 else folders[0].evaluation(part)
         named.append(f"{_place(plan, folders[0].run).replace('/', ' ')}={table}")
     other_folds = len({tuple(folder.run.fold for folder in folders) for folders in done}) > 1
     return compare(named, Path(reports) / plan.name, intersection=other_folds) if named else None
@@ -130,7 +132,7 @@ def _small_files(folder: RunFolder) -> dict[str, Path]:
     files = {}
     for part in folder.run.parts:
         evaluation = folder.evaluation(part)
-        if part == "test":
+        if part == folder.run.headline_part:
             files.update({name: evaluation / name for name in _TABLES[:2]})
             files.update({name: evaluation / name for name in _TABLES[2:] if (evaluation / name).is_file()})
         else:

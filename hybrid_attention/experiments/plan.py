@@ -69,6 +69,11 @@ class Run:
         return f"{self.group}/fold_{self.fold}"
 
     @property
+    def headline_part(self) -> str:
+        """The part whose table is the run's: the test fold, else the first that is evaluated."""
+        return "test" if "test" in self.parts else self.parts[0]
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """What is done one after another: the training, then the parts that are evaluated."""
         return ("training", *self.parts)

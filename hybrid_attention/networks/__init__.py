@@ -4,6 +4,7 @@ from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
 from hybrid_attention.networks.deep_supervision import DeepSupervision
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
+from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
 from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
 from hybrid_attention.networks.multi_task_output import (
@@ -33,6 +34,7 @@ __all__ = [
     "DenseNet121Encoder",
     "EfficientNetB0Encoder",
     "HybridAttentionNet",
+    "HybridMultiTaskNet",
     "LesionLogit",
     "MTLDUNet",
     "MaskAndClasses",

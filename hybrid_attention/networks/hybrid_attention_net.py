@@ -152,7 +152,10 @@ class HybridAttentionNet(nn.Module):
         """Return the logits at the input's size."""
         check_input(x, self.spatial_dims, self.in_channels, self.encoder.stride)
         features = self.encoder(x)
-        y = self.bottleneck(features[-1])
+        return self.decode(x, features, self.bottleneck(features[-1]))
+
+    def decode(self, x: torch.Tensor, features: list[torch.Tensor], y: torch.Tensor) -> torch.Tensor:
+        """Return the logits at the size of the input x, from the encoder's features and the bottleneck's y."""
         for i, stage in enumerate(self.decoder):
             y = stage(y, features[-2 - i])
         return self.head(self.final(resize_like(y, x, self.mode)))

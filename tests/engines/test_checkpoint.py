@@ -3,9 +3,10 @@ import errno
 import pytest
 import torch
 from ignite.engine import Events
+from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
-from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights
+from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights, start_from
 from hybrid_attention.engines.checkpoint import weights_mismatch
 
 
@@ -20,6 +21,7 @@ def run(
     stop_after=None,
     cases=(),
     stop_in_first_epoch=False,
+    average=False,
 ):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
@@ -50,7 +52,13 @@ def run(
 
     objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
     objects |= {"early_stopping": early, "history": history}
-    for handler in (early, history, Checkpoint(folder, objects, evaluator, recipe, cases, resume=resume)):
+    weights_of = "network"
+    if average:
+        moving = EMAHandler(network, momentum=0.1, handle_buffers="update")
+        moving.attach(trainer)
+        objects["average"], weights_of = moving.ema_model, "average"
+    checkpoint = Checkpoint(folder, objects, evaluator, recipe, cases, resume=resume, weights_of=weights_of)
+    for handler in (early, history, checkpoint):
         handler.attach(trainer)
     if stop_after is not None:
         trainer.add_event_handler(Events.EPOCH_COMPLETED(once=stop_after), lambda engine: kill())
@@ -94,6 +102,36 @@ def test_best_is_of_the_best_epoch(tmp_path):
     run(tmp_path / "four", epochs=4)  # epoch 2 has the best score of the first four
     best = torch.load(tmp_path / "four" / "model.pt", weights_only=True)
     assert all(torch.equal(best[key], value) for key, value in at_two.state_dict().items())
+
+
+def test_weights_of_the_moving_average(tmp_path):
+    run(tmp_path / "whole", epochs=5, average=True)
+    run(tmp_path / "cut", epochs=5, average=True, stop_after=2)
+    _, network, _ = run(tmp_path / "cut", epochs=5, average=True, resume=True)
+    best, whole = (torch.load(tmp_path / part / "model.pt", weights_only=True) for part in ("cut", "whole"))
+    state = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)  # epoch 5 has the best score
+    for key, value in network.state_dict().items():
+        assert torch.equal(best[key], state["objects"]["average"][key])
+        assert torch.equal(best[key], whole[key])
+        assert not torch.equal(best[key], value)
+
+
+def test_weights_of_something_unknown(tmp_path):
+    with pytest.raises(ValueError, match=r"objects must name the 'average', got \['network'\]"):
+        Checkpoint(tmp_path, {"network": torch.nn.Linear(1, 1)}, None, weights_of="average")
+
+
+def test_start_from(tmp_path):
+    source, network = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    save_weights(source, tmp_path / "model.pt")
+    before = network.weight.clone()
+    assert torch.equal(start_from(network, None).weight, before)
+    assert torch.equal(start_from(network, tmp_path / "model.pt").weight, source.weight)
+    assert network.training  # as it was
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        start_from(network, tmp_path / "missing.pt")
+    with pytest.raises(ValueError, match="of another architecture"):
+        start_from(torch.nn.Linear(2, 4), tmp_path / "model.pt")
 
 
 def test_without_resume_a_run_starts_afresh(tmp_path, caplog):

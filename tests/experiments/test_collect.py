@@ -32,6 +32,16 @@ def test_one_fold_lies_in_the_runs_folder(run_list, collected, tmp_path):
     assert names(tmp_path / "results/trial") == ["a"]
 
 
+def test_without_a_test_part_the_first_is_the_runs(run_list, collected, tmp_path, merged):
+    keys = {"runs": [{"name": "a"}, {"name": "b", "folds": [0]}], "folds": [0, 1], "parts": ["validation", "train"]}
+    assert run_list(**keys) == 0
+    collected(**keys)
+    assert names(tmp_path / "results/trial/b") == sorted({*TABLES, "summary_train.json"} - {"roc.csv"})
+    assert '"part": "validation"' in (tmp_path / "results/trial/b/summary.json").read_text()
+    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", "per_case.csv", "summary.json"]
+    assert [[folder.name for folder in folders] for folders, _ in merged] == [["evaluation_validation"] * 2]
+
+
 def test_folds_and_seeds_have_folders(run_list, collected, tmp_path, merged):
     runs = [{"name": "a"}, {"name": "b", "seeds": [0, 1], "folds": [0]}]
     assert run_list(folds=[0, 1], runs=runs) == 0

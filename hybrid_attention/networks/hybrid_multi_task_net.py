@@ -1,0 +1,61 @@
+"""HAN with a class head, which can tell that an image holds no lesion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from hybrid_attention.networks.blocks.convolutions import check_input
+from hybrid_attention.networks.blocks.multi_task_heads import class_head
+from hybrid_attention.networks.hybrid_attention_net import BOTTLENECK_CHANNELS, HybridAttentionNet
+from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+
+
+class HybridMultiTaskNet(nn.Module):
+    """Hybrid attention network that segments, and classifies from its bottleneck.
+
+    It is beyond the paper, which leaves images without lesion out: a network that learned from lesions alone marks one
+    in every image. It takes the place of the `mtl_oca` bundle's network. With three channels, two regions and three
+    classes it has 15,559,877 trainable parameters.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels.
+        num_classes: number of classes of the image, or None for no class head.
+        num_regions: number of regions of the mask, the background included.
+        options: further arguments of `HybridAttentionNet`.
+
+    Shape:
+        - input: (batch, in_channels, *spatial), as `HybridAttentionNet` takes it
+        - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask None, class_logits
+          (batch, num_classes) or None; all of them logits
+
+    Raises:
+        ValueError: When an argument or the input doesn't fit.
+    """
+
+    gradcam_layer = "network.bottleneck"  # what both tasks see
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        num_classes: int | None = 3,
+        num_regions: int = 2,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if num_regions < 2:
+            raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}.")
+        self.network = HybridAttentionNet(spatial_dims, in_channels, num_regions, **options)
+        self.classifier = class_head(spatial_dims, BOTTLENECK_CHANNELS, num_classes)
+
+    def forward(self, x: torch.Tensor) -> MultiTaskOutput:
+        """Return the logits of the mask and of the classes."""
+        check_input(x, self.network.spatial_dims, self.network.in_channels, self.network.encoder.stride)
+        features = self.network.encoder(x)
+        y = self.network.bottleneck(features[-1])
+        mask = self.network.decode(x, features, y)
+        return MultiTaskOutput(mask=mask, coarse_mask=None, class_logits=self.classifier(y))

@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch import nn
+
+from hybrid_attention.engines import AugmentBatch
+
+kornia = pytest.importorskip("kornia.augmentation")
+
+
+def batch(size=4, channels=3):
+    torch.manual_seed(0)
+    grey = torch.rand(size, 1, 16, 24)
+    label = torch.zeros(size, 1, 16, 24)
+    label[:, :, 2:6, 3:9] = 1
+    return {"image": grey.repeat(1, channels, 1, 1), "label": label}
+
+
+class Darker(nn.Module):
+    def forward(self, x):
+        return x - 0.5
+
+
+def test_without_augmentation_nothing_changes():
+    data = batch()
+    image, label = AugmentBatch()(data, "cpu")
+    assert torch.equal(image, data["image"])
+    assert torch.equal(label, data["label"])
+
+
+def test_a_flip_moves_image_and_mask_alike():
+    data = batch()
+    image, label = AugmentBatch(geometric=[kornia.RandomVerticalFlip(p=1.0)])(data, "cpu")
+    assert torch.equal(image, data["image"].flip(2))  # axis 0 of the plane, across the skin
+    assert torch.equal(label, data["label"].flip(2))
+
+
+def test_masks_stay_masks_and_images_draw_their_own_parameters():
+    data = batch()
+    data["image"] = data["image"][:1].repeat(4, 1, 1, 1)
+    image, label = AugmentBatch(geometric=[kornia.RandomAffine(degrees=40.0, p=1.0)])(data, "cpu")
+    assert set(label.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(image[0], image[1])
+
+
+def test_grey_values_change_alike_in_all_channels_and_stay_in_range():
+    data = batch()
+    image, label = AugmentBatch(intensity=[Darker()])(data, "cpu")
+    expected = (data["image"] - 0.5).clamp(0, 1)
+    assert torch.equal(image, expected)
+    assert torch.equal(label, data["label"])
+
+
+def test_holes_are_cut_into_the_image_alone():
+    data = batch()
+    data["image"] = torch.ones_like(data["image"])
+    image, label = AugmentBatch(intensity=[kornia.RandomErasing(scale=(0.2, 0.3), p=1.0)])(data, "cpu")
+    assert (image == 0).flatten(1).any(1).all()
+    assert torch.equal(label, data["label"])
+
+
+def test_the_same_seed_draws_the_same():
+    augment = AugmentBatch(
+        geometric=[kornia.RandomAffine(degrees=20.0, p=0.5)], intensity=[kornia.RandomGamma((0.5, 2.0), p=0.5)]
+    )
+
+    def drawn(seed):
+        data = batch()
+        torch.manual_seed(seed)
+        return augment(data, "cpu")[0]
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+
+
+def test_channels_that_differ_are_refused():
+    data = batch()
+    data["image"][:, 1] = 0
+    with pytest.raises(ValueError, match="the 3 channels of the images differ"):
+        AugmentBatch()(data, "cpu")

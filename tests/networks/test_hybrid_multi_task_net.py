@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from hybrid_attention.networks import HybridAttentionNet, HybridMultiTaskNet
+
+SMALL = {"sfeb": False, "tam": False}
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def test_parameters_are_hans_and_the_heads():
+    han = 15_427_713 + 65  # a second region: 64 weights and a bias
+    classifier = 2 * 256**2 + 256 + 256 * 3 + 3
+    assert count(HybridMultiTaskNet()) == han + classifier == 15_559_877
+    assert count(HybridMultiTaskNet(num_classes=None)) == han
+
+
+@pytest.mark.parametrize("size", [(32, 48), (37, 50)])
+def test_shapes(size):
+    output = HybridMultiTaskNet(in_channels=2).eval()(torch.rand(2, 2, *size))
+    assert output.mask.shape == (2, 2, *size)
+    assert output.coarse_mask is None
+    assert output.class_logits.shape == (2, 3)
+
+
+def test_three_dimensions_without_classes():
+    output = HybridMultiTaskNet(3, 1, None, **SMALL).eval()(torch.rand(1, 1, 32, 32, 32))
+    assert output.mask.shape == (1, 2, 32, 32, 32)
+    assert output.class_logits is None
+
+
+def test_it_segments_as_han_does():
+    network = HybridMultiTaskNet(num_regions=2).eval()
+    han = HybridAttentionNet(out_channels=2).eval()
+    han.load_state_dict(network.network.state_dict())
+    x = torch.rand(1, 3, 48, 32)
+    assert torch.equal(network(x).mask, han(x))
+
+
+def test_both_tasks_reach_the_encoder():
+    network = HybridMultiTaskNet()
+    first = next(network.network.encoder.parameters())
+    for field in ("mask", "class_logits"):
+        network.zero_grad()
+        getattr(network(torch.rand(2, 3, 32, 32)), field).square().mean().backward()
+        assert first.grad.abs().sum() > 0
+
+
+def test_scripted_equals_eager():
+    network = HybridMultiTaskNet().eval()
+    x = torch.rand(1, 3, 32, 48)
+    torch.testing.assert_close(torch.jit.script(network)(x).class_logits, network(x).class_logits)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="num_regions must be at least 2"):
+        HybridMultiTaskNet(num_regions=1)
+    with pytest.raises(ValueError, match="num_classes must be at least 2"):
+        HybridMultiTaskNet(num_classes=1)
+    with pytest.raises(ValueError, match="3"):
+        HybridMultiTaskNet()(torch.rand(1, 1, 32, 32))
