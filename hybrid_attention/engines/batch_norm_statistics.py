@@ -55,7 +55,7 @@ class BatchNormStatistics:
     def __call__(self, engine: Engine) -> None:
         """Measure the statistics."""
         images = (batch[CommonKeys.IMAGE].to(self.device) for batch in islice(self.data, self.batches))
-        update_bn(images, _Inferred(self.network, self.inferer))
+        update_bn(images, _Inferred(self.network, self.inferer).train(self.network.training))
 
 
 class _Inferred(torch.nn.Module):
