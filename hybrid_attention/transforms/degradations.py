@@ -1,0 +1,238 @@
+"""What goes wrong with ultrasound images on their way to a network, in seven kinds and five strengths."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, ScaleIntensityRange, Transform
+from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type
+
+from hybrid_attention.data.masks import merged_mask
+from hybrid_attention.transforms.burnt_in import callipers, labels
+from hybrid_attention.transforms.image_faults import blurred, downscaled, speckled
+
+STRENGTHS = (1, 2, 3, 4, 5)
+# what the files' grey values can have as white: 0 to 1, 8 bit, and 12 and 16 bit of DICOM
+_FULL_SCALES = (1.0, 255.0, 4095.0, 65535.0)
+FULL_RANGE = 60.0  # dB from black to white that the images are taken to show
+
+Level = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One kind of degradation.
+
+    Args:
+        cause: where users meet it.
+        unit: what the numbers of a level are.
+        levels: of strength 1 to 5.
+    """
+
+    cause: str
+    unit: str
+    levels: tuple[Level, Level, Level, Level, Level]
+
+
+DEGRADATIONS: dict[str, Degradation] = {
+    "speckle": Degradation(
+        "no compounding, a low frequency, much amplification",
+        "share of fully developed speckle in the factor of the grey values",
+        ((0.15,), (0.3,), (0.45,), (0.6,), (0.8,)),
+    ),
+    "blur": Degradation(
+        "out of focus, a thick layer of fat, a small image that was enlarged",
+        "standard deviation of the Gaussian, in % of the image's long side",
+        ((0.2,), (0.4,), (0.7,), (1.1,), (1.6,)),
+    ),
+    "gain": Degradation(
+        "too much gain: bright echoes become white",
+        "factor of the grey values, which are cut at full scale",
+        ((1.2,), (1.4,), (1.6,), (2.0,), (2.5,)),
+    ),
+    "contrast": Degradation(
+        "a small dynamic range on the scanner's knob: weak echoes become black",
+        f"dB that are left between black and white, of {FULL_RANGE:g}",
+        ((56.0,), (52.0,), (48.0,), (44.0,), (40.0,)),
+    ),
+    "downscale": Degradation(
+        "a thumbnail, a figure of a paper, a video call",
+        "size of the small image, as a share of the image's",
+        ((1 / 2,), (1 / 3,), (1 / 4,), (1 / 6,), (1 / 8,)),
+    ),
+    "text": Degradation(
+        "side, position and settings, burnt into the image",
+        "labels, lines of each, and height of the letters in % of the image's short side",
+        ((1, 1, 4.0), (2, 1, 4.5), (3, 2, 5.0), (4, 2, 6.0), (4, 3, 7.0)),
+    ),
+    "callipers": Degradation(
+        "a measurement that was saved with the image",
+        "distances measured, and size of the crosses in % of the image's short side",
+        ((1, 2.5), (2, 2.5), (2, 3.5), (2, 5.0), (2, 7.0)),
+    ),
+}
+
+
+class Degrade(Transform):
+    """Degrade an ultrasound image in one way and one strength, always alike for the same seed and case.
+
+    What the strengths 1 to 5 are stands in `DEGRADATIONS`. Lengths are shares of the image's size and grey values
+    shares of full scale, so that a strength means the same for images of any size and grey range. Full scale is not the
+    brightest pixel but white as the file has it: the first of 1, 255, 4095 and 65535 that no pixel exceeds. What is
+    degraded beyond black or white is cut there. What is random is the same for all strengths of a kind.
+
+    - `speckle`: the grey values are multiplied by noise of mean 1 whose grains are about as large as those of the
+      image. Fully developed speckle (amplitudes after Rayleigh's law, standard deviation 0.52) has a share in it. Files
+      hold compressed echoes: a scanner's speckle would act more alike on dark and bright tissue.
+    - `blur`: Gaussian.
+    - `gain`: only up, which loses the bright end for good. A scanner's gain works before compression and would lift
+      black tissue too.
+    - `contrast`: only the dark end is lost. A flat image, of little contrast between all tissues, is no kind here: the
+      preprocessing scales each image to its own darkest and brightest pixel, which undoes it.
+    - `downscale`: down by the mean of areas and up again, bilinear.
+    - `text`: white labels from a random corner on, such as "RT BREAST".
+    - `callipers`: crosses joined by dotted lines. They stand on the outline of the largest lesion, as those of
+      radiologists do: at the ends of its longest diameter, then of the longest at a right angle to it. So they tell
+      where the lesion is, and can help a network as well as hurt it. Without a mask or lesion they stand at random
+      places.
+
+    Images are of one plane: burnt-in graphics and screens have two dimensions.
+
+    Reference:
+        D. Hendrycks, T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
+        ICLR 2019, for kinds at five strengths. C. B. Burckhardt, "Speckle in Ultrasound B-Mode Scans", IEEE Trans.
+        Sonics Ultrason. 25 (1978) 1–6, for Rayleigh's law.
+
+    Args:
+        kind: one of `DEGRADATIONS`.
+        strength: from 1 to 5.
+        seed: of noise, words and places.
+
+    Shape:
+        - Input: (channels, W, H) in MONAI's axis order, grey values from 0
+        - Output: the same shape and type; all channels are degraded alike
+
+    Raises:
+        ValueError: there is no such kind, strength or seed.
+    """
+
+    backend: ClassVar = [TransformBackends.NUMPY]
+
+    def __init__(self, kind: str, strength: int, seed: int = 0) -> None:
+        if kind not in DEGRADATIONS:
+            raise ValueError(f"kind must be one of {', '.join(DEGRADATIONS)}, got {kind!r}")
+        if isinstance(strength, bool) or strength not in STRENGTHS:
+            raise ValueError(f"strength must be a whole number from 1 to 5, got {strength!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed must be a whole number from 0 on, got {seed!r}")
+        self.kind = kind
+        self.strength = strength
+        self.seed = seed
+
+    def __call__(
+        self,
+        image: torch.Tensor | np.ndarray,
+        case: str = "",
+        mask: torch.Tensor | np.ndarray | None = None,
+    ) -> torch.Tensor | np.ndarray:
+        """Return the degraded image.
+
+        Args:
+            image: (channels, W, H), grey values of any range from 0 to 65535.
+            case: name of the case, from which the random numbers follow together with the seed.
+            mask: (n, W, H), the masks of the lesion, for `callipers`.
+
+        Raises:
+            ValueError: image or mask are of another shape, or the grey values out of range.
+        """
+        array = convert_data_type(image, np.ndarray, dtype=np.float64)[0]
+        if array.ndim != 3 or 0 in array.shape:
+            raise ValueError(f"the image must be of shape (channels, W, H), got {array.shape}")
+        lesion = None if mask is None else merged_mask(list(convert_data_type(mask, np.ndarray)[0]))
+        if lesion is not None and lesion.shape != array.shape[1:]:
+            raise ValueError(f"the masks must be of the image's shape {array.shape[1:]}, got {lesion.shape}")
+        white = full_scale(array)
+        generator = np.random.default_rng((self.seed, zlib.crc32(case.encode())))
+        level = DEGRADATIONS[self.kind].levels[self.strength - 1]
+        degraded = white * _degraded(self.kind, array / white, level, generator, lesion).clip(0, 1)
+        whole = np.issubdtype(convert_data_type(image, np.ndarray)[0].dtype, np.integer)
+        return convert_to_dst_type(degraded.round() if whole else degraded, image)[0]
+
+
+class Degraded(MapTransform):
+    """Dictionary form of `Degrade`, which finds name and masks of the case in the dictionary.
+
+    Args:
+        keys: keys of the images.
+        kind: one of `DEGRADATIONS`.
+        strength: from 1 to 5.
+        seed: of noise, words and places.
+        mask_key: key of the masks, (n, W, H); without it callipers stand at random places.
+        case_key: key of the case's name.
+        allow_missing_keys: leave a dictionary without the key as it is.
+    """
+
+    backend: ClassVar = Degrade.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        kind: str,
+        strength: int,
+        seed: int = 0,
+        mask_key: str = CommonKeys.LABEL,
+        case_key: str = "case_id",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.degrade = Degrade(kind, strength, seed)
+        self.mask_key = mask_key
+        self.case_key = case_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with the image of each key degraded."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.degrade(result[key], str(data.get(self.case_key, "")), data.get(self.mask_key))
+        return result
+
+
+def full_scale(image: np.ndarray) -> float:
+    """Return the grey value of white: the first of 1, 255, 4095 and 65535 that no pixel exceeds.
+
+    Raises:
+        ValueError: grey values are below 0 or above 65535.
+    """
+    low, high = float(image.min()), float(image.max())
+    if not 0 <= low <= high <= _FULL_SCALES[-1]:
+        raise ValueError(f"grey values must be from 0 to {_FULL_SCALES[-1]:g}, got {low:g} to {high:g}")
+    return next(white for white in _FULL_SCALES if high <= white)
+
+
+def _degraded(
+    kind: str, image: np.ndarray, level: Level, generator: np.random.Generator, lesion: np.ndarray | None
+) -> np.ndarray:
+    """Return an image of 0 to 1, (channels, W, H), degraded; black or white may be exceeded."""
+    size = image.shape[1:]
+    match kind:
+        case "speckle":
+            return speckled(image, level[0], generator)
+        case "blur":
+            return blurred(image, level[0] / 100 * max(size))
+        case "gain":
+            return ScaleIntensityRange(0, 1 / level[0], 0, 1)(image)
+        case "contrast":
+            return ScaleIntensityRange(1 - level[0] / FULL_RANGE, 1, 0, 1)(image)
+        case "downscale":
+            return downscaled(image, level[0])
+        case "text":
+            ink = labels(size, generator, int(level[0]), int(level[1]), level[2] / 100)
+        case _:
+            ink = callipers(size, generator, lesion, int(level[0]), level[1] / 100)
+    return image + (1 - image) * ink
