@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from study_table import study_table
+
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
 from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.report import Run, read_run
@@ -23,7 +25,7 @@ COSTS = ("parameters", "GFLOPs, one image", "training memory, GiB", "training im
 CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", RESULTS / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
+PAGES = (ROOT / "README.md", ROOT / "docs" / "experiments.md", RESULTS / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
 # the runs of each experiment in the order of their rows; differences are to the first one's
 ROWS = {
     "busi_fold0_128": {"unet": "U-Net", "han": "BL + ConvBlock + SFEB + TAM (HAN)"},
@@ -303,7 +305,13 @@ def _measured(costs: dict[str, Any]) -> str:
 
 
 # tables of a whole experiment, by the name of their marker
-EXPERIMENTS = {"results": table, "conventions": conventions_table, "peers": peers_table, "classes": classes_table}
+EXPERIMENTS = {
+    "results": table,
+    "conventions": conventions_table,
+    "peers": peers_table,
+    "classes": classes_table,
+    "study": study_table,
+}
 
 
 def filled(page: str) -> str:

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     spec = importlib.util.spec_from_file_location("results_table", ROOT / "scripts" / "results_table.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

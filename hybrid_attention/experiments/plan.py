@@ -124,8 +124,9 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     """Read a list of runs and check it, without building any network.
 
     Args:
-        path: YAML file with `name`, `runs` (each with a `name`) and, for the list or for a run, `bundle`, `configs`,
-            `options`, `evaluation_options`, `folds`, `seeds` and `parts`.
+        path: YAML file with `name`, `runs` (each with a `name`, or the path of a file that holds them, seen from the
+            list) and, for the list or for a run, `bundle`, `configs`, `options`, `evaluation_options`, `folds`, `seeds`
+            and `parts`.
 
     Returns:
         The runs.
@@ -135,14 +136,12 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no list of runs {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a key that stands there twice
-            content = yaml.load(path.read_text(encoding="utf-8"), CheckKeyDuplicatesYamlLoader)
-    except (yaml.YAMLError, UnicodeError, UserWarning) as error:
-        raise ValueError(f"{path} is no YAML file that can be used: {error}") from None
+    content = _read_yaml(path)
+    if isinstance(content, dict) and isinstance(content.get("runs"), str):
+        shared = _read_yaml(path.parent / content["runs"])
+        if not isinstance(shared, dict) or shared.keys() != {"runs"}:
+            raise ValueError(f"{path.parent / content['runs']}, the runs of {path}, must be a mapping with `runs` alone")
+        content["runs"] = shared["runs"]
     if not isinstance(content, dict) or not isinstance(content.get("runs"), list) or not content["runs"]:
         raise ValueError(f"{path} must be a mapping with `name` and a list `runs` of one run or more")
     faults = _unknown_keys(content, {"name", "runs", *_DEFAULTS}) + _name_faults(content)
@@ -166,6 +165,17 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         raise ValueError("\n  ".join([f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}:", *faults]))
     # all runs on one fold before any on the next: whenever the time ends, what is done can be compared
     return Plan(content["name"], root, tuple(sorted(runs, key=lambda run: (run.seed, run.fold))))
+
+
+def _read_yaml(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no list of runs {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a key that stands there twice
+            return yaml.load(path.read_text(encoding="utf-8"), CheckKeyDuplicatesYamlLoader)
+    except (yaml.YAMLError, UnicodeError, UserWarning) as error:
+        raise ValueError(f"{path} is no YAML file that can be used: {error}") from None
 
 
 def find_root(path: Path) -> Path:

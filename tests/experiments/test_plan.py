@@ -176,3 +176,16 @@ def test_the_checkout_above_the_list_is_used(tmp_path, write_list):
     assert plan.root == tmp_path
     with pytest.raises(ValueError, match=r"there is no bundle 'hybrid' in .*, which holds tiny"):
         read_plan(write_list())
+
+
+def test_runs_from_another_file(write_list):
+    path = write_list(runs="shared/two.yaml")
+    shared = path.parent / "shared" / "two.yaml"
+    with pytest.raises(FileNotFoundError, match=r"no list of runs .*two\.yaml"):
+        read_plan(path)
+    shared.parent.mkdir()
+    shared.write_text("runs: [{name: a}, {name: b, folds: [1]}]\n")
+    assert [run.label for run in read_plan(path).runs] == ["a/seed_0/fold_0", "b/seed_0/fold_1"]
+    shared.write_text("name: other\nruns: [{name: a}]\n")
+    with pytest.raises(ValueError, match="must be a mapping with `runs` alone"):
+        read_plan(path)

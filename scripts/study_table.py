@@ -1,0 +1,111 @@
+"""The table of a study that changes one thing at a time, for `results_table.py`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+
+from hybrid_attention.evaluation.text import markdown_grid, percent, score_interval
+from hybrid_attention.report import Run, read_run
+
+# the runs of each study in the order of their rows; the first is what the others change
+STUDIES = {
+    "recipe_study_128": {
+        "base": "FlexibleUNet-B0, `from_scratch.yaml`",
+        "without_augmentation": "no augmentation",
+        "batched_augmentation": "the same augmentation in batches (kornia)",
+        "elastic": "+ elastic",
+        "speckle": "+ multiplicative speckle",
+        "clahe": "+ CLAHE",
+        "blur": "+ blur",
+        "coarse_dropout": "+ coarse dropout",
+        "dice_bce": "Dice + BCE instead of BCE + Jaccard",
+        "dice_focal": "Dice + focal",
+        "warmup_cosine": "warm-up and cosine instead of one cycle",
+        "moving_average": "moving average of the weights",
+        "group_norm": "group norm instead of batch norm",
+        "batches_of_4": "batches of 4",
+        "batches_of_4_group_norm": "batches of 4, group norm",
+        "from_phantoms": "pre-trained on phantoms",
+        "from_masked_images": "pre-trained by masked image modelling",
+    },
+    "architecture_study_128": {
+        "base": "HAN, `from_scratch.yaml`",
+        "sfeb_global": "SFEB pools globally, as the paper prints it",
+        "encoder_depth_4": "whole DenseNet-121",
+        "deep_supervision": "deep supervision at two scales",
+    },
+}
+
+
+def study_table(experiment: Path) -> str:
+    """Lay out what each change of a study brings on the validation fold.
+
+    Args:
+        experiment: a folder with a folder for each run, which holds its files or those of each seed in `seed_S`.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        ValueError: a run is not of the validation fold, or there is no run of what the others change.
+    """
+    titles = STUDIES[experiment.name]
+    runs = {name: _seeds(experiment / name, title) for name, title in titles.items()}
+    runs = {name: seeds for name, seeds in runs.items() if seeds}
+    base_name = next(iter(titles))
+    if base_name not in runs:
+        raise ValueError(f"{experiment} has no run {base_name!r}, which the others are compared with")
+    base = [_dice(run) for run in runs[base_name]]
+    noise = _noise(base)
+    rows = []
+    for name, seeds in runs.items():
+        scores = [_dice(run) for run in seeds]
+        difference = statistics.mean(scores) - statistics.mean(base)
+        first = seeds[0].summary["lesion_only"]["dice"]
+        shown = score_interval(first) if len(seeds) == 1 else ", ".join(percent(score) for score in scores)
+        medians = ", ".join(percent(run.summary["lesion_only"]["dice"]["median"]) for run in seeds)
+        cells = ("", "") if name == base_name else (f"{100 * difference:+.1f}", _verdict(difference, noise))
+        rows.append((titles[name], shown, medians, *cells))
+    header = ("change", "Dice", "median Dice", "minus base", "more than noise")
+    return f"{_caption(runs[base_name][0], base, noise)}\n\n{markdown_grid(header, rows)}"
+
+
+def _seeds(folder: Path, title: str) -> list[Run]:
+    places = [folder, *sorted(folder.glob("seed_*"))]
+    runs = [read_run(f"{title}={place}") for place in places if (place / "per_case.csv").is_file()]
+    for run in runs:
+        if run.recorded("part") != "validation":
+            raise ValueError(f"{folder} is of the {run.recorded('part')} part; a study looks at the validation fold")
+    return runs
+
+
+def _dice(run: Run) -> float:
+    return float(run.summary["lesion_only"]["dice"]["mean"])
+
+
+def _noise(base: list[float]) -> float | None:
+    """Two standard deviations of the difference between one more run and the mean of these."""
+    return 2 * statistics.stdev(base) * math.sqrt(1 + 1 / len(base)) if len(base) > 1 else None
+
+
+def _verdict(difference: float, noise: float | None) -> str:
+    if noise is None:
+        return "not known"
+    return "no" if abs(difference) <= noise else "better" if difference > 0 else "worse"
+
+
+def _caption(run: Run, base: list[float], noise: float | None) -> str:
+    size = run.recorded("settings", "image_size")
+    epochs = run.recorded("provenance", "overrides", "epochs")
+    text = (
+        f"{run.recorded('split')}: the validation fold; {size} x {size} pixels, {epochs} epochs; Dice of "
+        f"{run.recorded('lesion_cases')} lesion images in percent"
+    )
+    if noise is None:
+        return f"{text}. One seed each, so how much a result moves by chance is not known here."
+    return (
+        f"{text}. The base was trained with {len(base)} seeds; two standard deviations of a difference to their mean are "
+        f"{100 * noise:.1f} points."
+    )
