@@ -52,6 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("--reference", metavar="NAME", help="test all others against this run, not each pair")
     compare.add_argument("--score", default="dice", help="of tests and figures (%(default)s)")
 
+    stress = commands.add_parser("stress", help="test trained networks on degraded images")
+    stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
+    stress.add_argument("--dataset_dir", required=True, help="folder of the images")
+    stress.add_argument("--out", required=True, help="folder of the report")
+    stress.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
+    stress.add_argument(
+        "--kinds",
+        nargs="+",
+        metavar="KIND",
+        help="of degradation: speckle, blur, gain, contrast, downscale, text, callipers (all)",
+    )
+    stress.add_argument("--seed", type=int, default=0, help="of the degradations")
+
+    reliability = commands.add_parser(
+        "reliability", help="average flips and networks, calibrate, choose the threshold, tell failures"
+    )
+    reliability.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
+    reliability.add_argument("--dataset_dir", required=True, help="folder of the images")
+    reliability.add_argument("--out", required=True, help="folder of tables, figure and pictures")
+
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
     experiments.add_argument("--dataset_dir", help="folder of the images")
@@ -75,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "audit": _audit,
         "compare": _compare,
         "experiments": _experiments,
+        "stress": _stress,
+        "reliability": _reliability,
     }
     try:
         return run[options.command](options) or 0
@@ -115,6 +137,32 @@ def _experiments(options: argparse.Namespace) -> int:
         print(overview(plan, options.dataset_dir, options.out))
         return 0
     return Runner(plan, options.dataset_dir, options.out, options.minutes, options.jobs, options.threads)()
+
+
+def _stress(options: argparse.Namespace) -> None:
+    import logging
+
+    from hybrid_attention.report.stress import stress
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    folder = stress(options.runs, options.dataset_dir, options.out, options.part, options.kinds, options.seed)
+    print(f"tables and figures: {folder}")
+
+
+def _reliability(options: argparse.Namespace) -> None:
+    import logging
+
+    from hybrid_attention.evaluation import reliability
+    from hybrid_attention.explain import write_uncertainty_pictures
+    from hybrid_attention.report import write_reliability_figure
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    result = reliability(options.runs, options.dataset_dir, options.out)
+    write_reliability_figure(result, options.out)
+    count = write_uncertainty_pictures(result, options.out)
+    print(f"{result.text}\n{count} pictures, tables and reliability.png in {options.out}")
 
 
 def _write_phantoms(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from normal_table import THRESHOLD, normal_table
 from study_table import study_table
 
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
@@ -25,7 +26,12 @@ COSTS = ("parameters", "GFLOPs, one image", "training memory, GiB", "training im
 CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "experiments.md", RESULTS / "README.md", *sorted((ROOT / "bundles").glob("*/docs/README.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "experiments.md",
+    RESULTS / "README.md",
+    *sorted((ROOT / "bundles").glob("*/docs/README.md")),
+)
 # the runs of each experiment in the order of their rows; differences are to the first one's
 ROWS = {
     "busi_fold0_128": {"unet": "U-Net", "han": "BL + ConvBlock + SFEB + TAM (HAN)"},
@@ -174,6 +180,20 @@ def classes_table(experiment: Path) -> str:
     return f"{_caption(first)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
 
 
+def normal_images_table(experiment: Path) -> str:
+    """Lay out masks of an experiment before and after the class head may empty them.
+
+    Args:
+        experiment: a folder with a folder for each run.
+
+    Returns:
+        Markdown.
+    """
+    runs = list(read_runs(experiment).values())
+    caption = f"{_caption(runs[0])} Emptied: probability of `normal` from {THRESHOLD} on; all: `empty_is_one`."
+    return f"{caption}\n\n{normal_table(runs)}"
+
+
 def conventions_table(experiment: Path) -> str:
     """Lay out the Dice of each run under every convention, and what else tells images with and without lesion apart.
 
@@ -311,6 +331,7 @@ EXPERIMENTS = {
     "peers": peers_table,
     "classes": classes_table,
     "study": study_table,
+    "normal_images": normal_images_table,
 }
 
 

@@ -106,6 +106,6 @@ def _caption(run: Run, base: list[float], noise: float | None) -> str:
     if noise is None:
         return f"{text}. One seed each, so how much a result moves by chance is not known here."
     return (
-        f"{text}. The base was trained with {len(base)} seeds; two standard deviations of a difference to their mean are "
-        f"{100 * noise:.1f} points."
+        f"{text}. The base was trained with {len(base)} seeds; two standard deviations of a difference to their mean "
+        f"are {100 * noise:.1f} points."
     )

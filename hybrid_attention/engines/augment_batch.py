@@ -35,7 +35,8 @@ class AugmentBatch:
         if geometric:
             from kornia.augmentation import AugmentationSequential
 
-            self.geometric = AugmentationSequential(*geometric, data_keys=["input", "mask"])
+            parts: Any = geometric
+            self.geometric = AugmentationSequential(*parts, data_keys=["input", "mask"])
         self.intensity = list(intensity)
 
     def __call__(

@@ -14,11 +14,16 @@ from hybrid_attention.evaluation.folds import merge_folds
 from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.pictures import picture_path
+from hybrid_attention.evaluation.reliability import Reliability, reliability
+from hybrid_attention.evaluation.risk_coverage import RiskCoverage, risk_coverage
 from hybrid_attention.evaluation.roc import PixelRoc
 from hybrid_attention.evaluation.statistics import bootstrap_ratio, bootstrap_statistic
 from hybrid_attention.evaluation.summary import CONVENTIONS, case_scores, summarize
 from hybrid_attention.evaluation.summary_table import summary_table
 from hybrid_attention.evaluation.surface import surface_distances
+from hybrid_attention.evaluation.temperature import fit_temperature
+from hybrid_attention.evaluation.threshold import ThresholdChoice, choose_threshold
+from hybrid_attention.evaluation.uncertainty import confidence_scores, mutual_information
 
 __all__ = [
     "CONVENTIONS",
@@ -27,18 +32,27 @@ __all__ = [
     "PairedTest",
     "PixelCalibration",
     "PixelRoc",
+    "Reliability",
+    "RiskCoverage",
+    "ThresholdChoice",
     "bootstrap_ratio",
     "bootstrap_statistic",
     "case_scores",
+    "choose_threshold",
     "classification_scores",
+    "confidence_scores",
     "confusion_counts",
+    "fit_temperature",
     "friedman_test",
     "lesion_detection",
     "merge_folds",
+    "mutual_information",
     "overlap_scores",
     "paired_accuracy_tests",
     "paired_tests",
     "picture_path",
+    "reliability",
+    "risk_coverage",
     "summarize",
     "summary_table",
     "surface_distances",

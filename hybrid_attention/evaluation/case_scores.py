@@ -17,20 +17,21 @@ from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.data.identity import data_digest, file_digest
 from hybrid_attention.data.reading import pixel_spacing, read_grey
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.predictions import class_columns
+from hybrid_attention.engines.predictions import PROBABILITY, class_columns
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.class_columns import class_summary
 from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
+from hybrid_attention.evaluation.original_size import Planes, at_original_size
 from hybrid_attention.evaluation.pictures import write_pictures
 from hybrid_attention.evaluation.roc import PixelRoc, thinned
 from hybrid_attention.evaluation.run_folder import write_evaluation
 from hybrid_attention.evaluation.summary import summarize
 from hybrid_attention.evaluation.surface import surface_distances
 
-PROBABILITY = "probability"
+SCORE_SIZES = ("network", "original")
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,10 @@ class CaseScores:
     `probability` (of lesion, (1, W, H)) the ROC and reliability curves over all pixels are written (`roc.csv`,
     `calibration.csv`), and where it holds `class_probability` ((classes,)) the class is scored too.
 
-    Overlap is counted at the size the network sees, as the papers do. Distances are in mm where every image file states
-    its spacing, else in pixels of the image file. The summary names its conventions and carries the record of the
-    training, the configuration, the commit and the hashes of data and weights. Weights are not scored on images that
-    they were trained on, unless `part` says that this is meant.
+    Overlap is counted at the size the network sees, as the papers do, or at that of the image files. Distances are in
+    mm where every image file states its spacing, else in pixels of the image file. The summary names its conventions
+    and carries the record of the training, the configuration, the commit and the hashes of data and weights. Weights
+    are not scored on images that they were trained on, unless `part` says that this is meant.
 
     Args:
         folder: where the files go.
@@ -56,6 +57,12 @@ class CaseScores:
         settings: settings that must be those of the training, plain values.
         pictures: write image, truth, mask, probability map and overlay of each case.
         class_names: names of the entries of `class_probability`.
+        decision: how masks are made of what the network says (flips, temperature, threshold), for the record.
+        score_size: "network", or "original", the size of the image files: it compares networks that see images at
+            different sizes. The probability is enlarged to it before the decision's threshold.
+
+    Raises:
+        ValueError: `score_size` is neither.
     """
 
     def __init__(
@@ -68,7 +75,11 @@ class CaseScores:
         settings: Mapping[str, Any] | None = None,
         pictures: bool = True,
         class_names: Sequence[str] | None = None,
+        decision: Mapping[str, Any] | None = None,
+        score_size: str = "network",
     ) -> None:
+        if score_size not in SCORE_SIZES:
+            raise ValueError(f"score_size must be one of {', '.join(SCORE_SIZES)}, got {score_size!r}")
         self.folder = Path(folder)
         self.cases = {case["case_id"]: case for case in cases}
         self.weights = weights
@@ -77,6 +88,8 @@ class CaseScores:
         self.settings = dict(settings or {})
         self.pictures = pictures
         self.class_names = None if class_names is None else list(class_names)
+        self.decision = None if decision is None else dict(decision)
+        self.score_size = score_size
         self.training: dict[str, Any] | None = None
         self.summary: dict[str, Any] = {}
         self._reset()
@@ -107,8 +120,7 @@ class CaseScores:
     def _score(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.cases[item["case_id"]]
-            prediction, target = output[CommonKeys.PRED].cpu(), output[CommonKeys.LABEL].cpu()
-            probability = output[PROBABILITY].cpu().float() if PROBABILITY in output else None
+            image, prediction, target, probability = self._planes(case, output)
             counts = confusion_counts(prediction, target)
             distances = surface_distances(prediction, target, self._pixel_size(case, prediction))
             row = {
@@ -127,8 +139,16 @@ class CaseScores:
             self.rows.append(row)
             if self.pictures:
                 shown = None if probability is None else probability[0]
-                image = output[CommonKeys.IMAGE][0].cpu()
-                write_pictures(self.folder, case["case_id"], image, prediction[0], target[0], shown)
+                write_pictures(self.folder, case["case_id"], image[0], prediction[0], target[0], shown)
+
+    def _planes(self, case: Mapping[str, Any], output: Mapping[str, Any]) -> Planes:
+        probability = output[PROBABILITY].cpu().float() if PROBABILITY in output else None
+        if self.score_size == "network":
+            image, mask, target = (output[key].cpu() for key in (CommonKeys.IMAGE, CommonKeys.PRED, CommonKeys.LABEL))
+            return Planes(image, mask, target, probability)
+        if probability is None:
+            raise ValueError("scores at the original size need the probability of lesion in the engine's output")
+        return at_original_size(case, probability, float((self.decision or {}).get("threshold", 0.5)))
 
     def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
         """Return the size of a scored pixel along (W, H), in the unit of the distances."""
@@ -145,6 +165,8 @@ class CaseScores:
             "split": self.split,
             "part": self.part,
             "settings": self.settings,
+            "decision": self.decision,
+            "score_size": self.score_size,
             **summarize(self.rows),
             "distance_unit": self.distance_unit,
             **self._pixel_summary(),

@@ -138,9 +138,10 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     path = Path(path)
     content = _read_yaml(path)
     if isinstance(content, dict) and isinstance(content.get("runs"), str):
-        shared = _read_yaml(path.parent / content["runs"])
+        place = path.parent / content["runs"]
+        shared = _read_yaml(place)
         if not isinstance(shared, dict) or shared.keys() != {"runs"}:
-            raise ValueError(f"{path.parent / content['runs']}, the runs of {path}, must be a mapping with `runs` alone")
+            raise ValueError(f"{place}, the runs of {path}, must be a mapping with `runs` alone")
         content["runs"] = shared["runs"]
     if not isinstance(content, dict) or not isinstance(content.get("runs"), list) or not content["runs"]:
         raise ValueError(f"{path} must be a mapping with `name` and a list `runs` of one run or more")

@@ -7,6 +7,7 @@ from hybrid_attention.explain.panels import draw_panels
 from hybrid_attention.explain.save_grad_cam import SaveGradCAM, SaveGradCAMOverlays
 from hybrid_attention.explain.save_panels import SavePanels
 from hybrid_attention.explain.scores import NothingMarkedError
+from hybrid_attention.explain.uncertainty_pictures import draw_uncertainty, write_uncertainty_pictures
 
 __all__ = [
     "NothingMarkedError",
@@ -14,7 +15,9 @@ __all__ = [
     "SaveGradCAMOverlays",
     "SavePanels",
     "draw_panels",
+    "draw_uncertainty",
     "grad_cam",
     "heat_overlay",
     "layer_name",
+    "write_uncertainty_pictures",
 ]

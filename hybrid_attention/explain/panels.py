@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -55,7 +57,7 @@ def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | Non
         panels["Grad-CAM: no mark"] = plain
     else:
         panels["Grad-CAM"] = heat_overlay(grey, heat)
-    return _in_a_row(panels)
+    return join_panels(panels)
 
 
 def _grey_picture(fraction: np.ndarray) -> np.ndarray:
@@ -63,8 +65,15 @@ def _grey_picture(fraction: np.ndarray) -> np.ndarray:
     return np.repeat((fraction.T * 255.0).round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def _in_a_row(panels: dict[str, np.ndarray]) -> np.ndarray:
-    """Join pictures of one height, each below its title."""
+def join_panels(panels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Join pictures of one height in a row, each below its title.
+
+    Args:
+        panels: by title, uint8, (H, W, 3).
+
+    Returns:
+        The row, in the axis order of pictures.
+    """
     height = len(next(iter(panels.values())))
     width = min(panel.shape[1] for panel in panels.values())
     size = min(max(height // 16, 10), 40)

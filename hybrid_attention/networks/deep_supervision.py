@@ -44,9 +44,8 @@ class DeepSupervision(nn.Module):
         self.heads = nn.ModuleList(
             [Conv[Conv.CONV, spatial_dims](channels, out_channels, kernel_size=1) for channels in layers.values()]
         )
-        for head in self.heads:
-            nn.init.zeros_(head.weight)  # features are of any size; logits start at 0
-            nn.init.zeros_(head.bias)
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)  # features are of any size; logits start at 0
         self._features: dict[str, torch.Tensor] = {}
         self._layers = tuple(layers)
         for name in layers:

@@ -32,6 +32,7 @@ _OWN = {
     "network": (*_RECIPE, "network_def", "_target_"),
     "learning rate": (*_RECIPE, "learning_rate"),
     "precision": (*_RECIPE, "precision"),
+    "flips, temperature, threshold": ("decision",),
     "best epoch": ("training", "epoch"),
     "config": ("training", "provenance", "config_files"),
     "overrides": ("training", "provenance", "overrides"),

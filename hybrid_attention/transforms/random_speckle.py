@@ -36,9 +36,9 @@ class RandomSpeckle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the images with speckle."""
-        size, kind = (x.shape[0], 1, 1, 1), {"device": x.device, "dtype": x.dtype}
-        strength = torch.rand(size, **kind) * (self.high - self.low) + self.low
-        strength = strength * (torch.rand(size, **kind) < self.p)
-        noise = torch.randn(x.shape[0], 1, x.shape[2] + 2, x.shape[3] + 2, **kind)
+        batch, width, height = x.shape[0], x.shape[2], x.shape[3]
+        strength = torch.rand(batch, 1, 1, 1, device=x.device, dtype=x.dtype) * (self.high - self.low) + self.low
+        strength = strength * (torch.rand(batch, 1, 1, 1, device=x.device, dtype=x.dtype) < self.p)
+        noise = torch.randn(batch, 1, width + 2, height + 2, device=x.device, dtype=x.dtype)
         grains = F.avg_pool2d(noise, 3, stride=1) * 3  # the mean of 9 values has a third of their deviation
         return x * (1 + strength * grains).clamp_min(0)

@@ -87,3 +87,26 @@ def test_a_row_is_plain_values():
 def test_more_probabilities_than_names():
     with pytest.raises(ValueError, match="gives 3 class probabilities for the classes benign, malignant"):
         class_columns(["benign", "malignant"], [0.2, 0.3, 0.5])
+
+
+def test_expected_dice_and_uncertainty(images, tmp_path):
+    """In the box 0.75, else 0: the mask is expected to be right in three pixels of four."""
+    mask = box(20, 25)
+    chance = torch.from_numpy(mask * np.float32(0.75))[None]
+    batch = [{"case_id": path.name, "source": str(path)} for path in images]
+    outputs = [{"pred": torch.from_numpy(mask)[None], "probability": chance, "doubt": chance / 3} for _ in images]
+    engine = Engine(lambda engine, data: outputs)
+    SavePredictions(tmp_path / "out", uncertainty_key="doubt").attach(engine)
+    engine.run([batch])
+    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [row["expected_dice"] for row in rows] == [pytest.approx(2 * 0.75 / 1.75, abs=1e-6)] * 2
+    with Image.open(tmp_path / "out" / "plain_uncertainty.png") as picture:
+        assert picture.size == (60, 40) and sorted(set(picture.tobytes())) == [0, 64]
+    volume = nibabel.load(tmp_path / "out" / "spaced_uncertainty.nii.gz")
+    assert volume.get_data_dtype() == np.float32 and volume.get_fdata()[25, 15, 0] == pytest.approx(0.25)
+    assert not list((tmp_path / "out").glob("*_probability*"))
+
+
+def test_no_probability_no_expected_dice(images, tmp_path):
+    rows, _ = predicted(images[:1], [box(5, 5)], tmp_path / "out")
+    assert "expected_dice" not in rows[0]

@@ -1,0 +1,34 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from hybrid_attention.evaluation.original_size import at_original_size
+
+
+def write(path, array):
+    """An array of (W, H), as MONAI has it, as a picture."""
+    Image.fromarray(np.asarray(array, dtype=np.uint8).T).save(path)
+    return str(path)
+
+
+def test_truth_is_the_files_and_the_probability_is_enlarged_before_the_threshold(tmp_path):
+    one, other = np.zeros((8, 4)), np.zeros((8, 4))
+    one[0, 0], other[7, 3] = 255, 255
+    case = {
+        "image": write(tmp_path / "a.png", np.full((8, 4), 7)),
+        "label": [write(tmp_path / "a_mask.png", one), write(tmp_path / "a_mask_1.png", other)],
+    }
+    probability = torch.tensor([[[0.0], [1.0]]])  # (1, 2, 1): rises along the first axis
+    planes = at_original_size(case, probability, 0.25)
+    assert planes.image.shape == planes.prediction.shape == planes.target.shape == (1, 8, 4)
+    assert (planes.image == 7).all()
+    assert planes.target.nonzero().tolist() == [[0, 0, 0], [0, 7, 3]]
+    # halfway between the two pixels' centres, 2 and 6 of 8, the probability is a half
+    expected = torch.tensor([0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1])
+    torch.testing.assert_close(planes.probability[0, :, 0], expected)
+    assert planes.prediction[0, :, 2].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_an_image_without_mask_file_has_no_lesion(tmp_path):
+    case = {"image": write(tmp_path / "n.png", np.zeros((3, 5))), "label": []}
+    assert at_original_size(case, torch.ones(1, 2, 2), 0.5).target.sum() == 0

@@ -1,0 +1,136 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hybrid_attention.engines import Prediction
+from hybrid_attention.report.stress import stress
+from hybrid_attention.report.stress_plot import draw_examples, draw_stress, write_figure
+from hybrid_attention.transforms.degradations import DEGRADATIONS, Degrade
+
+TRUE = (slice(8, 24), slice(8, 20))  # of the image, (W, H)
+
+
+def score(mean):
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+
+
+def summary(clean, losses, synthetic=False):
+    """A run that loses so much Dice at each strength, by kind."""
+    kinds = {
+        kind: {"strengths": [{"strength": n, "dice": score(clean - n * loss)} for n in range(1, 6)]}
+        for kind, loss in losses.items()
+    }
+    return {"clean": {"dice": score(clean)}, "kinds": kinds, "synthetic_data": synthetic}
+
+
+def panels(figure):
+    return {axes.get_title(): axes for axes in figure.axes if axes.axison}
+
+
+def test_a_panel_a_kind_and_a_line_a_run():
+    one = summary(0.8, dict.fromkeys(DEGRADATIONS, 0.1))
+    other = summary(0.6, {kind: 0.01 * place for place, kind in enumerate(DEGRADATIONS)})
+    figure = draw_stress({"net_$1$": one, "other": other})
+    drawn = panels(figure)
+    assert list(drawn) == list(DEGRADATIONS)
+    for place, axes in enumerate(drawn.values()):
+        first, second = axes.get_lines()
+        np.testing.assert_array_equal(first.get_xdata(), range(6))
+        np.testing.assert_allclose(first.get_ydata(), [80, 70, 60, 50, 40, 30])
+        np.testing.assert_allclose(second.get_ydata(), [60 - n * place for n in range(6)])
+        assert first.get_color() != second.get_color()
+        shade = axes.collections[0].get_datalim(axes.transData)
+        assert (shade.ymin, shade.ymax) == pytest.approx((20, 90))  # 30 less 10 to 80 plus 10
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["net_$1$", "other"]
+    assert figure.get_suptitle() == ""
+
+
+def test_few_kinds_and_phantoms(tmp_path):
+    figure = draw_stress({"net": summary(0.8, {"blur": 0.1}, synthetic=True)})
+    assert list(panels(figure)) == ["blur"]
+    assert figure.get_suptitle() == "SYNTHETIC DATA"
+    write_figure(tmp_path / "stress.png", figure)
+    assert Image.open(tmp_path / "stress.png").size[0] == 160 * 4
+
+
+def test_no_lesion_no_line():
+    empty = summary(0.8, {"gain": 0.1})
+    for entry in (empty["clean"], *empty["kinds"]["gain"]["strengths"]):
+        entry["dice"] = None
+    (line,) = panels(draw_stress({"net": empty}))["gain"].get_lines()
+    assert all(math.isnan(value) for value in line.get_ydata())
+
+
+class Halves:
+    """A network of half the image's size that marks what is darker than 100."""
+
+    def predict(self, cases, disturbance=None):
+        (case,) = cases
+        image = torch.from_numpy(np.array(Image.open(case["image"]), np.float32).T)[None]
+        label = torch.from_numpy(np.array(Image.open(case["label"][0])).T)[None]
+        data = {**case, "image": image, "label": label}
+        seen = (disturbance(data) if disturbance else data)["image"]
+        probability = (seen[:, ::2, ::2] < 100).float()
+        return [Prediction(case, seen, probability, label, None)]
+
+
+@pytest.fixture
+def case(tmp_path):
+    pixels, mask = np.full((40, 30), 150, np.uint8), np.zeros((40, 30), np.uint8)  # (W, H)
+    pixels[TRUE], mask[TRUE] = 60, 255
+    Image.fromarray(pixels.T).save(tmp_path / "a.png")
+    Image.fromarray(mask.T).save(tmp_path / "a_mask.png")
+    return {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
+
+
+def outlines(axes):
+    """The boxes that the outlines of an example fill, in pixels of the image: left, right, top, bottom."""
+    boxes = []
+    for lines in axes.collections:
+        corners = np.concatenate([path.vertices for path in lines.get_paths()])
+        boxes.append([*np.sort([corners[:, 0].min(), corners[:, 0].max()]), corners[:, 1].min(), corners[:, 1].max()])
+    return boxes
+
+
+def test_examples(case, tmp_path):
+    figure = draw_examples({"net": Halves()}, case, ["gain", "text"], seed=2)
+    shown = [axes for axes in figure.axes if axes.get_images()]
+    titles = [axes.get_title() for axes in shown]
+    assert titles == ["a", *2 * ["strength 1", "strength 3", "strength 5"]]
+    assert [block.get_suptitle() for block in figure.subfigs] == ["as it is", "gain", "text", ""]
+
+    image = np.array(Image.open(case["image"]), np.float32).T[None]
+    for axes, (kind, strength) in zip(shown[1:], [(k, s) for k in ("gain", "text") for s in (1, 3, 5)], strict=True):
+        expected = Degrade(kind, strength, 2)(image, "a")[0].T
+        (drawn,) = axes.get_images()
+        np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-3)
+        assert drawn.get_clim() == (0, 255)  # brightness is not scaled away
+
+    truth, predicted = outlines(shown[0])
+    assert truth == pytest.approx([8, 24, 8, 20], abs=0.5)
+    assert predicted == pytest.approx([8, 24, 8, 20], abs=1)  # of half the size, stretched to the image
+    truth, predicted = outlines(shown[2])  # gain 1.6: 96, still dark
+    assert predicted == pytest.approx([8, 24, 8, 20], abs=1)
+    assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is marked
+    write_figure(tmp_path / "examples.png", figure)
+    assert Image.open(tmp_path / "examples.png").size[0] == 160 * 13
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (["net=somewhere", "net=elsewhere"], "two runs are called 'net': name them, as in NAME=elsewhere"),
+        (["list/net/seed_0/fold_1", "list/net/seed_1/fold_1/models"], "two runs are called 'net'"),
+        (["a/b=somewhere"], "NAME can name a folder, got 'a/b=somewhere'"),
+        (["net="], "FOLDER or NAME=FOLDER"),
+        (["..=somewhere"], "NAME can name a folder"),
+    ],
+)
+def test_names_of_runs(runs, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        stress(runs, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,47 @@
+import math
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from hybrid_attention.transforms import TemperatureScaling, TemperatureScalingd
+
+
+def test_by_hand():
+    """Log-odds of 9 to 1, halved, are those of 3 to 1; doubled, those of 81 to 1."""
+    chance = torch.tensor([0.9, 0.1, 0.5])
+    torch.testing.assert_close(TemperatureScaling(2)(chance), torch.tensor([0.75, 0.25, 0.5]))
+    torch.testing.assert_close(TemperatureScaling(0.5)(chance), torch.tensor([81 / 82, 1 / 82, 0.5]))
+
+
+def test_one_is_the_very_input():
+    chance = torch.tensor([0.0, 1e-30, 1.0])
+    assert TemperatureScaling(1)(chance) is chance
+
+
+def test_order_and_what_is_marked_stay():
+    chance = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.3, 4.0):
+        scaled = TemperatureScaling(temperature)(chance)
+        assert torch.equal(scaled >= 0.5, chance >= 0.5)
+        assert (scaled[chance.argsort()].diff() >= 0).all()
+
+
+def test_certainty_is_taken_for_one_in_a_million():
+    scaled = TemperatureScaling(2)(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(scaled, torch.tensor([1e-3, 1 - 1e-3]), atol=2e-5, rtol=0)  # root of the odds
+
+
+def test_dictionary_form_leaves_the_rest():
+    data = {"pred": MetaTensor(torch.full((1, 2, 2), 0.9), meta={"a": 1}), "image": torch.full((1, 2, 2), 0.9)}
+    result = TemperatureScalingd("pred", 2)(data)
+    assert float(result["pred"].mean()) == pytest.approx(0.75)
+    assert result["pred"].meta["a"] == 1
+    assert float(result["image"].mean()) == pytest.approx(0.9) and float(data["pred"].mean()) == pytest.approx(0.9)
+    assert TemperatureScalingd("no", 2, allow_missing_keys=True)(data).keys() == data.keys()
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf, "2", True, None])
+def test_bad_temperature(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be a finite number above 0 .*, got {temperature!r}"):
+        TemperatureScaling(temperature)
