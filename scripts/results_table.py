@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from normal_table import THRESHOLD, normal_table
+from robustness_tables import reliability_table, stress_table
 from study_table import study_table
 
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
@@ -42,6 +43,7 @@ ROWS = {
         "model_5": "5: no attention, frozen, Dice loss",
     },
     # named as in network_costs.json
+    "improved_fold0_128": {"han": "HAN", "flexible_unet": "FlexibleUNet, EfficientNet-B0"},
     "peers_fold0_128": {
         "han": "HAN",
         "residual_unet": "residual U-Net",
@@ -334,13 +336,16 @@ EXPERIMENTS = {
     "normal_images": normal_images_table,
 }
 
+# tables of a folder within an experiment
+FOLDERS = {"run": one_run_table, "stress": stress_table, "reliability": reliability_table}
+
 
 def filled(page: str) -> str:
     """Return a page with the text between its markers replaced by what the files give.
 
     Args:
         page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
-            `speed`, `network_costs`, `benchmark` (of a name), `run` (EXPERIMENT/RUN) or one of `EXPERIMENTS`.
+            `speed`, `network_costs`, `benchmark` (of a name), or one of `EXPERIMENTS` or `FOLDERS`.
 
     Returns:
         The page.
@@ -354,10 +359,10 @@ def filled(page: str) -> str:
             return f"{start}\n{network_costs_table()}\n{end}"
         if kind == "benchmark":
             return f"{start}\n{benchmark_table(folder)}\n{end}"
-        tables = {**EXPERIMENTS, "run": one_run_table}
+        tables = {**EXPERIMENTS, **FOLDERS}
         return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
 
-    kinds = "|".join([*EXPERIMENTS, "run", "benchmark", "network_costs", "speed"])
+    kinds = "|".join([*EXPERIMENTS, *FOLDERS, "benchmark", "network_costs", "speed"])
     return re.sub(
         rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
         content,

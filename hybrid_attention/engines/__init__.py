@@ -3,7 +3,7 @@
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.augment_batch import AugmentBatch
 from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
-from hybrid_attention.engines.checkpoint import Checkpoint, load_weights, save_weights, start_from
+from hybrid_attention.engines.checkpoint import Checkpoint
 from hybrid_attention.engines.early_stopping import EarlyStopping
 from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.flip_average import FlipAverage
@@ -20,7 +20,15 @@ from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
-from hybrid_attention.engines.training_record import effective_recipe, warn_of_other_settings
+from hybrid_attention.engines.training_record import effective_recipe, trained_setting, warn_of_other_settings
+from hybrid_attention.engines.weight_files import (
+    bundle_weights,
+    find_weights,
+    load_weights,
+    save_released_weights,
+    save_weights,
+    start_from,
+)
 
 __all__ = [
     "AugmentBatch",
@@ -38,15 +46,19 @@ __all__ = [
     "TrainedRun",
     "UnpackMultiTaskd",
     "begin_run",
+    "bundle_weights",
     "class_pair",
     "effective_recipe",
     "find_bundle_root",
+    "find_weights",
     "load_weights",
     "multi_task_pair",
     "prepare_multi_task_batch",
     "prepare_output_folder",
+    "save_released_weights",
     "save_weights",
     "start_from",
     "to_memory_format",
+    "trained_setting",
     "warn_of_other_settings",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,13 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
-from hybrid_attention.data.identity import case_digests, data_digest, file_digest
+from hybrid_attention.data.files import remove_partial_files, write_json
+from hybrid_attention.data.identity import case_digests, data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import RECORD, differences
+from hybrid_attention.engines.weight_files import BEST, save_weights, save_whole, weights_digest, weights_mismatch
 
 LATEST = "checkpoint.pt"
-BEST = "model.pt"
 _FORMAT = 1
 
 logger = logging.getLogger(__name__)
@@ -143,7 +142,7 @@ class Checkpoint:
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
             "objects": {name: target.state_dict() for name, target in self.objects.items()},
         }
-        _save_whole(state, self.folder / LATEST)
+        save_whole(state, self.folder / LATEST)
 
     def _record(self, engine: Engine) -> dict[str, Any]:
         validation = self.evaluator.state
@@ -153,100 +152,6 @@ class Checkpoint:
             "recipe": self.recipe,
             "provenance": provenance(),
             "data_sha256": self.data,
-            "weights_sha256": file_digest([self.folder / BEST]),
+            "weights_sha256": weights_digest(self.folder / BEST),
             "images": {part: case_digests(cases) for part, cases in self.cases.items()},
         }
-
-
-def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None:
-    """Save a network's weights by rename.
-
-    Args:
-        network: the module.
-        path: the file, a plain state dict as MONAI's bundles hold it.
-    """
-    _save_whole({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, Path(path))
-
-
-def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torch.nn.Module:
-    """Load weights that `save_weights` or a training run wrote.
-
-    Args:
-        network: changed in place.
-        path: a state dict (`model.pt`).
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: no such file; the message says how to get one.
-        ValueError: the file is damaged or of another architecture.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights at {path}: train the bundle first, or name the file of a trained one with --ckpt_path"
-        )
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and tensor faults alike
-        raise ValueError(f"{path} is not a readable weight file: damaged, or not a state dict alone") from error
-    fault = weights_mismatch(network, weights)
-    if fault:
-        raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
-    network.load_state_dict(weights)
-    logger.info("loaded trained weights from %s", path)
-    return network.eval()
-
-
-def start_from(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
-    """Load weights that a training shall start from, for example of a pre-training.
-
-    Args:
-        network: changed in place.
-        path: a state dict (`model.pt`) of the same architecture; None leaves the network as it is.
-
-    Returns:
-        The network, in the mode it was in.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged or of another architecture.
-    """
-    mode = network.training
-    return network if path is None else load_weights(network, path).train(mode)
-
-
-def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
-    """Say in one line how a state dict differs from what a network needs; empty when it fits.
-
-    Args:
-        network: the module.
-        weights: what a file held.
-
-    Returns:
-        For example "12 weights missing (tam.query.weight, …), 1 of another shape (…)".
-    """
-    if not isinstance(weights, Mapping):
-        return f"the file holds a {type(weights).__name__}, not a state dict"
-    if "objects" in weights:
-        return f"the file holds the state of a training run; {BEST} beside it holds the weights alone"
-    own = network.state_dict()
-    other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
-    faults = {
-        "missing": sorted(own.keys() - weights.keys()),
-        "unknown": sorted(weights.keys() - own.keys()),
-        "of another shape": sorted(other),
-    }
-    return ", ".join(
-        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for fault, names in faults.items()
-        if names
-    )
-
-
-def _save_whole(content: Any, path: Path) -> None:
-    buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; writing bytes does
-    torch.save(content, buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +17,10 @@ from monai.transforms import Compose, EnsureChannelFirstd
 from monai.utils import CommonKeys
 
 from hybrid_attention.data.splits import Cases
-from hybrid_attention.engines.checkpoint import BEST, load_weights
 from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.training_record import check_against_training, read_record
+from hybrid_attention.engines.weight_files import find_weights, load_weights
 
 PROBABILITY = "probability"
 
@@ -52,7 +51,7 @@ class TrainedRun:
     bundle config, its expressions are executed: open the records of people you trust.
 
     Args:
-        run: the weight file (`model.pt`), or the folder of a run that holds `models/model.pt`.
+        run: the weight file (`model.pt`), or the folder of a run or bundle; see `find_weights`.
         dataset_dir: folder of the images.
         device: where the network runs; None for a GPU if there is one.
 
@@ -163,20 +162,3 @@ class TrainedRun:
 
     def _get(self, key: str) -> Any:
         return self._config.get_parsed_content(key)
-
-
-def find_weights(run: str | os.PathLike[str]) -> Path:
-    """Find the weights of a run.
-
-    Args:
-        run: the file itself, the folder that holds it, or the folder of a run.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    run = Path(run)
-    places = (run, run / BEST, run / "models" / BEST)
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"no weights at {run}: looked for {', '.join(str(place) for place in places)}")

@@ -11,9 +11,10 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from hybrid_attention.data.identity import case_digests, file_digest
+from hybrid_attention.data.identity import case_digests
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.engines.provenance import without_folder
+from hybrid_attention.engines.weight_files import weights_digest
 
 RECORD = "training.json"
 
@@ -47,7 +48,7 @@ def effective_recipe() -> dict[str, Any]:
     if recipe.get("initial_weights") is not None:
         recipe["initial_weights"] = {
             "file": without_folder(recipe["initial_weights"]),
-            "sha256": file_digest([recipe["initial_weights"]]),
+            "sha256": weights_digest(recipe["initial_weights"]),
         }
     if "@epochs" not in json.dumps(recipe.get("lr_scheduler")):
         recipe.pop("epochs", None)
@@ -125,6 +126,20 @@ def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[st
         logger.warning("%s was trained with other settings, so expect worse results: %s", weights, "; ".join(changed))
 
 
+def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) -> Any:
+    """Return a setting that weights were trained with, where their record tells it.
+
+    Args:
+        weights: the weight file; the record of its training lies beside it.
+        name: top-level key of the recipe, for example `image_size`.
+        default: what is returned where there are no weights, no record, or nothing of that name in it.
+    """
+    if not Path(weights).is_file():
+        return default
+    record = read_record(weights)
+    return (record or {}).get("recipe", {}).get(name, default)
+
+
 def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Read the record beside trained weights.
 
@@ -139,7 +154,7 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
         logger.warning("no %s beside %s: how it was trained can't be checked", RECORD, weights)
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if record["weights_sha256"] != file_digest([weights]):
+    if record["weights_sha256"] != weights_digest(weights):
         logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
         return None
     return record

@@ -14,12 +14,13 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from hybrid_attention.data.files import prepare_output_folder, write_csv
-from hybrid_attention.data.identity import data_digest, file_digest
+from hybrid_attention.data.identity import data_digest
 from hybrid_attention.data.reading import pixel_spacing, read_grey
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.predictions import PROBABILITY, class_columns
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.class_columns import class_summary
 from hybrid_attention.evaluation.lesions import lesion_detection
@@ -172,7 +173,7 @@ class CaseScores:
             **self._pixel_summary(),
             "classification": class_summary(self.rows),
             "data_sha256": data_digest(list(self.cases.values())),
-            "weights_sha256": file_digest([self.weights]),
+            "weights_sha256": weights_digest(self.weights),
             "training": self.training,
             "provenance": provenance(),
         }

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.identity import data_digest, file_digest
+from hybrid_attention.data.identity import data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.trained_run import TrainedRun
+from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.members import (
     MemberPredictions,
     open_runs,
@@ -156,7 +157,7 @@ def _run_record(run: TrainedRun) -> dict[str, Any]:
     return {
         "network": network.get("_target_") if isinstance(network, Mapping) else network,
         **{key: recipe.get(key) for key in ("image_size", "epochs", "seed", "precision")},
-        "weights_sha256": file_digest([run.weights]),
+        "weights_sha256": weights_digest(run.weights),
     }
 
 

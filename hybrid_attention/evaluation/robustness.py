@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.identity import data_digest, file_digest
+from hybrid_attention.data.identity import data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 from hybrid_attention.evaluation.summary import has_lesion
@@ -91,7 +92,7 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
         "seed": seed,
         **stress_summary(rows),
         "data_sha256": data_digest(cases),
-        "weights_sha256": file_digest([run.weights]),
+        "weights_sha256": weights_digest(run.weights),
         "training": training,
         "provenance": provenance(),
     }

@@ -7,7 +7,7 @@ from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights, start_from
-from hybrid_attention.engines.checkpoint import weights_mismatch
+from hybrid_attention.engines.weight_files import weights_mismatch
 
 
 def run(

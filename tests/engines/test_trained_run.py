@@ -4,8 +4,7 @@ import shutil
 import pytest
 import torch
 
-from hybrid_attention.engines import TrainedRun
-from hybrid_attention.engines.trained_run import find_weights
+from hybrid_attention.engines import TrainedRun, find_weights
 from tests.bundles.commands import bundle, config
 
 NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"

@@ -2,6 +2,7 @@ import json
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 from hybrid_attention.data.identity import case_digests, data_digest, file_digest
@@ -9,8 +10,10 @@ from hybrid_attention.engines.training_record import (
     check_against_training,
     differences,
     effective_recipe,
+    trained_setting,
     warn_of_other_settings,
 )
+from hybrid_attention.engines.weight_files import weights_digest
 
 
 @pytest.fixture
@@ -123,3 +126,14 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
     assert recipe("--config_file", str(base), "--rate", "$None")["rate"] is None
     assert recipe("--config_file", str(base), "--net::a", "False")["net"] == {"_target_": "N", "a": False}
     assert recipe() == {}
+
+
+def test_trained_setting(tmp_path):
+    weights = tmp_path / "model.pt"
+    assert trained_setting(weights, "image_size", 256) == 256
+    torch.save({}, weights)
+    assert trained_setting(weights, "image_size", 256) == 256  # no record
+    record = {"recipe": {"image_size": 128}, "weights_sha256": weights_digest(weights)}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    assert trained_setting(weights, "image_size", 256) == 128
+    assert trained_setting(weights, "threshold", 0.5) == 0.5

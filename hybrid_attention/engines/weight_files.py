@@ -1,0 +1,242 @@
+"""Files of trained weights: whole or in parts, written by rename, read without running code."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.identity import file_digest
+
+BEST = "model.pt"
+RELEASED = "released"
+# what code hosts and MONAI's model zoo take in one file
+LARGEST_PART = 25_000_000
+
+logger = logging.getLogger(__name__)
+
+
+def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None:
+    """Save a network's weights by rename.
+
+    Args:
+        network: the module.
+        path: the file, a plain state dict as MONAI's bundles hold it.
+    """
+    save_whole({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, Path(path))
+
+
+def save_released_weights(
+    network: torch.nn.Module, folder: str | os.PathLike[str], largest: int = LARGEST_PART
+) -> Path:
+    """Save a network's weights in half precision, in parts small enough for a repository.
+
+    Args:
+        network: the module.
+        folder: the files are `model_1_of_N.pt` … in it; older ones are removed.
+        largest: bytes of a part.
+
+    Returns:
+        The first part, which `load_weights` takes for all.
+    """
+    folder = Path(folder)
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in network.state_dict().items()
+    }
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    room = limit = int(largest * 0.97)  # the container takes some
+    for name, tensor in weights.items():
+        size = tensor.numel() * tensor.element_size()
+        if size > room and parts[-1]:
+            parts.append({})
+            room = limit
+        parts[-1][name] = tensor.contiguous()
+        room -= size
+    for old in folder.glob("model_*_of_*.pt"):
+        old.unlink()
+    paths = [folder / f"model_{number}_of_{len(parts)}.pt" for number in range(1, len(parts) + 1)]
+    for part, path in zip(parts, paths, strict=True):
+        save_whole(part, path)
+    return paths[0]
+
+
+def find_weights(run: str | os.PathLike[str]) -> Path:
+    """Find the weights of a run or of a bundle.
+
+    Args:
+        run: the file itself, the folder that holds it, or the folder of a run or bundle, with `models` in it. Weights
+            that were trained there come before those that the bundle was released with.
+
+    Returns:
+        The file, or the first of its parts.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    run = Path(run)
+    if run.is_file():
+        return run
+    for folder in (run, run / "models"):
+        found = [
+            folder / BEST,
+            *sorted((folder / RELEASED).glob("model_1_of_*.pt")),
+            *sorted(folder.glob("model_1_of_*.pt")),
+        ]
+        for path in found:
+            if path.is_file():
+                return path
+    raise FileNotFoundError(f"no weights at {run}: train first, or name the file of trained ones")
+
+
+def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
+    """Return the weights that a bundle uses unless told otherwise.
+
+    Args:
+        bundle_root: folder of the bundle.
+
+    Returns:
+        `models/model.pt` where the bundle was trained, else the weights it was released with; where there are none,
+        the place where training would put them.
+    """
+    try:
+        return str(find_weights(Path(bundle_root) / "models"))
+    except FileNotFoundError:
+        return str(Path(bundle_root) / "models" / BEST)
+
+
+def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
+    """List the files that weights consist of.
+
+    Args:
+        path: a whole file, or one of its parts.
+
+    Raises:
+        FileNotFoundError: the file or one of the other parts is missing.
+    """
+    path = Path(path)
+    numbered = re.fullmatch(r"(.+)_\d+_of_(\d+)\.pt", path.name)
+    if numbered is None:
+        parts = [path]
+    else:
+        parts = [
+            path.with_name(f"{numbered[1]}_{number}_of_{numbered[2]}.pt") for number in range(1, int(numbered[2]) + 1)
+        ]
+    for part in parts:
+        if not part.is_file():
+            raise FileNotFoundError(
+                f"no weights at {part}: train the bundle first, or name the file of a trained one with --ckpt_path"
+            )
+    return parts
+
+
+def weights_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a weight file and its parts, as `file_digest` gives it.
+
+    Args:
+        path: see `weight_parts`.
+    """
+    return file_digest(weight_parts(path))
+
+
+def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torch.nn.Module:
+    """Load weights that `save_weights` or a training run wrote.
+
+    Args:
+        network: changed in place.
+        path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: no such file, or a part is missing; the message says how to get one.
+        ValueError: the file is damaged or of another architecture.
+    """
+    weights = _read(weight_parts(path))
+    fault = weights_mismatch(network, weights)
+    if fault:
+        raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
+    network.load_state_dict(weights)
+    logger.info("loaded trained weights from %s", path)
+    return network.eval()
+
+
+def start_from(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
+    """Load weights that a training shall start from, for example of a pre-training.
+
+    Args:
+        network: changed in place.
+        path: a state dict (`model.pt`) of the same architecture; None leaves the network as it is.
+
+    Returns:
+        The network, in the mode it was in.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged or of another architecture.
+    """
+    mode = network.training
+    return network if path is None else load_weights(network, path).train(mode)
+
+
+def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
+    """Say in one line how a state dict differs from what a network needs; empty when it fits.
+
+    Args:
+        network: the module.
+        weights: what a file held.
+
+    Returns:
+        For example "12 weights missing (tam.query.weight, …), 1 of another shape (…)".
+    """
+    if not isinstance(weights, Mapping):
+        return f"the file holds a {type(weights).__name__}, not a state dict"
+    if "objects" in weights:
+        return f"the file holds the state of a training run; {BEST} beside it holds the weights alone"
+    own = network.state_dict()
+    other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
+    faults = {
+        "missing": sorted(own.keys() - weights.keys()),
+        "unknown": sorted(weights.keys() - own.keys()),
+        "of another shape": sorted(other),
+    }
+    return ", ".join(
+        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for fault, names in faults.items()
+        if names
+    )
+
+
+def _read(parts: list[Path]) -> Any:
+    weights: Any = None
+    for path in parts:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # zip, pickle and tensor faults alike
+            raise ValueError(f"{path} is not a readable weight file: damaged, or not a state dict alone") from error
+        if len(parts) == 1:
+            return content
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{path} is not a readable weight file: it holds a {type(content).__name__}")
+        weights = {**(weights or {}), **content}
+    return weights
+
+
+def save_whole(content: Any, path: Path) -> None:
+    """Save with `torch.save`, by rename.
+
+    Args:
+        content: what `torch.load` with `weights_only` can read.
+        path: the file.
+    """
+    buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; writing bytes does
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from hybrid_attention.engines import bundle_weights, find_weights, load_weights, save_released_weights, save_weights
+from hybrid_attention.engines.weight_files import weight_parts, weights_digest
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(8, 40), torch.nn.BatchNorm1d(40), torch.nn.Linear(40, 8))
+
+
+def test_parts_hold_all_weights_in_half_precision(tmp_path):
+    source, target = network(), network(1)
+    source[1].num_batches_tracked.fill_(7)
+    first = save_released_weights(source, tmp_path, largest=1000)
+    parts = weight_parts(first)
+    assert [path.name for path in parts] == ["model_1_of_2.pt", "model_2_of_2.pt"]
+    assert sum(len(torch.load(path, weights_only=True)) for path in parts) == len(source.state_dict())
+    load_weights(target, first)
+    for name, value in source.state_dict().items():
+        loaded = target.state_dict()[name]
+        assert loaded.dtype == value.dtype
+        assert torch.equal(loaded, value.half().to(value.dtype))
+    assert target[1].num_batches_tracked == 7
+
+
+def test_small_weights_are_one_part_and_replace_older_ones(tmp_path):
+    save_released_weights(network(), tmp_path, largest=1000)
+    assert save_released_weights(network(), tmp_path).name == "model_1_of_1.pt"
+    assert [path.name for path in tmp_path.iterdir()] == ["model_1_of_1.pt"]
+
+
+def test_no_part_exceeds_the_limit(tmp_path):
+    wide = torch.nn.Sequential(*(torch.nn.Linear(100, 100) for _ in range(20)))
+    parts = weight_parts(save_released_weights(wide, tmp_path, largest=100_000))
+    assert len(parts) > 3
+    assert all(path.stat().st_size <= 100_000 for path in parts)
+
+
+def test_a_missing_part_is_told(tmp_path):
+    first = save_released_weights(network(), tmp_path, largest=1000)
+    (tmp_path / "model_2_of_2.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*model_2_of_2\.pt"):
+        load_weights(network(), first)
+
+
+def test_the_digest_is_of_all_parts(tmp_path):
+    first = save_released_weights(network(), tmp_path, largest=1000)
+    before = weights_digest(first)
+    torch.save({}, tmp_path / "model_2_of_2.pt")
+    assert weights_digest(first) != before
+
+
+def test_a_part_that_is_no_state_dict(tmp_path):
+    first = save_released_weights(network(), tmp_path, largest=1000)
+    torch.save(torch.ones(2), tmp_path / "model_2_of_2.pt")
+    with pytest.raises(ValueError, match="it holds a Tensor"):
+        load_weights(network(), first)
+
+
+def test_trained_weights_come_before_released_ones(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        find_weights(tmp_path)
+    released = save_released_weights(network(), tmp_path / "models" / "released")
+    assert find_weights(tmp_path) == find_weights(tmp_path / "models") == released
+    save_weights(network(), tmp_path / "models" / "model.pt")
+    assert find_weights(tmp_path) == tmp_path / "models" / "model.pt"
+    assert find_weights(released) == released
+
+
+def test_what_a_bundle_uses(tmp_path):
+    assert bundle_weights(tmp_path) == str(tmp_path / "models" / "model.pt")
+    released = save_released_weights(network(), tmp_path / "models" / "released")
+    assert bundle_weights(tmp_path) == str(released)
