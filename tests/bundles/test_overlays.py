@@ -1,0 +1,90 @@
+"""The hybrid bundle's overlays beyond the paper, run as a user runs them."""
+
+import json
+
+import pytest
+import torch
+
+from hybrid_attention.engines import find_weights
+from tests.bundles.commands import QUICK, ROOT, bundle, config
+
+TRAIN, SCRATCH, IMPROVED, PRETRAIN, EVALUATE = (
+    config("hybrid", name) for name in ("train", "from_scratch", "improved", "pretrain", "evaluate")
+)
+OVERLAYS = ROOT / "scripts" / "experiments" / "overlays"
+SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"]
+
+
+def trained(configs, phantoms, out, *options, epochs=1):
+    given = ["--dataset_dir", phantoms, "--output_dir", out, "--epochs", epochs, *QUICK, *options]
+    return bundle("training", configs, *given)
+
+
+def weights(folder, name="model.pt"):
+    return torch.load(folder / "models" / name, weights_only=True)
+
+
+def test_improved_recipe(phantoms, tmp_path):
+    pytest.importorskip("kornia")
+    trained([TRAIN, IMPROVED], phantoms, tmp_path, *SMALL)
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, *QUICK, *SMALL, "--epochs", 1]
+    bundle("evaluating", [TRAIN, IMPROVED, EVALUATE], *options, "--score_size", "original")
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert summary["score_size"] == "original"
+    row = (tmp_path / "evaluation" / "per_case.csv").read_text().splitlines()
+    counts = dict(zip(row[0].split(","), row[1].split(","), strict=True))
+    assert sum(int(counts[name]) for name in ("tp", "fp", "fn", "tn")) == 96 * 128  # not the network's 32 x 32
+
+
+def test_moving_average_is_what_is_kept(phantoms, tmp_path):
+    trained([TRAIN, SCRATCH, OVERLAYS / "moving_average.yaml"], phantoms, tmp_path, *SMALL)
+    kept, state = weights(tmp_path), weights(tmp_path, "checkpoint.pt")["objects"]
+    assert all(torch.equal(kept[name], value) for name, value in state["average"].items())
+    assert any(not torch.equal(kept[name], value) for name, value in state["network"].items())
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, *QUICK, *SMALL, "--epochs", 1]
+    bundle("evaluating", [TRAIN, SCRATCH, OVERLAYS / "moving_average.yaml", EVALUATE], *options, "--part", "validation")
+    summary = json.loads((tmp_path / "evaluation_validation" / "summary.json").read_text())
+    record = json.loads((tmp_path / "models" / "training.json").read_text())
+    # the statistics that the average was validated with are those that were saved
+    assert summary["lesion_only"]["dice"]["mean"] == pytest.approx(record["metric"]["val_mean_dice"], abs=1e-5)
+
+
+def test_deep_supervision_trains_heads_and_keeps_the_network_alone(phantoms, tmp_path):
+    trained([TRAIN, SCRATCH, OVERLAYS / "deep_supervision.yaml"], phantoms, tmp_path)
+    heads = weights(tmp_path, "checkpoint.pt")["objects"]["supervision"]
+    assert sorted(tuple(value.shape) for value in heads.values()) == [(1,), (1,), (1, 128, 1, 1), (1, 256, 1, 1)]
+    assert all(value.abs().sum() > 0 for value in heads.values())
+    assert not any(name.startswith("heads") for name in weights(tmp_path))
+
+
+def test_pretraining_gives_weights_to_start_from(phantoms, tmp_path):
+    trained([TRAIN, SCRATCH, PRETRAIN], phantoms, tmp_path / "before", *SMALL)
+    record = json.loads((tmp_path / "before" / "models" / "training.json").read_text())
+    assert record["metric"].keys() == {"peak_signal_to_noise_ratio"}
+    start = find_weights(tmp_path / "before")
+    trained([TRAIN, SCRATCH], phantoms, tmp_path / "after", *SMALL, "--initial_weights", start, "--learning_rate", 1e-9)
+    record = json.loads((tmp_path / "after" / "models" / "training.json").read_text())
+    assert record["recipe"]["initial_weights"]["file"] == "model.pt"
+    before, after = weights(tmp_path / "before"), weights(tmp_path / "after")
+    kernels = [name for name in before if before[name].ndim == 4]
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in kernels)  # the rate is next to nothing
+
+
+def test_weights_that_do_not_fit_are_refused(phantoms, tmp_path):
+    trained([TRAIN, SCRATCH], phantoms, tmp_path, *SMALL)
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path / "han", "--epochs", 1, *QUICK]
+    done = bundle("training", [TRAIN], *options, "--initial_weights", find_weights(tmp_path), check=False)
+    assert done.returncode != 0
+    assert "is of another architecture" in done.stderr
+
+
+def test_han_with_a_class_head_empties_normal_images(phantoms, tmp_path):
+    network = "{'_target_': 'hybrid_attention.networks.HybridMultiTaskNet', 'in_channels': '@in_channels'}"
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, *QUICK, "--epochs", 1, "--network_def", network]
+    train, evaluate = config("mtl_oca", "train"), config("mtl_oca", "evaluate")
+    bundle("training", [train], *options)
+    bundle("evaluating", [train, evaluate], *options, "--gradcam", "False", "--normal_threshold", "0.0")
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert summary["decision"]["normal_threshold"] == 0
+    assert summary["lesion_only"]["dice"]["mean"] == 0  # every image is normal with a probability of 0 or more
+    assert summary["false_positive_rate_without_lesion"] == 0

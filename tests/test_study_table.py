@@ -1,0 +1,53 @@
+import csv
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("study_table", ROOT / "scripts" / "study_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_noise_is_two_deviations_of_a_difference_to_the_mean(script):
+    # deviation 0.02; one more run varies as much as one of them, their mean by a third of its square
+    assert script._noise([0.6, 0.62, 0.64]) == pytest.approx(2 * 0.02 * (4 / 3) ** 0.5)
+    assert script._noise([0.6]) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "noise", "verdict"),
+    [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "no"), (-0.02, 0.02, "no"), (0.5, None, "not known")],
+)
+def test_verdict(script, difference, noise, verdict):
+    assert script._verdict(difference, noise) == verdict
+
+
+def test_a_study_on_the_test_fold_is_refused(script, tmp_path):
+    folder = tmp_path / "recipe_study_128" / "base"
+    shutil.copytree(ROOT / "docs" / "results" / "busi_fold0_128" / "han", folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "part": "test"}))
+    with pytest.raises(ValueError, match="is of the test part; a study looks at the validation fold"):
+        script.study_table(folder.parent)
+    (folder / "summary.json").write_text(json.dumps({**summary, "part": "validation"}))
+    text = script.study_table(folder.parent)
+    with open(folder / "per_case.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 125
+    assert "One seed each" in text
+    assert "FlexibleUNet-B0" in text
+
+
+def test_nothing_to_compare_with(script, tmp_path):
+    folder = tmp_path / "recipe_study_128"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="has no run 'base'"):
+        script.study_table(folder)
