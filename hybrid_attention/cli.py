@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     phantoms.add_argument("--benign", type=int, default=34, help="images with a benign-looking lesion (%(default)s)")
     phantoms.add_argument("--malignant", type=int, default=16, help="with a malignant-looking one (%(default)s)")
     phantoms.add_argument("--normal", type=int, default=10, help="without a lesion (%(default)s)")
+    phantoms.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of all images (default: varied)"
+    )
     phantoms.add_argument("--seed", type=int, default=0)
 
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
@@ -169,7 +172,8 @@ def _write_phantoms(options: argparse.Namespace) -> None:
     from hybrid_attention.data import write_phantom_dataset
 
     counts = {name: getattr(options, name) for name in ("benign", "malignant", "normal")}
-    root = write_phantom_dataset(options.folder, **counts, seed=options.seed)
+    size = None if options.size is None else tuple(options.size)
+    root = write_phantom_dataset(options.folder, **counts, seed=options.seed, size=size)
     print(f"{sum(counts.values())} synthetic images in {root}; no result on them says anything on patients")
 
 
