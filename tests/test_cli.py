@@ -14,6 +14,12 @@ def test_phantoms(tmp_path, capsys):
     assert "4 synthetic images" in capsys.readouterr().out
 
 
+def test_phantoms_of_one_size(tmp_path):
+    counts = ["--benign", "1", "--malignant", "0", "--normal", "0"]
+    assert main(["phantoms", str(tmp_path / "p"), *counts, "--size", "64", "80"]) == 0
+    assert Image.open(tmp_path / "p" / "benign" / "benign (1).png").size == (80, 64)  # width and height
+
+
 def test_splits(phantoms, tmp_path, capsys):
     out = tmp_path / "split.csv"
     assert main(["splits", str(phantoms), "--out", str(out), "--all-classes", "--num-folds", "4", "--fold", "1"]) == 0
