@@ -90,7 +90,7 @@ def _confidences(summary: dict[str, Any]) -> str:
         for name, score in scores.items()
     ]
     first = next(iter(next(iter(summary["confidence"].values())).values()))
-    orders = f"AURC of a random order {_area(first, 'random')}, of the perfect one {_area(first, 'perfect')}."
+    orders = f"AURC of a random order {percent(first['random'])}, of the perfect one {percent(first['perfect'])}."
     return f"{markdown_grid(('passes', 'confidence', 'AURC', 'E-AURC', 'rank correlation'), rows)}\n\n{orders}"
 
 

@@ -135,15 +135,16 @@ class TrainedRun:
         def keep(engine: Engine) -> None:
             if PROBABILITY not in engine.state.output[0]:
                 raise ValueError(f"{self.weights} was trained by a version that kept no {PROBABILITY}: train it anew")
+            following = cases[len(predictions) :]
             predictions.extend(
                 Prediction(
-                    case={key: item[key] for key in cases[0]},
+                    case=case,
                     image=item[CommonKeys.IMAGE].cpu(),
                     probability=output[PROBABILITY].cpu().float(),
                     target=(output[CommonKeys.LABEL].cpu() > 0.5).float(),
                     class_probability=output[CLASS_PROBABILITY].cpu() if CLASS_PROBABILITY in output else None,
                 )
-                for item, output in zip(engine.state.batch, engine.state.output, strict=True)
+                for case, item, output in zip(following, engine.state.batch, engine.state.output, strict=False)
             )
 
         evaluator = SupervisedEvaluator(

@@ -43,6 +43,7 @@ def test_predictions_are_those_of_the_evaluation(masks, phantoms):
         assert int((marked & (one.target == 1)).sum()) == int(row["tp"])
         assert int((marked & (one.target == 0)).sum()) == int(row["fp"])
         assert one.class_probability is None
+        assert one.case["image"].endswith(one.case["case_id"])  # as in the data list, not as transformed
 
 
 def test_validation_and_test_cases_are_apart(masks, phantoms):
