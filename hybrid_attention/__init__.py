@@ -5,7 +5,18 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("data", "transforms", "networks", "losses", "engines", "evaluation", "explain", "report", "experiments")
+_SUBPACKAGES = (
+    "data",
+    "transforms",
+    "networks",
+    "losses",
+    "engines",
+    "evaluation",
+    "explain",
+    "report",
+    "experiments",
+    "deploy",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -18,6 +18,7 @@ ORDER = [
     {"evaluation"},
     {"explain", "report"},
     {"experiments"},
+    {"deploy"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

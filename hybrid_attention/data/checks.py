@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import mask_fault, merged_mask
 from hybrid_attention.data.reading import read_grey
 
@@ -64,7 +65,7 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     masks = []
     for path in case.get("label", []):
         try:
-            mask = read_grey(path)
+            mask = to_tissue(read_grey(path), case["image"])
         except ValueError as error:
             problems.append(f"{path}: {error}")
             continue

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.dicom import DICOM_SUFFIXES, NoPictureError, frame_paths, is_dicom, strip_dicom_suffix
 from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image
 
+logger = logging.getLogger(__name__)
+
 
 def image_datalist(
-    source: str | os.PathLike[str], results: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str],
+    results: str | os.PathLike[str] | None = None,
+    frames: str | Sequence[int] = "all",
 ) -> list[dict[str, Any]]:
     """List an image, or all images below a folder, for inference.
 
-    Masks that lie beside an image in BUSI's way (`NAME_mask.png`) are checked with it, never taken for images.
+    Masks that lie beside an image in BUSI's way (`NAME_mask.png`) are checked with it, never taken for images. Each
+    frame of a DICOM file with several is a case, `NAME.dcm#1` and so on; DICOM files of a folder that by their kind
+    hold no image (reports, segmentations) are left out, and the log names them.
 
     Args:
         source: an image file, or a folder that is searched with its subfolders.
         results: the folder that will receive the results; where it lies below `source` it is not searched.
+        frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
 
     Returns:
-        Dicts with `case_id` (path relative to the folder), `image` and `source` (both the path: transforms replace
-        the first by an array).
+        Dicts with `case_id` (path relative to the folder), `image` and `source` (both the path, with the frame's
+        number: transforms replace the first by an array).
 
     Raises:
         FileNotFoundError: `source` does not exist.
         ValueError: `results` is the folder of the images, where a written mask would later pass for truth.
+        ImportError: there is a DICOM file, and pydicom is missing.
         DataError: no image in it, two images whose results would have one name, or unreadable files, all listed.
     """
     source = Path(source)
@@ -46,26 +57,40 @@ def image_datalist(
             files = [path for path in files if target not in path.resolve().parents]
     images = [path for path in files if is_image(path) and mask_owner(path) is None and not path.name.startswith(".")]
     if not images:
-        suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES))
+        suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES))
         raise DataError(f"no image ({suffixes}) in {source}; masks (*_mask*.png) don't count")
     problems: list[str] = []
     cases: list[dict[str, Any]] = []
     owners: dict[str, Path] = {}
-    for image in images:
-        key = image.relative_to(root).as_posix()
-        result = strip_suffix(key)
-        if result in owners:
-            problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
-        owners[result] = image
-        cases.append({"case_id": key, "image": str(image), "source": str(image)})
+    for file in images:
+        try:
+            paths = frame_paths(file, frames) if is_dicom(file) else [str(file)]
+        except NoPictureError as error:
+            if source.is_file():
+                problems.append(f"{file}: {error}")
+            else:
+                logger.warning("%s is left out: %s", file, error)
+            continue
+        except ValueError as error:
+            problems.append(f"{file}: {error}")
+            continue
+        for image in map(Path, paths):
+            key = image.relative_to(root).as_posix()
+            result = strip_suffix(key)
+            if result in owners:
+                problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
+            owners[result] = image
+            cases.append({"case_id": key, "image": str(image), "source": str(image)})
     more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
-    raise_problems(problems + more, len(cases))
+    raise_problems(problems + more, len(images))
+    if not cases:
+        raise DataError(f"no image in {source}: its DICOM files hold none")
     return cases
 
 
 def strip_suffix(name: str) -> str:
-    """Return `name` without its image suffix (`.nii.gz` counts as one)."""
+    """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame stays."""
     for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    return name
+    return strip_dicom_suffix(name)

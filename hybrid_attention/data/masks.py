@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid_attention.data.dicom import is_dicom, strip_dicom_suffix
 from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order
 
 
@@ -29,6 +30,8 @@ def mask_owner(path: str | os.PathLike[str]) -> str | None:
 def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside `NAME.EXT`.
 
+    Those of a frame `NAME.dcm#3` are `NAME#3_mask.EXT`.
+
     Args:
         image: path of the image.
 
@@ -36,10 +39,11 @@ def find_masks(image: str | os.PathLike[str]) -> list[Path]:
         The masks' paths, sorted by number.
     """
     image = Path(image)
+    stem = strip_dicom_suffix(image.name) if is_dicom(image) else image.stem
     found = [
         path
         for path in image.parent.iterdir()
-        if path.name.startswith(image.stem) and path.suffix.lower() in IMAGE_SUFFIXES and mask_owner(path) == image.stem
+        if path.name.startswith(stem) and path.suffix.lower() in IMAGE_SUFFIXES and mask_owner(path) == stem
     ]
     return sorted(found, key=natural_order)
 

@@ -13,6 +13,9 @@ from monai.data import ImageReader
 from monai.utils import ensure_tuple
 from PIL import Image
 
+from hybrid_attention.data.dicom import geometry, is_dicom, split_frame
+from hybrid_attention.data.dicom_pixels import read_dicom_grey
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -51,28 +54,34 @@ def is_nifti(path: str | os.PathLike[str]) -> bool:
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Tell by its name whether a file is an image that this package reads."""
-    return str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path)
+    """Tell whether a file is an image that this package reads: by its name; DICOM without an ending by its start."""
+    return str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path) or is_dicom(path)
 
 
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image file as a grey array.
 
     Args:
-        path: PNG, JPEG or BMP of any mode, or NIfTI with one slice.
+        path: PNG, JPEG or BMP of any mode, NIfTI with one slice, DICOM with one frame, or a frame of a DICOM file
+            (`cine.dcm#3`), of which the tissue is read.
 
     Returns:
         Array of shape (W, H), MONAI's axis order for every reader; uint8 or float32.
 
     Raises:
-        ValueError: the file is empty, truncated, not an image, holds NaN or Inf, or is not one 2D slice. The message
-            says which, without the file's name, so that callers can list many.
+        ValueError: the file is empty, truncated, not an image, holds NaN or Inf, or is not one 2D slice or frame. The
+            message says which, without the file's name, so that callers can list many.
+        ImportError: the file is DICOM and pydicom is missing.
     """
-    if not os.path.isfile(path):
+    file, _ = split_frame(path)
+    if not file.is_file():
         raise ValueError("the file does not exist")
-    if os.path.getsize(path) == 0:
+    if file.stat().st_size == 0:
         raise ValueError("the file has zero bytes")
-    array = _read_nifti(path) if is_nifti(path) else _read_picture(path)
+    if is_dicom(path):
+        array = read_dicom_grey(path)
+    else:
+        array = _read_nifti(path) if is_nifti(path) else _read_picture(path)
     if not np.isfinite(array).all():
         raise ValueError(f"{int((~np.isfinite(array)).sum())} pixels are NaN or Inf")
     return array
@@ -109,11 +118,13 @@ def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
     """Return the size of a pixel where the file states it.
 
     Args:
-        path: an image file; of the formats read here only NIfTI states spacing.
+        path: an image file; of the formats read here NIfTI and DICOM state spacing.
 
     Returns:
         Width and height in mm, or None.
     """
+    if is_dicom(path):
+        return geometry(path).spacing
     if not is_nifti(path):
         return None
     import nibabel

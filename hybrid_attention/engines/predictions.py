@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 
+from hybrid_attention.data.dicom import to_full_frame, to_tissue
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import strip_suffix
 from hybrid_attention.data.masks import find_masks, merged_mask
@@ -29,9 +31,11 @@ class SavePredictions:
     """Write a mask and an overlay for each image of an inference run, and a table of all.
 
     An image `a/b.png` gives `a/b_mask.png` (0 and 255, at the image's own size) and `a/b_overlay.png`; a NIfTI image
-    gives `a/b_mask.nii.gz` (0 and 1, with the affine of the image). `predictions.csv` lists them with the measures of
-    the lesion (`prediction_row`), `predictions.json` is the same with typed values. Where truth lies beside the image
-    the overlay shows right and wrong in colour, else an outline. With `probability_key` the probability of lesion goes
+    gives `a/b_mask.nii.gz` (0 and 1, with the affine of the image). Of a DICOM image the network sees the tissue alone:
+    `a/b_mask.png` has the size of the whole frame, so have the maps below; overlay and measures are of the tissue. A
+    frame `a/b.dcm#3` gives `a/b#3_mask.png`. `predictions.csv` lists them with the measures of the lesion
+    (`prediction_row`), `predictions.json` is the same with typed values. Where truth lies beside the image the overlay
+    shows right and wrong in colour, else an outline. With `probability_key` the probability of lesion goes
     into `a/b_probability.png` (0 to 255 for 0 to 1) or `a/b_probability.nii.gz` (float32); with `uncertainty_key` the
     uncertainty into `a/b_uncertainty.png` (0 to 255 for 0 to 1 bit) or `a/b_uncertainty.nii.gz` likewise. Where the
     output holds the probability, written or not, the tables have `expected_dice`: what the mask is worth by the
@@ -92,7 +96,8 @@ class SavePredictions:
             if is_nifti(source):
                 _write_nifti(fraction.astype(np.float32), source, temporary)
             else:
-                Image.fromarray((fraction.T * 255).round().astype(np.uint8)).save(temporary)
+                whole = to_full_frame(fraction, source)
+                Image.fromarray((whole.T * 255).round().astype(np.uint8)).save(temporary)
 
     def _path(self, case_id: str, source: str, what: str) -> Path:
         stem = self.folder / strip_suffix(case_id)
@@ -110,8 +115,8 @@ class SavePredictions:
             if is_nifti(source):
                 _write_nifti(mask, source, temporary)
             else:
-                Image.fromarray(mask.T * np.uint8(255)).save(temporary)
-        truth = [read_grey(path) for path in find_masks(source)]
+                Image.fromarray(to_full_frame(mask, source).T * np.uint8(255)).save(temporary)
+        truth = [to_tissue(read_grey(path), source) for path in find_masks(source)]
         overlay_path = stem.with_name(stem.name + "_overlay.png")
         with atomic_path(overlay_path) as temporary:
             Image.fromarray(self.overlay(image, mask, merged_mask(truth) if truth else None)).save(temporary)
@@ -191,7 +196,7 @@ def class_columns(names: Sequence[str], probabilities: Any) -> dict[str, Any]:
 
 
 def _plane(array: Any) -> np.ndarray:
-    plane = np.asarray(array)
+    plane = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
     return plane[0] if plane.ndim == 3 else plane
 
 

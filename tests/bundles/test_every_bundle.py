@@ -48,8 +48,15 @@ def test_train_handlers_are_dicts_that_other_tools_extend(name):
     assert all(isinstance(handler, dict) for handler in train["train"]["handlers"])
 
 
+def inference_config(name):
+    """The config for inference, with the image size that it has where no weights say another."""
+    inference = ConfigParser.load_config_file(config(name, "inference"))
+    parser = ConfigParser({**inference, "ckpt_path": "nowhere/model.pt"})
+    return {**inference, "image_size": parser.get_parsed_content("image_size")}
+
+
 def test_train_and_inference_describe_one_network(name):
-    train, inference = (ConfigParser.load_config_file(config(name, file)) for file in ("train", "inference"))
+    train, inference = ConfigParser.load_config_file(config(name, "train")), inference_config(name)
     ours, theirs = train["network_def"], inference.get("multi_task_network", inference["network_def"])
     assert {**ours, "encoder_weights": None} == {**theirs, "encoder_weights": None}
     assert theirs.get("encoder_weights") is None  # the trained weights hold the encoder
@@ -73,7 +80,7 @@ def test_metadata(name):
     assert metadata["version"] in metadata["changelog"]
     assert metadata["version"] == hybrid_attention.__version__
     assert isinstance(metadata["supported_apps"], dict)
-    size = ConfigParser.load_config_file(config(name, "inference"))["image_size"]
+    size = inference_config(name)["image_size"]
     for side, tensor_name in (("inputs", "image"), ("outputs", "pred")):
         tensor = metadata["network_data_format"][side][tensor_name]
         assert tensor["num_channels"] == len(tensor["channel_def"])

@@ -1,0 +1,287 @@
+"""DICOM files as images: which files are ones, their frames, the part of a frame that shows tissue, its pixel size."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybrid_attention.data.dicom_syntax import syntax_fault
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+ULTRASOUND = ("US", "IVUS")
+
+_NUMBERED = re.compile(r"^(.+)#(\d+)$", re.DOTALL)
+_PREAMBLE = 128
+_CENTIMETRES = 3  # code of Physical Units X and Y Direction
+_TWO_DIMENSIONAL, _TISSUE = 1, 1  # codes of Region Spatial Format and Region Data Type
+
+logger = logging.getLogger(__name__)
+
+
+class NoPictureError(ValueError):
+    """A DICOM file is whole, but by its kind it holds no picture: a report, a segmentation, a directory."""
+
+
+@dataclass(frozen=True)
+class FrameGeometry:
+    """Where the tissue lies in the frames of a file.
+
+    Args:
+        size: width and height of a frame in pixels.
+        box: left, top, right and bottom of the part that shows tissue; right and bottom are the first pixel beyond.
+        spacing: width and height of a pixel in mm, or None where the file doesn't say.
+    """
+
+    size: tuple[int, int]
+    box: tuple[int, int, int, int]
+    spacing: tuple[float, float] | None
+
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """The box as an index of a plane (W, H)."""
+        left, top, right, bottom = self.box
+        return slice(left, right), slice(top, bottom)
+
+
+def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+    """Split the name of a frame, `cine.dcm#3`, into the file and the frame's number.
+
+    Args:
+        path: of a file, or of a frame.
+
+    Returns:
+        The file and the number, counted from 1; None where the name has none.
+    """
+    match = _NUMBERED.match(str(path))
+    if match is None or os.path.exists(path):
+        return Path(path), None
+    return Path(match[1]), int(match[2])
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file, or the file of a frame, is DICOM: by its name, without an ending by its first bytes."""
+    file, _ = split_frame(path)
+    suffix = file.suffix[1:]
+    if file.name.upper() == "DICOMDIR":
+        return False
+    if suffix and not suffix.isdigit():  # the last part of a UID is no ending
+        return file.name.lower().endswith(DICOM_SUFFIXES)
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
+    except OSError:
+        return False
+
+
+def strip_dicom_suffix(name: str) -> str:
+    """Return a name without the ending of a DICOM file: `cine.dcm#3` gives `cine#3`."""
+    match = _NUMBERED.match(name)
+    stem, number = (match[1], "#" + match[2]) if match else (name, "")
+    for suffix in DICOM_SUFFIXES:
+        if stem.lower().endswith(suffix):
+            return stem[: -len(suffix)] + number
+    return name
+
+
+def read_header(path: str | os.PathLike[str]) -> Dataset:
+    """Read all of a DICOM file but its pixels.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The data set.
+
+    Raises:
+        NoPictureError: the file is whole and of a kind that holds no picture.
+        ValueError: it is no DICOM file, or damaged. Neither message names the file.
+        ImportError: pydicom is missing.
+    """
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+    except ImportError:
+        raise ImportError("reading DICOM needs pydicom: pip install 'hybrid-attention[dicom]'") from None
+    if os.path.getsize(path) == 0:
+        raise ValueError("the file has zero bytes")
+    try:
+        header = dcmread(path, stop_before_pixels=True)
+        kind = getattr(header.get("SOPClassUID"), "name", "not given")
+        has_pixels = all(header.get(key) for key in ("Rows", "Columns", "PhotometricInterpretation"))
+    except InvalidDicomError:
+        start = Path(path).open("rb").read(16)
+        raise ValueError(
+            f"not a DICOM file (it starts with {start!r}, and has no DICM after {_PREAMBLE} bytes)"
+        ) from None
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise ValueError(f"truncated or damaged DICOM file ({error})") from None
+    if "SOPClassUID" not in header or ("Image Storage" in kind and not has_pixels):
+        raise ValueError(f"truncated or damaged DICOM file, or without pixels (its kind is {kind})")
+    if not has_pixels or header.get("Modality") == "SEG":
+        raise NoPictureError(f"this DICOM file holds no image to segment ({kind})")
+    return header
+
+
+def frame_count(header: Dataset) -> int:
+    """Return the number of frames of a file."""
+    return max(int(header.get("NumberOfFrames") or 1), 1)
+
+
+def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
+    """Name the frames of a DICOM file, each of which is a case of its own.
+
+    Args:
+        path: the file.
+        frames: of a file with several: "all", "middle" (one, the earlier of two), or numbers counted from 1.
+
+    Returns:
+        `[path]` for a file with one frame, else `path#1`, `path#2` and so on.
+
+    Raises:
+        ValueError: `frames` is none of these, or names a frame that the file lacks, or no decoder for its pixels
+            is installed; and what `read_header` raises.
+    """
+    if not (frames in ("all", "middle") if isinstance(frames, str) else isinstance(frames, Sequence) and frames):
+        raise ValueError(f"frames must be 'all', 'middle' or a list of numbers counted from 1, got {frames!r}")
+    header = read_header(path)
+    fault = syntax_fault(header)
+    if fault is not None:
+        raise ValueError(fault)
+    modality = header.get("Modality")
+    if modality not in ULTRASOUND:
+        logger.warning(
+            "%s: its modality is %s, not ultrasound (US); it is read all the same", path, modality or "not given"
+        )
+    count = frame_count(header)
+    if count == 1:
+        return [str(path)]
+    if frames == "all":
+        numbers: Sequence[Any] = range(1, count + 1)
+    elif frames == "middle":
+        numbers = [(count + 1) // 2]
+    else:
+        numbers = list(frames)
+    wrong = [number for number in numbers if number not in range(1, count + 1)]
+    if wrong:
+        raise ValueError(f"there is no frame {wrong[0]!r}: the file has {count}, counted from 1")
+    return [f"{path}#{number}" for number in numbers]
+
+
+def frame_geometry(header: Dataset) -> FrameGeometry:
+    """Find the tissue in the frames of a file and the size of their pixels.
+
+    The tissue is where Sequence of Ultrasound Regions has two-dimensional regions (Region Spatial Format 1) of tissue
+    (Region Data Type 1): the box around all of them, or the whole frame where there is none. Spacing is theirs when it
+    is in cm and the same in all; without regions that state one it is Pixel Spacing.
+
+    Reference:
+        DICOM PS3.3, section C.8.5.5, US Region Calibration Module.
+
+    Args:
+        header: as `read_header` gives it.
+
+    Returns:
+        Size, box and spacing.
+
+    Raises:
+        ValueError: a region of tissue lies outside the frame.
+    """
+    width, height = int(header.Columns), int(header.Rows)
+    boxes, spacings = [], []
+    for region in header.get("SequenceOfUltrasoundRegions") or []:
+        if (region.get("RegionSpatialFormat"), region.get("RegionDataType")) != (_TWO_DIMENSIONAL, _TISSUE):
+            continue
+        names = ("MinX0", "MinY0", "MaxX1", "MaxY1")
+        corners = [region.get(f"RegionLocation{name}") for name in names]
+        if None in corners:
+            raise ValueError(f"a region of tissue has no {', '.join(names)}: its corners are {corners}")
+        left, top, last_column, last_row = corners
+        box = (max(left, 0), max(top, 0), min(last_column + 1, width), min(last_row + 1, height))
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise ValueError(
+                f"the region of tissue with corners {corners} is not in the frame of {width}x{height} pixels"
+            )
+        boxes.append(box)
+        spacings.append(_region_spacing(region))
+    if not boxes:
+        return FrameGeometry((width, height), (0, 0, width, height), _stated_spacing(header))
+    box = (*np.min(boxes, axis=0)[:2].tolist(), *np.max(boxes, axis=0)[2:].tolist())
+    stated = [spacing for spacing in spacings if spacing is not None]
+    if not stated:
+        return FrameGeometry((width, height), box, _stated_spacing(header))
+    agree = len(stated) == len(spacings) and np.allclose(stated, stated[0], rtol=1e-3, atol=0)
+    return FrameGeometry((width, height), box, stated[0] if agree else None)
+
+
+def _region_spacing(region: Dataset) -> tuple[float, float] | None:
+    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
+    if units != (_CENTIMETRES, _CENTIMETRES):
+        return None
+    # a delta is negative where the axis runs the other way
+    width, height = (abs(float(region.get(f"PhysicalDelta{axis}") or 0)) * 10 for axis in "XY")
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _stated_spacing(header: Dataset) -> tuple[float, float] | None:
+    holders = [header]
+    for shared in header.get("SharedFunctionalGroupsSequence") or []:
+        holders += shared.get("PixelMeasuresSequence") or []
+    for holder in holders:
+        spacing = holder.get("PixelSpacing")
+        if spacing and len(spacing) == 2 and min(spacing) > 0:
+            return float(spacing[1]), float(spacing[0])  # DICOM gives the distance of rows first
+    return None
+
+
+def geometry(path: str | os.PathLike[str]) -> FrameGeometry:
+    """Return size, box and spacing of a file, or of the file of a frame; see `frame_geometry`."""
+    return frame_geometry(read_header(split_frame(path)[0]))
+
+
+def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
+    """Put a plane of the size of the tissue back into the whole frame.
+
+    Args:
+        plane: (W, H) of what `read_grey` gives for `source`.
+        source: the image; when it is no DICOM file, `plane` is returned as it is.
+
+    Returns:
+        (W, H) of the frame, zero outside the box.
+
+    Raises:
+        ValueError: the plane has another size than the box.
+    """
+    if not is_dicom(source):
+        return plane
+    place = geometry(source)
+    frame = np.zeros(place.size, dtype=plane.dtype)
+    if frame[place.part].shape != plane.shape:
+        raise ValueError(f"{source}: a plane of {plane.shape} does not fit the tissue of {frame[place.part].shape}")
+    frame[place.part] = plane
+    return frame
+
+
+def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
+    """Cut a plane of the size of the whole frame down to the tissue, as `read_grey` does with the image.
+
+    Args:
+        plane: (W, H), for example a true mask.
+        source: the image.
+
+    Returns:
+        The part in the box; `plane` as it is where it has not the size of the frame, or `source` is no DICOM file.
+    """
+    if not is_dicom(source):
+        return plane
+    place = geometry(source)
+    return plane[place.part] if plane.shape == place.size else plane

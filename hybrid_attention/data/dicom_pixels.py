@@ -1,0 +1,124 @@
+"""Grey planes of DICOM files of any photometric interpretation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from hybrid_attention.data.dicom import frame_count, frame_geometry, read_header, split_frame
+from hybrid_attention.data.dicom_syntax import syntax_fault
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_LUMA = np.asarray([0.299, 0.587, 0.114])  # ITU-R 601-2, as Pillow's
+
+
+def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read the tissue of one frame of a DICOM file as a grey plane.
+
+    Monochrome pixels pass the modality and VOI transformations of the file (rescale, window, tables), MONOCHROME1 is
+    inverted, so that bright is always bright. Colour becomes luma (ITU-R 601-2), as with other pictures.
+
+    Args:
+        path: a file with one frame, or a frame, `cine.dcm#3`.
+
+    Returns:
+        float32 array of shape (W, H), the box of `frame_geometry`.
+
+    Raises:
+        ValueError: no DICOM file, damaged, video, of an unknown photometric interpretation, without pixels, with
+            several frames and none named, or compressed in a way that needs a package that is missing (which is
+            named). The message does not name the file.
+        ImportError: pydicom is missing.
+    """
+    file, number = split_frame(path)
+    header = read_header(file)
+    count = frame_count(header)
+    if number is None and count > 1:
+        raise ValueError(f"it has {count} frames: name one, {file.name}#1 to {file.name}#{count}")
+    if number is not None and not 1 <= number <= count:
+        raise ValueError(f"there is no frame {number}: the file has {count}, counted from 1")
+    kind = str(header.PhotometricInterpretation)
+    if kind not in (*_MONOCHROME, *_COLOUR, "PALETTE COLOR"):
+        known = ", ".join((*_MONOCHROME, *_COLOUR, "PALETTE COLOR"))
+        raise ValueError(f"pixels of the photometric interpretation {kind!r} can't be read; known are {known}")
+    pixels = _decoded(file, header, (number or 1) - 1)
+    try:
+        grey = _monochrome(pixels, header) if kind in _MONOCHROME else _luma(pixels, header)
+    except Exception as error:  # tables and windows that contradict themselves
+        raise ValueError(f"damaged DICOM file ({error})") from None
+    return np.ascontiguousarray(grey.T[frame_geometry(header).part], dtype=np.float32)
+
+
+def _decoded(file: Path, header: Dataset, index: int) -> np.ndarray:
+    """Return a frame as stored, (H, W) or (H, W, 3), with YBR turned into RGB."""
+    fault = syntax_fault(header)
+    if fault is not None:
+        raise ValueError(fault)
+    try:
+        return _frame(file, header, index)
+    except Exception as error:  # pydicom and the decoders raise many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, AttributeError | KeyError):
+            raise ValueError(f"it has no pixel data ({reason})") from None
+        raise ValueError(f"truncated or damaged DICOM file ({reason})") from None
+
+
+def _frame(file: Path, header: Dataset, index: int) -> np.ndarray:
+    try:
+        from pydicom.pixels import pixel_array
+    except ImportError:  # pydicom 2
+        return _frame_of_pydicom_2(file, index)
+    return pixel_array(file, index=index)
+
+
+def _frame_of_pydicom_2(file: Path, index: int) -> np.ndarray:
+    from pydicom import dcmread
+    from pydicom.pixel_data_handlers.util import convert_color_space
+
+    dataset = dcmread(file)
+    pixels = dataset.pixel_array
+    if frame_count(dataset) > 1:
+        pixels = pixels[index]
+    if dataset.PhotometricInterpretation.startswith("YBR_FULL"):
+        pixels = convert_color_space(pixels, dataset.PhotometricInterpretation, "RGB")
+    return pixels
+
+
+def _processing() -> Any:
+    """Return the module of pydicom that applies tables and windows."""
+    try:
+        import pydicom.pixels
+    except ImportError:  # pydicom 2
+        from pydicom.pixel_data_handlers import util
+
+        return util
+    return pydicom.pixels
+
+
+def _monochrome(pixels: np.ndarray, header: Dataset) -> np.ndarray:
+    processing = _processing()
+    grey = processing.apply_voi_lut(processing.apply_modality_lut(pixels, header), header).astype(np.float64)
+    if header.PhotometricInterpretation == "MONOCHROME2":
+        return grey
+    tables = header.get("VOILUTSequence") or header.get("ModalityLUTSequence")
+    if tables:
+        return 2.0 ** tables[0].LUTDescriptor[2] - 1 - grey
+    bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation") or 0)
+    stored = np.asarray([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+    return processing.apply_modality_lut(stored, header).sum() - grey
+
+
+def _luma(pixels: np.ndarray, header: Dataset) -> np.ndarray:
+    if header.PhotometricInterpretation == "PALETTE COLOR":
+        pixels = _processing().apply_color_lut(pixels, header)
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).convert("L"))
+    return pixels.astype(np.float64) @ _LUMA

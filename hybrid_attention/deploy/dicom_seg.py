@@ -1,0 +1,180 @@
+"""Masks as DICOM Segmentation objects that refer to the images they were made from."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybrid_attention import __version__
+from hybrid_attention.data.dicom import frame_count, read_header
+from hybrid_attention.data.files import atomic_path
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+NAME = "hybrid_attention"
+_NOT_OF_ONE_FRAME = (
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",  # would become pixel measures, which ask for a slice thickness
+)
+_IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+_STILL_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
+_ORDER_TAG, _ORDER_GROUP = 0x00209128, 0x00209111  # Temporal Position Index, in Frame Content Sequence
+
+
+def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]) -> Dataset:
+    """Make a binary DICOM Segmentation of lesions from masks of a file's frames.
+
+    It belongs to the study, patient and frame of reference of the source, forms a series of its own, and has one
+    segment (SNOMED CT: morphologically abnormal structure, lesion, of the breast; marked by an algorithm, with the
+    version of this package). Each of its frames refers to the instance, and in a multi-frame source to the frame, whose
+    pixels it marks one for one. Positions in space are not copied. Frames without a mark are left out.
+
+    Reference:
+        DICOM PS3.3, section A.51, Segmentation IOD; PS3.16, CID 7150 and 7151.
+
+    Args:
+        source: DICOM file of the images.
+        masks: by the frame's number, counted from 1: (W, H) of the whole frame, nonzero is lesion.
+
+    Returns:
+        The data set, a highdicom `Segmentation`.
+
+    Raises:
+        ValueError: no mask marks anything, or one has another size than the frames, or there is no such frame, or the
+            source lacks an identifier; and what `read_header` raises.
+        ImportError: highdicom is missing.
+    """
+    header = read_header(source)
+    count, size = frame_count(header), (int(header.Columns), int(header.Rows))
+    for number, mask in masks.items():
+        if number not in range(1, count + 1) or mask.shape != size:
+            raise ValueError(
+                f"a mask of shape {mask.shape} for frame {number} does not fit {source}: {count} frame(s) of {size}"
+            )
+    missing = [name for name in _IDENTIFIERS if not header.get(name)]
+    if missing:
+        raise ValueError(f"{source} can't be referred to: it has no {', '.join(missing)}")
+    marked = {number: (masks[number].T > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
+    if not marked:
+        raise ValueError(f"there is nothing to write for {source}: none of its {len(masks)} masks marks anything")
+    first = next(iter(marked.values()))
+    made = _of_one_frame(header, first)
+    if "NumberOfFrames" in header:
+        _extend(made, header, marked)
+    return made
+
+
+def write_dicom_segmentation(
+    path: str | os.PathLike[str], source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]
+) -> None:
+    """Write what `dicom_segmentation` makes, by rename.
+
+    Args:
+        path: the file to write.
+        source: DICOM file of the images.
+        masks: by the frame's number; see `dicom_segmentation`.
+
+    Raises:
+        ValueError: see `dicom_segmentation`.
+        ImportError: highdicom is missing.
+    """
+    made: Any = dicom_segmentation(source, masks)
+    with atomic_path(path) as temporary:
+        made.save_as(temporary)
+
+
+def require_highdicom() -> Any:
+    """Return the library highdicom.
+
+    Raises:
+        ImportError: it is missing; the message says how to get it.
+    """
+    try:
+        import highdicom.seg
+    except ImportError:
+        raise ImportError("writing DICOM needs highdicom: pip install 'hybrid-attention[dicom]'") from None
+    return highdicom
+
+
+def _of_one_frame(header: Dataset, mask: np.ndarray) -> Dataset:
+    """Return a segmentation with one frame, (H, W), that refers to the instance."""
+    highdicom = require_highdicom()
+    from pydicom.sr.codedict import codes
+    from pydicom.uid import generate_uid
+
+    image = copy.deepcopy(header)
+    image.SOPClassUID = _STILL_ULTRASOUND  # highdicom takes multi-frame images only with positions in space
+    for keyword in _NOT_OF_ONE_FRAME:
+        if keyword in image:
+            delattr(image, keyword)
+    for keyword in (*_MAY_BE_EMPTY, "AccessionNumber"):  # de-identified files may lack them
+        setattr(image, keyword, image.get(keyword))
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=NAME, version=__version__, family=codes.cid7162.ArtificialIntelligence
+    )
+    segment = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Lesion",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        anatomic_regions=[codes.SCT.Breast],
+    )
+    made = highdicom.seg.Segmentation(
+        source_images=[image],
+        pixel_array=mask[None],
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=generate_uid(),
+        series_number=int(header.get("SeriesNumber") or 0) + 1000,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=NAME,
+        manufacturer_model_name=NAME,
+        software_versions=__version__,
+        device_serial_number="none",
+        content_label="LESION",
+        content_description="Breast lesion, for research only",
+    )
+    made.PatientOrientation = header.get("PatientOrientation") or ""
+    for element in made.iterall():
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = header.SOPClassUID
+    made.SeriesDescription = "Breast lesion segmentation, for research only"
+    return made
+
+
+def _extend(made: Dataset, header: Dataset, masks: Mapping[int, np.ndarray]) -> None:
+    """Give a segmentation of one frame a frame for each of `masks`, which refers to that frame of the source."""
+    from pydicom import Dataset
+
+    order = Dataset()
+    order.DimensionIndexPointer, order.FunctionalGroupPointer = _ORDER_TAG, _ORDER_GROUP
+    order.DimensionOrganizationUID = made.DimensionIndexSequence[0].DimensionOrganizationUID
+    order.DimensionDescriptionLabel = "Temporal Position Index"
+    made.DimensionIndexSequence.append(order)
+
+    pattern = made.PerFrameFunctionalGroupsSequence[0]
+    groups = []
+    for position, number in enumerate(masks, start=1):
+        group = copy.deepcopy(pattern)
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = number
+        content = group.FrameContentSequence[0]
+        content.TemporalPositionIndex = position  # among the frames here; the reference has the source's number
+        content.DimensionIndexValues = [1, position]
+        groups.append(group)
+    made.PerFrameFunctionalGroupsSequence = groups
+    made.NumberOfFrames = len(groups)
+    packed = np.packbits(np.stack(list(masks.values())), bitorder="little").tobytes()
+    made.PixelData = packed + b"\0" * (len(packed) % 2)

@@ -1,0 +1,136 @@
+"""Known pixels of each photometric interpretation, as `read_grey` gives them."""
+
+import sys
+
+import numpy as np
+import pytest
+from monai.transforms import LoadImage
+from PIL import Image
+
+from hybrid_attention.data import GreyReader, dicom_syntax
+from hybrid_attention.data.reading import read_grey
+from tests.dicom_files import JPEG, JPEG_LOSSLESS, RLE, jpeg_frames, region, to_ybr, write_dicom
+
+pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+
+RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+COLOURS = np.zeros((4, 6, 3), np.uint8)  # red, green and blue stripes two pixels wide, and a grey row
+COLOURS[:, :2, 0], COLOURS[:, 2:4, 1], COLOURS[:, 4:, 2] = 200, 100, 250
+COLOURS[3] = 77
+LUMA = np.asarray(Image.fromarray(COLOURS).convert("L"))
+
+
+def test_monochrome(tmp_path):
+    grey = read_grey(write_dicom(tmp_path / "a.dcm", RAMP))
+    assert grey.shape == (8, 6) and grey.dtype == np.float32
+    np.testing.assert_array_equal(grey, RAMP.T)
+    dark_is_white = read_grey(write_dicom(tmp_path / "b.dcm", RAMP, photometric="MONOCHROME1"))
+    np.testing.assert_array_equal(dark_is_white, 255 - RAMP.T.astype(int))
+
+
+def test_sixteen_bits_signed_and_rescaled(tmp_path):
+    deep = RAMP.astype(np.uint16) * 16
+    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "a.dcm", deep, BitsStored=12)), deep.T)
+    signed = RAMP.astype(np.int16) - 100
+    rescale = {"RescaleSlope": 2, "RescaleIntercept": 10, "RescaleType": "US"}
+    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "b.dcm", signed, **rescale)), 2 * signed.T + 10)
+    # MONOCHROME1: 12 bits hold 0 to 4095, rescaled 10 to 8200
+    inverted = read_grey(write_dicom(tmp_path / "c.dcm", deep, "MONOCHROME1", BitsStored=12, **rescale))
+    np.testing.assert_array_equal(inverted, 8210 - (2.0 * deep.T + 10))
+
+
+def test_window(tmp_path):
+    # centre 100.5 and width 101: 50 and less are black, more than 150 are white, linear between (PS3.3 C.11.2.1.2.1)
+    file = write_dicom(tmp_path / "a.dcm", RAMP, WindowCenter=100.5, WindowWidth=101)
+    expected = ((RAMP.T - 100.0) / 100 + 0.5).clip(0, 1) * 255
+    np.testing.assert_allclose(read_grey(file), expected, atol=1e-4)
+
+
+def test_table_of_values_of_interest(tmp_path):
+    from pydicom import Dataset
+
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [256, 0, 16], (np.arange(256) ** 2).astype("<u2").tobytes()
+    for name, kind in (("a.dcm", "MONOCHROME2"), ("b.dcm", "MONOCHROME1")):
+        grey = read_grey(write_dicom(tmp_path / name, RAMP, kind, VOILUTSequence=[table]))
+        squares = RAMP.T.astype(float) ** 2
+        np.testing.assert_array_equal(grey, squares if kind == "MONOCHROME2" else 65535 - squares)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_rgb_equals_the_same_png(tmp_path, planar):
+    raw = (COLOURS if planar == 0 else np.moveaxis(COLOURS, -1, 0)).tobytes()
+    file = write_dicom(tmp_path / "a.dcm", COLOURS, "RGB", raw=raw, PlanarConfiguration=planar)
+    np.testing.assert_array_equal(read_grey(file), LUMA.T)
+
+
+def test_ybr_full(tmp_path):
+    file = write_dicom(tmp_path / "a.dcm", to_ybr(COLOURS), "YBR_FULL")
+    np.testing.assert_allclose(read_grey(file), LUMA.T, atol=1)
+
+
+def test_ybr_full_422_stores_two_pixels_in_four_bytes(tmp_path):
+    ybr = to_ybr(COLOURS)
+    pairs = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], axis=-1)
+    file = write_dicom(tmp_path / "a.dcm", ybr, "YBR_FULL_422", raw=pairs.tobytes())
+    np.testing.assert_allclose(read_grey(file), LUMA.T, atol=1)
+
+
+@pytest.mark.parametrize("kind", ["YBR_FULL_422", "MONOCHROME2"])
+def test_jpeg_baseline(tmp_path, kind):
+    smooth = np.add.outer(np.arange(32), 2 * np.arange(48)).astype(np.uint8)
+    frame = np.stack([smooth, smooth // 2, smooth // 3], axis=-1) if kind.startswith("YBR") else smooth
+    file = write_dicom(tmp_path / "a.dcm", frame, kind, syntax=JPEG, raw=jpeg_frames([frame]))
+    np.testing.assert_allclose(read_grey(file), np.asarray(Image.fromarray(frame).convert("L")).T, atol=4)
+
+
+def test_palette_of_eight_and_sixteen_bits(tmp_path):
+    index = np.asarray([[0, 1, 2], [2, 1, 0]], np.uint8)
+    entries = {"Red": [0, 200, 10, 0], "Green": [0, 100, 20, 0], "Blue": [255, 50, 30, 0]}
+    luma = [29.07, 0.299 * 200 + 0.587 * 100 + 0.114 * 50, 0.299 * 10 + 0.587 * 20 + 0.114 * 30]
+    for bits in (8, 16):
+        tags = {}
+        for colour, values in entries.items():
+            stored = np.asarray(values, np.uint8 if bits == 8 else "<u2") * (1 if bits == 8 else 257)
+            tags[f"{colour}PaletteColorLookupTableDescriptor"] = [4, 0, bits]
+            tags[f"{colour}PaletteColorLookupTableData"] = stored.tobytes()
+        grey = read_grey(write_dicom(tmp_path / f"{bits}.dcm", index, "PALETTE COLOR", **tags))
+        scale = 1 if bits == 8 else 257
+        np.testing.assert_allclose(grey, np.asarray(luma)[index].T * scale, atol=0.6 * scale)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_frames_of_a_loop_are_cropped_alike(tmp_path, packed):
+    frames = np.stack([RAMP, RAMP // 2, RAMP // 3])
+    file = write_dicom(tmp_path / "a.dcm", frames, NumberOfFrames=3, regions=[region(1, 2, 4, 5)])
+    if packed:
+        from pydicom import dcmread
+
+        stored = dcmread(file)
+        stored.compress(RLE)
+        stored.save_as(file)
+    for number, frame in enumerate(frames, start=1):
+        np.testing.assert_array_equal(read_grey(f"{file}#{number}"), frame[2:6, 1:5].T)
+
+
+def test_reader_of_the_bundles(tmp_path):
+    file = write_dicom(tmp_path / "a.dcm", np.stack([RAMP, RAMP // 2]), NumberOfFrames=2)
+    image = LoadImage(reader=GreyReader, image_only=True)(f"{file}#2")
+    np.testing.assert_array_equal(np.asarray(image), (RAMP // 2).T)
+    assert image.meta["filename_or_obj"] == f"{file}#2"
+
+
+def test_missing_decoder_is_named(tmp_path, monkeypatch):
+    file = write_dicom(tmp_path / "a.dcm", RAMP, syntax=JPEG_LOSSLESS, raw=jpeg_frames([RAMP]))
+    monkeypatch.setattr(dicom_syntax, "_has_decoder", lambda syntax: False)
+    with pytest.raises(
+        ValueError, match=r"JPEG Lossless.* no decoder is installed: install pylibjpeg pylibjpeg-libjpeg"
+    ):
+        read_grey(file)
+
+
+def test_missing_pydicom_is_named(tmp_path, monkeypatch):
+    file = write_dicom(tmp_path / "a.dcm", RAMP)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ImportError, match=r"needs pydicom: pip install 'hybrid-attention\[dicom\]'"):
+        read_grey(file)

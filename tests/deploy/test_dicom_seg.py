@@ -1,0 +1,188 @@
+"""DICOM segmentations: what they hold, read back by highdicom, and what a validator says."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from PIL import Image
+
+import hybrid_attention
+from hybrid_attention.data import image_datalist
+from hybrid_attention.deploy import SaveDicomSegmentation, write_dicom_segmentation
+from tests.dicom_files import EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
+
+highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+
+SIZE = (13, 7)  # width and height of frames: 91 pixels, no multiple of 8
+
+
+def mask(*columns):
+    """Lesion in some columns of the rows 2 and 3."""
+    made = np.zeros(SIZE, np.uint8)
+    made[list(columns), 2:4] = 1
+    return made
+
+
+@pytest.fixture
+def still(tmp_path):
+    return write_dicom(tmp_path / "still.dcm", np.zeros((7, 13), np.uint8))
+
+
+@pytest.fixture
+def cine(tmp_path):
+    return write_dicom(tmp_path / "cine.dcm", np.zeros((4, 7, 13), np.uint8), NumberOfFrames=4)
+
+
+def written(path, source, masks):
+    write_dicom_segmentation(path, source, masks)
+    return highdicom.seg.segread(path)
+
+
+def test_still_image(still, tmp_path):
+    from pydicom import dcmread
+
+    source = dcmread(still)
+    seg = written(tmp_path / "out" / "seg.dcm", still, {1: mask(4, 5)})
+    pixels = seg.get_pixels_by_source_instance([source.SOPInstanceUID])
+    np.testing.assert_array_equal(pixels[0, ..., 0], mask(4, 5).T)
+    for name in ("StudyInstanceUID", "PatientID", "PatientName", "FrameOfReferenceUID", "AccessionNumber", "StudyDate"):
+        assert seg[name].value == source[name].value, name
+    assert seg.SeriesInstanceUID != source.SeriesInstanceUID
+    assert (seg.SegmentationType, seg.BitsAllocated, seg.Modality) == ("BINARY", 1, "SEG")
+    assert seg.file_meta.TransferSyntaxUID == EXPLICIT
+    reference = seg.ReferencedSeriesSequence[0]
+    assert reference.SeriesInstanceUID == source.SeriesInstanceUID
+    assert reference.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_segment_is_a_lesion_of_the_breast_with_its_algorithm(still, tmp_path):
+    (segment,) = written(tmp_path / "seg.dcm", still, {1: mask(4)}).SegmentSequence
+
+    def code(sequence):
+        return sequence[0].CodeValue, sequence[0].CodingSchemeDesignator
+
+    assert code(segment.SegmentedPropertyCategoryCodeSequence) == ("49755003", "SCT")
+    assert code(segment.SegmentedPropertyTypeCodeSequence) == ("52988006", "SCT")
+    assert code(segment.AnatomicRegionSequence) == ("76752008", "SCT")
+    algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("hybrid_attention", hybrid_attention.__version__)
+    assert segment.SegmentAlgorithmType == "AUTOMATIC"
+
+
+def test_loop_refers_to_its_frames(cine, tmp_path):
+    from pydicom import dcmread
+
+    seg = written(tmp_path / "seg.dcm", cine, {4: mask(8, 9), 1: mask(), 2: mask(0, 12)})
+    assert seg.NumberOfFrames == 2
+    source = dcmread(cine).SOPInstanceUID
+    references = [
+        group.DerivationImageSequence[0].SourceImageSequence[0] for group in seg.PerFrameFunctionalGroupsSequence
+    ]
+    assert [(item.ReferencedSOPInstanceUID, item.ReferencedFrameNumber) for item in references] == [
+        (source, 2),
+        (source, 4),
+    ]
+    kinds = {element.value for element in seg.iterall() if element.keyword == "ReferencedSOPClassUID"}
+    assert kinds == {MULTI_FRAME}
+    pixels = seg.get_pixels_by_source_frame(source, [2, 4])
+    np.testing.assert_array_equal(pixels[..., 0], [mask(0, 12).T, mask(8, 9).T])
+    empty = seg.get_pixels_by_source_frame(
+        source, [1], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+    )
+    assert not empty.any()
+
+
+def test_de_identified_source(tmp_path):
+    from pydicom import dcmread
+
+    file = write_dicom(tmp_path / "bare.dcm", np.zeros((7, 13), np.uint8))
+    bare = dcmread(file)
+    for name in ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber", "FrameOfReferenceUID"):
+        delattr(bare, name)
+    bare.save_as(file)
+    assert not written(tmp_path / "seg.dcm", file, {1: mask(4)}).PatientName
+    del bare.SeriesInstanceUID
+    bare.save_as(file)
+    with pytest.raises(ValueError, match=r"bare.dcm can't be referred to: it has no SeriesInstanceUID"):
+        write_dicom_segmentation(tmp_path / "seg.dcm", file, {1: mask(4)})
+
+
+@pytest.fixture
+def compressed(tmp_path):
+    """A loop as devices write them: JPEG, with spacing and a position."""
+    frames = np.zeros((3, 7, 13), np.uint8)
+    lossy = {
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": 9,
+        "LossyImageCompressionMethod": "ISO_10918_1",
+    }
+    place = {"PixelSpacing": [0.1, 0.1], "ImagePositionPatient": [0, 0, 0], "BodyPartExamined": "BREAST"}
+    raw = jpeg_frames(frames)
+    return write_dicom(tmp_path / "jpeg.dcm", frames, syntax=JPEG, raw=raw, NumberOfFrames=3, **lossy, **place)
+
+
+@pytest.mark.parametrize("name", ["still", "cine", "compressed"])
+def test_validator(name, request, tmp_path):
+    tool = shutil.which("dciodvfy")
+    if tool is None:
+        pytest.skip("dciodvfy (package dicom3tools) is not installed")
+    masks = {1: mask(4)} if name == "still" else {1: mask(4), 3: mask(5, 6)}
+    written(tmp_path / "seg.dcm", request.getfixturevalue(name), masks)
+    done = subprocess.run([tool, tmp_path / "seg.dcm"], capture_output=True, text=True)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Warning"))] == []
+    assert "Segmentation" in done.stdout + done.stderr  # it knew what it looked at
+
+
+def test_what_does_not_fit(still, cine, tmp_path):
+    with pytest.raises(ValueError, match=r"shape \(7, 13\) for frame 1 does not fit .*1 frame\(s\) of \(13, 7\)"):
+        write_dicom_segmentation(tmp_path / "seg.dcm", still, {1: mask(4).T})
+    with pytest.raises(ValueError, match=r"frame 5 does not fit .*4 frame\(s\)"):
+        write_dicom_segmentation(tmp_path / "seg.dcm", cine, {5: mask(4)})
+    with pytest.raises(ValueError, match="none of its 2 masks marks anything"):
+        write_dicom_segmentation(tmp_path / "seg.dcm", cine, {1: mask(), 2: mask()})
+    assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_handler_writes_one_file_a_source(tmp_path):
+    from pydicom import dcmread
+
+    folder, out = tmp_path / "images", tmp_path / "out"
+    (folder / "b").mkdir(parents=True)
+    tissue = [region(3, 1, 6, 5)]  # four columns from 3, five rows from 1
+    write_dicom(folder / "b" / "cine.dcm", np.zeros((3, 7, 13), np.uint8), NumberOfFrames=3, regions=tissue)
+    write_dicom(folder / "still.dcm", np.zeros((7, 13), np.uint8), regions=tissue)
+    write_dicom(folder / "unmarked.dcm", np.zeros((7, 13), np.uint8), regions=tissue)
+    Image.new("L", (4, 5)).save(folder / "picture.png")
+    cases = image_datalist(folder)
+    marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (3, 4), "still.dcm": (1, 2), "picture.png": (0, 0)}
+
+    def outputs(case):
+        made = torch.zeros(1, 4, 5, dtype=torch.uint8)
+        if case["case_id"] in marks:
+            made[0, marks[case["case_id"]][0], marks[case["case_id"]][1]] = 1
+        return {"pred": made}
+
+    engine = Engine(lambda engine, batch: [outputs(case) for case in batch])
+    handler = SaveDicomSegmentation(out)
+    handler.attach(engine)
+    engine.run([cases[:2], cases[2:]])  # a loop that goes on in the next batch
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.dcm")) == [
+        "b/cine_segmentation.dcm",
+        "still_segmentation.dcm",
+    ]
+    assert (len(handler.written), handler.unmarked, handler.others) == (2, 1, 1)
+    seg = highdicom.seg.segread(out / "b" / "cine_segmentation.dcm")
+    pixels = seg.get_pixels_by_source_frame(dcmread(folder / "b" / "cine.dcm").SOPInstanceUID, [2, 3])[..., 0]
+    assert np.argwhere(pixels).tolist() == [[0, 1, 3], [1, 5, 6]]  # frame, row, column
+
+
+def test_handler_overwrites_nothing(tmp_path):
+    write_dicom(tmp_path / "a.dcm", np.zeros((7, 13), np.uint8))
+    write_dicom(tmp_path / "a.dicom", np.zeros((2, 7, 13), np.uint8), NumberOfFrames=2)
+    engine = Engine(lambda engine, batch: [{"pred": torch.ones(13, 7)} for _ in batch])
+    SaveDicomSegmentation(tmp_path / "out").attach(engine)
+    with pytest.raises(ValueError, match=r"of .*a.dicom would overwrite .*a_segmentation.dcm"):
+        engine.run([image_datalist(tmp_path)])
