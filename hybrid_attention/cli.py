@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
     stress.add_argument("--dataset_dir", required=True, help="folder of the images")
     stress.add_argument("--out", required=True, help="folder of the report")
+    stress.add_argument("--groups-csv", help="duplicate groups of your own data, as in training")
     stress.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
     stress.add_argument(
         "--kinds",
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reliability.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
     reliability.add_argument("--dataset_dir", required=True, help="folder of the images")
     reliability.add_argument("--out", required=True, help="folder of tables, figure and pictures")
+    reliability.add_argument("--groups-csv", help="duplicate groups of your own data, as in training")
 
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
@@ -149,7 +151,15 @@ def _stress(options: argparse.Namespace) -> None:
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("hybrid_attention").setLevel(logging.INFO)
-    folder = stress(options.runs, options.dataset_dir, options.out, options.part, options.kinds, options.seed)
+    folder = stress(
+        options.runs,
+        options.dataset_dir,
+        options.out,
+        options.part,
+        options.kinds,
+        options.seed,
+        options.groups_csv,
+    )
     print(f"tables and figures: {folder}")
 
 
@@ -162,7 +172,7 @@ def _reliability(options: argparse.Namespace) -> None:
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("hybrid_attention").setLevel(logging.INFO)
-    result = reliability(options.runs, options.dataset_dir, options.out)
+    result = reliability(options.runs, options.dataset_dir, options.out, groups_csv=options.groups_csv)
     write_reliability_figure(result, options.out)
     count = write_uncertainty_pictures(result, options.out)
     print(f"{result.text}\n{count} pictures, tables and reliability.png in {options.out}")

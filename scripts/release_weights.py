@@ -1,6 +1,6 @@
 """Put the weights of a finished run into a bundle, in half precision and in parts, with the record of their training.
 
-python scripts/release_weights.py runs/improved_fold0_128/han/seed_0/fold_0 hybrid
+python scripts/release_weights.py runs/improved_fold0_128/han/seed_0/fold_0 hybrid --dataset_dir BUSI
 """
 
 from __future__ import annotations

@@ -43,7 +43,11 @@ ROWS = {
         "model_5": "5: no attention, frozen, Dice loss",
     },
     # named as in network_costs.json
-    "improved_fold0_128": {"han": "HAN", "flexible_unet": "FlexibleUNet, EfficientNet-B0"},
+    "improved_fold0_128": {
+        "han_strong_augmentation": "HAN, strong augmentation",
+        "han": "HAN, improved",
+        "flexible_unet": "FlexibleUNet, EfficientNet-B0, improved",
+    },
     "peers_fold0_128": {
         "han": "HAN",
         "residual_unet": "residual U-Net",

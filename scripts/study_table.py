@@ -6,6 +6,8 @@ import math
 import statistics
 from pathlib import Path
 
+from scipy import stats
+
 from hybrid_attention.evaluation.text import markdown_grid, percent, score_interval
 from hybrid_attention.report import Run, read_run
 
@@ -86,8 +88,11 @@ def _dice(run: Run) -> float:
 
 
 def _noise(base: list[float]) -> float | None:
-    """Two standard deviations of the difference between one more run and the mean of these."""
-    return 2 * statistics.stdev(base) * math.sqrt(1 + 1 / len(base)) if len(base) > 1 else None
+    """Bound 95 % of the differences between one more run and the mean of these, if only chance is at work."""
+    count = len(base)
+    if count < 2:
+        return None
+    return float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(base) * math.sqrt(1 + 1 / count)
 
 
 def _verdict(difference: float, noise: float | None) -> str:
@@ -106,6 +111,7 @@ def _caption(run: Run, base: list[float], noise: float | None) -> str:
     if noise is None:
         return f"{text}. One seed each, so how much a result moves by chance is not known here."
     return (
-        f"{text}. The base was trained with {len(base)} seeds; two standard deviations of a difference to their mean "
-        f"are {100 * noise:.1f} points."
+        f"{text}. The base was trained with {len(base)} seeds: by chance alone a run differs from their mean by up to "
+        f"{100 * noise:.1f} points in 95 of 100 cases (t distribution), so of many changes one or the other will look "
+        "better or worse than it is."
     )

@@ -17,9 +17,9 @@ def script():
     return module
 
 
-def test_noise_is_two_deviations_of_a_difference_to_the_mean(script):
-    # deviation 0.02; one more run varies as much as one of them, their mean by a third of its square
-    assert script._noise([0.6, 0.62, 0.64]) == pytest.approx(2 * 0.02 * (4 / 3) ** 0.5)
+def test_noise_is_what_chance_does_to_a_difference_to_the_mean(script):
+    # deviation 0.02; one more run varies as much as one of them, their mean by a third of its square; t of 2 degrees
+    assert script._noise([0.6, 0.62, 0.64]) == pytest.approx(4.302653 * 0.02 * (4 / 3) ** 0.5)
     assert script._noise([0.6]) is None
 
 

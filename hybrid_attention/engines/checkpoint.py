@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from hybrid_attention.data.files import remove_partial_files, write_json
 from hybrid_attention.data.identity import case_digests, data_digest
 from hybrid_attention.engines.provenance import provenance
-from hybrid_attention.engines.training_record import RECORD, differences
+from hybrid_attention.engines.training_record import RECORD, differences, read_record
 from hybrid_attention.engines.weight_files import BEST, save_weights, save_whole, weights_digest, weights_mismatch
 
 LATEST = "checkpoint.pt"
@@ -41,6 +41,8 @@ class Checkpoint:
         validation_cases: likewise.
         resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh: it removes `checkpoint.pt` at
             once and replaces `model.pt` and `training.json` after its first epoch.
+        initial_weights: file that the network started from, or None. What it was trained and chosen on belongs to what
+            this run has seen, so its record must lie beside it; without one this is logged.
         weights_of: which of the objects `model.pt` is of, for example the moving average that is validated.
 
     Raises:
@@ -57,6 +59,7 @@ class Checkpoint:
         validation_cases: Sequence[Mapping[str, Any]] = (),
         resume: bool = False,
         weights_of: str = "network",
+        initial_weights: str | os.PathLike[str] | None = None,
     ) -> None:
         for name in ("network", weights_of):
             if name not in objects:
@@ -69,6 +72,7 @@ class Checkpoint:
         self.data: dict[str, str] = {}
         self.resume = resume
         self.weights_of = weights_of
+        self.initial_weights = initial_weights
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer.
@@ -153,5 +157,14 @@ class Checkpoint:
             "provenance": provenance(),
             "data_sha256": self.data,
             "weights_sha256": weights_digest(self.folder / BEST),
-            "images": {part: case_digests(cases) for part, cases in self.cases.items()},
+            "images": self._images(),
         }
+
+    def _images(self) -> dict[str, list[str]]:
+        """Return digests of all images that the weights have seen, those before this run too."""
+        images = {part: case_digests(cases) for part, cases in self.cases.items()}
+        if self.initial_weights is not None:
+            before = (read_record(self.initial_weights) or {}).get("images", {})
+            images["pre-training"] = [*before.get("training", []), *before.get("pre-training", [])]
+            images["validation"] = list(dict.fromkeys([*images["validation"], *before.get("validation", [])]))
+        return images

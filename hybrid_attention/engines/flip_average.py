@@ -28,15 +28,18 @@ class FlipAverage(Inferer):
             logits, as `MaskAndClasses` does.
 
     Raises:
-        ValueError: there is no pass.
+        ValueError: there is no pass, or one is no list of different axes of a plane.
     """
 
     def __init__(
         self, inferer: Inferer, flips: Sequence[Sequence[int]] = ((), (0,)), classes_follow: bool = False
     ) -> None:
         super().__init__()
-        if not flips:
-            raise ValueError("flips must name one pass or more; [[]] is the image as it is")
+        if not isinstance(flips, (list, tuple)) or not flips or not all(_is_flip(axes) for axes in flips):
+            raise ValueError(
+                "flips must be a list of passes, each a list of different axes, 0 (across the skin) or 1 (depth), as "
+                f"[[], [0]]; [[]] is the image as it is; got {flips!r}"
+            )
         self.inferer = inferer
         self.flips = [tuple(axis + 2 for axis in axes) for axes in flips]
         self.classes_follow = classes_follow
@@ -67,6 +70,12 @@ class FlipAverage(Inferer):
             return _mean_sigmoid(outputs)
         lesion = _mean_sigmoid([output[:, :1] for output in outputs])
         return torch.cat([lesion, _mean_softmax([output[:, 1:] for output in outputs])], dim=1)
+
+
+def _is_flip(axes: Any) -> bool:
+    if not isinstance(axes, (list, tuple)) or not all(isinstance(axis, int) for axis in axes):
+        return False
+    return set(axes) <= {0, 1} and len(set(axes)) == len(axes)
 
 
 def _flipped(output: Any, axes: tuple[int, ...]) -> Any:

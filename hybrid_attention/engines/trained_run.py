@@ -54,6 +54,7 @@ class TrainedRun:
         run: the weight file (`model.pt`), or the folder of a run or bundle; see `find_weights`.
         dataset_dir: folder of the images.
         device: where the network runs; None for a GPU if there is one.
+        groups_csv: duplicate groups of your own data, as in training.
 
     Raises:
         FileNotFoundError: there are no weights or no record beside them.
@@ -65,6 +66,7 @@ class TrainedRun:
         run: str | os.PathLike[str],
         dataset_dir: str | os.PathLike[str],
         device: torch.device | str | None = None,
+        groups_csv: str | os.PathLike[str] | None = None,
     ) -> None:
         self.weights = find_weights(run)
         record = read_record(self.weights)
@@ -83,8 +85,10 @@ class TrainedRun:
         places = {
             "imports": ["$import hybrid_attention"],
             "dataset_dir": os.fspath(dataset_dir),
-            "groups_csv": None,
+            "groups_csv": None if groups_csv is None else os.fspath(groups_csv),
             "device": self.device,
+            # not wrapped for several processes, as the training may have had it
+            "network": "$hybrid_attention.engines.to_memory_format(@network_def, @channels_last).to(@device)",
             "encoder_weights": None,  # the trained weights hold the encoder
             "num_workers": 0,
         }

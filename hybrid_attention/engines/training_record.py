@@ -98,11 +98,11 @@ def check_against_training(
     if record is None:
         return None
     images, own = record.pop("images"), case_digests(cases)
-    meant = {"train": "training"}.get(part, part)
+    meant = {"train": ("training", "pre-training")}.get(part, (part,))
     for name, digests in images.items():
         seen = set(digests)
         shared = [case["case_id"] for case, digest in zip(cases, own, strict=True) if digest in seen]
-        if shared and name != meant:
+        if shared and name not in meant:
             raise ValueError(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
                 "evaluate with the --fold, --groups_csv and --split_seed that it was trained with"

@@ -45,25 +45,30 @@ def save_released_weights(
 
     Returns:
         The first part, which `load_weights` takes for all.
+
+    Raises:
+        ValueError: a tensor is larger than a part, or holds numbers that half precision can't.
     """
     folder = Path(folder)
-    weights = {
-        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in network.state_dict().items()
-    }
     parts: list[dict[str, torch.Tensor]] = [{}]
     room = limit = int(largest * 0.97)  # the container takes some
-    for name, tensor in weights.items():
-        size = tensor.numel() * tensor.element_size()
+    for name, tensor in network.state_dict().items():
+        half = (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        size = half.numel() * half.element_size()
+        if size > limit:
+            raise ValueError(f"{name} takes {size} bytes, more than a part of {largest} bytes holds")
+        if half.is_floating_point() and not torch.isfinite(half).all():
+            raise ValueError(f"{name} holds numbers that half precision can't hold")
         if size > room and parts[-1]:
             parts.append({})
             room = limit
-        parts[-1][name] = tensor.contiguous()
+        parts[-1][name] = half
         room -= size
-    for old in folder.glob("model_*_of_*.pt"):
-        old.unlink()
     paths = [folder / f"model_{number}_of_{len(parts)}.pt" for number in range(1, len(parts) + 1)]
     for part, path in zip(parts, paths, strict=True):
         save_whole(part, path)
+    for old in set(folder.glob("model_*_of_*.pt")) - set(paths):
+        old.unlink()
     return paths[0]
 
 
@@ -121,17 +126,16 @@ def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
         FileNotFoundError: the file or one of the other parts is missing.
     """
     path = Path(path)
-    numbered = re.fullmatch(r"(.+)_\d+_of_(\d+)\.pt", path.name)
+    numbered = re.fullmatch(r"model_\d+_of_(\d+)\.pt", path.name)
     if numbered is None:
         parts = [path]
     else:
-        parts = [
-            path.with_name(f"{numbered[1]}_{number}_of_{numbered[2]}.pt") for number in range(1, int(numbered[2]) + 1)
-        ]
+        parts = [path.with_name(f"model_{number}_of_{numbered[1]}.pt") for number in range(1, int(numbered[1]) + 1)]
     for part in parts:
         if not part.is_file():
             raise FileNotFoundError(
-                f"no weights at {part}: train the bundle first, or name the file of a trained one with --ckpt_path"
+                f"no weights at {part}: train the bundle first, or name the file of trained ones (--ckpt_path, or "
+                "--initial_weights to start from)"
             )
     return parts
 

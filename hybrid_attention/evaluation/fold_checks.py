@@ -99,6 +99,8 @@ def _facts(run: StoredEvaluation) -> dict[str, Any]:
         "the number of folds": fold_of(run)[1],
         "the split": FOLD.sub("fold", record["split"]),
         "settings": record.get("settings"),
+        "how masks are made": record.get("decision"),
+        "the size of the scores": record.get("score_size") or "network",
         "the unit of distances": record.get("distance_unit"),
         "the row of columns": list(run.rows[0]),
     }

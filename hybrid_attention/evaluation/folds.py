@@ -60,6 +60,8 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
         "split": _split(list(runs), records[0]),
         "part": part_of(records[0]),
         "settings": records[0].get("settings"),
+        "decision": records[0].get("decision"),
+        "score_size": records[0].get("score_size"),
         **summarize(rows),
         "distance_unit": records[0].get("distance_unit"),
         "pixel_roc": None,

@@ -45,6 +45,7 @@ def open_runs(
     runs: Sequence[str | os.PathLike[str]],
     dataset_dir: str | os.PathLike[str],
     device: torch.device | str | None = None,
+    groups_csv: str | os.PathLike[str] | None = None,
 ) -> dict[str, TrainedRun]:
     """Open trained runs and give each a name.
 
@@ -53,6 +54,7 @@ def open_runs(
             differs from the others.
         dataset_dir: folder of the images.
         device: where the networks run; None for a GPU if there is one.
+        groups_csv: duplicate groups of your own data, as in training.
 
     Returns:
         The runs by name, in order.
@@ -70,7 +72,7 @@ def open_runs(
         twice = [one for one in what if list(what).count(one) > 1]
         if twice:
             raise ValueError(f"{twice[0]} is given twice; the runs must differ (NAME=FOLDER gives a run a name)")
-    return {name: TrainedRun(path, dataset_dir, device) for name, path in zip(names, weights, strict=True)}
+    return {name: TrainedRun(path, dataset_dir, device, groups_csv) for name, path in zip(names, weights, strict=True)}
 
 
 def shared_cases(runs: Mapping[str, TrainedRun], part: str) -> Cases:

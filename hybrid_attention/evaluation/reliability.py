@@ -67,6 +67,7 @@ def reliability(
     dataset_dir: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     device: torch.device | str | None = None,
+    groups_csv: str | os.PathLike[str] | None = None,
 ) -> Reliability:
     """Predict validation and test cases in all variants, choose on validation, score on test, and write the tables.
 
@@ -80,13 +81,14 @@ def reliability(
         dataset_dir: folder of the images.
         folder: where the files go.
         device: where the networks run; None for a GPU if there is one.
+        groups_csv: duplicate groups of your own data, as in training.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
         ValueError: runs don't share cases or image size, or were trained on them; or no case has a lesion.
     """
     folder = prepare_output_folder(folder)
-    opened = open_runs(runs, dataset_dir, device)
+    opened = open_runs(runs, dataset_dir, device, groups_csv)
     parts = {}
     for part in ("validation", "test"):
         parts[part] = predict_members(opened, shared_cases(opened, part))

@@ -18,6 +18,7 @@ _ALIKE = {
     "split": ("split",),
     "part of the split": ("part",),
     "image size": ("settings", "image_size"),
+    "size of the scores": ("score_size",),
     "unit of distances": ("distance_unit",),
     "epochs": (*_RECIPE, "epochs"),
     "lesions_only": (*_RECIPE, "lesions_only"),

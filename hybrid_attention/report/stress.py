@@ -30,6 +30,7 @@ def stress(
     part: str = "test",
     kinds: Sequence[str] | None = None,
     seed: int = 0,
+    groups_csv: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Test trained networks on degraded images.
 
@@ -45,6 +46,7 @@ def stress(
         part: of the split that the networks were trained with: `train`, `validation` or `test`.
         kinds: of `DEGRADATIONS`; None for all.
         seed: of the degradations.
+        groups_csv: duplicate groups of your own data, as in training.
 
     Returns:
         The folder of the report.
@@ -56,7 +58,7 @@ def stress(
     kinds = checked_kinds(kinds)
     places = _named(runs)
     folder = prepare_output_folder(out)
-    trained = {name: TrainedRun(place, dataset_dir) for name, place in places.items()}
+    trained = {name: TrainedRun(place, dataset_dir, groups_csv=groups_csv) for name, place in places.items()}
     cases = {name: [case["case_id"] for case in run.cases(part)] for name, run in trained.items()}
     first = next(iter(cases))
     for name, own in cases.items():

@@ -49,6 +49,24 @@ def test_moving_average_is_what_is_kept(phantoms, tmp_path):
     assert summary["lesion_only"]["dice"]["mean"] == pytest.approx(record["metric"]["val_mean_dice"], abs=1e-5)
 
 
+def test_resumed_run_with_batched_augmentation_and_averages_equals_the_uninterrupted(phantoms, tmp_path):
+    pytest.importorskip("kornia")
+    augmentation = {
+        "_target_": "hybrid_attention.engines.AugmentBatch",
+        "geometric": [{"_target_": "kornia.augmentation.RandomAffine", "degrees": 20.0, "p": 0.7}],
+        "intensity": [{"_target_": "hybrid_attention.transforms.RandomSpeckle"}],
+    }
+    # the schedule of train.yaml does not depend on the number of epochs, so one may follow the other
+    configs = [TRAIN, OVERLAYS / "moving_average.yaml"]
+    options = [*SMALL, "--train#trainer#prepare_batch", str(augmentation)]
+    trained(configs, phantoms, tmp_path / "whole", *options, epochs=2)
+    trained(configs, phantoms, tmp_path / "cut", *options, epochs=1)
+    trained(configs, phantoms, tmp_path / "cut", *options, "--resume", "True", epochs=2)
+    whole, cut = (weights(tmp_path / name, "checkpoint.pt")["objects"] for name in ("whole", "cut"))
+    for part in ("network", "average"):
+        assert all(torch.equal(value, cut[part][name]) for name, value in whole[part].items()), part
+
+
 def test_deep_supervision_trains_heads_and_keeps_the_network_alone(phantoms, tmp_path):
     trained([TRAIN, SCRATCH, OVERLAYS / "deep_supervision.yaml"], phantoms, tmp_path)
     heads = weights(tmp_path, "checkpoint.pt")["objects"]["supervision"]

@@ -1,4 +1,5 @@
 import errno
+import json
 
 import pytest
 import torch
@@ -6,8 +7,9 @@ from ignite.engine import Events
 from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
+from hybrid_attention.data.identity import case_digests
 from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights, start_from
-from hybrid_attention.engines.weight_files import weights_mismatch
+from hybrid_attention.engines.weight_files import weights_digest, weights_mismatch
 
 
 def run(
@@ -248,3 +250,19 @@ def test_mismatch_in_words():
 def test_network_must_be_named(tmp_path):
     with pytest.raises(ValueError, match=r"must name the 'network', got \['net'\]"):
         Checkpoint(tmp_path, {"net": torch.nn.Linear(1, 1)}, None)
+
+
+def test_what_the_initial_weights_have_seen_counts(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"a")
+    case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": []}
+    start = tmp_path / "before" / "model.pt"
+    save_weights(torch.nn.Linear(1, 1), start)
+    images = {"training": ["t"], "validation": ["v"], "pre-training": ["p"]}
+    (start.parent / "training.json").write_text(json.dumps({"weights_sha256": weights_digest(start), "images": images}))
+    objects = {"network": torch.nn.Linear(1, 1)}
+    checkpoint = Checkpoint(tmp_path, objects, None, validation_cases=[case], initial_weights=start)
+    seen = checkpoint._images()
+    assert seen["pre-training"] == ["t", "p"]
+    assert seen["validation"] == [*case_digests([case]), "v"]
+    assert seen["training"] == []
+    assert "pre-training" not in Checkpoint(tmp_path, objects, None)._images()

@@ -77,6 +77,7 @@ def test_certain_pixels_stay_finite():
     assert torch.isfinite(result).all()
 
 
-def test_no_pass():
-    with pytest.raises(ValueError, match="flips must name one pass or more"):
-        FlipAverage(SimpleInferer(), [])
+@pytest.mark.parametrize("flips", [[], [0], [[-1]], [[2]], [[0, 0]], "[[]]", [["0"]], None])
+def test_bad_flips(flips):
+    with pytest.raises(ValueError, match="flips must be a list of passes"):
+        FlipAverage(SimpleInferer(), flips)

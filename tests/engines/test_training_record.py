@@ -49,6 +49,15 @@ def test_seen_images_are_refused(weights, cases, seen, part):
         check_against_training(weights, [cases[seen], cases[3]], {})
 
 
+def test_images_of_a_pre_training_are_refused_but_among_those_to_train_on(weights, cases, tmp_path):
+    record = json.loads((tmp_path / "training.json").read_text())
+    record["images"]["pre-training"] = case_digests(cases[3:])
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"\(the first: 3.png\) were in the pre-training set"):
+        check_against_training(weights, cases[3:], {})
+    check_against_training(weights, cases[3:], {}, "train")
+
+
 def test_a_copy_under_another_name_is_known(weights, cases, tmp_path):
     copy = tmp_path / "copy.png"
     copy.write_bytes((tmp_path / "0.png").read_bytes())

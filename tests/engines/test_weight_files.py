@@ -38,6 +38,22 @@ def test_no_part_exceeds_the_limit(tmp_path):
     assert all(path.stat().st_size <= 100_000 for path in parts)
 
 
+def test_what_does_not_fit_is_refused_before_anything_is_lost(tmp_path):
+    first = save_released_weights(network(), tmp_path, largest=1000)
+    with pytest.raises(ValueError, match="takes 640 bytes, more than a part of 500 bytes holds"):
+        save_released_weights(network(), tmp_path, largest=500)
+    huge = network()
+    torch.nn.init.constant_(huge[0].bias, 1e6)
+    with pytest.raises(ValueError, match=r"0\.bias holds numbers that half precision can't hold"):
+        save_released_weights(huge, tmp_path)
+    load_weights(network(), first)
+
+
+def test_other_names_are_no_parts(tmp_path):
+    save_weights(network(), tmp_path / "fold_3_of_5.pt")
+    load_weights(network(), tmp_path / "fold_3_of_5.pt")
+
+
 def test_a_missing_part_is_told(tmp_path):
     first = save_released_weights(network(), tmp_path, largest=1000)
     (tmp_path / "model_2_of_2.pt").unlink()
