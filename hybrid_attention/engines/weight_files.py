@@ -36,7 +36,7 @@ def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None
 def save_released_weights(
     network: torch.nn.Module, folder: str | os.PathLike[str], largest: int = LARGEST_PART
 ) -> Path:
-    """Save a network's weights in half precision, in parts small enough for a repository.
+    """Save a network's weights in half precision (buffers as they are), in parts small enough for a repository.
 
     Args:
         network: the module.
@@ -52,8 +52,9 @@ def save_released_weights(
     folder = Path(folder)
     parts: list[dict[str, torch.Tensor]] = [{}]
     room = limit = int(largest * 0.97)  # the container takes some
+    learned = {name for name, _ in network.named_parameters()}
     for name, tensor in network.state_dict().items():
-        half = (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        half = (tensor.half() if name in learned else tensor).contiguous()  # variances may exceed half precision
         size = half.numel() * half.element_size()
         if size > limit:
             raise ValueError(f"{name} takes {size} bytes, more than a part of {largest} bytes holds")
