@@ -15,7 +15,7 @@ from typing import Any
 
 from normal_table import THRESHOLD, normal_table
 from robustness_tables import reliability_table, stress_table
-from study_table import study_table
+from study_table import recipes_table, study_table
 
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
 from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
@@ -42,6 +42,7 @@ ROWS = {
         "model_7": "7: no attention",
         "model_5": "5: no attention, frozen, Dice loss",
     },
+    # named as in network_costs.json
     # named as in network_costs.json
     "improved_fold0_128": {
         "han_strong_augmentation": "HAN, strong augmentation",
@@ -349,7 +350,7 @@ def filled(page: str) -> str:
 
     Args:
         page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
-            `speed`, `network_costs`, `benchmark` (of a name), or one of `EXPERIMENTS` or `FOLDERS`.
+            `speed`, `network_costs`, `recipes`, `benchmark` (of a name), or one of `EXPERIMENTS` or `FOLDERS`.
 
     Returns:
         The page.
@@ -361,12 +362,14 @@ def filled(page: str) -> str:
             return f"{start}{speedup()}{end}"
         if kind == "network_costs":
             return f"{start}\n{network_costs_table()}\n{end}"
+        if kind == "recipes":
+            return f"{start}\n{recipes_table(RESULTS)}\n{end}"
         if kind == "benchmark":
             return f"{start}\n{benchmark_table(folder)}\n{end}"
         tables = {**EXPERIMENTS, **FOLDERS}
         return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
 
-    kinds = "|".join([*EXPERIMENTS, *FOLDERS, "benchmark", "network_costs", "speed"])
+    kinds = "|".join([*EXPERIMENTS, *FOLDERS, "benchmark", "network_costs", "recipes", "speed"])
     return re.sub(
         rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
         content,

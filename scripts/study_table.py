@@ -1,15 +1,19 @@
-"""The table of a study that changes one thing at a time, for `results_table.py`."""
+"""The tables of studies of recipes, for `results_table.py`."""
 
 from __future__ import annotations
 
+import csv
 import math
 import statistics
 from pathlib import Path
 
 from scipy import stats
 
-from hybrid_attention.evaluation.text import markdown_grid, percent, score_interval
+from hybrid_attention.evaluation import paired_tests
+from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.report import Run, read_run
+from hybrid_attention.report.matching import match_runs
+from hybrid_attention.report.paired_scores import paired_scores
 
 # the runs of each study in the order of their rows; the first is what the others change
 STUDIES = {
@@ -72,6 +76,45 @@ def study_table(experiment: Path) -> str:
         rows.append((titles[name], shown, medians, *cells))
     header = ("change", "Dice", "median Dice", "minus base", "more than noise")
     return f"{_caption(runs[base_name][0], base, noise)}\n\n{markdown_grid(header, rows)}"
+
+
+# ways to train one network, by their folder under docs/results; differences are to the first
+RECIPES = {
+    "busi_fold0_128/han": "`from_scratch.yaml`",
+    "improved_fold0_128/han_strong_augmentation": "strong augmentation",
+    "improved_fold0_128/han": "`improved.yaml`: start from phantoms",
+}
+
+
+def recipes_table(results: Path) -> str:
+    """Lay out what HAN reaches by each recipe, on validation and test.
+
+    Args:
+        results: the folder docs/results.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        ValueError: two runs are of other cases.
+    """
+    runs = [(folder, read_run(f"{title}={results / folder}")) for folder, title in RECIPES.items()]
+    first, rows = runs[0][1], []
+    for folder, run in runs:
+        with open(results / folder / "history.csv", newline="", encoding="utf-8") as file:
+            history = list(csv.DictReader(file))
+        best = max(float(row["val_mean_dice"]) for row in history)
+        paired = paired_scores(match_runs([run, first])) if run is not first else None
+        cells = ""
+        if paired is not None:
+            (test,) = paired_tests(paired.scores, paired.groups)
+            cells = percent_interval(test.difference, test.low, test.high, signed=True)
+        dice = run.summary["lesion_only"]["dice"]
+        rows.append((run.name, str(len(history)), percent(best), score_interval(dice), percent(dice["median"]), cells))
+    header = ("recipe", "epochs", "Dice, validation", "Dice, test", "median, test", "test, minus the first")
+    size, cases = first.recorded("settings", "image_size"), first.recorded("lesion_cases")
+    caption = f"{first.recorded('split')}; {size} x {size} pixels; {cases} test images; one run each."
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
 def _seeds(folder: Path, title: str) -> list[Run]:
