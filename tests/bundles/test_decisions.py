@@ -152,7 +152,10 @@ def test_defaults_leave_the_network_s_own_numbers(name, images):
 @pytest.mark.parametrize("name", BUNDLES)
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"temperature": 0}, "temperature must be a finite number above 0"), ({"flips": []}, "flips must be a list of passes")],
+    [
+        ({"temperature": 0}, "temperature must be a finite number above 0"),
+        ({"flips": []}, "flips must be a list of passes"),
+    ],
 )
 def test_bad_decisions(name, images, tmp_path, settings, message):
     with pytest.raises(Exception) as error:
