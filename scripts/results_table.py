@@ -15,6 +15,7 @@ from typing import Any
 
 from normal_table import THRESHOLD, normal_table
 from robustness_tables import reliability_table, stress_table
+from run_table import one_run_table
 from study_table import recipes_table, study_table
 
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
@@ -223,24 +224,6 @@ def conventions_table(experiment: Path) -> str:
         f"{_caption(next(iter(runs.values())))[:-1]}; marked: share of the images without lesion in which something is."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
-
-
-def one_run_table(run_folder: Path) -> str:
-    """Lay out the scores of one run, a row a convention.
-
-    Args:
-        run_folder: of an experiment.
-
-    Returns:
-        Markdown.
-    """
-    run = read_run(run_folder)
-    names = ("dice", "jaccard", "sensitivity", "precision")
-    rows = [
-        (f"`{convention}`", *(score_interval(run.summary[convention][name]) for name in names))
-        for convention in CONVENTIONS
-    ]
-    return markdown_grid(("convention", *(name.capitalize() for name in names)), rows)
 
 
 def _caption(run: Run) -> str:
