@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -7,16 +6,15 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"image_size": 32, "batch_size": 2, "precision": "bf16", "channels_last": True}
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("network_costs", ROOT / "scripts" / "network_costs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("network_costs")
 
 
 class OneConvolution(nn.Module):

@@ -1,10 +1,11 @@
 import csv
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -12,9 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
-    spec = importlib.util.spec_from_file_location("results_table", ROOT / "scripts" / "results_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("results_table")
     shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
     module.RESULTS = tmp_path / "results"
     return module

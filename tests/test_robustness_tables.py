@@ -1,10 +1,11 @@
 import csv
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "improved_fold0_128"
@@ -12,10 +13,7 @@ RESULTS = ROOT / "docs" / "results" / "improved_fold0_128"
 
 @pytest.fixture
 def script():
-    spec = importlib.util.spec_from_file_location("robustness_tables", ROOT / "scripts" / "robustness_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("robustness_tables")
 
 
 def test_a_changed_row_changes_the_table(script, tmp_path):

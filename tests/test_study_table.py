@@ -1,20 +1,18 @@
 import csv
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def script():
-    spec = importlib.util.spec_from_file_location("study_table", ROOT / "scripts" / "study_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("study_table")
 
 
 def test_noise_is_what_chance_does_to_a_difference_to_the_mean(script):
