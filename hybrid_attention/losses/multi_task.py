@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
+from monai.losses import DiceLoss
 from monai.losses.focal_loss import softmax_focal_loss
 from torch import nn
 from torch.nn import functional
@@ -38,7 +39,10 @@ class MultiTaskTarget(NamedTuple):
 
 
 class MultiTaskLoss(nn.Module):
-    """`L = segmentation_weight (CE(refined) + coarse_weight CE(coarse)) + classification_weight CE(class)`.
+    """Cross-entropies of mask, coarse mask and class, and if asked for the soft Jaccard of the mask.
+
+    `L = segmentation_weight (CE(refined) + jaccard_weight Jaccard(refined) + coarse_weight CE(coarse)) +
+    classification_weight CE(class)`.
 
     CE is the softmax cross-entropy, the mean over the pixels or the images of the batch. A term of which the network
     has no output falls away: the coarse one without object context, the class one where neither a class head nor a
@@ -57,6 +61,9 @@ class MultiTaskLoss(nn.Module):
             `torch.nn.CrossEntropyLoss(weight)`, the mean over the images is weighted by them. None weights all alike.
         focal_gamma: the class loss of each image is multiplied by `(1 - p)^focal_gamma`, with p the probability of
             its true class; 0 is plain cross-entropy.
+        jaccard_weight: weight of the soft Jaccard loss of the refined mask, which the paper does not use: the mean over
+            images and regions but the background, smoothed by one pixel as in `BCEJaccardLoss`. With two regions and
+            weight 1 the segmentation loss is that of HAN.
 
     Shape:
         - input: a named tuple as `MultiTaskPrediction`
@@ -79,6 +86,7 @@ class MultiTaskLoss(nn.Module):
         classification_weight: float = 1.0,
         class_weights: Sequence[float] | None = None,
         focal_gamma: float = 0.0,
+        jaccard_weight: float = 0.0,
     ) -> None:
         super().__init__()
         weights = (coarse_weight, segmentation_weight, classification_weight)
@@ -91,10 +99,16 @@ class MultiTaskLoss(nn.Module):
             raise ValueError(f"class_weights must all be more than 0, got {list(class_weights)}.")
         if not (focal_gamma == 0 or focal_gamma >= 1):
             raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}.")
+        if not jaccard_weight >= 0:
+            raise ValueError(f"jaccard_weight must be at least 0, got {jaccard_weight}.")
         self.coarse_weight = coarse_weight
         self.segmentation_weight = segmentation_weight
         self.classification_weight = classification_weight
         self.focal_gamma = focal_gamma
+        self.jaccard_weight = jaccard_weight
+        self.jaccard = DiceLoss(
+            include_background=False, to_onehot_y=True, softmax=True, jaccard=True, smooth_nr=2.0, smooth_dr=2.0
+        )
         values = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
         self.register_buffer("class_weights", values, persistent=False)
 
@@ -104,6 +118,7 @@ class MultiTaskLoss(nn.Module):
         """Return the loss."""
         weights = {
             "refined": self.segmentation_weight,
+            "jaccard": self.segmentation_weight * self.jaccard_weight,
             "coarse": self.segmentation_weight * self.coarse_weight,
             "classification": self.classification_weight,
         }
@@ -120,11 +135,13 @@ class MultiTaskLoss(nn.Module):
             target: as in `forward`.
 
         Returns:
-            "refined", and "coarse" and "classification" where they exist; one value each.
+            "refined", and "jaccard", "coarse" and "classification" where they exist; one value each.
         """
         mask, class_index = target
         labels = _region_labels(input.mask, mask)
         terms = {"refined": functional.cross_entropy(_full(input.mask), labels)}
+        if self.jaccard_weight > 0:
+            terms["jaccard"] = self.jaccard(_full(input.mask), labels[:, None])
         if input.coarse_mask is not None:
             if input.coarse_mask.shape != input.mask.shape:
                 raise ValueError(

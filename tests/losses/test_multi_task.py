@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
+from hybrid_attention.losses import BCEJaccardLoss, MultiTaskLoss, MultiTaskTarget
 
 LN2 = math.log(2)
 LN3 = math.log(3)
@@ -186,6 +186,7 @@ def test_on_a_gpu():
         ({"class_weights": [1, -2, 1]}, r"more than 0, got \[1, -2, 1\]"),
         ({"class_weights": [1, 0, 1]}, r"more than 0, got \[1, 0, 1\]"),
         ({"focal_gamma": -1}, "0 or at least 1, got -1"),
+        ({"jaccard_weight": -1}, "jaccard_weight must be at least 0, got -1"),
         ({"focal_gamma": 0.5}, "0 or at least 1, got 0.5"),
         ({"focal_gamma": math.nan}, "0 or at least 1, got nan"),
     ],
@@ -255,3 +256,22 @@ def test_bad_logits(output, message):
 def test_class_weights_that_do_not_fit():
     with pytest.raises(ValueError, match=r"2 values but the network has 3 classes \(class_logits \(1, 3\)\)"):
         MultiTaskLoss(class_weights=[1, 2])(OUTPUT, target(0))
+
+
+@pytest.mark.parametrize("truth", [(1, 0), (0, 1), (0, 0), (1, 1)])
+def test_with_jaccard_the_mask_is_judged_as_han_is(truth):
+    logit = torch.tensor([[[[0.0, math.log(3)]]]])
+    mask = torch.tensor(truth, dtype=torch.float32).view(1, 1, 1, 2)
+    output = Output(torch.cat([0.3 - logit / 2, 0.3 + logit / 2], dim=1), None, None)
+    loss = MultiTaskLoss(jaccard_weight=2.0)(output, MultiTaskTarget(mask))
+    assert loss.item() == pytest.approx(BCEJaccardLoss(jaccard_weight=2.0)(logit, mask).item(), abs=1e-6)
+
+
+def test_jaccard_is_the_mean_over_regions_but_the_background():
+    mask = torch.tensor([[[[0, 1, 2, 2]]]])
+    output = Output(torch.zeros(1, 3, 1, 4), None, None)  # probability 1/3 everywhere
+    first = 1 - (1 / 3 + 1) / (1 + 4 / 3 - 1 / 3 + 1)
+    second = 1 - (2 / 3 + 1) / (2 + 4 / 3 - 2 / 3 + 1)
+    loss = MultiTaskLoss(jaccard_weight=1.0).terms(output, MultiTaskTarget(mask))["jaccard"]
+    assert loss.item() == pytest.approx((first + second) / 2, abs=1e-6)
+    assert "jaccard" not in MultiTaskLoss().terms(output, MultiTaskTarget(mask))
