@@ -150,6 +150,34 @@ def weights_digest(path: str | os.PathLike[str]) -> str:
     return file_digest(weight_parts(path))
 
 
+def read_weights(path: str | os.PathLike[str]) -> Any:
+    """Read a weight file, or all its parts as one, without running code of the file.
+
+    Args:
+        path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
+
+    Returns:
+        What the file holds: a state dict, unless it is another kind of file (see `weights_mismatch`).
+
+    Raises:
+        FileNotFoundError: no such file, or a part is missing; the message says how to get one.
+        ValueError: the file is damaged, or holds more than tensors and plain values.
+    """
+    weights: Any = None
+    parts = weight_parts(path)
+    for part in parts:
+        try:
+            content = torch.load(part, map_location="cpu", weights_only=True)
+        except Exception as error:  # zip, pickle and tensor faults alike
+            raise ValueError(f"{part} is not a readable weight file: damaged, or not a state dict alone") from error
+        if len(parts) == 1:
+            return content
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{part} is not a readable weight file: it holds a {type(content).__name__}")
+        weights = {**(weights or {}), **content}
+    return weights
+
+
 def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torch.nn.Module:
     """Load weights that `save_weights` or a training run wrote.
 
@@ -164,7 +192,7 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
         FileNotFoundError: no such file, or a part is missing; the message says how to get one.
         ValueError: the file is damaged or of another architecture.
     """
-    weights = _read(weight_parts(path))
+    weights = read_weights(path)
     fault = weights_mismatch(network, weights)
     if fault:
         raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
@@ -217,21 +245,6 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
         for fault, names in faults.items()
         if names
     )
-
-
-def _read(parts: list[Path]) -> Any:
-    weights: Any = None
-    for path in parts:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{path} is not a readable weight file: damaged, or not a state dict alone") from error
-        if len(parts) == 1:
-            return content
-        if not isinstance(content, Mapping):
-            raise ValueError(f"{path} is not a readable weight file: it holds a {type(content).__name__}")
-        weights = {**(weights or {}), **content}
-    return weights
 
 
 def save_whole(content: Any, path: Path) -> None:

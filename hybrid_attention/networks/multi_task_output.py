@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: TorchScript cannot read a NamedTuple whose annotations are strings.
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -61,7 +61,8 @@ class LesionLogit(nn.Module):
 class MaskAndClasses(nn.Module):
     """Return the lesion logit and the class logits as channels of one tensor, for tools that take a single one.
 
-    `SplitMaskAndClassesd` takes them apart again. A network without class head gives the lesion alone.
+    `SplitMaskAndClassesd` takes them apart again. A network without class head gives the lesion alone. The state dict is
+    that of the network, so that weights of a training fit both.
 
     Args:
         network: returns a `MultiTaskOutput`.
@@ -74,6 +75,8 @@ class MaskAndClasses(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.register_state_dict_post_hook(_without_prefix)
+        self.register_load_state_dict_pre_hook(_with_prefix)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
@@ -85,6 +88,19 @@ class MaskAndClasses(nn.Module):
             classes = classes.unsqueeze(-1)  # (B, C) -> (B, C, 1, 1[, 1])
         planes, _ = torch.broadcast_tensors(classes, lesion)  # (B, C, *spatial)
         return torch.cat([lesion, planes], dim=1)
+
+
+def _without_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Rename `network.NAME` to `NAME` in a state dict of `MaskAndClasses`."""
+    inner = f"{prefix}network."
+    for name in [name for name in state if name.startswith(prefix)]:  # in their order
+        state[prefix + name.removeprefix(inner)] = state.pop(name)
+
+
+def _with_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Undo `_without_prefix` before a state dict is loaded."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)
 
 
 class OneOutput(nn.Module):

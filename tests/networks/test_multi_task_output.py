@@ -146,3 +146,25 @@ def test_mask_and_classes_without_a_class_head():
     net = MTLDUNet(channels=(8, 8), num_classes=None).eval()
     with torch.no_grad():
         assert torch.equal(MaskAndClasses(net)(images(1, 2, 8, 8)), LesionLogit(net)(images(1, 2, 8, 8)))
+
+
+def test_mask_and_classes_has_the_state_dict_of_its_network(net):
+    both = MaskAndClasses(net)
+    assert list(both.state_dict()) == list(net.state_dict())
+    holder = nn.ModuleDict({"inside": both})
+    assert list(holder.state_dict()) == [f"inside.{name}" for name in net.state_dict()]
+    changed = {name: tensor + 1 for name, tensor in net.state_dict().items()}
+    both.load_state_dict(changed)
+    assert all(torch.equal(tensor, changed[name]) for name, tensor in net.state_dict().items())
+    holder.load_state_dict({f"inside.{name}": 2 * tensor for name, tensor in changed.items()})
+    assert all(torch.equal(tensor, 2 * changed[name]) for name, tensor in net.state_dict().items())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        both.load_state_dict({name: tensor for name, tensor in list(changed.items())[1:]})
+
+
+def test_state_dict_of_a_network_that_has_a_part_named_network():
+    inner = nn.ModuleDict({"network": nn.Linear(1, 1)})
+    both = MaskAndClasses(inner)
+    assert list(both.state_dict()) == ["network.weight", "network.bias"]
+    both.load_state_dict({"network.weight": torch.ones(1, 1), "network.bias": torch.zeros(1)})
+    assert inner["network"].weight.item() == 1

@@ -1,0 +1,179 @@
+"""Bundle archives that run where only MONAI and torch are installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+import hybrid_attention
+from hybrid_attention.data.files import atomic_path, write_json
+from hybrid_attention.deploy.bundles import METADATA, bundle_folder, bundle_network
+from hybrid_attention.engines.training_record import RECORD, read_record
+from hybrid_attention.engines.weight_files import BEST, find_weights, read_weights, save_whole, weights_digest
+
+_PACKAGE_FILES = {".py", ".csv", ".html", ".css", ".js", ".typed"}
+_BUNDLE_FOLDERS = ("configs", "docs")
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
+
+
+def package(
+    bundle: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write a bundle and the package as one archive, in the layout of MONAI's model zoo.
+
+    In `NAME_vVERSION.zip` lies `NAME/` with `configs`, `docs`, `LICENSE`, `models/model.pt` (released parts are
+    joined), the record of its training, and a copy of this package, which the configs find there from any folder. The
+    same files, weights and version of torch give the same bytes. What was packed is checked before the archive appears
+    (`verify`), and the answers are printed.
+
+    Args:
+        bundle: name or folder; see `bundle_folder`.
+        out: folder of the archive.
+        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+
+    Returns:
+        The archive.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+        ValueError: no such bundle, weights that don't fit, or a failed check; the message says which.
+    """
+    source = bundle_folder(bundle)
+    try:
+        path = find_weights(source if weights is None else weights)
+    except FileNotFoundError:
+        if weights is not None:
+            raise
+        raise FileNotFoundError(
+            f"the bundle {source.name} has no trained weights: train it, or name the folder of a run (--weights)"
+        ) from None
+    bundle_network(source, path)  # they fit
+    version = json.loads((source / METADATA).read_text(encoding="utf-8"))["version"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / source.name
+        _fill(folder, source, path)
+        print(verify(folder))
+        archive = Path(out) / f"{source.name}_v{version}.zip"
+        with atomic_path(archive) as file:
+            write_archive(file, folder)
+    return archive
+
+
+def verify(bundle: str | os.PathLike[str]) -> str:
+    """Run the checks of the model zoo on a packaged bundle, by its own copy of the code.
+
+    Args:
+        bundle: an archive, or the folder of an unpacked one. Its code is executed: verify those of people you trust.
+
+    Returns:
+        A line a check.
+
+    Raises:
+        ValueError: a check fails, the archive is damaged, or the folder holds no copy of the package.
+    """
+    if Path(bundle).is_file():
+        with tempfile.TemporaryDirectory() as temporary:
+            return verify(unpack_archive(bundle, temporary))
+    folder = Path(bundle).resolve()
+    if not (folder / "hybrid_attention").is_dir():
+        raise ValueError(f"{bundle} is no packaged bundle: it holds no copy of hybrid_attention")
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [sys.executable, "-m", "hybrid_attention.deploy.zoo_checks", str(folder)]
+    done = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+        raise ValueError(f"{bundle} fails the checks: " + ("; ".join(failed) or done.stderr[-2000:]))
+    return done.stdout.strip()
+
+
+def write_archive(path: Path, folder: Path) -> None:
+    """Write a folder as a zip file whose bytes depend on names and contents alone.
+
+    Args:
+        path: the file.
+        folder: it becomes the one top folder of the archive. Compiled Python files are left out.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # what packing makes of it depends on its version
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                entry = zipfile.ZipInfo(file.relative_to(folder.parent).as_posix(), _LONG_AGO)
+                entry.create_system = 3  # Unix, whose permissions follow
+                entry.external_attr = 0o100644 << 16
+                archive.writestr(entry, file.read_bytes())
+
+
+def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Unpack a bundle archive.
+
+    Args:
+        path: the archive.
+        out: the folder that receives the bundle's folder.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        ValueError: the file is no bundle archive, is damaged, or holds a path that leads out of the folder.
+    """
+    out = Path(out)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            tops = {name.split("/")[0] for name in names}
+            outside = [name for name in names if not _stays_inside(name)]
+            if outside:
+                raise ValueError(f"{path} holds a path that leads out of its folder: {outside[0]!r}")
+            if len(tops) != 1 or f"{min(tops)}/{METADATA}" not in names:
+                raise ValueError(f"{path} is no bundle archive: it should hold one folder with {METADATA}")
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"{path} is damaged: {damaged} has another checksum")
+            archive.extractall(out)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is not a readable archive: {error}") from None
+    return out / min(tops)
+
+
+def _stays_inside(name: str) -> bool:
+    path = name.replace("\\", "/")
+    return not (path.startswith("/") or ":" in path.split("/")[0] or ".." in path.split("/"))
+
+
+def _fill(folder: Path, source: Path, weights: Path) -> None:
+    """Copy what belongs to a bundle, with its weights as one file, and the package."""
+    for name in _BUNDLE_FOLDERS:
+        _copy(source / name, folder / name, _visible_files(source / name))
+    shutil.copyfile(source / "LICENSE", folder / "LICENSE")
+    model = folder / "models" / BEST
+    model.parent.mkdir()
+    save_whole({name: tensor.contiguous() for name, tensor in read_weights(weights).items()}, model)
+    record = read_record(weights)
+    if record is not None:
+        write_json(model.with_name(RECORD), {**record, "weights_sha256": weights_digest(model)})
+    home = Path(hybrid_attention.__file__).resolve().parent
+    code = (path for path in _visible_files(home) if path.suffix in _PACKAGE_FILES)
+    _copy(home, folder / home.name, code)
+
+
+def _visible_files(folder: Path) -> Iterable[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts):
+            yield path
+
+
+def _copy(source: Path, target: Path, files: Iterable[Path]) -> None:
+    for path in files:
+        copied = target / path.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)

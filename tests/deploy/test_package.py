@@ -1,0 +1,194 @@
+"""Archives of all four bundles, unpacked where this project is not installed."""
+
+import json
+import shutil
+import zipfile
+
+import pytest
+import torch
+from PIL import Image
+
+from hybrid_attention.deploy import package as package_module
+from hybrid_attention.deploy import zoo_checks
+from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
+from hybrid_attention.deploy.package import package, unpack_archive, verify, write_archive
+from hybrid_attention.engines import save_weights
+from tests.bundles.commands import BUNDLES
+from tests.deploy.bare_environment import MONAI_BUNDLE, bare_environment, run
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A function that gives weights of a bundle's network as it is born, which say nothing but have the right shapes."""
+    made = {}
+
+    def weights(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / "model.pt"
+            network = inference_parser(bundle_folder(name), ckpt_path="nowhere").get_parsed_content("network_def")
+            save_weights(network, made[name])
+        return made[name]
+
+    return weights
+
+
+@pytest.fixture(scope="module")
+def archive(untrained, tmp_path_factory):
+    """A function that gives the archive of a bundle; the check that it passes belongs to packing."""
+    made = {}
+
+    def pack(name):
+        if name not in made:
+            made[name] = package(name, tmp_path_factory.mktemp("archives"), untrained(name))
+        return made[name]
+
+    return pack
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """Python of an environment with what the metadata of the bundles ask for."""
+    names = set(MONAI_BUNDLE)
+    for name in BUNDLES:
+        metadata = json.loads((bundle_folder(name) / "configs/metadata.json").read_text())
+        names |= set(metadata["required_packages_version"])
+    return bare_environment(tmp_path_factory.mktemp("bare"), sorted(names))
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    monkeypatch.setattr(package_module, "verify", lambda folder: "not checked")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUNDLES)
+def test_archive_segments_where_this_project_is_not(name, archive, python, phantoms, tmp_path):
+    folder = unpack_archive(archive(name), tmp_path)
+    assert folder == tmp_path / name
+    absent = run(python, "-c", "import hybrid_attention", cwd=tmp_path)
+    assert "No module named 'hybrid_attention'" in absent.stderr
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(phantoms / "benign" / "benign (1).png", elsewhere / "image.png")
+    words = ("-m", "monai.bundle", "run", "inference", "--config_file", f"../{name}/configs/inference.yaml")
+    done = run(python, *words, "--dataset_dir", "image.png", "--output_dir", "results", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with Image.open(elsewhere / "results" / "image_mask.png") as mask:
+        assert mask.size == (128, 96)
+    assert not (folder / "predictions").exists()
+
+
+@pytest.mark.slow
+def test_archive_trains_where_this_project_is_not(archive, python, phantoms, tmp_path):
+    folder = unpack_archive(archive("hybrid"), tmp_path)
+    words = ("-m", "monai.bundle", "run", "training", "--config_file", folder / "configs/train.yaml", "--epochs", "1")
+    size = ("--image_size", "32", "--batch_size", "8", "--output_dir", "run")
+    done = run(python, *words, *size, "--dataset_dir", phantoms, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "models" / "model.pt").is_file()
+
+
+def test_same_files_same_bytes(untrained, unchecked, tmp_path, capsys):
+    first = package("mtl_oca", tmp_path / "a", untrained("mtl_oca"))
+    second = package("mtl_oca", tmp_path / "b", untrained("mtl_oca"))
+    assert first.name == second.name == "mtl_oca_v0.1.0.zip"
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_archive_holds_the_package_and_none_of_its_leavings(untrained, unchecked, tmp_path):
+    with zipfile.ZipFile(package("mtl_oca", tmp_path, untrained("mtl_oca"))) as archive:
+        names = archive.namelist()
+    assert {"mtl_oca/LICENSE", "mtl_oca/models/model.pt", "mtl_oca/hybrid_attention/data/busi_cases.csv"} <= set(names)
+    assert "mtl_oca/hybrid_attention/report/page.html" in names
+    assert not [name for name in names if "__pycache__" in name or "/." in name or "phantoms" in name.split("/")[1:-1]]
+
+
+def test_parts_of_released_weights_are_joined(unchecked, tmp_path):
+    folder = unpack_archive(package("hybrid", tmp_path), tmp_path)
+    record = json.loads((folder / "models" / "training.json").read_text())
+    released = bundle_folder("hybrid")
+    assert not (folder / "models" / "released").exists()
+    assert record["recipe"] == json.loads((released / "models/released/training.json").read_text())["recipe"]
+    packed, given = bundle_network(folder).state_dict(), bundle_network(released).state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in packed.items())
+
+
+def test_bundle_without_weights(tmp_path, monkeypatch):
+    bare = tmp_path / "mtl_oca"
+    shutil.copytree(bundle_folder("mtl_oca"), bare, ignore=shutil.ignore_patterns("models", "data"))
+    with pytest.raises(FileNotFoundError, match=r"mtl_oca has no trained weights: train it, or name .*--weights"):
+        package(bare, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no weights at nowhere"):
+        package(bare, tmp_path, "nowhere")
+
+
+def test_weights_of_another_bundle(untrained, tmp_path):
+    with pytest.raises(ValueError, match="of another architecture"):
+        package("hybrid", tmp_path, untrained("mtl_oca"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_bundle():
+    with pytest.raises(ValueError, match=r"mtl is no bundle: .*attention_unet, explainable, hybrid, mtl_oca"):
+        bundle_folder("mtl")
+
+
+def test_a_failed_check_leaves_no_archive(untrained, tmp_path):
+    broken = tmp_path / "mtl_oca"
+    shutil.copytree(bundle_folder("mtl_oca"), broken, ignore=shutil.ignore_patterns("models", "data"))
+    metadata = json.loads((broken / "configs/metadata.json").read_text())
+    metadata["network_data_format"]["inputs"]["image"]["num_channels"] = 5
+    metadata["version"] = "9.9.9"
+    (broken / "configs/metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match=r"(?s)FAILED mtl_oca: metadata: .*not tell of version 9\.9\.9.*FAILED .*network"):
+        package(broken, tmp_path / "out", untrained("mtl_oca"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_checks_find_what_is_missing(tmp_path, capsys):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/metadata.json").write_text('{"version": "1.0"}')
+    assert zoo_checks.main([str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(line.startswith("FAILED") for line in lines)
+    assert "missing: LICENSE, configs/inference.yaml" in lines[0]
+    assert "no schema, changelog" in lines[1]
+
+
+def archive_of(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return path
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "hybrid/../../evil.py", "/evil.py", "C:/evil.py", "..\\evil.py"])
+def test_paths_out_of_the_folder_are_refused(name, tmp_path):
+    path = archive_of(tmp_path / "a.zip", "hybrid/configs/metadata.json", name)
+    with pytest.raises(ValueError, match="leads out of its folder"):
+        unpack_archive(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_no_bundle_archive(tmp_path):
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(ValueError, match="not a readable archive"):
+        unpack_archive(tmp_path / "text.zip", tmp_path)
+    with pytest.raises(ValueError, match=r"no bundle archive: it should hold one folder with configs/metadata\.json"):
+        unpack_archive(archive_of(tmp_path / "other.zip", "a/b.txt"), tmp_path)
+    whole = tmp_path / "bundle"
+    (whole / "configs").mkdir(parents=True)
+    (whole / "configs/metadata.json").write_text("a" * 1000)
+    write_archive(tmp_path / "damaged.zip", whole)
+    content = (tmp_path / "damaged.zip").read_bytes()
+    (tmp_path / "damaged.zip").write_bytes(content.replace(b"a" * 1000, b"a" * 999 + b"b"))
+    with pytest.raises(ValueError, match="another checksum"):
+        unpack_archive(tmp_path / "damaged.zip", tmp_path / "out")
+
+
+def test_verify_takes_packaged_bundles_alone(tmp_path):
+    with pytest.raises(ValueError, match="no packaged bundle: it holds no copy of hybrid_attention"):
+        verify(bundle_folder("hybrid"))
+    with pytest.raises(ValueError, match="not a readable archive"):
+        verify(__file__)
