@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 
 from hybrid_attention import __version__
 
+# of `hybrid_attention.deploy.run_on`, which is not imported before it is needed
+BACKENDS = ("auto", "torch", "onnx", "openvino")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -22,6 +25,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="segment an image or a folder of images")
+    predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, BMP, NIfTI or DICOM file, or a folder of them")
+    predict.add_argument("--out", required=True, help="folder of masks, overlays, probabilities and predictions.csv")
+    predict.add_argument("--bundle", default="hybrid", help="name or folder (%(default)s)")
+    predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    predict.add_argument(
+        "--backend",
+        default="auto",
+        choices=BACKENDS,
+        help="what computes the network; auto: torch on a GPU and for few images, else the fastest that is installed",
+    )
+    predict.add_argument("--threshold", type=float, default=0.5, help="of the probability (%(default)s)")
+    predict.add_argument(
+        "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers counted from 1 (all)"
+    )
+    predict.add_argument("--uncertainty", action="store_true", help="also write maps of the uncertainty")
+    predict.add_argument("--gradcam", action="store_true", help="also write heat maps of what the network looks at")
+    predict.add_argument("--dicom-seg", action="store_true", help="also write DICOM segmentations of DICOM images")
+
+    package = commands.add_parser("package", help="write a bundle as an archive that runs without this project")
+    package.add_argument("bundle", help="name or folder")
+    package.add_argument("--out", required=True, help="folder of the archive")
+    package.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+
+    verify = commands.add_parser("verify", help="check an archive as MONAI's model zoo does; its code is executed")
+    verify.add_argument("archive", help="archive, or folder of an unpacked one")
 
     phantoms = commands.add_parser("phantoms", help="write synthetic images in BUSI's layout")
     phantoms.add_argument("folder", help="new folder")
@@ -95,6 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     run: dict[str, Callable[[argparse.Namespace], int | None]] = {
+        "predict": _predict,
+        "package": _package,
+        "verify": _verify,
         "phantoms": _write_phantoms,
         "splits": _write_split,
         "audit": _audit,
@@ -108,6 +141,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f"hybrid-attention: error: {error}", file=sys.stderr)
         return 1
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import logging
+    import warnings
+
+    from hybrid_attention.quick_start import import_monai_quickly
+
+    if not options.gradcam:
+        import_monai_quickly()
+    from hybrid_attention.deploy.predict import Options, predict
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    # that encoders start from random weights, which the trained ones replace; that a decoder for GPUs is not there
+    logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
+    logging.getLogger("monai").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodec")
+    frames = options.frames[0] if options.frames[0] in ("all", "middle") else [int(word) for word in options.frames]
+    extra = Options(options.threshold, frames, options.uncertainty, options.gradcam, options.dicom_seg)
+    predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+
+
+def _package(options: argparse.Namespace) -> None:
+    from hybrid_attention.deploy.package import package
+
+    print(package(options.bundle, options.out, options.weights))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from hybrid_attention.deploy.package import verify
+
+    print(verify(options.archive))
 
 
 def _audit(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import hybrid_attention
 
 PACKAGE = Path(hybrid_attention.__file__).parent
 ORDER = [
+    {"quick_start"},
     {"data"},
     {"transforms"},
     {"networks", "losses"},
@@ -22,7 +23,9 @@ ORDER = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem == "cli")
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("cli", "quick_start")
+)
 
 
 def room(path):

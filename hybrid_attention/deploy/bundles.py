@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import torch
 from monai.bundle import ConfigParser
 
 import hybrid_attention
+from hybrid_attention.engines.trained_network import NETWORK, plain_definition
+from hybrid_attention.engines.training_record import trained_setting
 from hybrid_attention.engines.weight_files import find_weights, load_weights
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.yaml"
+# of a config that looks into the record by itself
+DEFAULT_NETWORK = "default_network"
 
 
 def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
@@ -44,17 +49,30 @@ def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
 def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
     """Read a bundle's config for inference.
 
+    Where `ckpt_path` has a record of training, the network is the one of that record.
+
     Args:
         folder: of the bundle.
         settings: keys of the config and their new values; `A#B` names B in A.
 
     Returns:
         The parser, of which parts can be made by `get_parsed_content`.
+
+    Raises:
+        ValueError: the record asks for what a network is not made of; see `plain_definition`.
     """
     parser = ConfigParser()
     parser.read_config(str(folder / INFERENCE))
+    own = parser.config[NETWORK]
+    trained = trained_setting(settings["ckpt_path"], NETWORK, own) if "ckpt_path" in settings else own
+    if DEFAULT_NETWORK not in parser.config and _without_weights(trained) != _without_weights(own):
+        parser.update({NETWORK: plain_definition(trained, {})})
     parser.update({"bundle_root": str(folder), **settings})
     return parser
+
+
+def _without_weights(definition: Mapping[str, Any]) -> dict[str, Any]:
+    return {**definition, "encoder_weights": None}
 
 
 def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:

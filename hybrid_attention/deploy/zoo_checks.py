@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from hybrid_attention.data import write_phantom_dataset
 from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_network
+from hybrid_attention.engines.invocation import root_cause
 from hybrid_attention.engines.weight_files import BEST
 
 FILES = ("LICENSE", METADATA, INFERENCE, f"models/{BEST}", "docs/README.md", "docs/data_license.txt")
@@ -124,7 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"ok     {name}: {check(folder)}", flush=True)
             except Exception as error:  # whatever a bundle's own code raises
                 failed = True
-                print(f"FAILED {name}: {_cause(error)}", flush=True)
+                cause = root_cause(error)
+                first = (str(cause).splitlines() or [""])[0]
+                print(f"FAILED {name}: {type(cause).__name__}: {first}", flush=True)
     return int(failed)
 
 
@@ -145,13 +148,6 @@ def _properties(folder: Path, kind: str, config: str) -> str:
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
     return f"check_properties of {config}"
-
-
-def _cause(error: BaseException) -> str:
-    """Name in one line what MONAI wraps in "Failed to …"."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _input_format(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hybrid_attention.engines.multi_task import (
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog
+from hybrid_attention.engines.trained_network import trained_network
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.training_record import effective_recipe, trained_setting, warn_of_other_settings
 from hybrid_attention.engines.weight_files import (
@@ -59,6 +60,7 @@ __all__ = [
     "save_weights",
     "start_from",
     "to_memory_format",
+    "trained_network",
     "trained_setting",
     "warn_of_other_settings",
 ]

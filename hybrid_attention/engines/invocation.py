@@ -147,10 +147,19 @@ def explain_errors() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, trace)
-        cause = error
-        while cause.__cause__ is not None and str(cause).startswith("Failed to "):  # MONAI's wrappers
-            cause = cause.__cause__
+        cause = root_cause(error)
         if cause is not error:
             print(f"\nThe cause: {type(cause).__name__}: {cause}", file=sys.stderr)
 
     sys.excepthook = hook
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return what MONAI wraps in "Failed to instantiate component …" and the like.
+
+    Args:
+        error: as caught.
+    """
+    while error.__cause__ is not None and str(error).startswith("Failed to "):
+        error = error.__cause__
+    return error

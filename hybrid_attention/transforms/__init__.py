@@ -9,6 +9,7 @@ from hybrid_attention.transforms.overlay import Overlay
 from hybrid_attention.transforms.predictive_entropy import PredictiveEntropy, PredictiveEntropyd
 from hybrid_attention.transforms.random_speckle import RandomSpeckle
 from hybrid_attention.transforms.remove_small_marks import RemoveSmallMarks, RemoveSmallMarksd
+from hybrid_attention.transforms.server_answer import ServerAnswerd
 from hybrid_attention.transforms.split_mask_and_classes import SplitMaskAndClassesd
 from hybrid_attention.transforms.temperature_scaling import TemperatureScaling, TemperatureScalingd
 
@@ -26,6 +27,7 @@ __all__ = [
     "RandomSpeckle",
     "RemoveSmallMarks",
     "RemoveSmallMarksd",
+    "ServerAnswerd",
     "SplitMaskAndClassesd",
     "TemperatureScaling",
     "TemperatureScalingd",

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 
+from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import merged_mask
 
 
@@ -32,22 +33,42 @@ class MergeMasks(Transform):
 
 
 class MergeMasksd(MapTransform):
-    """Dictionary form of `MergeMasks`.
+    """Dictionary form of `MergeMasks`, which fits the mask to its image.
+
+    Of a DICOM image the tissue alone is read; a mask of the whole frame, as viewers draw it, is cut to it.
 
     Args:
         keys: keys of the masks.
         allow_missing_keys: leave a dictionary without the key as it is.
+        image_key: key of the image, (C, *spatial), at its own size; nothing is looked at where it holds none.
+
+    Raises:
+        ValueError: (at the call) mask and image are of different sizes.
     """
 
     backend: ClassVar = MergeMasks.backend
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, image_key: str = "image") -> None:
         super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
         self.merge = MergeMasks()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with the masks of each key merged."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self.merge(result[key])
+            result[key] = self._fitted(self.merge(result[key]), result.get(self.image_key))
         return result
+
+    @staticmethod
+    def _fitted(mask: torch.Tensor, image: Any) -> torch.Tensor:
+        """Return the mask, (1, *spatial), at the size of the image."""
+        if not isinstance(image, MetaTensor) or "filename_or_obj" not in image.meta:
+            return mask
+        source = str(image.meta["filename_or_obj"])
+        if mask.shape[1:] != image.shape[1:] and mask.ndim == 3:
+            tissue = torch.from_numpy(to_tissue(np.asarray(mask[0]), source)[None])
+            mask = MetaTensor(tissue, meta=mask.meta) if isinstance(mask, MetaTensor) else tissue
+        if mask.shape[1:] != image.shape[1:]:
+            raise ValueError(f"{source} is of size {tuple(image.shape[1:])}, but its mask of {tuple(mask.shape[1:])}")
+        return mask

@@ -49,15 +49,16 @@ def test_train_handlers_are_dicts_that_other_tools_extend(name):
 
 
 def inference_config(name):
-    """The config for inference, with the image size that it has where no weights say another."""
+    """The config for inference, with the settings that it has where no weights say others."""
     inference = ConfigParser.load_config_file(config(name, "inference"))
     parser = ConfigParser({**inference, "ckpt_path": "nowhere/model.pt"})
-    return {**inference, "image_size": parser.get_parsed_content("image_size")}
+    asked = [key for key, value in inference.items() if "trained_setting(" in str(value)]
+    return {**inference, **{key: parser.get_parsed_content(key) for key in asked}}
 
 
 def test_train_and_inference_describe_one_network(name):
     train, inference = ConfigParser.load_config_file(config(name, "train")), inference_config(name)
-    ours, theirs = train["network_def"], inference.get("multi_task_network", inference["network_def"])
+    ours, theirs = train["network_def"], inference.get("default_network", inference["network_def"])
     assert {**ours, "encoder_weights": None} == {**theirs, "encoder_weights": None}
     assert theirs.get("encoder_weights") is None  # the trained weights hold the encoder
     settings = ("row", "model", "image_size", "in_channels", "num_classes", "class_names", "edge_channel", "edge_sigma")

@@ -86,7 +86,7 @@ def test_evaluation_scores_mask_and_class(evaluated):
 def test_inference_writes_mask_class_and_heat(trained, evaluated, phantoms, tmp_path):
     weights = trained / "models" / "model.pt"
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_path", weights, *SMALL]
-    bundle("inference", [INFERENCE], *options, "--multi_task_network#channels", "[16,16]", "--precision", "bf16")
+    bundle("inference", [INFERENCE], *options, "--precision", "bf16")  # the record tells the network's widths
     rows = {row["case_id"]: row for row in rows_of(tmp_path / "predictions.csv")}
     assert len(rows) == 21
     for case in rows_of(evaluated / "per_case.csv"):  # the same network, config and images by another way
@@ -117,8 +117,7 @@ def test_masks_alone(phantoms, tmp_path):
     assert "val_accuracy" not in history[0] and history[0]["val_score"] == history[0]["val_mean_dice"]
     bundle("evaluating", [TRAIN, EVALUATE], *options)
     assert json.loads((tmp_path / "evaluation" / "summary.json").read_text())["classification"] is None
-    alone = ["--class_names", "$None", "--edge_channel", "False", "--multi_task_network", UNET]
-    alone += ["--dataset_dir", phantoms / "benign", "--ckpt_path", tmp_path / "models" / "model.pt", *SMALL]
+    alone = ["--dataset_dir", phantoms / "benign", "--ckpt_path", tmp_path / "models" / "model.pt", *SMALL]
     done = bundle("inference", [INFERENCE], *alone, "--output_dir", tmp_path / "predictions")
     assert "other settings" not in done.stdout
     rows = rows_of(tmp_path / "predictions" / "predictions.csv")

@@ -140,7 +140,9 @@ def test_a_failed_check_leaves_no_archive(untrained, tmp_path):
     metadata["network_data_format"]["inputs"]["image"]["num_channels"] = 5
     metadata["version"] = "9.9.9"
     (broken / "configs/metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match=r"(?s)FAILED mtl_oca: metadata: .*not tell of version 9\.9\.9.*FAILED .*network"):
+    with pytest.raises(
+        ValueError, match=r"(?s)FAILED mtl_oca: metadata: .*not tell of version 9\.9\.9.*FAILED .*network"
+    ):
         package(broken, tmp_path / "out", untrained("mtl_oca"))
     assert not (tmp_path / "out").exists()
 

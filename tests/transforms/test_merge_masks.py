@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from monai.data import MetaTensor
 
 from hybrid_attention.transforms import MergeMasks, MergeMasksd
+from tests.dicom_files import region, write_dicom
 
 FIRST = np.array([[0, 255, 0], [0, 0, 0]], np.uint8)
 SECOND = np.array([[0, 0, 0], [0, 0, 1]], np.uint8)
@@ -30,3 +32,23 @@ def test_dictionary_form_keeps_metadata_and_other_keys():
     assert result["label"].shape == (1, 3, 3)
     assert result["image"] == 5
     assert MergeMasksd(keys="label", allow_missing_keys=True)({"image": 5}) == {"image": 5}
+
+
+def case(image, mask, path):
+    return {"image": MetaTensor(torch.zeros(1, *image), meta={"filename_or_obj": str(path)}), "label": mask}
+
+
+def test_a_mask_of_the_whole_frame_is_cut_to_the_tissue_of_dicom(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 5), np.uint8), regions=[region(1, 2, 2, 4)])
+    frame = torch.zeros(1, 5, 6)
+    frame[0, 1, 3] = frame[0, 2, 4] = frame[0, 0, 0] = 255
+    result = MergeMasksd(keys="label")(case((2, 3), MetaTensor(frame, meta={"filename_or_obj": "m.png"}), path))
+    np.testing.assert_array_equal(result["label"], [[[0, 1, 0], [0, 0, 1]]])
+    assert result["label"].meta["filename_or_obj"] == "m.png"
+    tissue = torch.tensor([[[0, 1.0, 0], [0, 0, 1]]])
+    np.testing.assert_array_equal(MergeMasksd(keys="label")(case((2, 3), tissue, path))["label"], tissue)
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"a\.png is of size \(4, 3\), but its mask of \(3, 4\)"):
+        MergeMasksd(keys="label")(case((4, 3), torch.ones(1, 3, 4), "a.png"))

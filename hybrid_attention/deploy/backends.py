@@ -1,0 +1,139 @@
+"""A network on another runtime: converted once, kept on disk, and loaded from there afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.deploy.export import export_onnx
+from hybrid_attention.deploy.fingerprint import network_digest
+from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+from hybrid_attention.deploy.openvino import OpenVINONetwork
+from hybrid_attention.deploy.optional import require
+
+# each with the package that it needs
+CONVERTED = {"openvino": "openvino", "onnx": "onnxruntime"}
+BACKENDS = ("torch", *CONVERTED)
+CACHE_VARIABLE = "HYBRID_ATTENTION_CACHE"
+
+logger = logging.getLogger(__name__)
+
+
+def on_backend(
+    network: nn.Module,
+    backend: str,
+    example: torch.Tensor,
+    cache: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    precision: str = "fp32",
+) -> nn.Module:
+    """Return a module that computes a network on a backend.
+
+    The first time the network is exported (3 s for HAN) and the file kept in `cache`, under a digest of weights,
+    settings and versions; afterwards it is loaded from there (0.5 s). Both runtimes share one file. Several processes
+    may do so at once. Where the folder can't be used, or its file is damaged, that is said and the network is
+    converted anew.
+
+    Args:
+        network: with the weights that shall be used; one tensor in, one tensor out.
+        backend: "torch" for the network itself, "onnx" (ONNX Runtime) or "openvino".
+        example: a batch as the network takes it, (batch, channels, *spatial).
+        cache: folder of converted networks; None for `default_cache()`.
+        threads: how many work on one image; None for as many as torch uses.
+        precision: of OpenVINO; see `OpenVINONetwork`.
+
+    Returns:
+        The module, in evaluation mode; a float32 tensor on the CPU in and out unless the backend is "torch".
+
+    Raises:
+        ValueError: no such backend or precision, or the network can't be exported.
+        ImportError: a package of the extra `export` is missing.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "torch":
+        return network.eval()
+    require(CONVERTED[backend])
+    path = kept_copy(network, cache)
+    if path.is_file():
+        try:
+            return _load(path, backend, threads, precision).eval()
+        except ValueError as error:
+            if not _is_damage(path):
+                raise
+            logger.warning("%s; converting anew", error)
+    try:
+        prepare_output_folder(path.parent)
+        export_onnx(network, path, example)
+    except OSError as error:
+        logger.warning(
+            "converted networks can't be kept in %s (%s): this one is converted for this run alone; set %s to another "
+            "folder",
+            path.parent,
+            error.strerror or error,
+            CACHE_VARIABLE,
+        )
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / path.name
+            export_onnx(network, path, example)
+            return _load(path, backend, threads, precision).eval()
+    return _load(path, backend, threads, precision).eval()
+
+
+def kept_copy(network: nn.Module, cache: str | os.PathLike[str] | None = None) -> Path:
+    """Return where the converted network is kept, or would be.
+
+    Args:
+        network: with its weights.
+        cache: folder of converted networks; None for `default_cache()`.
+
+    Returns:
+        The file, which may not be there yet.
+    """
+    parts = [network_digest(network), *(_version(name) for name in ("onnx", "onnxscript"))]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return Path(default_cache() if cache is None else cache) / f"{type(network).__name__}_{digest}.onnx"
+
+
+def default_cache() -> Path:
+    """Return the folder of converted networks.
+
+    Returns:
+        The environment variable HYBRID_ATTENTION_CACHE, else `hybrid_attention` in the user's cache folder.
+    """
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
+    return Path(home) / "hybrid_attention"
+
+
+def _load(path: Path, backend: str, threads: int | None, precision: str) -> nn.Module:
+    if backend == "openvino":
+        return OpenVINONetwork(path, threads, precision)
+    return OnnxRuntimeNetwork(path, threads)
+
+
+def _is_damage(path: Path) -> bool:
+    """Return whether a file is no sound ONNX model."""
+    onnx = require("onnx")
+    try:
+        onnx.checker.check_model(onnx.load(str(path)))
+    except Exception:  # protobuf's and ONNX's own kinds
+        return True
+    return False
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} none"

@@ -1,0 +1,236 @@
+"""Trained networks as files that need none of this code: ONNX and TorchScript, compared with the original."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from monai.networks.layers import Pool
+from torch import nn
+
+import hybrid_attention
+from hybrid_attention.data.files import atomic_path
+from hybrid_attention.deploy.fingerprint import state_digest
+from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+from hybrid_attention.deploy.optional import require
+from hybrid_attention.networks.blocks.sfeb import WindowMean
+
+INPUT, OUTPUT = "image", "pred"
+OPSET = 20
+# spatial axes are (W, H) in images of this package: across the skin, then into depth
+AXES = {0: "batch", 2: "width", 3: "height", 4: "depth"}
+METADATA = "hybrid_attention.json"
+# by how much a logit may differ, in parts of the largest one
+TOLERANCE = 1e-3
+# a second size to compare at, which no stride divides: so much is added to the example's sides
+_MORE = (5, 11, 3)
+
+
+class Exported(NamedTuple):
+    """A file that was written.
+
+    Args:
+        path: of the file.
+        method: what converted the network.
+        difference: the largest one to the network's own output, over two batches of unlike shape.
+    """
+
+    path: Path
+    method: str
+    difference: float
+
+
+def export_onnx(
+    network: nn.Module, path: str | os.PathLike[str], example: torch.Tensor, name: str | None = None
+) -> Exported:
+    """Write a network as ONNX, with weights, for batches and images of any size that the network takes.
+
+    The input is `image`, the output `pred`; the metadata tell name, digest of the weights and versions. The file is
+    checked by ONNX and compared with the network, also at another batch and image size.
+
+    Of torch's two exporters the older one comes first: both give the same numbers at the same speed, but it takes 3 s
+    for HAN where the one over `torch.export` takes 43 s. That one is used where the older one fails.
+
+    Args:
+        network: one tensor in, one tensor out.
+        path: the file, by rename.
+        example: a batch as the network takes it, (batch, channels, *spatial).
+        name: of the model, for the metadata; None for the network's class.
+
+    Raises:
+        ValueError: the network can't be exported, or the file computes something else.
+        ImportError: a package of the extra `export` is missing.
+        OSError: the file can't be written.
+    """
+    onnx = require("onnx")
+    form = inference_form(network)
+    failures: list[str] = []
+    for method, exporter in _EXPORTERS.items():
+        with atomic_path(path) as temporary:
+            try:
+                exporter(form, temporary, example)
+                model = onnx.load(str(temporary))
+                onnx.checker.check_model(model, full_check=True)
+                onnx.helper.set_model_props(model, model_facts(network, name, method, example))
+                onnx.save(model, str(temporary))
+                difference = _compare(form, OnnxRuntimeNetwork(temporary, threads=torch.get_num_threads()), example)
+            except OSError:
+                raise
+            except Exception as error:  # exporters raise all kinds
+                failures.append(f"{method}: {_first_line(error)}")
+                if method == list(_EXPORTERS)[-1]:
+                    reasons = "; ".join(failures)
+                    raise ValueError(f"{type(network).__name__} can't be exported to ONNX ({reasons})") from error
+                continue
+        return Exported(Path(path), method, difference)
+    raise AssertionError("unreachable")
+
+
+def export_torchscript(
+    network: nn.Module, path: str | os.PathLike[str], example: torch.Tensor, name: str | None = None
+) -> Exported:
+    """Write a network as TorchScript, with weights: scripted where that works, else traced.
+
+    A scripted network still refuses images that don't fit, with its own message. Name, digest of the weights and
+    versions lie in the file as `extra/hybrid_attention.json`. It is compared with the network as in `export_onnx`.
+
+    Args:
+        network: one tensor in, one tensor out.
+        path: the file, by rename.
+        example: a batch as the network takes it, (batch, channels, *spatial).
+        name: of the model, for the metadata; None for the network's class.
+
+    Raises:
+        ValueError: neither way works, or the file computes something else.
+        OSError: the file can't be written.
+    """
+    form = copy.deepcopy(network).cpu().eval()
+    failures: list[str] = []
+    for method, convert in _COMPILERS.items():
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                module = convert(form, example)
+            facts = json.dumps(model_facts(network, name, method, example))
+            with atomic_path(path) as temporary:
+                torch.jit.save(module, str(temporary), _extra_files={METADATA: facts.encode()})
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    loaded = torch.jit.load(str(temporary))
+                difference = _compare(form, loaded, example)
+        except OSError:
+            raise
+        except Exception as error:  # the compiler raises all kinds
+            failures.append(f"{method}: {_first_line(error)}")
+            continue
+        return Exported(Path(path), method, difference)
+    raise ValueError(f"{type(network).__name__} can't be exported to TorchScript ({'; '.join(failures)})")
+
+
+def inference_form(network: nn.Module) -> nn.Module:
+    """Return a copy of a network for the CPU that computes the same by operators that other programs know.
+
+    Local means (`WindowMean`) become one average pooling each, which in two dimensions takes maps of any size.
+
+    Args:
+        network: stays as it is.
+
+    Returns:
+        The copy, in evaluation mode.
+    """
+    form = copy.deepcopy(network).cpu().eval()
+    for place, module in list(form.named_modules()):
+        if isinstance(module, WindowMean) and len(module.border) == 4:
+            pool = Pool[Pool.AVG, 2](kernel_size=3, stride=1, padding=1, count_include_pad=False)
+            form.set_submodule(place, pool)
+    return form
+
+
+def model_facts(network: nn.Module, name: str | None, method: str, example: torch.Tensor) -> dict[str, str]:
+    """Return what an exported file tells of itself.
+
+    Args:
+        network: what it was made from.
+        name: of the model; None for the network's class.
+        method: what converted it.
+        example: a batch.
+    """
+    return {
+        "name": name or type(network).__name__,
+        "weights_sha256": state_digest(network),
+        "hybrid_attention": hybrid_attention.__version__,
+        "torch": torch.__version__,
+        "method": method,
+        "input": f"{INPUT}: (batch, {example.shape[1]}, {', '.join(AXES[axis] for axis in range(2, example.ndim))})",
+        "output": f"{OUTPUT}: logits",
+        "use": "research only; no medical device",
+    }
+
+
+def _trace_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
+    axes = {axis: name for axis, name in AXES.items() if axis < example.ndim}
+    _quietly(
+        form,
+        path,
+        example,
+        dynamo=False,
+        opset_version=OPSET,
+        dynamic_axes={INPUT: axes, OUTPUT: axes},
+    )
+
+
+def _program_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
+    if len(example) == 1:
+        example = torch.cat([example, example])  # torch.export holds a batch of one for a constant
+    dynamic = {axis: torch.export.Dim.DYNAMIC for axis in AXES if axis < example.ndim}
+    _quietly(form, path, example, dynamo=True, dynamic_shapes=(dynamic,), external_data=False, verbose=False)
+
+
+def _quietly(form: nn.Module, path: Path, example: torch.Tensor, **options: Any) -> None:
+    require("onnxscript")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of deprecation, and of constants that stay as they are
+        torch.onnx.export(form, (example,), str(path), input_names=[INPUT], output_names=[OUTPUT], **options)
+
+
+_EXPORTERS: dict[str, Callable[[nn.Module, Path, torch.Tensor], None]] = {
+    "torch.onnx, traced": _trace_to_onnx,
+    "torch.onnx, torch.export": _program_to_onnx,
+}
+_COMPILERS: dict[str, Callable[[nn.Module, torch.Tensor], Any]] = {
+    "script": lambda form, example: torch.jit.script(form),
+    "trace": lambda form, example: torch.jit.trace(form, example, check_trace=False),
+}
+
+
+def _compare(network: nn.Module, other: nn.Module, example: torch.Tensor) -> float:
+    """Return the largest difference in two batches of unlike shape; a ValueError where it is large."""
+    example = example.detach().cpu()
+    largest = 0.0
+    for batch in (example, _of_other_shape(example)):
+        with torch.no_grad(), torch.jit.optimized_execution(False):
+            expected, found = network(batch), other(batch)
+        if found.shape != expected.shape:
+            raise ValueError(f"it gives {tuple(found.shape)} for {tuple(batch.shape)}, not {tuple(expected.shape)}")
+        difference = (found - expected).abs().max().item()
+        if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):
+            raise ValueError(f"its output for {tuple(batch.shape)} differs by {difference:.2g}")
+        largest = max(largest, difference)
+    return largest
+
+
+def _of_other_shape(example: torch.Tensor) -> torch.Tensor:
+    more: Sequence[int] = _MORE[: example.ndim - 2]
+    larger = F.pad(example, [amount for side in reversed(more) for amount in (0, side)])
+    return torch.cat([larger[:1], 1 - larger[:1], larger[:1] ** 2])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,87 @@
+"""Masks of images by a bundle's trained network, in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
+from hybrid_attention.engines.invocation import root_cause
+from hybrid_attention.engines.weight_files import find_weights
+
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a prediction may be asked for beyond the mask, as the bundles' configs for inference name it.
+
+    Args:
+        threshold: of the probability, between 0 and 1.
+        frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
+        uncertainty: also a picture of the entropy of each pixel.
+        gradcam: also a heat map of what the network looks at.
+        dicom_seg: also a DICOM segmentation for each DICOM file with a mark.
+    """
+
+    threshold: float = 0.5
+    frames: str | Sequence[int] = "all"
+    uncertainty: bool = False
+    gradcam: bool = False
+    dicom_seg: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"the threshold must be between 0 and 1, got {self.threshold:g}")
+
+
+def predict(
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    bundle: str | os.PathLike[str] = "hybrid",
+    weights: str | os.PathLike[str] | None = None,
+    backend: str = "auto",
+    options: Options | None = None,
+) -> list[dict[str, Any]]:
+    """Segment an image or a folder of images; the bundle's `inference.yaml` says how.
+
+    For each image `NAME` there are `NAME_mask.png`, `NAME_overlay.png` and `NAME_probability.png` of its own size, and a
+    row in `predictions.csv` (`SavePredictions` says more).
+
+    Args:
+        images: PNG, JPEG, BMP, NIfTI or DICOM file, or a folder of them.
+        out: folder of the results.
+        bundle: name or folder; see `bundle_folder`.
+        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+        backend: see `run_on`.
+        options: see `Options`.
+
+    Returns:
+        The rows of the table, measures of the lesion among them.
+
+    Raises:
+        FileNotFoundError: no images, or no weights.
+        ValueError: unreadable images (all are named), unfit weights, or an option out of range.
+        ImportError: a package is missing that the images or the backend need.
+    """
+    folder = bundle_folder(bundle)
+    chosen = options or Options()
+    settings = {
+        "dataset_dir": os.fspath(images),
+        "output_dir": os.fspath(out),
+        "ckpt_path": str(find_weights(folder if weights is None else weights)),
+        "backend": backend,
+        "probability": True,
+        "panels": False,
+        **vars(chosen),
+    }
+    parser = inference_parser(folder, **settings)
+    try:
+        parser.get_parsed_content(RUN)
+    except Exception as error:
+        raise root_cause(error) from error
+    rows: list[dict[str, Any]] = parser.get_parsed_content("handlers")[0].rows
+    return rows

@@ -1,0 +1,110 @@
+"""Exported networks in 8-bit integers: convolutions calibrated on images, for processors with instructions for them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid_attention.data.files import atomic_path
+from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+from hybrid_attention.deploy.optional import require
+
+FEWEST_IMAGES = 8
+
+
+def quantize(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    images: Iterable[torch.Tensor],
+    percentile: float = 99.99,
+) -> Path:
+    """Write a network's convolutions in int8, for ONNX Runtime and OpenVINO.
+
+    Weights are scaled per output channel, activations per tensor, by what the calibration images give rise to. All else
+    stays in float32. Scores must be measured again: a network that was not trained for it may lose some.
+
+    Args:
+        source: file that `export_onnx` wrote.
+        path: the file to write, by rename.
+        images: what the network is given, (channels, *spatial) or a batch, float32, all of one size; of the training
+            or validation part, never of the test part. Some 30 are enough.
+        percentile: of a tensor's values that its 8 bits cover; the largest ones are cut off. With 100, the full range,
+            single bright pixels take the precision from all others.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: no such source.
+        ValueError: the source is no exported network, there are too few images, or the percentile is none.
+        ImportError: a package of the extra `export` is missing.
+    """
+    if not 90 <= percentile <= 100:
+        raise ValueError(f"percentile must be between 90 and 100, got {percentile:g}")
+    OnnxRuntimeNetwork(source, threads=1)  # it is one, and there
+    batches = [_batch(image) for image in images]
+    if len(batches) < FEWEST_IMAGES:
+        raise ValueError(f"calibration needs at least {FEWEST_IMAGES} images, got {len(batches)}")
+    quantization = require("onnxruntime.quantization")
+    preparation = require("onnxruntime.quantization.shape_inference")
+    method = quantization.CalibrationMethod
+    with tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
+        prepared = Path(folder) / "prepared.onnx"
+        preparation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(temporary),
+            _reader(batches),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=method.MinMax if percentile == 100 else method.Percentile,
+            # one image after the other: the features of all of them would fill the memory
+            extra_options={"CalibPercentile": percentile, "CalibStridedMinMax": 1},
+        )
+        _tell(str(source), str(temporary), len(batches), percentile)
+    return Path(path)
+
+
+def _tell(source: str, written: str, images: int, percentile: float) -> None:
+    """Give the quantized model the metadata of its source, and how it was made."""
+    onnx = require("onnx")
+    facts = {one.key: one.value for one in onnx.load(source).metadata_props}
+    model = onnx.load(written)
+    facts["quantized"] = f"int8 convolutions, calibrated on {images} images, percentile {percentile:g}"
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, written)
+
+
+def _reader(batches: list[np.ndarray]) -> Any:
+    """Return the batches as ONNX Runtime's calibration reads them, whole or a stretch at a time."""
+    quantization = require("onnxruntime.quantization")
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.rest = iter(batches)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.rest, None)
+            return None if batch is None else {"image": batch}
+
+        def __len__(self) -> int:
+            return len(batches)
+
+        def set_range(self, start_index: int, end_index: int) -> None:
+            self.rest = iter(batches[start_index:end_index])
+
+    return Reader()
+
+
+def _batch(image: torch.Tensor) -> np.ndarray:
+    array = np.asarray(image, dtype=np.float32)
+    return array if array.ndim >= 4 else array[None]

@@ -1,0 +1,189 @@
+"""The released network on images of every kind, and on what is none."""
+
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hybrid_attention.cli import main
+from hybrid_attention.data.checks import DataError
+from hybrid_attention.deploy.predict import Options, predict
+from tests.bundles.commands import bundle, config
+from tests.dicom_files import MPEG4, region, write_dicom
+
+
+@pytest.fixture(scope="module")
+def picture(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("picture")
+    return shutil.copy(phantoms / "benign" / "benign (1).png", folder / "lesion.png")
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_same_as_the_bundle_and_soon_there(picture, tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "hybrid_attention",
+        "predict",
+        picture,
+        "--out",
+        tmp_path / "a",
+        "--backend",
+        "torch",
+    ]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, env={**os.environ})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "1 masks and overlays" in done.stderr
+    assert "random weights" not in done.stderr
+    # seconds of computing, start-up included: other work on the machine does not count
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
+    options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
+    bundle("inference", [config("hybrid", "inference")], *options)
+    names = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert names == [
+        *("lesion_mask.png", "lesion_overlay.png", "lesion_probability.png"),
+        *("predictions.csv", "predictions.json"),
+    ]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_every_format(picture, tmp_path):
+    pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+    import nibabel
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    grey = pixels(picture)
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray(grey).convert("RGBA").save(folder / "b.png")
+    Image.fromarray(grey).save(folder / "c.jpg", quality=95)
+    Image.fromarray(grey).save(folder / "d.bmp")
+    nibabel.save(nibabel.Nifti1Image(grey.T[..., None].astype(np.float32), np.eye(4)), folder / "e.nii.gz")
+    size = region(0, 0, grey.shape[1] - 1, grey.shape[0] - 1)
+    write_dicom(folder / "f.dcm", grey, regions=[size])
+    write_dicom(folder / "g.dcm", np.stack([grey, grey, grey]), NumberOfFrames=3, regions=[size])
+    rows = predict(folder, tmp_path / "out", backend="torch")
+    assert [row["case_id"] for row in rows] == [
+        *("a.png", "b.png", "c.jpg", "d.bmp", "e.nii.gz", "f.dcm", "g.dcm#1", "g.dcm#2", "g.dcm#3")
+    ]
+    mask = pixels(tmp_path / "out" / "a_mask.png")
+    assert mask.shape == grey.shape
+    assert set(np.unique(mask)) == {0, 255}
+    for name in ("b", "d", "f", "g#1", "g#3"):
+        assert np.array_equal(pixels(tmp_path / "out" / f"{name}_mask.png"), mask)
+    written = np.asarray(nibabel.load(tmp_path / "out" / "e_mask.nii.gz").dataobj)
+    assert np.array_equal(written[..., 0].T * 255, mask)
+    assert rows[5]["unit"] == "mm"
+    assert rows[0]["unit"] == "pixel"
+    assert rows[0]["total_area"] == (mask > 0).sum()
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (1, 1), (2, 300)])
+def test_tiny_images(shape, tmp_path):
+    Image.fromarray((np.arange(np.prod(shape)) % 250).reshape(shape).astype(np.uint8)).save(tmp_path / "tiny.png")
+    (row,) = predict(tmp_path / "tiny.png", tmp_path / "out", backend="torch")
+    assert (row["height"], row["width"]) == shape
+    assert pixels(tmp_path / "out" / "tiny_mask.png").shape == shape
+
+
+def test_huge_image(picture, tmp_path):
+    with Image.open(picture) as image:
+        image.resize((4000, 4000), Image.Resampling.BILINEAR).save(tmp_path / "huge.png", compress_level=1)
+    (row,) = predict(tmp_path / "huge.png", tmp_path / "out", backend="torch")
+    (small,) = predict(picture, tmp_path / "small", backend="torch")
+    assert (row["width"], row["height"]) == (4000, 4000)
+    assert row["lesion_area_fraction"] == pytest.approx(small["lesion_area_fraction"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("notes.txt", b"a text", r"no image \(.*\) in .*notes\.txt"),
+        ("clip.mp4", b"\0\0\0\x18ftypmp42", r"no image \(.*\) in .*clip\.mp4"),
+        ("notes.png", b"a text", r"not an image \(it starts with b'a text'\)"),
+        ("empty.png", b"", "the file has zero bytes"),
+        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "truncated or damaged image"),
+        ("bad.nii.gz", b"a text", "damaged NIfTI file"),
+    ],
+)
+def test_files_that_are_no_images(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        predict(tmp_path / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_in_dicom(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+    from pydicom.encaps import encapsulate
+
+    frames = np.zeros((3, 8, 8), np.uint8)
+    write_dicom(tmp_path / "clip.dcm", frames, syntax=MPEG4, raw=encapsulate([b"\0" * 16]), NumberOfFrames=3)
+    with pytest.raises(DataError, match=r"(?i)video"):
+        predict(tmp_path / "clip.dcm", tmp_path / "out")
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.mkdir, ("evil",))
+
+
+def test_a_checkpoint_with_code_is_refused_and_not_run(picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"encoder": Evil()}, "model.pt")
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(Evil()))
+    for name in ("model.pt", "raw.pt"):
+        with pytest.raises(ValueError, match="not a readable weight file: damaged, or not a state dict alone"):
+            predict(picture, "out", weights=name)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_wrong_weights(picture, tmp_path):
+    torch.save({"something": torch.zeros(1)}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"of another architecture: \d+ weights missing"):
+        predict(picture, tmp_path / "out", weights=tmp_path / "model.pt")
+    with pytest.raises(FileNotFoundError, match="no weights at nowhere"):
+        predict(picture, tmp_path / "out", weights="nowhere")
+
+
+def test_wrong_options(picture, tmp_path):
+    with pytest.raises(ValueError, match=r"threshold must be between 0 and 1, got 1\.5"):
+        Options(threshold=1.5)
+    with pytest.raises(ValueError, match=r"backend must be one of auto, torch, openvino, onnx, got 'tensorrt'"):
+        predict(picture, tmp_path / "out", backend="tensorrt")
+    with pytest.raises(ValueError, match="unet is no bundle"):
+        predict(picture, tmp_path / "out", bundle="unet")
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        predict("nowhere", tmp_path / "out")
+    with pytest.raises(ValueError, match="can't receive its own results"):
+        predict(picture, os.path.dirname(picture))
+
+
+def test_threshold_and_maps(picture, tmp_path):
+    high = predict(picture, tmp_path / "high", backend="torch", options=Options(threshold=0.9, uncertainty=True))
+    low = predict(picture, tmp_path / "low", backend="torch", options=Options(threshold=0.1, gradcam=True))
+    assert high[0]["lesion_pixels"] < low[0]["lesion_pixels"]
+    assert (tmp_path / "high" / "lesion_uncertainty.png").is_file()
+    assert (tmp_path / "low" / "lesion_gradcam.png").is_file()
+
+
+def test_command_line_tells_errors_in_one_line(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("a text")
+    assert main(["predict", str(tmp_path / "notes.txt"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("hybrid-attention: error: no image")
+    assert error.count("\n") == 1

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from hybrid_attention.deploy import run_on
+from hybrid_attention.networks.peers import residual_unet
+
+X = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_ATTENTION_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    return residual_unet(channels=(4, 8, 16)).eval()
+
+
+def test_torch_is_the_network_itself(network):
+    assert run_on("torch", network) is network
+    assert run_on("torch", network, "fp16") is network
+
+
+def test_auto_converts_where_it_pays(network):
+    pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    assert run_on("auto", network, images=29) is network
+    assert run_on("auto", network, images=30).backend == "openvino"
+    assert run_on("auto", network).backend == "openvino"
+    assert run_on("auto", network, "fp16", images=30) is network
+    assert run_on("auto", network.to("meta"), images=30) is network  # as on a GPU
+
+
+def test_auto_without_any_runtime(network, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run_on("auto", network) is network
+
+
+@pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_converted_at_the_first_batch_with_the_weights_of_then(backend, package, network, tmp_path):
+    pytest.importorskip(package, reason="the extra `export` is not installed")
+    placed = run_on(backend, network)
+    assert not (tmp_path / "cache").exists()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(1.5)
+        expected = network(X)
+        torch.testing.assert_close(placed(X), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(placed(X[:1, :, :, :32]), network(X[:1, :, :, :32]), rtol=1e-4, atol=1e-4)
+    assert len(list((tmp_path / "cache").glob("*.onnx"))) == 1
+
+
+def test_what_a_backend_can_not_do(network):
+    with pytest.raises(ValueError, match="one of auto, torch, openvino, onnx, got 'tensorrt'"):
+        run_on("tensorrt", network)
+    with pytest.raises(ValueError, match="onnx computes in fp32, not in bf16"):
+        run_on("onnx", network, "bf16")
+    with pytest.raises(ValueError, match=r"openvino computes on the CPU, but the network is on meta: add --device cpu"):
+        run_on("openvino", network.to("meta"))

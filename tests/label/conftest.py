@@ -1,0 +1,130 @@
+"""MONAI Label in its own environment, with the archives of all four bundles and nothing else of this project."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hybrid_attention.deploy import package as package_module
+from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
+from hybrid_attention.deploy.package import package, unpack_archive
+from hybrid_attention.engines import save_weights
+from tests.bundles.commands import BUNDLES
+from tests.dicom_files import region, write_dicom
+from tests.label.label_server import Server, environment
+
+
+@pytest.fixture(scope="session")
+def label_python():
+    """Python of the environment with MONAI Label; without one the tests are skipped, and say why."""
+    given = os.environ.get("MONAI_LABEL_PYTHON")
+    if not given:
+        pytest.skip("needs MONAI Label in an environment of its own: make test-label")
+    python = Path(given).absolute()
+    log = python.parents[1] / "install.log"
+    if not (python.parents[1] / ".installed").is_file():
+        lines = log.read_text().strip().splitlines() if log.is_file() else []
+        pytest.skip(f"MONAI Label could not be installed ({lines[-1] if lines else f'no {log}'})")
+    return python
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory):
+    """The unpacked archives by name. All but `hybrid` hold weights of networks that never learned anything."""
+    folder = tmp_path_factory.mktemp("bundles")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package_module, "verify", lambda folder: "not checked")  # the test of packing does that
+        return {
+            name: unpack_archive(package(name, folder / "archives", weights(name, folder)), folder) for name in BUNDLES
+        }
+
+
+def weights(name, folder):
+    source = bundle_folder(name)
+    if name == "hybrid":
+        return source
+    torch.manual_seed(0)
+    network = inference_parser(source, ckpt_path="nowhere").get_parsed_content("network_def").eval()
+    with torch.no_grad():  # so that masks are neither empty nor full
+        first = next(weight for weight in network.parameters() if weight.ndim == 4)
+        grey = torch.linspace(0, 1, 64).expand(1, first.shape[1], 64, 64)
+        last = [parameter for key, parameter in network.named_parameters() if key.endswith("bias")][-1]
+        if last.numel() == 1:
+            last -= network(grey)[:, :1].median()
+    save_weights(network, folder / f"{name}.pt")
+    return folder / f"{name}.pt"
+
+
+@pytest.fixture(scope="session")
+def make_app(label_python, tmp_path_factory):
+    """A function that gives a folder with MONAI Label's app `monaibundle` and copies of bundles in it."""
+
+    def make(bundles):
+        folder = tmp_path_factory.mktemp("label")
+        words = ["-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", str(folder)]
+        subprocess.run([label_python, *words], check=True, capture_output=True, env=environment(folder))
+        for name, bundle in bundles.items():
+            shutil.copytree(bundle, folder / "monaibundle" / "model" / name)
+        return folder / "monaibundle"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def app(make_app, bundles):
+    return make_app(bundles)
+
+
+@pytest.fixture(scope="session")
+def server(label_python, app, images):
+    """A server with all four bundles; its datastore is filled over REST."""
+    with Server(label_python, app, app.parent / "studies", list(BUNDLES)) as running:
+        for path in sorted(images.iterdir()):
+            answer = running.add_image(path.stem, path)
+            assert (answer.status, answer.json()) == (200, {"image": path.stem})
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images(phantoms, tmp_path_factory):
+    """One picture as PNG of three modes, JPEG and DICOM: grey, in colour, and as a part of a larger frame."""
+    folder = tmp_path_factory.mktemp("images")
+    grey = Image.open(phantoms / "benign" / "benign (1).png").convert("L")
+    pixels = np.asarray(grey)
+    height, width = pixels.shape
+    for name, mode in (("grey", "L"), ("rgb", "RGB"), ("rgba", "RGBA")):
+        grey.convert(mode).save(folder / f"{name}.png")
+    grey.convert("RGB").save(folder / "photo.jpg", quality=95)
+    write_dicom(folder / "mono.dcm", pixels, PixelSpacing=[0.3, 0.2])
+    write_dicom(folder / "colour.dcm", np.stack([pixels] * 3, axis=-1), "RGB")
+    frame = np.full((height + 30, width + 50), 9, np.uint8)
+    frame[20 : 20 + height, 40 : 40 + width] = pixels
+    write_dicom(folder / "region.dcm", frame, regions=[region(40, 20, 39 + width, 19 + height)])
+    write_dicom(folder / "loop.dcm", np.stack([pixels] * 3), NumberOfFrames=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def masks(images, phantoms, tmp_path_factory):
+    """The lesion in each of the images, as clients save it: PNG at the image's size, or NIfTI, as 3D Slicer does."""
+    folder = tmp_path_factory.mktemp("masks")
+    truth = np.asarray(Image.open(phantoms / "benign" / "benign (1)_mask.png").convert("L"))
+    made = {}
+    for stem in ("grey", "rgb", "rgba", "photo", "mono", "colour"):
+        made[stem] = folder / f"{stem}.png"
+        Image.fromarray(truth).save(made[stem])
+    volume = (truth.T[..., None] > 0).astype(np.uint8)
+    made["rgb"] = folder / "rgb.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1, -1, 1, 1])), made["rgb"])
+    height, width = truth.shape
+    frame = np.zeros((height + 30, width + 50), np.uint8)
+    frame[20 : 20 + height, 40 : 40 + width] = truth
+    made["region"] = folder / "region.png"
+    Image.fromarray(frame).save(made["region"])
+    return made

@@ -1,0 +1,91 @@
+"""Training on what is labelled in MONAI Label's datastore, over REST, on the archives as they are."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.label.label_server import Server
+
+CHANGED = {"mtl_oca": ("class_names: [benign, malignant, normal]", "class_names: null")}
+
+
+def label_all(server, images, masks):
+    """Two images of each kind, one of them without label."""
+    for stem, mask in masks.items():
+        path = next(images.glob(f"{stem}.*"))
+        assert server.add_image(stem, path).status == 200
+        assert server.add_label(stem, mask).json() == {"image": stem, "label": stem}
+    server.add_image("unlabelled", images / "rgb.png")
+
+
+@pytest.fixture(scope="module")
+def app(make_app, bundles):
+    """Training replaces weights: an app of its own."""
+    return make_app(bundles)
+
+
+@pytest.fixture(scope="module")
+def server(label_python, app, images, masks):
+    with Server(
+        label_python, app, app.parent / "training", [path.name for path in (app / "model").iterdir()]
+    ) as running:
+        label_all(running, images, masks)
+        yield running
+
+
+def size_of_mask(server, model, stem):
+    return Image.open(io.BytesIO(server.infer(model, stem)[1].content)).size
+
+
+@pytest.mark.parametrize("name", ["attention_unet", "explainable", "hybrid"])
+def test_training_replaces_the_weights(server, app, images, name):
+    models = app / "model" / name / "models"
+    before = (models / "model.pt").read_bytes()
+    status, lines = server.train(name)
+    assert status == "DONE", lines
+    assert (models / "model.pt").read_bytes() != before
+    record = json.loads((models / "training.json").read_text())
+    assert {part: len(found) for part, found in record["images"].items()} == {"training": 5, "validation": 2}
+    assert record["provenance"]["commit"] is None  # the code came from the archive, not from this checkout
+    assert size_of_mask(server, name, "unlabelled") == Image.open(images / "rgb.png").size
+    assert "Reload model from cache" in server.log.read_text() or name != "hybrid"
+
+
+def test_classes_are_missing_and_said_to_be(server, app):
+    models = app / "model" / "mtl_oca" / "models"
+    status, lines = server.train("mtl_oca")
+    assert status == "ERROR"
+    assert "The cause: ValueError: 7 images come without a class" in lines
+    assert "set class_names to null in train.yaml and inference.yaml" in lines
+    assert [path.name for path in models.iterdir()] == ["model.pt"]
+
+
+def test_too_few_labels_are_said_to_be(server, masks):
+    for stem in list(masks)[2:]:
+        server.ask("DELETE", "/datastore/label", {"id": stem, "tag": "final"})
+    status, lines = server.train("attention_unet")
+    assert status == "ERROR"
+    assert "The cause: ValueError: 2 images to train on and 0 to validate on are too few" in lines
+
+
+def test_a_classifier_learns_masks_alone(label_python, make_app, bundles, images, masks, tmp_path):
+    shutil.copytree(bundles["mtl_oca"], tmp_path / "mtl_oca")
+    for name in ("train", "inference"):
+        path = tmp_path / "mtl_oca" / "configs" / f"{name}.yaml"
+        text = path.read_text()
+        assert text.count(CHANGED["mtl_oca"][0]) == 1
+        path.write_text(text.replace(*CHANGED["mtl_oca"]))
+    app = make_app({"mtl_oca": tmp_path / "mtl_oca"})
+    with Server(label_python, app, app.parent / "studies", ["mtl_oca"]) as server:
+        label_all(server, images, masks)
+        params, file = server.infer("mtl_oca", "rgb")
+        assert "classification" not in params
+        assert set(np.unique(np.asarray(Image.open(io.BytesIO(file.content))))) <= {0, 1}
+        status, lines = server.train("mtl_oca")
+        assert status == "DONE", lines
+        assert (app / "model/mtl_oca/models/training.json").is_file()
+        assert size_of_mask(server, "mtl_oca", "unlabelled") == Image.open(images / "rgb.png").size
