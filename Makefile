@@ -1,15 +1,17 @@
-# make demo | test | lint | results | clean     (PYTHON=python3.11 chooses the interpreter)
+# make demo | test | test-label | lint | results | clean     (PYTHON=python3.11 chooses the interpreter)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+LABEL := .venv-label
+LABEL_INSTALLED := $(LABEL)/.installed
 CONFIGS := bundles/hybrid/configs
 DEMO ?= output/demo
 # small enough for a laptop; the data are synthetic phantoms
 DEMO_TRAINING := --output_dir $(DEMO) --image_size 96 --precision bf16 --channels_last True
 DEMO_CONFIGS := '$(CONFIGS)/train.yaml','$(CONFIGS)/from_scratch.yaml'
 
-.PHONY: install demo test lint results clean
+.PHONY: install demo test test-label lint results clean
 
 install: $(INSTALLED)
 
@@ -35,8 +37,24 @@ demo: install
 	@echo "masks of all images       $(DEMO)/predictions/*/*_mask.png"
 	@echo "training curves           $(BIN)/tensorboard --logdir $(DEMO)/tensorboard"
 
+# a process a core; tests of one file stay together, since they share what they train
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# a real MONAI Label server in an environment of its own; where that can't be installed the tests are skipped and say why
+test-label: install
+	-$(MAKE) --no-print-directory $(LABEL_INSTALLED)
+	MONAI_LABEL_PYTHON=$(LABEL)/bin/python $(BIN)/python -m pytest tests/label
+
+# the server finds this project's code in the archives alone; torchvision: see the file that is copied
+$(LABEL_INSTALLED): pyproject.toml
+	rm -f $@
+	test -x $(LABEL)/bin/python || $(PYTHON) -m venv $(LABEL)
+	{ $(LABEL)/bin/python -m pip install "$(TORCH)" && $(LABEL)/bin/python -m pip install --editable ".[label]" && \
+		$(LABEL)/bin/python -m pip uninstall --yes hybrid-attention; } > $(LABEL)/install.log 2>&1
+	$(LABEL)/bin/python -c "import torchvision" 2>/dev/null || cp tests/label/torchvision_without_operators.p* \
+		"$$($(LABEL)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .

@@ -45,6 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--gradcam", action="store_true", help="also write heat maps of what the network looks at")
     predict.add_argument("--dicom-seg", action="store_true", help="also write DICOM segmentations of DICOM images")
 
+    export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
+    export.add_argument("bundle", help="name or folder")
+    export.add_argument("--out", required=True, metavar="FILE", help="ends with .onnx, .ts or .pt")
+    export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    export.add_argument(
+        "--int8", metavar="IMAGES", help="convolutions in 8 bits, calibrated on these images, not those of a test"
+    )
+
     package = commands.add_parser("package", help="write a bundle as an archive that runs without this project")
     package.add_argument("bundle", help="name or folder")
     package.add_argument("--out", required=True, help="folder of the archive")
@@ -126,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     run: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "predict": _predict,
+        "export": _export,
         "package": _package,
         "verify": _verify,
         "phantoms": _write_phantoms,
@@ -162,6 +171,14 @@ def _predict(options: argparse.Namespace) -> None:
     frames = options.frames[0] if options.frames[0] in ("all", "middle") else [int(word) for word in options.frames]
     extra = Options(options.threshold, frames, options.uncertainty, options.gradcam, options.dicom_seg)
     predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from hybrid_attention.deploy.export_bundle import export_bundle
+
+    exported = export_bundle(options.bundle, options.out, options.weights, options.int8)
+    rounding = ", before rounding to int8" if options.int8 else ""
+    print(f"{exported.path} ({exported.method}): logits differ by {exported.difference:.1g} at most{rounding}")
 
 
 def _package(options: argparse.Namespace) -> None:

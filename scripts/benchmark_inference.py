@@ -218,7 +218,7 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| network | variant | ms (quartiles) | × eager | largest difference | equal pixels | Dice (change) |",
+        "| network | variant | ms (quartiles) | times eager | largest difference | equal pixels | Dice (change) |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:

@@ -19,6 +19,8 @@ from hybrid_attention.data.dicom_pixels import read_dicom_grey
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2
+
 
 def to_grey(image: Image.Image) -> Image.Image:
     """Convert a PIL image of any mode to grey without loss of what it shows.
@@ -107,6 +109,8 @@ def _read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"damaged NIfTI file ({error})") from None
     if array.dtype.names:  # RGB stored as a structured type
         array = np.stack([array[name] for name in array.dtype.names]).mean(axis=0)
+    elif array.ndim == 5 and array.shape[4] in (3, 4):  # RGB as a vector a pixel, as ITK writes it
+        array = array[..., :3] @ _LUMA
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 2:

@@ -12,8 +12,6 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
 import hybrid_attention
 from hybrid_attention.data.files import atomic_path, write_json
 from hybrid_attention.deploy.bundles import METADATA, bundle_folder, bundle_network

@@ -48,8 +48,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Segment an image or a folder of images; the bundle's `inference.yaml` says how.
 
-    For each image `NAME` there are `NAME_mask.png`, `NAME_overlay.png` and `NAME_probability.png` of its own size, and a
-    row in `predictions.csv` (`SavePredictions` says more).
+    For each image `NAME` there are `NAME_mask.png`, `NAME_overlay.png` and `NAME_probability.png` of its own size, and
+    a row in `predictions.csv` (`SavePredictions` says more).
 
     Args:
         images: PNG, JPEG, BMP, NIfTI or DICOM file, or a folder of them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,12 +52,21 @@ def config_files(argv: Sequence[str] | None = None) -> list[Path]:
         argv: the words of the command line, `sys.argv` by default.
 
     Returns:
-        The paths as given; empty when no `--config_file` is there.
+        The paths as given; without `--config_file` that of the bundle's `train.yaml` in a training that a MONAI Label
+        server started, else none.
     """
     given = command_line_options(argv).get("config_file")
     if given is None:
-        return []
+        return _config_of_label_server(sys.argv[1:] if argv is None else argv)
     return [Path(str(name)) for name in (given if isinstance(given, (list, tuple)) else [given])]
+
+
+def _config_of_label_server(words: Sequence[str]) -> list[Path]:
+    """Return the config that a training of MONAI Label reads: `-m train -r '{"bundle_path": …}'`."""
+    if list(words[:3]) != ["-m", "train", "-r"]:
+        return []
+    folder = json.loads(words[3]).get("bundle_path")
+    return [] if folder is None else [Path(folder) / "configs" / "train.yaml"]
 
 
 def find_bundle_root(name: str) -> str:

@@ -61,8 +61,8 @@ class LesionLogit(nn.Module):
 class MaskAndClasses(nn.Module):
     """Return the lesion logit and the class logits as channels of one tensor, for tools that take a single one.
 
-    `SplitMaskAndClassesd` takes them apart again. A network without class head gives the lesion alone. The state dict is
-    that of the network, so that weights of a training fit both.
+    `SplitMaskAndClassesd` takes them apart again. A network without class head gives the lesion alone. The state dict
+    is that of the network, so that weights of a training fit both.
 
     Args:
         network: returns a `MultiTaskOutput`.

@@ -23,7 +23,7 @@ def command(run_id, configs, *options):
 
 def bundle(run_id, configs, *options, cwd=ROOT, check=True):
     words = [sys.executable, *command(run_id, configs, *options)]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={"OMP_NUM_THREADS": "2", **os.environ})
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done

@@ -168,7 +168,7 @@ def test_inference_after_the_bundle_moved(trained, phantoms, tmp_path):
 def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--epochs", 3, "--resume", "True", *QUICK]
     words = [sys.executable, *command("training", [TRAIN, SCRATCH], *options)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {"OMP_NUM_THREADS": "2", **os.environ}
     checkpoint = tmp_path / "models" / "checkpoint.pt"
     kills = 0
     for number in range(3):

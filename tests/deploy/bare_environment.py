@@ -49,6 +49,6 @@ def run(python, *words, cwd):
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**kept, "OMP_NUM_THREADS": "2", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"OMP_NUM_THREADS": "2", **kept, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     return done

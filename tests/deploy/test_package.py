@@ -19,7 +19,7 @@ from tests.deploy.bare_environment import MONAI_BUNDLE, bare_environment, run
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
-    """A function that gives weights of a bundle's network as it is born, which say nothing but have the right shapes."""
+    """A function that gives weights of a bundle's network as it is born: of the right shapes, and nothing else."""
     made = {}
 
     def weights(name):

@@ -30,6 +30,9 @@ def test_options():
         (["--config_file", "a/train.yaml"], ["a/train.yaml"]),
         (["--config_file=['a/train.yaml','a/evaluate.yaml']"], ["a/train.yaml", "a/evaluate.yaml"]),
         (["run"], []),
+        (["-m", "train", "-r", '{"model":"han","bundle_path":"model/han"}'], ["model/han/configs/train.yaml"]),
+        (["-m", "train", "-r", '{"model":"other"}'], []),
+        (["-m", "infer", "-r", '{"bundle_path":"model/han"}'], []),
     ],
 )
 def test_config_files(words, expected):

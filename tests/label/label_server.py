@@ -118,7 +118,7 @@ class Server:
         return self.ask("PUT", "/datastore/label", {"image": name, "tag": "final"}, {"label": Path(path)})
 
     def infer(self, model, image=None, file=None, output=None, **params):
-        """Return the JSON answer and the file, an `Answer` with its name; or the `Answer` of the whole, where it fails."""
+        """Return the JSON answer and the file as an `Answer`; where there is no file, the whole `Answer`."""
         fields = {"params": json.dumps(params), **({"file": Path(file)} if file else {})}
         query = {key: value for key, value in (("image", image), ("output", output)) if value}
         got = self.ask("POST", f"/infer/{model}", query, fields)

@@ -18,7 +18,7 @@ PICTURES = ["grey", "rgb", "rgba", "photo"]
 
 def mask_of(answer):
     """The mask of a PNG answer, (H, W)."""
-    params, file = answer
+    _, file = answer
     assert file.name.endswith(".png"), file.name
     image = Image.open(io.BytesIO(file.content))
     assert (image.format, image.mode) == ("PNG", "L")

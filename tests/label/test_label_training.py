@@ -2,19 +2,19 @@
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.bundles.commands import BUNDLES
 from tests.label.label_server import Server
-
-CHANGED = {"mtl_oca": ("class_names: [benign, malignant, normal]", "class_names: null")}
 
 
 def label_all(server, images, masks):
-    """Two images of each kind, one of them without label."""
+    """Images of all kinds with their masks, and one without."""
     for stem, mask in masks.items():
         path = next(images.glob(f"{stem}.*"))
         assert server.add_image(stem, path).status == 200
@@ -30,9 +30,7 @@ def app(make_app, bundles):
 
 @pytest.fixture(scope="module")
 def server(label_python, app, images, masks):
-    with Server(
-        label_python, app, app.parent / "training", [path.name for path in (app / "model").iterdir()]
-    ) as running:
+    with Server(label_python, app, app.parent / "studies", BUNDLES) as running:
         label_all(running, images, masks)
         yield running
 
@@ -49,7 +47,8 @@ def test_training_replaces_the_weights(server, app, images, name):
     assert status == "DONE", lines
     assert (models / "model.pt").read_bytes() != before
     record = json.loads((models / "training.json").read_text())
-    assert {part: len(found) for part, found in record["images"].items()} == {"training": 5, "validation": 2}
+    assert {part: len(found) for part, found in record["images"].items()} == {"training": 6, "validation": 1}
+    assert record["recipe"]["image_size"] == {"attention_unet": 256, "explainable": 224, "hybrid": 256}[name]
     assert record["provenance"]["commit"] is None  # the code came from the archive, not from this checkout
     assert size_of_mask(server, name, "unlabelled") == Image.open(images / "rgb.png").size
     assert "Reload model from cache" in server.log.read_text() or name != "hybrid"
@@ -76,9 +75,9 @@ def test_a_classifier_learns_masks_alone(label_python, make_app, bundles, images
     shutil.copytree(bundles["mtl_oca"], tmp_path / "mtl_oca")
     for name in ("train", "inference"):
         path = tmp_path / "mtl_oca" / "configs" / f"{name}.yaml"
-        text = path.read_text()
-        assert text.count(CHANGED["mtl_oca"][0]) == 1
-        path.write_text(text.replace(*CHANGED["mtl_oca"]))
+        text, changed = re.subn(r"^class_names: .*", "class_names: null", path.read_text(), flags=re.MULTILINE)
+        assert changed == 1
+        path.write_text(text)
     app = make_app({"mtl_oca": tmp_path / "mtl_oca"})
     with Server(label_python, app, app.parent / "studies", ["mtl_oca"]) as server:
         label_all(server, images, masks)

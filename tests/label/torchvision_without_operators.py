@@ -2,8 +2,9 @@
 
 PyPI's torchvision for Linux is built for CUDA. Beside a CPU build of torch its operators can't be loaded, and
 `import torchvision` ends with "operator torchvision::nms does not exist", though MONAI Label only draws grids of
-images with it. Here the two modules that describe these operators stay empty; whoever calls one still gets torchvision's
-own error. `make test-label` copies this file and the `.pth` beside it, which loads it, into an environment of that kind.
+images with it. Here the two modules that describe these operators stay empty; whoever calls one still gets
+torchvision's own error. `make test-label` copies this file, and the `.pth` that loads it, into an environment of that
+kind.
 """
 
 import sys

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from hybrid_attention.cli import main
+from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
+from hybrid_attention.deploy.export_bundle import export_bundle
+
+pytest.importorskip("onnx", reason="the extra `export` is not installed")
+
+
+@pytest.fixture(scope="module")
+def eager():
+    return bundle_network(bundle_folder("hybrid"))
+
+
+def logits(network, *shape):
+    with torch.no_grad():
+        return network(torch.rand(shape, generator=torch.Generator().manual_seed(1)))
+
+
+def test_onnx_and_int8_from_the_command_line(eager, phantoms, tmp_path, capsys):
+    from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+
+    assert main(["export", "hybrid", "--out", str(tmp_path / "han.onnx")]) == 0
+    assert "han.onnx (torch.onnx, traced): logits differ by" in capsys.readouterr().out
+    exported = OnnxRuntimeNetwork(tmp_path / "han.onnx")
+    torch.testing.assert_close(logits(exported, 2, 3, 96, 64), logits(eager, 2, 3, 96, 64), rtol=1e-3, atol=1e-3)
+    images = str(phantoms / "benign")
+    assert main(["export", "hybrid", "--out", str(tmp_path / "int8.onnx"), "--int8", images]) == 0
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "han.onnx").stat().st_size
+    rounded = logits(OnnxRuntimeNetwork(tmp_path / "int8.onnx"), 1, 3, 64, 64)
+    assert rounded.shape == (1, 1, 64, 64)
+
+
+def test_torchscript(eager, tmp_path):
+    exported = export_bundle("hybrid", tmp_path / "han.ts")
+    assert exported.method == "script"
+    loaded = torch.jit.load(tmp_path / "han.ts")
+    with torch.jit.optimized_execution(False):
+        torch.testing.assert_close(logits(loaded, 1, 3, 64, 64), logits(eager, 1, 3, 64, 64), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("han.tflite", {}, r"must end with \.onnx or \.ts or \.pt, got 'han\.tflite'"),
+        ("han.ts", {"calibration": "images"}, r"int8 is written as \.onnx alone"),
+        ("han.onnx", {"weights": "nowhere"}, "no weights at nowhere"),
+    ],
+)
+def test_what_can_not_be_written(name, options, message, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        export_bundle("hybrid", tmp_path / name, **options)
+    assert list(tmp_path.iterdir()) == []
