@@ -109,7 +109,7 @@ def _read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"damaged NIfTI file ({error})") from None
     if array.dtype.names:  # RGB stored as a structured type
         array = np.stack([array[name] for name in array.dtype.names]).mean(axis=0)
-    elif array.ndim == 5 and array.shape[4] in (3, 4):  # RGB as a vector a pixel, as ITK writes it
+    elif array.dtype == np.uint8 and array.ndim == 5 and array.shape[4] in (3, 4):  # RGB as vectors, by SimpleITK
         array = array[..., :3] @ _LUMA
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]

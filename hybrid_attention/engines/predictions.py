@@ -204,4 +204,4 @@ def _write_nifti(array: np.ndarray, source: str, path: Path) -> None:
     import nibabel
 
     original: Any = nibabel.load(source)
-    nibabel.save(nibabel.Nifti1Image(array.reshape(original.shape), original.affine), path)
+    nibabel.save(nibabel.Nifti1Image(array.reshape(original.shape[:3]), original.affine), path)  # without colours

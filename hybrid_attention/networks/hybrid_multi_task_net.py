@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -51,6 +52,34 @@ class HybridMultiTaskNet(nn.Module):
             raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}.")
         self.network = HybridAttentionNet(spatial_dims, in_channels, num_regions, **options)
         self.classifier = class_head(spatial_dims, BOTTLENECK_CHANNELS, num_classes)
+
+    @torch.no_grad()
+    def start_from_masks(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take over a HAN that was trained for masks on grey images: the lesion's logit becomes its logit.
+
+        HAN saw the grey image in each of its channels; here the first channel is the grey image, and what HAN does
+        not know (further channels, further regions, the classes) starts without influence on the lesion's logit.
+
+        Args:
+            weights: state dict of a `HybridAttentionNet` with one output channel, else built with the same options.
+
+        Raises:
+            ValueError: When the weights are of another network.
+        """
+        stem, head = "encoder.stages.0.conv0.weight", "head"
+        own = self.network.state_dict()
+        adapted = dict(weights)
+        if stem in weights and weights[stem].shape[2:] == own[stem].shape[2:]:
+            adapted[stem] = torch.zeros_like(own[stem])
+            adapted[stem][:, 0] = weights[stem].float().sum(dim=1)
+        for name in (f"{head}.weight", f"{head}.bias"):
+            if name in weights and len(weights[name]) == 1:
+                adapted[name] = torch.zeros_like(own[name])
+                adapted[name][1] = weights[name][0]
+        shapes = {name: tensor.shape for name, tensor in own.items()}
+        if {name: tensor.shape for name, tensor in adapted.items()} != shapes:
+            raise ValueError("the weights are not those of a HAN for masks with the same options")
+        self.network.load_state_dict(adapted)
 
     def forward(self, x: torch.Tensor) -> MultiTaskOutput:
         """Return the logits of the mask and of the classes."""

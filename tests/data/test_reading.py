@@ -82,6 +82,14 @@ def test_nifti(tmp_path, shape):
     np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), RAMP.T)
 
 
+def test_nifti_in_colour_as_vectors(tmp_path):
+    rgb = np.stack([RAMP.T, RAMP.T // 2, 0 * RAMP.T], axis=-1)[:, :, None, None]
+    nibabel.save(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "a.nii.gz")
+    array = read_grey(tmp_path / "a.nii.gz")
+    assert array.shape == (4, 3)
+    np.testing.assert_allclose(array, (0.299 * RAMP + 0.587 * (RAMP // 2)).T, atol=1e-3)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nifti_with_nan_or_inf(tmp_path, value):
     array = RAMP.T.astype(np.float32)

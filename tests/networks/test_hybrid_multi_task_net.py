@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hybrid_attention.networks import HybridAttentionNet, HybridMultiTaskNet
+from hybrid_attention.networks import HybridAttentionNet, HybridMultiTaskNet, lesion_logit
 
 SMALL = {"sfeb": False, "tam": False}
 
@@ -61,3 +61,23 @@ def test_errors():
         HybridMultiTaskNet(num_classes=1)
     with pytest.raises(ValueError, match="3"):
         HybridMultiTaskNet()(torch.rand(1, 1, 32, 32))
+
+
+def test_start_from_a_network_for_masks_gives_its_logits():
+    torch.manual_seed(0)
+    masks = HybridAttentionNet(in_channels=3, out_channels=1).eval()
+    both = HybridMultiTaskNet(in_channels=2, num_regions=2).eval()
+    both.start_from_masks(masks.state_dict())
+    grey, edges = torch.rand(2, 1, 48, 64), torch.rand(2, 1, 48, 64)
+    with torch.no_grad():
+        expected = masks(grey.repeat(1, 3, 1, 1))
+        found = lesion_logit(both(torch.cat([grey, edges], dim=1)))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_start_from_other_weights():
+    both = HybridMultiTaskNet(in_channels=2)
+    with pytest.raises(ValueError, match="not those of a HAN for masks"):
+        both.start_from_masks(HybridAttentionNet(tam=False).state_dict())
+    with pytest.raises(ValueError, match="not those of a HAN for masks"):
+        both.start_from_masks({})
