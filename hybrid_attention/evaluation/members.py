@@ -15,6 +15,7 @@ import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.trained_run import TrainedRun, find_weights
 from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.evaluation.named_run import name_and_place
 
 Flip = tuple[int, ...]
 
@@ -65,7 +66,7 @@ def open_runs(
     """
     if not runs:
         raise ValueError("no run is given: name the folder of a trained run, with models/model.pt in it")
-    given = [_name_and_place(run) for run in runs]
+    given = [name_and_place(run) for run in runs]
     weights = [find_weights(place).resolve() for _, place in given]
     names = [name or own for (name, _), own in zip(given, _differing_parts(weights), strict=True)]
     for what in (weights, names):
@@ -145,16 +146,6 @@ def seconds_per_image(run: TrainedRun, cases: Cases, flips: Sequence[Flip]) -> f
 
 def _stacked(planes: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]))
-
-
-def _name_and_place(run: str | os.PathLike[str]) -> tuple[str, str]:
-    text = os.fspath(run)
-    if "=" not in text or Path(text).exists():
-        return "", text
-    name, _, place = text.partition("=")
-    if not name.strip() or not place:
-        raise ValueError(f"a run is FOLDER or NAME=FOLDER, got {text!r}")
-    return name.strip(), place
 
 
 def _differing_parts(weights: Sequence[Path]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from hybrid_attention.evaluation.class_columns import predicted_classes
 from hybrid_attention.evaluation.curves import Curve, read_curve
 from hybrid_attention.evaluation.metrics import SCORES
+from hybrid_attention.evaluation.named_run import name_and_place
 from hybrid_attention.evaluation.record import is_defined
 from hybrid_attention.evaluation.stored import Row, read_evaluation
 
@@ -98,14 +99,9 @@ def require_curves(run: Run) -> None:
 
 
 def _name_and_folder(run: str | os.PathLike[str]) -> tuple[str, Path]:
-    text = os.fspath(run)
-    name = ""
-    if "=" in text and not Path(text).is_dir():
-        name, _, text = text.partition("=")
-        if not name.strip() or not text:
-            raise ValueError(f"a run is FOLDER or NAME=FOLDER, got {os.fspath(run)!r}")
-    folder = Path(text)
+    name, place = name_and_place(run)
+    folder = Path(place)
     if not folder.is_dir():
-        raise ValueError(f"no folder {text!r}; a run is the folder of an evaluation, with per_case.csv in it")
+        raise ValueError(f"no folder {place!r}; a run is the folder of an evaluation, with per_case.csv in it")
     whole = folder.resolve()
-    return name.strip() or (whole.parent.name if whole.name == "evaluation" else whole.name), folder
+    return name or (whole.parent.name if whole.name == "evaluation" else whole.name), folder

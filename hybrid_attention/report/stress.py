@@ -12,6 +12,7 @@ import numpy as np
 
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.trained_run import TrainedRun
+from hybrid_attention.evaluation.named_run import name_and_place
 from hybrid_attention.evaluation.robustness import CLEAN, StressTest, checked_kinds, stress_test
 from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.evaluation.text import plural
@@ -82,14 +83,13 @@ def stress(
 def _named(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
     """Return place by name."""
     places: dict[str, Path] = {}
-    for run in [os.fspath(run) for run in runs]:
-        name, separator, place = run.partition("=")
-        if not separator or Path(run).exists():
-            place = run
-            parts = Path(run).resolve().parts
+    for run in runs:
+        name, place = name_and_place(run)
+        if not name:
+            parts = Path(place).resolve().parts
             name = next((part for part in reversed(parts) if not _INNER.fullmatch(part)), "")
-        if not place or name != Path(name).name or name in ("", ".."):
-            raise ValueError(f"a run is FOLDER or NAME=FOLDER, where NAME can name a folder, got {run!r}")
+        if name != Path(name).name or name in ("", ".."):
+            raise ValueError(f"a run is FOLDER or NAME=FOLDER, where NAME can name a folder, got {os.fspath(run)!r}")
         if name in places:
             raise ValueError(f"two runs are called {name!r}: name them, as in NAME={place}")
         places[name] = Path(place)
