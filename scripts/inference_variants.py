@@ -78,7 +78,7 @@ class Variants:
             return OnnxRuntimeNetwork(self._quantized() if detail == "int8" else self._exported(), self.threads)
         if name == "torch.compile":
             # of one fixed size, which is what compiles to the fastest code
-            return torch.compile(copy.deepcopy(self.network), dynamic=False)  # type: ignore[no-any-return]
+            return torch.compile(copy.deepcopy(self.network), dynamic=False)
         if kind == "TorchScript":
             return self._frozen()
         return self._eager(name)

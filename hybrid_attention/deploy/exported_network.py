@@ -61,4 +61,4 @@ def exported_output(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path.name} can't be computed for a batch of {tuple(x.shape)}: {reason}") from error
     tensor = torch.from_numpy(np.array(output, dtype=np.float32))
-    return convert_to_dst_type(tensor, x, dtype=torch.float32)[0]  # type: ignore[return-value]
+    return convert_to_dst_type(tensor, x, dtype=torch.float32)[0]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
+
+# what packages would report their use with: OpenVINO sends a message to its makers whenever it is imported
+_REPORTERS = {"openvino": "openvino_telemetry"}
 
 
 def require(module: str) -> Any:
-    """Import a package of the extra `export`.
+    """Import a package of the extra `export`, without letting it report its use to anybody.
 
     Args:
         module: its name, as in an import statement.
@@ -18,6 +22,9 @@ def require(module: str) -> Any:
     Raises:
         ImportError: it is missing; the message says how to get it.
     """
+    reporter = _REPORTERS.get(module.partition(".")[0])
+    if reporter is not None and module not in sys.modules:
+        sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]  # can't be imported, so it does without
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ def quantize(
     """Write a network's convolutions in int8, for ONNX Runtime and OpenVINO.
 
     Weights are scaled per output channel, activations per tensor, by what the calibration images give rise to. All else
-    stays in float32. Scores must be measured again: a network that was not trained for it may lose some.
+    stays in float32, and so do the convolutions around a matrix product, two before it and one after: with those of
+    HAN's attention in int8 OpenVINO 2026.4 loses 0.015 Dice, where ONNX Runtime computes the same file without loss.
+    Scores must be measured again: a network that was not trained for it may lose some.
 
     Args:
         source: file that `export_onnx` wrote.
@@ -47,29 +51,32 @@ def quantize(
     """
     if not 90 <= percentile <= 100:
         raise ValueError(f"percentile must be between 90 and 100, got {percentile:g}")
-    OnnxRuntimeNetwork(source, threads=1)  # it is one, and there
+    network = OnnxRuntimeNetwork(source, threads=1)
     batches = [_batch(image) for image in images]
     if len(batches) < FEWEST_IMAGES:
         raise ValueError(f"calibration needs at least {FEWEST_IMAGES} images, got {len(batches)}")
+    network(torch.from_numpy(batches[0]))  # says what doesn't fit
     quantization = require("onnxruntime.quantization")
     preparation = require("onnxruntime.quantization.shape_inference")
     method = quantization.CalibrationMethod
     with tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
         prepared = Path(folder) / "prepared.onnx"
-        preparation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(prepared),
-            str(temporary),
-            _reader(batches),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibrate_method=method.MinMax if percentile == 100 else method.Percentile,
-            # one image after the other: the features of all of them would fill the memory
-            extra_options={"CalibPercentile": percentile, "CalibStridedMinMax": 1},
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # a line an image
+            preparation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(prepared),
+                str(temporary),
+                _reader(batches),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=["Conv"],
+                nodes_to_exclude=_around_products(require("onnx").load(str(prepared)).graph.node),
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=method.MinMax if percentile == 100 else method.Percentile,
+                # one image after the other: the features of all of them would fill the memory
+                extra_options={"CalibPercentile": percentile, "CalibStridedMinMax": 1},
+            )
         _tell(str(source), str(temporary), len(batches), percentile)
     return Path(path)
 
@@ -84,11 +91,43 @@ def _tell(source: str, written: str, images: int, percentile: float) -> None:
     onnx.save(model, written)
 
 
+def _around_products(nodes: Sequence[Any]) -> list[str]:
+    """Return the names of the convolutions around matrix products: two before, one after, on each way.
+
+    Args:
+        nodes: of the graph.
+    """
+    kinds = {node.name: node.op_type for node in nodes}
+    maker = {output: node.name for node in nodes for output in node.output}
+    before = {node.name: [maker[name] for name in node.input if name in maker] for node in nodes}
+    after: dict[str, list[str]] = {name: [] for name in kinds}
+    for user, made in before.items():
+        for name in made:
+            after[name].append(user)
+
+    def nearest(start: str, neighbours: Mapping[str, list[str]]) -> set[str]:
+        waiting, seen = list(neighbours[start]), set()
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += [] if kinds[name] == "Conv" else neighbours[name]
+        return {name for name in seen if kinds[name] == "Conv"}
+
+    found: set[str] = set()
+    for product in (name for name, kind in kinds.items() if kind == "MatMul"):
+        embeddings = nearest(product, before)
+        found |= embeddings | nearest(product, after)
+        for embedding in embeddings:
+            found |= nearest(embedding, before)
+    return sorted(found)
+
+
 def _reader(batches: list[np.ndarray]) -> Any:
     """Return the batches as ONNX Runtime's calibration reads them, whole or a stretch at a time."""
     quantization = require("onnxruntime.quantization")
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self) -> None:
             self.rest = iter(batches)
 

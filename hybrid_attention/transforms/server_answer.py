@@ -23,7 +23,7 @@ class ServerAnswerd(MapTransform):
     gives a file without any reference to its source. With this step it is a PNG (of a NIfTI image a NIfTI file), or
     what the client asks for (`result_extension`). It has the size of the image, of DICOM that of the whole frame,
     though the network sees the tissue alone. As a volume (NRRD, NIfTI), which viewers ask for, the mask of a DICOM or
-    NIfTI image has that image's spacing, origin and directions, as ITK reads them. Probabilities of classes go into
+    NIfTI image has that image's spacing, origin and directions, of DICOM as ITK reads them. Probabilities of classes go into
     the server's JSON answer: `{"classification": {"benign": 0.9, …}}`.
 
     Args:
@@ -67,6 +67,11 @@ class ServerAnswerd(MapTransform):
 
 
 def _affine(path: str | os.PathLike[str]) -> Any:
+    if is_nifti(path):
+        import nibabel
+
+        image: Any = nibabel.load(path)
+        return image.affine
     from monai.data import ITKReader
 
     reader = ITKReader()

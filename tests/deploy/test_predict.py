@@ -187,3 +187,22 @@ def test_command_line_tells_errors_in_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("hybrid-attention: error: no image")
     assert error.count("\n") == 1
+
+
+def test_nothing_is_sent_or_fetched(picture, tmp_path):
+    pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    code = f"""
+import sys
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
+        print("ASKED FOR", event, arguments, file=sys.stderr)
+        raise PermissionError(event)
+sys.addaudithook(watch)
+from hybrid_attention.cli import main
+sys.exit(main(["predict", {str(picture)!r}, "--out", {str(tmp_path / "out")!r}, "--backend", "openvino"]))
+"""
+    environment = {**os.environ, "HYBRID_ATTENTION_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "computed by openvino" in done.stderr
+    assert "ASKED FOR" not in done.stderr

@@ -110,3 +110,13 @@ def test_expected_dice_and_uncertainty(images, tmp_path):
 def test_no_probability_no_expected_dice(images, tmp_path):
     rows, _ = predicted(images[:1], [box(5, 5)], tmp_path / "out")
     assert "expected_dice" not in rows[0]
+
+
+def test_mask_of_a_nifti_image_in_colour_is_one_slice(images, tmp_path):
+    grey = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)
+    colour = tmp_path / "colour.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.stack([grey] * 3, axis=-1)[:, :, None, None], np.eye(4)), colour)
+    predicted([colour], [box(3, 2)], tmp_path / "out")
+    mask = nibabel.load(tmp_path / "out" / "colour_mask.nii.gz")
+    assert mask.shape == (60, 40, 1)
+    np.testing.assert_array_equal(mask.get_fdata()[..., 0], box(3, 2))

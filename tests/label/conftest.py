@@ -84,7 +84,7 @@ def app(make_app, bundles):
 @pytest.fixture(scope="session")
 def server(label_python, app, images):
     """A server with all four bundles; its datastore is filled over REST."""
-    with Server(label_python, app, app.parent / "studies", list(BUNDLES)) as running:
+    with Server(label_python, app, BUNDLES) as running:
         for path in sorted(images.iterdir()):
             answer = running.add_image(path.stem, path)
             assert (answer.status, answer.json()) == (200, {"image": path.stem})

@@ -54,19 +54,20 @@ class Answer:
 class Server:
     """A server that runs inside a `with`."""
 
-    def __init__(self, python, app, studies, models):
-        self.studies, self.port = Path(studies), free_port()
+    def __init__(self, python, app, models, studies=None, **variables):
+        self.folder, self.port = Path(app).parent, free_port()
+        self.studies = studies or self.folder / "studies"
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = self.studies.with_name(f"{self.studies.name}_{self.port}.log")
-        self.command = start_command(python, app, studies, self.port, models)
+        self.log = self.folder / f"{self.port}.log"
+        self.command = start_command(python, app, self.studies, self.port, models)
+        self.variables = variables
         self.process = None
 
     def __enter__(self):
-        self.studies.mkdir(exist_ok=True)
-        folder = self.studies.parent
+        env = {**environment(self.folder), **self.variables}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=folder, env=environment(folder), stdout=log, stderr=subprocess.STDOUT
+                self.command, cwd=self.folder, env=env, stdout=log, stderr=subprocess.STDOUT
             )
         try:
             self._wait()
@@ -116,6 +117,15 @@ class Server:
 
     def add_label(self, name, path):
         return self.ask("PUT", "/datastore/label", {"image": name, "tag": "final"}, {"label": Path(path)})
+
+    def remove_label(self, name, seconds=60):
+        """Remove a label; the server notes it when it next looks at its folder."""
+        left = self.ask("GET", "/datastore/").json()["completed"] - 1
+        self.ask("DELETE", "/datastore/label", {"id": name, "tag": "final"})
+        end = time.monotonic() + seconds
+        while self.ask("GET", "/datastore/").json()["completed"] != left:
+            assert time.monotonic() < end, f"{name} still has its label"
+            time.sleep(0.2)
 
     def infer(self, model, image=None, file=None, output=None, **params):
         """Return the JSON answer and the file as an `Answer`; where there is no file, the whole `Answer`."""

@@ -3,15 +3,18 @@
 import io
 import json
 import subprocess
+import threading
 
 import itk
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 from tests.bundles.commands import BUNDLES, bundle, config
-from tests.label.label_server import environment, start_command
+from tests.label.dicomweb import dicomweb_server
+from tests.label.label_server import Server, environment, start_command
 
 PICTURES = ["grey", "rgb", "rgba", "photo"]
 
@@ -117,6 +120,31 @@ def test_a_slice_that_dicomweb_was_converted_to(server, images, tmp_path):
     np.testing.assert_array_equal(got.get_fdata()[..., 0].T, mask_of(server.infer("hybrid", "grey")))
 
 
+def test_images_behind_dicomweb(server, label_python, make_app, bundles, images):
+    app = make_app({"hybrid": bundles["hybrid"]})
+    tool = app / "bin" / "itkimage2segimage"  # MONAI Label downloads it where it is missing; it is not called here
+    tool.parent.mkdir(exist_ok=True)
+    tool.touch(mode=0o755)
+    files = [images / f"{stem}.dcm" for stem in ("mono", "colour")]
+    with dicomweb_server(files) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        settings = {
+            "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": "US"}',
+            "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(app.parent / "cache"),
+        }
+        address = f"http://127.0.0.1:{web.server_port}"
+        with Server(label_python, app, ["hybrid"], studies=address, **settings) as remote:
+            assert remote.ask("GET", "/datastore/").json()["total"] == 2
+            series = [str(pydicom.dcmread(path).SeriesInstanceUID) for path in files]
+            assert remote.ask("POST", "/activelearning/first").json()["id"] == min(series)
+            for path, uid in zip(files, series, strict=True):
+                wanted = volume_of(server.infer("hybrid", path.stem, result_extension=".nrrd"), app.parent)
+                got = volume_of(remote.infer("hybrid", uid, result_extension=".nrrd"), app.parent)
+                np.testing.assert_array_equal(itk.array_from_image(got), itk.array_from_image(wanted))
+                assert list(itk.spacing(got)) == pytest.approx(list(itk.spacing(wanted)))
+        web.shutdown()
+
+
 @pytest.mark.parametrize("stem", ["loop", "nowhere"])
 def test_what_can_not_be_segmented_is_refused(server, stem):
     assert server.infer("hybrid", stem).status == 500
@@ -129,13 +157,12 @@ def test_active_learning_gives_images_without_label(server, masks):
     assert server.ask("POST", "/activelearning/random").json()["id"] not in ("", "colour")
     status = server.ask("GET", "/datastore/").json()
     assert (status["total"], status["completed"]) == (8, 1)
-    server.ask("DELETE", "/datastore/label", {"id": "colour", "tag": "final"})
-    assert server.ask("GET", "/datastore/").json()["completed"] == 0
+    server.remove_label("colour")
 
 
 def test_a_port_in_use_is_named(server, label_python, app):
-    folder = server.studies.parent
     command = start_command(label_python, app, server.studies, server.port, ["hybrid"])
-    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
+    env = environment(server.folder)
+    done = subprocess.run(command, cwd=server.folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert f"('127.0.0.1', {server.port}): address already in use" in done.stdout + done.stderr

@@ -49,18 +49,21 @@ def test_the_mask_of_dicom_has_the_size_of_the_frame(tmp_path):
     assert "image" not in result and result["image_meta_dict"] == {"original_affine": None}
 
 
-def test_as_a_volume_the_mask_of_dicom_has_its_geometry(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", np.zeros((3, 2), np.uint8), PixelSpacing=[0.3, 0.2])
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "RGB"])
+def test_as_a_volume_the_mask_of_dicom_has_its_geometry(tmp_path, photometric):
+    pixels = np.zeros((3, 2) if photometric == "MONOCHROME2" else (3, 2, 3), np.uint8)
+    path = write_dicom(tmp_path / "a.dcm", pixels, photometric, PixelSpacing=[0.3, 0.2])
     result = answer(path, result_extension=".nrrd")
     np.testing.assert_array_equal(result["pred"][..., 0], MASK)
     # width and height of a pixel; x and y point the other way in MONAI's convention, which is NIfTI's
     np.testing.assert_allclose(result["image_meta_dict"]["original_affine"], np.diag([-0.2, -0.3, 1, 1]))
 
 
-def test_masks_of_nifti_are_nifti_in_the_same_place(tmp_path):
+@pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3, 1, 1, 3)])
+def test_masks_of_nifti_are_nifti_in_the_same_place(tmp_path, shape):
     affine = np.array([[0, -0.5, 0, 7], [0.25, 0, 0, -3], [0, 0, 2, 5], [0, 0, 0, 1.0]])
     path = tmp_path / "a.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 1), np.float32), affine), path)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), affine), path)
     result = answer(path)
     assert result["result_extension"] == ".nii.gz"
     assert result["pred"].shape == (2, 3, 1)

@@ -1,0 +1,198 @@
+"""Exported networks: the numbers of the original at sizes that were not traced, and what the files tell."""
+
+import copy
+import hashlib
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from hybrid_attention.deploy import export
+from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
+from hybrid_attention.deploy.export import export_onnx, export_torchscript, inference_form
+from hybrid_attention.deploy.fingerprint import network_digest, state_digest
+from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+from hybrid_attention.networks import (
+    DeepAttentionUNet,
+    HybridAttentionNet,
+    MaskAndClasses,
+    MultiTaskOCANet,
+    TripleEncoderUNet,
+    peers,
+)
+from hybrid_attention.networks.blocks.non_local import NonLocal
+from hybrid_attention.networks.blocks.sfeb import SFEB, WindowMean
+
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+NETWORKS = {
+    "SFEB": lambda: SFEB(2, 4),
+    "non-local": lambda: NonLocal(2, 4),
+    "attention_unet": lambda: DeepAttentionUNet(2, 1, 1, (4, 8), 8, (8, 4), (0.3, 0.3), (0.3, 0.3)),
+    "mtl_oca": lambda: MaskAndClasses(MultiTaskOCANet(channels=(16, 32))),
+    "explainable": lambda: TripleEncoderUNet(encoders=("resnet18",)),
+    "U-Net++": lambda: peers.unet_plus_plus(channels=(4, 8, 8, 16, 16)),
+}
+CHANNELS = {"SFEB": 4, "non-local": 4, "attention_unet": 1, "mtl_oca": 2, "explainable": 3, "U-Net++": 3}
+SHAPES = [(1, 64, 64), (3, 41, 77), (2, 96, 33)]
+
+
+def unlike_birth(net):
+    """Give batch norms statistics that folding them into convolutions must respect."""
+    torch.manual_seed(0)
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for tensor in (part.weight.data, part.bias.data, part.running_mean, part.running_var):
+                tensor.uniform_(0.5, 1.5)
+    return net.eval()
+
+
+def images(channels, batch, *size):
+    return torch.rand(batch, channels, *size, generator=torch.Generator().manual_seed(sum(size)))
+
+
+def assert_equal_at_all_sizes(found, net, channels):
+    for shape in SHAPES:
+        batch = images(channels, *shape)
+        with torch.no_grad(), torch.jit.optimized_execution(False):
+            torch.testing.assert_close(found(batch), net(batch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_equals_eager_at_sizes_that_were_not_traced(name, tmp_path):
+    net = unlike_birth(NETWORKS[name]())
+    done = export_onnx(net, tmp_path / "network.onnx", images(CHANNELS[name], 1, 64, 80))
+    assert "traced" in done.method
+    assert done.difference < 1e-4
+    assert_equal_at_all_sizes(OnnxRuntimeNetwork(done.path), net, CHANNELS[name])
+
+
+@pytest.mark.parametrize("name", ["SFEB", "mtl_oca", "explainable"])
+def test_torchscript_equals_eager_at_sizes_that_were_not_seen(name, tmp_path):
+    net = unlike_birth(NETWORKS[name]())
+    done = export_torchscript(net, tmp_path / "network.ts", images(CHANNELS[name], 1, 64, 80))
+    assert done.method == "script"
+    assert_equal_at_all_sizes(torch.jit.load(done.path), net, CHANNELS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bundle", "channels"), [("hybrid", 3), ("explainable", 3), ("attention_unet", 1), ("mtl_oca", 2)]
+)
+def test_networks_of_the_bundles(bundle, channels, tmp_path):
+    net = unlike_birth(inference_parser(bundle_folder(bundle)).get_parsed_content("network_def"))
+    export_onnx(net, tmp_path / "network.onnx", images(channels, 1, 64, 64))
+    assert_equal_at_all_sizes(OnnxRuntimeNetwork(tmp_path / "network.onnx"), net, channels)
+    export_torchscript(net, tmp_path / "network.ts", images(channels, 1, 64, 64))
+    assert_equal_at_all_sizes(torch.jit.load(tmp_path / "network.ts"), net, channels)
+
+
+def test_han_as_onnx_tells_what_it_is(tmp_path):
+    net = HybridAttentionNet().eval()
+    export_onnx(net, tmp_path / "han.onnx", images(3, 1, 64, 64), name="hybrid")
+    model = onnx.load(str(tmp_path / "han.onnx"))
+    facts = {one.key: one.value for one in model.metadata_props}
+    assert facts["name"] == "hybrid"
+    assert facts["weights_sha256"] == state_digest(net)
+    assert facts["torch"] == torch.__version__
+    sides = {
+        value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert sides["image"] == ["batch", 3, "width", "height"]
+    assert sides["pred"][0] == "batch"
+    assert model.opset_import[0].version == 20
+
+
+def test_torchscript_tells_what_it_is_and_refuses_what_does_not_fit(tmp_path):
+    net = NETWORKS["attention_unet"]().eval()
+    export_torchscript(net, tmp_path / "network.ts", images(1, 1, 64, 64))
+    files = {"hybrid_attention.json": ""}
+    loaded = torch.jit.load(tmp_path / "network.ts", _extra_files=files)
+    assert json.loads(files["hybrid_attention.json"])["weights_sha256"] == state_digest(net)
+    with pytest.raises(torch.jit.Error, match="expected 1 input channels, received 3"):
+        loaded(images(3, 1, 64, 64))
+
+
+class Unscriptable(nn.Module):
+    def forward(self, x):
+        return {"double": x * 2, **{}}["double"]
+
+
+def test_what_does_not_script_is_traced(tmp_path):
+    done = export_torchscript(Unscriptable(), tmp_path / "network.ts", images(1, 1, 8, 8))
+    assert done.method == "trace"
+    assert torch.equal(torch.jit.load(done.path)(torch.ones(2, 1, 4, 5)), torch.full((2, 1, 4, 5), 2.0))
+
+
+class AreaOfTheFirstImage(nn.Module):
+    """What tracing freezes: the number of pixels of the example."""
+
+    def forward(self, x):
+        return x * float(x.shape[2] * int(x.shape[3]))
+
+
+def test_a_frozen_size_is_found_out_and_the_other_exporter_takes_over(tmp_path):
+    done = export_onnx(AreaOfTheFirstImage(), tmp_path / "network.onnx", images(1, 1, 8, 8))
+    assert "torch.export" in done.method
+    found = OnnxRuntimeNetwork(done.path)(torch.ones(1, 1, 4, 6))
+    assert torch.equal(found, torch.full((1, 1, 4, 6), 24.0))
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+def test_a_file_that_computes_something_else_is_refused_and_not_left(tmp_path):
+    with pytest.raises(ValueError, match=r"Noise can't be exported to TorchScript .script: its output .* differs"):
+        export_torchscript(Noise(), tmp_path / "network.ts", images(1, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"Noise can't be exported to ONNX .*; .*"):
+        export_onnx(Noise(), tmp_path / "network.onnx", images(1, 1, 8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_local_means_become_pooling_with_the_same_borders():
+    net = nn.Sequential(WindowMean(2), nn.ReLU())
+    form = inference_form(net)
+    assert isinstance(net[0], WindowMean)
+    assert isinstance(form[0], nn.AvgPool2d)
+    for size in ((1, 1), (2, 5), (7, 6)):
+        batch = images(3, 2, *size)
+        torch.testing.assert_close(form(batch), net(batch))
+
+
+def test_the_network_stays_as_it_is(tmp_path):
+    net = SFEB(2, 4).train()
+    before = copy.deepcopy(net.state_dict())
+    export_onnx(net, tmp_path / "network.onnx", images(4, 1, 16, 16))
+    assert net.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_digest_of_one_known_tensor():
+    net = nn.ParameterDict({"a": nn.Parameter(torch.tensor([1.0, 2.0]))})
+    expected = hashlib.sha256(b"a torch.float32 (2,)\n" + b"\x00\x00\x80\x3f\x00\x00\x00\x40").hexdigest()
+    assert state_digest(net) == expected
+
+
+def test_digest_sees_weights_and_settings_but_no_layout():
+    torch.manual_seed(0)
+    net = MultiTaskOCANet(channels=(16, 32))
+    other = MultiTaskOCANet(channels=(16, 32), classify_on="object_context")
+    other.load_state_dict(net.state_dict())
+    assert state_digest(other) == state_digest(net)
+    assert network_digest(other) != network_digest(net)
+    same = copy.deepcopy(net).eval().to(memory_format=torch.channels_last)
+    assert network_digest(same) == network_digest(net)
+    with torch.no_grad():
+        same.head.weight[0, 0] += 1e-6
+    assert network_digest(same) != network_digest(net)
+
+
+def test_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"need the package onnx: pip install 'hybrid-attention\[export\]'"):
+        export.export_onnx(nn.Identity(), tmp_path / "network.onnx", images(1, 1, 8, 8))

@@ -1,0 +1,99 @@
+"""int8: which operators become integers, how near the numbers stay, and what is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from hybrid_attention.deploy.export import export_onnx
+from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+from hybrid_attention.deploy.openvino import OpenVINONetwork
+from hybrid_attention.deploy.quantize import quantize
+from hybrid_attention.networks.blocks.non_local import NonLocal
+
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+IMAGES = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Attended(nn.Module):
+    """Convolutions A to E; B comes before attention, its own follow, D after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(1, 4, 3, padding=1)
+        self.b = nn.Conv2d(4, 4, 3, padding=1)
+        self.attention = NonLocal(2, 4)
+        self.d = nn.Conv2d(4, 4, 3, padding=1)
+        self.e = nn.Conv2d(4, 1, 1)
+
+    def forward(self, x):
+        return self.e(self.d(self.attention(self.b(self.a(x).relu()).relu())).relu())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    return export_onnx(Attended().eval(), tmp_path_factory.mktemp("exported") / "network.onnx", IMAGES[:1]).path
+
+
+@pytest.fixture(scope="module")
+def quantized(exported, tmp_path_factory):
+    return quantize(exported, tmp_path_factory.mktemp("quantized") / "network.onnx", IMAGES)
+
+
+def in_int8(path):
+    """Return the names of the convolutions whose input comes from 8 bits."""
+    nodes = onnx.load(str(path)).graph.node
+    from_8_bits = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    return {node.name.split("/")[1] for node in nodes if node.op_type == "Conv" and set(node.input[:2]) <= from_8_bits}
+
+
+def test_convolutions_become_integers_but_those_around_attention(exported, quantized):
+    assert in_int8(exported) == set()
+    assert in_int8(quantized) == {"a", "d", "e"}  # b feeds the embeddings
+
+
+@pytest.mark.parametrize("runtime", [OnnxRuntimeNetwork, OpenVINONetwork])
+def test_numbers_stay_near_at_any_size(runtime, exported, quantized):
+    whole, coarse = OnnxRuntimeNetwork(exported), runtime(quantized)
+    for shape in ((1, 1, 16, 16), (2, 1, 13, 21)):
+        batch = torch.rand(shape)
+        expected, found = whole(batch), coarse(batch)
+        assert found.shape == expected.shape
+        difference = (found - expected).abs().max()
+        assert 0 < difference < 0.1 * (expected.max() - expected.min())
+
+
+def test_scale_follows_the_calibration_images(exported, tmp_path):
+    # 8 bits unsigned, all values up to 1 and to 100: steps of 1 / 255 and 100 / 255
+    steps = []
+    for largest in (1.0, 100.0):
+        images = IMAGES.clone() * largest
+        images[:, :, 0, 0], images[:, :, 0, 1] = 0.0, largest
+        quantize(exported, tmp_path / "network.onnx", images, percentile=100)
+        model = onnx.load(str(tmp_path / "network.onnx"))
+        first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "image")
+        scale = next(one for one in model.graph.initializer if one.name == first.input[1])
+        steps.append(onnx.numpy_helper.to_array(scale).item())
+    assert steps == pytest.approx([1 / 255, 100 / 255], rel=1e-5)
+
+
+def test_metadata_say_how_it_was_made(exported, quantized):
+    source, made = (
+        {one.key: one.value for one in onnx.load(str(path)).metadata_props} for path in (exported, quantized)
+    )
+    assert made["weights_sha256"] == source["weights_sha256"]
+    assert made["quantized"] == "int8 convolutions, calibrated on 8 images, percentile 99.99"
+
+
+def test_refusals(exported, tmp_path):
+    with pytest.raises(ValueError, match="at least 8 images, got 7"):
+        quantize(exported, tmp_path / "network.onnx", IMAGES[:7])
+    with pytest.raises(ValueError, match="percentile must be between 90 and 100, got 101"):
+        quantize(exported, tmp_path / "network.onnx", IMAGES, percentile=101)
+    with pytest.raises(FileNotFoundError, match="no exported network"):
+        quantize(tmp_path / "nothing.onnx", tmp_path / "network.onnx", IMAGES)
+    with pytest.raises(ValueError, match=r"takes \(batch, 1, \*spatial\), received"):
+        quantize(exported, tmp_path / "network.onnx", IMAGES.expand(-1, 3, -1, -1))
+    assert not list(tmp_path.iterdir())
