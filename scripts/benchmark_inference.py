@@ -16,7 +16,6 @@ import argparse
 import importlib.metadata
 import itertools
 import logging
-import math
 import statistics
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from inference_table import rows_table
 from inference_variants import EAGER, VARIANTS, Compute, Variants
 from network_costs import NETWORKS
 from torch import nn
@@ -215,34 +215,6 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = [
-        "| network | variant | ms (quartiles) | times eager | largest difference | equal pixels | Dice (change) |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        cells = [row["network"], row["variant"]]
-        if row.get("failure"):
-            lines.append(f"| {' | '.join(cells)} | {row['failure']} | | | | |")
-            continue
-        cells += [
-            f"{row['milliseconds']:.1f} ({row['lower_quartile']:.1f}-{row['upper_quartile']:.1f})",
-            f"{row['ratio']:.2f}",
-        ]
-        if "dice" in row:
-            equal = 100 * math.floor(1e6 * row["equal_pixels"]) / 1e6  # never rounded up to all
-            cells += [
-                f"{row['largest_difference']:.1g}",
-                f"{equal:.4f} %",
-                f"{row['dice']:.4f} ({row['dice_change']:+.4f})",
-            ]
-        else:
-            cells += ["", "", ""]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def about(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return machine, versions and settings."""
     return {
@@ -278,7 +250,7 @@ def main() -> None:
             write_json(chosen.out, {"provenance": facts, "rows": rows})
             write_csv(chosen.out.with_suffix(".csv"), rows, list(COLUMNS))
     print(f"{facts['processor']}; batch {chosen.batch_size}, {chosen.image_size} px\n")
-    print(table(rows))
+    print(rows_table(rows))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from inference_table import inference_table
 from normal_table import THRESHOLD, normal_table
 from robustness_tables import reliability_table, stress_table
 from run_table import one_run_table
 from study_table import recipes_table, study_table
+from table_rows import ROWS, UNLIKE
 
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
 from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
@@ -30,51 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = (
     ROOT / "README.md",
+    ROOT / "docs" / "deployment.md",
     ROOT / "docs" / "experiments.md",
     RESULTS / "README.md",
     *sorted((ROOT / "bundles").glob("*/docs/README.md")),
 )
-# the runs of each experiment in the order of their rows; differences are to the first one's
-ROWS = {
-    "busi_fold0_128": {"unet": "U-Net", "han": "BL + ConvBlock + SFEB + TAM (HAN)"},
-    "explainable_fold0_128": {
-        "model_1": "1: CBAM",
-        "model_3": "3: Non-Local",
-        "model_7": "7: no attention",
-        "model_5": "5: no attention, frozen, Dice loss",
-    },
-    # named as in network_costs.json
-    # named as in network_costs.json
-    "improved_fold0_128": {
-        "han_strong_augmentation": "HAN, strong augmentation",
-        "han": "HAN, improved",
-        "flexible_unet": "FlexibleUNet, EfficientNet-B0, improved",
-    },
-    "peers_fold0_128": {
-        "han": "HAN",
-        "residual_unet": "residual U-Net",
-        "flexible_unet": "FlexibleUNet, EfficientNet-B0",
-        "segresnet": "SegResNet",
-        "basic_unet": "U-Net with instance norm",
-        "swin_unetr": "Swin UNETR",
-        "triple_encoder_cbam": "triple encoder, model 1 (CBAM)",
-        "attention_unet": "Attention U-Net",
-        "nnunet": "nnU-Net, 6 stages",
-        "nnunet_residual": "nnU-Net ResEnc, 6 stages",
-        "deep_attention_unet": "deep Attention U-Net, 3 channels",
-        "mtl_oca": "MTL-OCA, masks alone, 3 channels",
-        "unet_plus_plus": "U-Net++",
-        "plain_unet": "U-Net of HAN's paper",
-    },
-    "mtl_oca_folds_128": {
-        "mtl_oca": "MTL-OCA",
-        "without_oca": "without OCA",
-        "classify_on_oca": "classes from the features after OCA",
-        "without_edges": "without the edge channel",
-        "mtl_dunet": "MTL-DUNet",
-        "unet_masks": "U-Net, masks alone",
-    },
-}
 # what must be one in all rows of a table
 _SAME = (
     "split",
@@ -96,7 +58,7 @@ def read_runs(experiment: Path) -> dict[str, Run]:
         Runs by the name of their folder.
 
     Raises:
-        ValueError: there is none, or they differ in more than their network.
+        ValueError: there is none, or they differ in more than their network (and their recipe, if that is meant).
     """
     runs = {
         name: read_run(f"{title}={experiment / name}")
@@ -106,8 +68,9 @@ def read_runs(experiment: Path) -> dict[str, Run]:
     if not runs:
         raise ValueError(f"no run with a per_case.csv in {experiment}")
     first = next(iter(runs.values()))
+    same = [key for key in _SAME if experiment.name not in UNLIKE or not key.startswith("provenance.")]
     for name, run in runs.items():
-        other = [key for key in _SAME if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
+        other = [key for key in same if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
         if other:
             raise ValueError(f"{experiment}/{name} can't stand in one table with the others: {', '.join(other)} differ")
     return runs
@@ -333,7 +296,8 @@ def filled(page: str) -> str:
 
     Args:
         page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
-            `speed`, `network_costs`, `recipes`, `benchmark` (of a name), or one of `EXPERIMENTS` or `FOLDERS`.
+            `speed`, `network_costs`, `recipes`, `benchmark` or `inference` (of a name), or one of `EXPERIMENTS` or
+            `FOLDERS`.
 
     Returns:
         The page.
@@ -347,12 +311,14 @@ def filled(page: str) -> str:
             return f"{start}\n{network_costs_table()}\n{end}"
         if kind == "recipes":
             return f"{start}\n{recipes_table(RESULTS)}\n{end}"
+        if kind == "inference":
+            return f"{start}\n{inference_table(RESULTS / f'benchmark_{folder}.json')}\n{end}"
         if kind == "benchmark":
             return f"{start}\n{benchmark_table(folder)}\n{end}"
         tables = {**EXPERIMENTS, **FOLDERS}
         return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
 
-    kinds = "|".join([*EXPERIMENTS, *FOLDERS, "benchmark", "network_costs", "recipes", "speed"])
+    kinds = "|".join([*EXPERIMENTS, *FOLDERS, "benchmark", "inference", "network_costs", "recipes", "speed"])
     return re.sub(
         rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
         content,

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,26 +71,16 @@ def export_onnx(
     """
     onnx = require("onnx")
     form = inference_form(network)
-    failures: list[str] = []
-    for method, exporter in _EXPORTERS.items():
-        with atomic_path(path) as temporary:
-            try:
-                exporter(form, temporary, example)
-                model = onnx.load(str(temporary))
-                onnx.checker.check_model(model, full_check=True)
-                onnx.helper.set_model_props(model, model_facts(network, name, method, example))
-                onnx.save(model, str(temporary))
-                difference = _compare(form, OnnxRuntimeNetwork(temporary, threads=torch.get_num_threads()), example)
-            except OSError:
-                raise
-            except Exception as error:  # exporters raise all kinds
-                failures.append(f"{method}: {_first_line(error)}")
-                if method == list(_EXPORTERS)[-1]:
-                    reasons = "; ".join(failures)
-                    raise ValueError(f"{type(network).__name__} can't be exported to ONNX ({reasons})") from error
-                continue
-        return Exported(Path(path), method, difference)
-    raise AssertionError("unreachable")
+
+    def write(method: str, temporary: Path) -> nn.Module:
+        _EXPORTERS[method](form, temporary, example)
+        model = onnx.load(str(temporary))
+        onnx.checker.check_model(model, full_check=True)
+        onnx.helper.set_model_props(model, model_facts(network, name, method, example))
+        onnx.save(model, str(temporary))
+        return OnnxRuntimeNetwork(temporary)
+
+    return _first_that_works("ONNX", network, Path(path), example, _EXPORTERS, write)
 
 
 def export_torchscript(
@@ -112,26 +102,17 @@ def export_torchscript(
         OSError: the file can't be written.
     """
     form = copy.deepcopy(network).cpu().eval()
-    failures: list[str] = []
-    for method, convert in _COMPILERS.items():
-        try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
-                module = convert(form, example)
+
+    def write(method: str, temporary: Path) -> nn.Module:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of deprecation
+            module = _COMPILERS[method](form, example)
             facts = json.dumps(model_facts(network, name, method, example))
-            with atomic_path(path) as temporary:
-                torch.jit.save(module, str(temporary), _extra_files={METADATA: facts.encode()})
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    loaded = torch.jit.load(str(temporary))
-                difference = _compare(form, loaded, example)
-        except OSError:
-            raise
-        except Exception as error:  # the compiler raises all kinds
-            failures.append(f"{method}: {_first_line(error)}")
-            continue
-        return Exported(Path(path), method, difference)
-    raise ValueError(f"{type(network).__name__} can't be exported to TorchScript ({'; '.join(failures)})")
+            torch.jit.save(module, str(temporary), _extra_files={METADATA: facts.encode()})
+            loaded: nn.Module = torch.jit.load(str(temporary))
+        return loaded
+
+    return _first_that_works("TorchScript", network, Path(path), example, _COMPILERS, write)
 
 
 def inference_form(network: nn.Module) -> nn.Module:
@@ -208,6 +189,39 @@ _COMPILERS: dict[str, Callable[[nn.Module, torch.Tensor], Any]] = {
     "script": lambda form, example: torch.jit.script(form),
     "trace": lambda form, example: torch.jit.trace(form, example, check_trace=False),
 }
+
+
+def _first_that_works(
+    kind: str,
+    network: nn.Module,
+    path: Path,
+    example: torch.Tensor,
+    methods: Iterable[str],
+    write: Callable[[str, Path], nn.Module],
+) -> Exported:
+    """Write the file by the first method whose result computes what the network does.
+
+    Args:
+        kind: of file, for the message.
+        network: what it is of.
+        path: the file.
+        example: a batch.
+        methods: names, in this order.
+        write: writes the file by a method, and returns what the file computes.
+    """
+    failures: list[str] = []
+    original = copy.deepcopy(network).cpu().eval()
+    for method in methods:
+        try:
+            with atomic_path(path) as temporary:
+                difference = _compare(original, write(method, temporary), example)
+        except (OSError, ImportError):
+            raise
+        except Exception as error:  # exporters and compilers raise all kinds
+            failures.append(f"{method}: {_first_line(error)}")
+        else:
+            return Exported(path, method, difference)
+    raise ValueError(f"{type(network).__name__} can't be exported to {kind} ({'; '.join(failures)})")
 
 
 def _compare(network: nn.Module, other: nn.Module, example: torch.Tensor) -> float:

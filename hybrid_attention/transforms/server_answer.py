@@ -22,9 +22,9 @@ class ServerAnswerd(MapTransform):
     The server writes the mask as a file of the image's own format, which for JPEG changes its values and for DICOM
     gives a file without any reference to its source. With this step it is a PNG (of a NIfTI image a NIfTI file), or
     what the client asks for (`result_extension`). It has the size of the image, of DICOM that of the whole frame,
-    though the network sees the tissue alone. As a volume (NRRD, NIfTI), which viewers ask for, the mask of a DICOM or
-    NIfTI image has that image's spacing, origin and directions, of DICOM as ITK reads them. Probabilities of classes go into
-    the server's JSON answer: `{"classification": {"benign": 0.9, …}}`.
+    though the network sees the tissue alone. As a volume (NRRD, NIfTI), which viewers ask for, the mask of a NIfTI or
+    DICOM image has that image's spacing, origin and directions (for DICOM: as ITK reads them). Probabilities of classes
+    go into the server's JSON answer: `{"classification": {"benign": 0.9, …}}`.
 
     Args:
         keys: key of the mask.

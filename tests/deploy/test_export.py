@@ -3,12 +3,12 @@
 import copy
 import hashlib
 import json
+import sys
 
 import pytest
 import torch
 from torch import nn
 
-from hybrid_attention.deploy import export
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.deploy.export import export_onnx, export_torchscript, inference_form
 from hybrid_attention.deploy.fingerprint import network_digest, state_digest
@@ -193,6 +193,7 @@ def test_digest_sees_weights_and_settings_but_no_layout():
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"need the package onnx: pip install 'hybrid-attention\[export\]'"):
-        export.export_onnx(nn.Identity(), tmp_path / "network.onnx", images(1, 1, 8, 8))
+    for package in ("onnxruntime", "onnxscript", "onnx"):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ImportError, match=rf"need the package {package}: pip install 'hybrid-attention\[export\]'"):
+            export_onnx(nn.ReLU(), tmp_path / "network.onnx", images(1, 1, 8, 8))

@@ -23,6 +23,8 @@ def test_auto_converts_where_it_pays(network):
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     assert run_on("auto", network, images=29) is network
     assert run_on("auto", network, images=30).backend == "openvino"
+    assert run_on("auto", network, images=30).precision == "auto"  # bf16 where the processor has it
+    assert run_on("openvino", network, images=30).precision == "fp32"
     assert run_on("auto", network).backend == "openvino"
     assert run_on("auto", network, "fp16", images=30) is network
     assert run_on("auto", network.to("meta"), images=30) is network  # as on a GPU
