@@ -222,6 +222,7 @@ def about(chosen: argparse.Namespace) -> dict[str, Any]:
         "processor": processor(),
         "threads": chosen.threads,
         "images": "phantoms" if chosen.dataset_dir is None else Path(chosen.dataset_dir).name,
+        "compared": "all" if chosen.images is None else chosen.images,
         "repeats": chosen.repeats,
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
@@ -242,6 +243,7 @@ def main() -> None:
     chosen = options.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(chosen.threads)
+    torch.set_flush_denormal(True)  # as the other runtimes do; untrained networks else are ten times as slow in PyTorch
     facts = about(chosen)
     rows: list[dict[str, Any]] = []
     for name in chosen.networks:

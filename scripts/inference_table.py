@@ -35,7 +35,7 @@ def inference_table(path: Path) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     caption = (
         "{size} x {size} pixels, batches of {batch}, median of {repeats} rounds in turns; {processor}; {versions}. "
-        "Masks and Dice: test images of {images} at this size, percent."
+        "Masks and Dice: {compared} test images of {images} at this size, percent."
     )
     shown = {"size": rows[0]["image_size"], "batch": rows[0]["batch_size"], **facts, "versions": versions}
     return f"{caption.format(**shown)}\n\n{rows_table(rows)}"
