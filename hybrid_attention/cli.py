@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=BACKENDS,
         help="what computes the network; auto: torch on a GPU and for few images, else the fastest that is installed",
     )
+    predict.add_argument(
+        "--precision", default="fp32", choices=("fp32", "bf16"), help="of the arithmetic; bf16 is faster (%(default)s)"
+    )
     predict.add_argument("--threshold", type=float, default=0.5, help="of the probability (%(default)s)")
     predict.add_argument(
         "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers counted from 1 (all)"
@@ -168,9 +171,23 @@ def _predict(options: argparse.Namespace) -> None:
     logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
     logging.getLogger("monai").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodec")
-    frames = options.frames[0] if options.frames[0] in ("all", "middle") else [int(word) for word in options.frames]
-    extra = Options(options.threshold, frames, options.uncertainty, options.gradcam, options.dicom_seg)
+    extra = Options(
+        options.threshold,
+        options.precision,
+        _frames(options.frames),
+        options.uncertainty,
+        options.gradcam,
+        options.dicom_seg,
+    )
     predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+
+
+def _frames(words: Sequence[str]) -> str | list[int]:
+    if len(words) == 1 and words[0] in ("all", "middle"):
+        return words[0]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(f"--frames takes all, middle, or numbers counted from 1, got {' '.join(words)}")
+    return sorted({int(word) for word in words})
 
 
 def _export(options: argparse.Namespace) -> None:

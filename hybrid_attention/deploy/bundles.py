@@ -12,13 +12,14 @@ from monai.bundle import ConfigParser
 
 import hybrid_attention
 from hybrid_attention.engines.trained_network import NETWORK, plain_definition
-from hybrid_attention.engines.training_record import trained_setting
+from hybrid_attention.engines.training_record import read_record, trained_setting
 from hybrid_attention.engines.weight_files import find_weights, load_weights
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.yaml"
 # of a config that looks into the record by itself
 DEFAULT_NETWORK = "default_network"
+_PATHS = ("ckpt_path", "dataset_dir", "output_dir")
 
 
 def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
@@ -34,9 +35,7 @@ def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: there is no such bundle; the message lists those that are there.
     """
-    home = Path(hybrid_attention.__file__).resolve().parents[1]
-    own = {path.parents[1].name: path.parents[1] for path in [home / METADATA, *home.glob(f"bundles/*/{METADATA}")]}
-    own = {name: folder for name, folder in own.items() if (folder / METADATA).is_file()}
+    own = own_bundles()
     given = Path(bundle)
     if str(bundle) in own:
         return own[str(bundle)]
@@ -44,6 +43,13 @@ def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
         return given.resolve()
     known = f"those here are {', '.join(sorted(own))}" if own else "there are none here: work in a checkout"
     raise ValueError(f"{bundle} is no bundle: {known}; or give a folder with {METADATA}")
+
+
+def own_bundles() -> dict[str, Path]:
+    """Return the folders of the bundles by name: of the checkout that this package runs from, or of its archive."""
+    home = Path(hybrid_attention.__file__).resolve().parents[1]
+    found = [home / METADATA, *home.glob(f"bundles/*/{METADATA}")]
+    return {path.parents[1].name: path.parents[1] for path in found if path.is_file()}
 
 
 def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
@@ -63,16 +69,39 @@ def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
     """
     parser = ConfigParser()
     parser.read_config(str(folder / INFERENCE))
-    own = parser.config[NETWORK]
-    trained = trained_setting(settings["ckpt_path"], NETWORK, own) if "ckpt_path" in settings else own
-    if DEFAULT_NETWORK not in parser.config and _without_weights(trained) != _without_weights(own):
-        parser.update({NETWORK: plain_definition(trained, {})})
-    parser.update({"bundle_root": str(folder), **settings})
+    if "ckpt_path" in settings:
+        trained = other_network(parser.config, settings["ckpt_path"])
+        if trained is not None:
+            _check_bundle(folder, settings["ckpt_path"])
+            parser.update({NETWORK: plain_definition(trained, {})})
+    # whole paths: a name that begins with $, @ or % would else be taken for an expression
+    given = {key: os.path.abspath(value) if key in _PATHS else value for key, value in settings.items()}
+    parser.update({"bundle_root": os.path.abspath(folder), **given})
     return parser
 
 
-def _without_weights(definition: Mapping[str, Any]) -> dict[str, Any]:
-    return {**definition, "encoder_weights": None}
+def other_network(config: Mapping[str, Any], weights: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the definition of the network that weights were trained with, if it is not the config's own.
+
+    Args:
+        config: for inference.
+        weights: the weight file; the record of its training lies beside it.
+
+    Returns:
+        None where it is the config's, nothing is known, or the config looks into the record by itself.
+    """
+    own = config[NETWORK]
+    trained = trained_setting(weights, NETWORK, own)
+    same = {**trained, "encoder_weights": None} == {**own, "encoder_weights": None}
+    return None if same or DEFAULT_NETWORK in config else dict(trained)
+
+
+def _check_bundle(folder: Path, weights: str | os.PathLike[str]) -> None:
+    """Refuse weights that another bundle of this project was trained to."""
+    configs = (read_record(weights) or {}).get("provenance", {}).get("config_files", {})
+    trained = next(iter(configs), "").partition("/")[0]
+    if trained != folder.name and {trained, folder.name} <= set(own_bundles()):
+        raise ValueError(f"{weights} were trained with the bundle {trained}, not {folder.name}: name that bundle")
 
 
 def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:

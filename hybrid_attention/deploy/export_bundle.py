@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def export_bundle(
         bundle: name or folder; see `bundle_folder`.
         path: the file; its ending, `.onnx`, `.ts` or `.pt`, says which.
         weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
-        calibration: an image or a folder of images like those that will come, of which about 64 are looked at, to
+        calibration: an image or a folder of images like those that will come, of which 64 at most are looked at, to
             write the convolutions in int8 (ONNX only); never those that the network is tested on. None for fp32.
 
     Returns:
@@ -75,5 +76,5 @@ def _example(folder: Path, weights: Path) -> torch.Tensor:
 def _images(folder: Path, weights: Path, source: str | os.PathLike[str]) -> Iterator[torch.Tensor]:
     prepare = inference_parser(folder, ckpt_path=str(weights)).get_parsed_content("preprocessing")
     cases = image_datalist(source)
-    for case in islice(cases, 0, None, max(1, len(cases) // CALIBRATION_IMAGES)):
+    for case in islice(cases, 0, None, math.ceil(len(cases) / CALIBRATION_IMAGES)):
         yield torch.as_tensor(prepare(case)["image"])

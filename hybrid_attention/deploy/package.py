@@ -12,9 +12,11 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from monai.bundle import ConfigParser
+
 import hybrid_attention
 from hybrid_attention.data.files import atomic_path, write_json
-from hybrid_attention.deploy.bundles import METADATA, bundle_folder, bundle_network
+from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_folder, bundle_network, other_network
 from hybrid_attention.engines.training_record import RECORD, read_record
 from hybrid_attention.engines.weight_files import BEST, find_weights, read_weights, save_whole, weights_digest
 
@@ -56,6 +58,12 @@ def package(
         raise FileNotFoundError(
             f"the bundle {source.name} has no trained weights: train it, or name the folder of a run (--weights)"
         ) from None
+    other = other_network(ConfigParser.load_config_file(source / INFERENCE), path)
+    if other is not None:
+        raise ValueError(
+            f"{path} are weights of {other.get('_target_')}, which {source.name}'s {INFERENCE} does not describe: copy "
+            "the bundle's folder, set network_def in its configs, and package that"
+        )
     bundle_network(source, path)  # they fit
     version = json.loads((source / METADATA).read_text(encoding="utf-8"))["version"]
     with tempfile.TemporaryDirectory() as temporary:
@@ -88,7 +96,7 @@ def verify(bundle: str | os.PathLike[str]) -> str:
         raise ValueError(f"{bundle} is no packaged bundle: it holds no copy of hybrid_attention")
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     words = [sys.executable, "-m", "hybrid_attention.deploy.zoo_checks", str(folder)]
-    done = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True, env=environment)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
         raise ValueError(f"{bundle} fails the checks: " + ("; ".join(failed) or done.stderr[-2000:]))

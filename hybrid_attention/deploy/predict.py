@@ -20,6 +20,7 @@ class Options:
 
     Args:
         threshold: of the probability, between 0 and 1.
+        precision: of the arithmetic: fp32, or bf16, which is faster on processors that have it.
         frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also a picture of the entropy of each pixel.
         gradcam: also a heat map of what the network looks at.
@@ -27,6 +28,7 @@ class Options:
     """
 
     threshold: float = 0.5
+    precision: str = "fp32"
     frames: str | Sequence[int] = "all"
     uncertainty: bool = False
     gradcam: bool = False

@@ -25,9 +25,8 @@ def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: in
     Args:
         backend: "torch" for the network itself; "onnx" (ONNX Runtime) or "openvino" for a copy on the CPU that is
             converted at the first batch, from the weights that the network has then (`on_backend`); "auto" for what is
-            fastest: the network itself on a GPU and for fewer than 30 images, else OpenVINO, in bf16 where the
-            processor has it (masks then differ in a few pixels of ten thousand), or ONNX Runtime where OpenVINO is
-            not installed.
+            fastest: the network itself on a GPU and for fewer than 30 images, else OpenVINO, or ONNX Runtime where
+            OpenVINO is not installed, or the network itself.
         network: the module; its device counts.
         precision: fp32, bf16 or fp16, as `PrecisionInferer` has it.
         images: how many there will be; None for many.
@@ -40,11 +39,9 @@ def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: in
     device = next(network.parameters()).device.type
     if backend == AUTO:
         few = images is not None and images < WORTH_CONVERTING
-        installed = [name for name, package in CONVERTED.items() if importlib.util.find_spec(package)]
+        installed = [name for name, packages in CONVERTED.items() if all(map(importlib.util.find_spec, packages))]
         fitting = [name for name in installed if precision in _PRECISIONS[name]]
         backend = TORCH if few or device != "cpu" or not fitting else fitting[0]
-        if backend == "openvino":
-            return _Converted(network, backend, "auto")
     if backend == TORCH:
         return network
     if device != "cpu":
@@ -71,7 +68,6 @@ class _Converted(nn.Module):
         """Return the network's output."""
         if not self._converted:
             self._converted.append(on_backend(self.network, self.backend, x, precision=self.precision))
-            computed_in = getattr(self._converted[0], "precision", self.precision)
-            logger.info("computed by %s in %s", self.backend, computed_in)
+            logger.info("computed by %s in %s", self.backend, self.precision)
         output: torch.Tensor = self._converted[0](x)
         return output

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
 from hybrid_attention.engines.training_record import trained_setting
+from hybrid_attention.networks import peers
 
 NETWORK = "network_def"
-# whose classes a record may name: a record comes with weights, perhaps from people you don't know
-_LIBRARIES = ("hybrid_attention.networks.", "monai.networks.")
+# whose networks a record may name: a record comes with weights, perhaps from people you don't know
+_TRUSTED = "hybrid_attention.networks"
+# arguments that would fetch or read other files; the trained weights replace what they bring
+_WEIGHTS = {"encoder_weights": None, "pretrained": False}
 
 
 def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, **references: Any) -> torch.nn.Module:
@@ -28,7 +33,7 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
         The network, untrained.
 
     Raises:
-        ValueError: the record names a class of another library, an expression, or an unknown reference.
+        ValueError: the record names anything but a network of this package, an expression, or an unknown reference.
     """
     definition = trained_setting(weights, NETWORK, None)
     if definition is None:
@@ -50,13 +55,13 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
         ValueError: see `trained_network`.
     """
     if isinstance(definition, Mapping):
-        target = definition.get("_target_")
-        if target is not None and not str(target).startswith(_LIBRARIES):
-            raise ValueError(f"a record of training names {target!r}: only {' and '.join(_LIBRARIES)} are trusted")
+        for key in definition:
+            if str(key).startswith("_") and key != "_target_":
+                raise ValueError(f"a record of training asks for {key!r}, which is not done")
+        if "_target_" in definition:
+            _check_target(str(definition["_target_"]))
         plain = {key: plain_definition(value, references) for key, value in definition.items()}
-        if "encoder_weights" in plain:
-            plain["encoder_weights"] = None  # the trained weights hold the encoder
-        return plain
+        return {key: _WEIGHTS.get(key, value) for key, value in plain.items()}
     if isinstance(definition, list):
         return [plain_definition(value, references) for value in definition]
     if isinstance(definition, str) and definition.startswith("@") and definition[1:] in references:
@@ -64,3 +69,17 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
     if isinstance(definition, str) and definition.startswith(("$", "@", "%")):
         raise ValueError(f"a record of training asks to evaluate {definition!r}, which is not done")
     return definition
+
+
+def _check_target(target: str) -> None:
+    """Refuse all but the networks of this package, and the functions that build its peers."""
+    module, _, name = target.rpartition(".")
+    found = None
+    if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
+        with suppress(ImportError):  # of a path that leads through other modules' attributes
+            found = getattr(importlib.import_module(module), name, None)
+    home = str(getattr(found, "__module__", ""))
+    is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
+    is_builder = module == peers.__name__ and name in peers.__all__
+    if not (is_network or is_builder):
+        raise ValueError(f"a record of training names {target!r}: only networks of {_TRUSTED} are built from a record")

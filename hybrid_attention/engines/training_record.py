@@ -148,12 +148,21 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
 
     Returns:
         What `Checkpoint` wrote; None where there is none or it is of other weights, which is logged.
+
+    Raises:
+        ValueError: the record is damaged.
     """
     path = Path(weights).with_name(RECORD)
     if not path.is_file():
         logger.warning("no %s beside %s: how it was trained can't be checked", RECORD, weights)
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{path} is damaged: it is no JSON") from None
+    if not isinstance(record, dict) or "weights_sha256" not in record:
+        raise ValueError(f"{path} is no record of a training: it has no weights_sha256")
+    record.setdefault("recipe", {})
     if record["weights_sha256"] != weights_digest(weights):
         logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
         return None

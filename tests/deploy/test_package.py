@@ -13,6 +13,7 @@ from hybrid_attention.deploy import zoo_checks
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
 from hybrid_attention.deploy.package import package, unpack_archive, verify, write_archive
 from hybrid_attention.engines import save_weights
+from hybrid_attention.engines.weight_files import weights_digest
 from tests.bundles.commands import BUNDLES
 from tests.deploy.bare_environment import MONAI_BUNDLE, bare_environment, run
 
@@ -126,6 +127,23 @@ def test_weights_of_another_bundle(untrained, tmp_path):
     with pytest.raises(ValueError, match="of another architecture"):
         package("hybrid", tmp_path, untrained("mtl_oca"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_a_network_that_the_config_does_not_describe(tmp_path):
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "model.pt")
+    peer = {"_target_": "hybrid_attention.networks.peers.segresnet"}
+    record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": {"network_def": peer}}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"weights of hybrid_attention\.networks\.peers\.segresnet, which hybrid's"):
+        package("hybrid", tmp_path / "out", tmp_path / "model.pt")
+
+
+def test_verify_runs_the_archives_own_code(untrained, unchecked, tmp_path):
+    folder = unpack_archive(package("mtl_oca", tmp_path, untrained("mtl_oca")), tmp_path)
+    (tmp_path / "hybrid_attention").mkdir()  # a neighbour, as in a checkout
+    (tmp_path / "hybrid_attention" / "__init__.py").write_text("raise SystemExit('the neighbour was run')")
+    (folder / "hybrid_attention" / "deploy" / "zoo_checks.py").write_text("print('ok     own code')")
+    assert verify(folder) == "ok     own code"
 
 
 def test_unknown_bundle():

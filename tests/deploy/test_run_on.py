@@ -23,16 +23,19 @@ def test_auto_converts_where_it_pays(network):
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     assert run_on("auto", network, images=29) is network
     assert run_on("auto", network, images=30).backend == "openvino"
-    assert run_on("auto", network, images=30).precision == "auto"  # bf16 where the processor has it
-    assert run_on("openvino", network, images=30).precision == "fp32"
+    assert run_on("auto", network, images=30).precision == "fp32"
+    assert run_on("auto", network, "bf16").precision == "bf16"
     assert run_on("auto", network).backend == "openvino"
     assert run_on("auto", network, "fp16", images=30) is network
     assert run_on("auto", network.to("meta"), images=30) is network  # as on a GPU
 
 
-def test_auto_without_any_runtime(network, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+@pytest.mark.parametrize("missing", [("openvino", "onnxruntime"), ("onnxscript",), ("onnx",)])
+def test_auto_where_something_is_missing(missing, network, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else name)
     assert run_on("auto", network) is network
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "openvino" else name)
+    assert run_on("auto", network).backend == "onnx"
 
 
 @pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from hybrid_attention.engines import save_weights, trained_network
+from hybrid_attention.engines.trained_network import plain_definition
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.networks import PlainUNet
 
@@ -35,10 +36,19 @@ def test_network_of_the_record(recorded):
         assert network.eval()(torch.zeros(1, 2, 32, 32)).class_logits.shape == (1, 4)
 
 
-def test_nested_network_of_another_trusted_library(recorded):
-    unet = {"_target_": "monai.networks.nets.UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 1}
-    inner = {**unet, "channels": [4, 8], "strides": [2]}
-    assert type(trained_network(recorded(inner), nn.Identity())).__name__ == "UNet"
+def test_nested_networks_and_builders_of_peers(recorded):
+    inner = {"_target_": "hybrid_attention.networks.MultiTaskOCANet", "channels": [16, 16], "num_classes": None}
+    network = trained_network(
+        recorded({"_target_": "hybrid_attention.networks.LesionLogit", "network": inner}), nn.Identity()
+    )
+    assert type(network.network).__name__ == "MultiTaskOCANet"
+    peer = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8]}
+    assert isinstance(trained_network(recorded(peer), nn.Identity()), nn.Module)
+
+
+def test_a_record_fetches_no_weights():
+    definition = {"_target_": "hybrid_attention.networks.peers.flexible_unet", "pretrained": True}
+    assert plain_definition(definition, {})["pretrained"] is False
 
 
 def test_default_where_there_is_no_record(tmp_path):
@@ -49,7 +59,12 @@ def test_default_where_there_is_no_record(tmp_path):
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
-        ({"_target_": "os.system", "command": "touch evil"}, r"names 'os\.system': only hybrid_attention\.networks"),
+        ({"_target_": "os.system", "command": "touch evil"}, r"names 'os\.system': only networks of hybrid_attention"),
+        ({"_target_": "hybrid_attention.networks.weights.torch.os.system", "command": "x"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.weights.torch.load", "f": "x"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.torch", "f": "x"}, "only networks of"),
+        ({"_target_": "monai.networks.nets.UNet"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.PlainUNet", "_mode_": "debug"}, "asks for '_mode_'"),
         (
             {"_target_": "hybrid_attention.networks.PlainUNet", "depth": "$__import__('os').getpid()"},
             "asks to evaluate",
