@@ -13,6 +13,8 @@ from hybrid_attention.deploy.backends import CONVERTED, on_backend
 AUTO = "auto"
 TORCH = "torch"
 CHOICES = (AUTO, TORCH, *CONVERTED)
+# which backends compute in a precision, the fastest first (docs/deployment.md has the times)
+_FASTEST = {"fp32": ("onnx", "openvino"), "bf16": ("openvino",)}
 # as many images pay for the seconds that it takes to convert and load
 WORTH_CONVERTING = 30
 
@@ -25,8 +27,8 @@ def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: in
     Args:
         backend: "torch" for the network itself; "onnx" (ONNX Runtime) or "openvino" for a copy on the CPU that is
             converted at the first batch, from the weights that the network has then (`on_backend`); "auto" for what is
-            fastest: the network itself on a GPU and for fewer than 30 images, else OpenVINO, or ONNX Runtime where
-            OpenVINO is not installed, or the network itself.
+            fastest: the network itself on a GPU and for fewer than 30 images, else ONNX Runtime in fp32 and OpenVINO in
+            bf16, or the other one if it can and is alone installed, or the network itself.
         network: the module; its device counts.
         precision: fp32, bf16 or fp16, as `PrecisionInferer` has it.
         images: how many there will be; None for many.
@@ -39,19 +41,16 @@ def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: in
     device = next(network.parameters()).device.type
     if backend == AUTO:
         few = images is not None and images < WORTH_CONVERTING
-        installed = [name for name, packages in CONVERTED.items() if all(map(importlib.util.find_spec, packages))]
-        fitting = [name for name in installed if precision in _PRECISIONS[name]]
-        backend = TORCH if few or device != "cpu" or not fitting else fitting[0]
+        able = [name for name in _FASTEST.get(precision, ()) if all(map(importlib.util.find_spec, CONVERTED[name]))]
+        backend = TORCH if few or device != "cpu" or not able else able[0]
     if backend == TORCH:
         return network
     if device != "cpu":
         raise ValueError(f"the backend {backend} computes on the CPU, but the network is on {device}: add --device cpu")
-    if precision not in _PRECISIONS[backend]:
-        raise ValueError(f"the backend {backend} computes in {' or '.join(_PRECISIONS[backend])}, not in {precision}")
+    if backend not in _FASTEST.get(precision, ()):
+        can = " or ".join(one for one, backends in _FASTEST.items() if backend in backends)
+        raise ValueError(f"the backend {backend} computes in {can}, not in {precision}")
     return _Converted(network, backend, precision)
-
-
-_PRECISIONS = {"openvino": ("fp32", "bf16"), "onnx": ("fp32",)}
 
 
 class _Converted(nn.Module):

@@ -22,10 +22,11 @@ def test_torch_is_the_network_itself(network):
 def test_auto_converts_where_it_pays(network):
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     assert run_on("auto", network, images=29) is network
-    assert run_on("auto", network, images=30).backend == "openvino"
+    assert run_on("auto", network, images=30).backend == "onnx"
     assert run_on("auto", network, images=30).precision == "fp32"
-    assert run_on("auto", network, "bf16").precision == "bf16"
-    assert run_on("auto", network).backend == "openvino"
+    placed = run_on("auto", network, "bf16")
+    assert (placed.backend, placed.precision) == ("openvino", "bf16")
+    assert run_on("auto", network).backend == "onnx"
     assert run_on("auto", network, "fp16", images=30) is network
     assert run_on("auto", network.to("meta"), images=30) is network  # as on a GPU
 
@@ -34,8 +35,8 @@ def test_auto_converts_where_it_pays(network):
 def test_auto_where_something_is_missing(missing, network, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else name)
     assert run_on("auto", network) is network
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "openvino" else name)
-    assert run_on("auto", network).backend == "onnx"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else name)
+    assert run_on("auto", network).backend == "openvino"
 
 
 @pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
