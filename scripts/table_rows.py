@@ -11,13 +11,12 @@ ROWS = {
         "model_7": "7: no attention",
         "model_5": "5: no attention, frozen, Dice loss",
     },
-    # named as in network_costs.json
-    # named as in network_costs.json
     "improved_fold0_128": {
         "han_strong_augmentation": "HAN, strong augmentation",
         "han": "HAN, improved",
         "flexible_unet": "FlexibleUNet, EfficientNet-B0, improved",
     },
+    # named as in network_costs.json
     "peers_fold0_128": {
         "han": "HAN",
         "residual_unet": "residual U-Net",

@@ -26,12 +26,12 @@ def check_labelled_cases(
     if len(training) < 2 or not validation:
         raise ValueError(
             f"{len(training)} images to train on and {len(validation)} to validate on are too few: at least two and "
-            "one are needed (three labelled images with MONAI Label's own val_split of 0.2)"
+            "one are needed (on a MONAI Label server three labelled images, with its val_split of 0.2)"
         )
     unknown = [case for case in (*training, *validation) if "class_index" not in case]
     if class_names is not None and unknown:
         raise ValueError(
             f"{len(unknown)} images come without a class (the first: {unknown[0].get('image')}), but the network shall "
-            f"tell apart {', '.join(class_names)}. MONAI Label passes masks alone: to train on these, set class_names "
-            "to null in train.yaml and inference.yaml of the bundle, which then gives masks without classes"
+            f"tell apart {', '.join(class_names)}. A MONAI Label server passes masks alone: to train on these, set "
+            "class_names to null in train.yaml and inference.yaml of the bundle, which then gives masks without classes"
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
@@ -12,6 +15,8 @@ from hybrid_attention.engines.invocation import root_cause
 from hybrid_attention.engines.weight_files import find_weights
 
 RUN = "run"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,25 @@ def predict(
         "panels": False,
         **vars(chosen),
     }
+    earlier = _listed(out)
     parser = inference_parser(folder, **settings)
     try:
         parser.get_parsed_content(RUN)
     except Exception as error:
         raise root_cause(error) from error
     rows: list[dict[str, Any]] = parser.get_parsed_content("handlers")[0].rows
+    left = earlier - {row["case_id"] for row in rows}
+    if left:
+        logger.warning(
+            "%s still holds files of %d images of an earlier call, which its table no longer lists", out, len(left)
+        )
     return rows
+
+
+def _listed(out: str | os.PathLike[str]) -> set[str]:
+    """Return the images that the table in a folder lists."""
+    table = Path(out) / "predictions.csv"
+    if not table.is_file():
+        return set()
+    with open(table, newline="", encoding="utf-8") as file:
+        return {row.get("case_id", "") for row in csv.DictReader(file)}

@@ -247,3 +247,12 @@ def test_frames_of_the_command_line(words, picture, tmp_path, capsys):
     command = ["predict", str(picture), "--out", str(tmp_path / "out"), "--frames", *words]
     assert main(command) == 1
     assert f"numbers counted from 1, got {' '.join(words)}" in capsys.readouterr().err
+
+
+def test_files_of_an_earlier_call_are_told(picture, tmp_path, caplog):
+    shutil.copy(picture, tmp_path / "other.png")
+    predict(picture, tmp_path / "out", backend="torch")
+    predict(picture, tmp_path / "out", backend="torch")
+    assert "earlier call" not in caplog.text
+    predict(tmp_path / "other.png", tmp_path / "out", backend="torch")
+    assert "still holds files of 1 images of an earlier call" in caplog.text
