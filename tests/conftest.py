@@ -1,11 +1,24 @@
 """Shared data folders: small phantoms in BUSI's layout, and the real images where they are."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hybrid_attention.data import write_phantom_dataset
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Commands set what is logged in their own process; here many run in one."""
+    loggers = [logging.getLogger(name) for name in ("hybrid_attention", "hybrid_attention.networks", "monai")]
+    levels, disabled = [logger.level for logger in loggers], logging.root.manager.disable
+    yield
+    logging.disable(disabled)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
