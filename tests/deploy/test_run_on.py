@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from hybrid_attention import cli
 from hybrid_attention.deploy import run_on
+from hybrid_attention.deploy.run_on import CHOICES
 from hybrid_attention.networks.peers import residual_unet
 
 X = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
@@ -12,6 +14,10 @@ def network(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_ATTENTION_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
     return residual_unet(channels=(4, 8, 16)).eval()
+
+
+def test_the_command_line_offers_all_of_them():
+    assert set(cli.BACKENDS) == set(CHOICES)
 
 
 def test_torch_is_the_network_itself(network):
