@@ -14,8 +14,8 @@ ROWS = {
     "improved_fold0_128": {
         "han_strong_augmentation": "HAN, strong augmentation",
         "han": "HAN, improved",
-        "flexible_unet": "FlexibleUNet, EfficientNet-B0, improved",
     },
+    "improved_folds_128": {"han": "HAN", "flexible_unet": "FlexibleUNet, EfficientNet-B0"},
     # named as in network_costs.json
     "peers_fold0_128": {
         "han": "HAN",
