@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from folds_table import folds_table
 from inference_table import inference_table
 from normal_table import THRESHOLD, normal_table
 from robustness_tables import reliability_table, stress_table
@@ -99,6 +100,27 @@ def table(experiment: Path) -> str:
     ]
     header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", f"Dice minus {runs[0].name}'s")
     return f"{_lesion_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
+
+
+def cross_validation_table(experiment: Path) -> str:
+    """Lay out how well the runs of an experiment on lesion images segment, fold by fold.
+
+    Args:
+        experiment: a folder with a folder for each run, whose folds lie in `fold_F`.
+
+    Returns:
+        Markdown.
+    """
+    runs = read_runs(experiment)
+    first = next(iter(runs.values()))
+    size, cases = first.recorded("settings", "image_size"), first.recorded("lesion_cases")
+    epochs = first.recorded("provenance", "overrides", "epochs")
+    caption = (
+        f"{first.recorded('split')}; {size} x {size} pixels, {epochs} epochs; Dice of {cases} images in percent, each "
+        "predicted by the network that has not seen its fold; mean of folds with standard deviation; 95 % intervals by "
+        "bootstrap over duplicate groups."
+    )
+    return f"{caption}\n\n{folds_table(experiment, runs, difference)}"
 
 
 def peers_table(experiment: Path) -> str:
@@ -280,6 +302,7 @@ def _measured(costs: dict[str, Any]) -> str:
 # tables of a whole experiment, by the name of their marker
 EXPERIMENTS = {
     "results": table,
+    "cross_validation": cross_validation_table,
     "conventions": conventions_table,
     "peers": peers_table,
     "classes": classes_table,

@@ -75,6 +75,16 @@ def test_deep_supervision_trains_heads_and_keeps_the_network_alone(phantoms, tmp
     assert not any(name.startswith("heads") for name in weights(tmp_path))
 
 
+def test_boundary_loss_is_added_to_the_region_loss(phantoms, tmp_path):
+    boundary = OVERLAYS / "boundary_loss.yaml"
+    for name, weight in (("without", 0.0), ("with", 0.1)):
+        trained([TRAIN, SCRATCH, boundary], phantoms, tmp_path / name, *SMALL, "--boundary_weight", weight)
+    plain, added = (weights(tmp_path / name) for name in ("without", "with"))
+    trained([TRAIN, SCRATCH], phantoms, tmp_path / "region", *SMALL)
+    assert all(torch.equal(value, plain[name]) for name, value in weights(tmp_path / "region").items())
+    assert any(not torch.equal(value, plain[name]) for name, value in added.items())
+
+
 def test_pretraining_gives_weights_to_start_from(phantoms, tmp_path):
     trained([TRAIN, SCRATCH, PRETRAIN], phantoms, tmp_path / "before", *SMALL)
     record = json.loads((tmp_path / "before" / "models" / "training.json").read_text())
