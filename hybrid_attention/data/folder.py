@@ -13,6 +13,9 @@ from hybrid_attention.data.dicom import DICOM_SUFFIXES, NoPictureError, frame_pa
 from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image
 
+# the table that an inference run leaves in the folder of its results
+PREDICTIONS = "predictions.csv"
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,7 +28,8 @@ def image_datalist(
 
     Masks that lie beside an image in BUSI's way (`NAME_mask.png`) are checked with it, never taken for images. Each
     frame of a DICOM file with several is a case, `NAME.dcm#1` and so on; DICOM files of a folder that by their kind
-    hold no image (reports, segmentations) are left out, and the log names them.
+    hold no image (reports, segmentations) are left out, and the log names them; so are folders below `source` with the
+    results of another inference run.
 
     Args:
         source: an image file, or a folder that is searched with its subfolders.
@@ -55,6 +59,9 @@ def image_datalist(
             )
         if root.resolve() in target.parents:
             files = [path for path in files if target not in path.resolve().parents]
+    for folder in {path.parent for path in files if path.name == PREDICTIONS} - {root}:
+        logger.warning("%s is left out: it holds results (%s), not images", folder, PREDICTIONS)
+        files = [path for path in files if folder not in path.parents]
     images = [path for path in files if is_image(path) and mask_owner(path) is None and not path.name.startswith(".")]
     if not images:
         suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybrid_attention.data.folder import PREDICTIONS
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.engines.invocation import root_cause
 from hybrid_attention.engines.weight_files import find_weights
@@ -102,7 +103,7 @@ def predict(
 
 def _listed(out: str | os.PathLike[str]) -> set[str]:
     """Return the images that the table in a folder lists."""
-    table = Path(out) / "predictions.csv"
+    table = Path(out) / PREDICTIONS
     if not table.is_file():
         return set()
     with open(table, newline="", encoding="utf-8") as file:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hybrid_attention.data.dicom import to_full_frame, to_tissue
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.folder import strip_suffix
+from hybrid_attention.data.folder import PREDICTIONS, strip_suffix
 from hybrid_attention.data.masks import find_masks, merged_mask
 from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
@@ -131,7 +131,7 @@ class SavePredictions:
 
     def _finish(self, engine: Engine) -> None:
         if self.rows:
-            write_csv(self.folder / "predictions.csv", self.rows, list(self.rows[0]))
+            write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
             write_json(self.folder / "predictions.json", self.rows)
         found = sum(row["lesion_pixels"] > 0 for row in self.rows)
         logger.info("%d masks and overlays in %s; a lesion was marked in %d", len(self.rows), self.folder, found)

@@ -194,6 +194,14 @@ def test_any_folder(tmp_path):
     assert [case["case_id"] for case in image_datalist(tmp_path / "two.jpg")] == ["two.jpg"]
 
 
+def test_results_of_another_run_are_no_images(tmp_path, caplog):
+    picture(tmp_path / "one.png")
+    picture(tmp_path / "earlier" / "a" / "one_overlay.png")
+    (tmp_path / "earlier" / "predictions.csv").write_text("case_id\n")
+    assert [case["case_id"] for case in image_datalist(tmp_path, results=tmp_path / "out")] == ["one.png"]
+    assert f"{tmp_path / 'earlier'} is left out: it holds results" in caplog.text
+
+
 def test_any_folder_faults(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         image_datalist(tmp_path / "none")
