@@ -15,8 +15,8 @@ def folds_table(experiment: Path, runs: Mapping[str, Run], difference: Callable[
     """Lay out the Dice of lesion images fold by fold, the mean over folds and that over all images.
 
     Args:
-        experiment: a folder with a folder for each run; in these the union of its folds and, in `fold_F`, each fold with
-            its `summary_validation.json`.
+        experiment: a folder with a folder for each run: the union of its folds and, in `fold_F`, each fold with its
+            `summary_validation.json`.
         runs: by the name of their folder.
         difference: prints how much the first run is better than the second.
 

@@ -31,7 +31,7 @@ STUDIES = {
         "boundary_loss": "+ boundary loss (Hausdorff by distance transforms)",
         "warmup_cosine": "warm-up and cosine instead of one cycle",
         "moving_average": "moving average of the weights",
-        "image_size_192": "192 × 192 pixels, scored at that size",
+        "image_size_192": "192 x 192 pixels, scored at that size",
         "group_norm": "group norm instead of batch norm",
         "batches_of_4": "batches of 4",
         "batches_of_4_group_norm": "batches of 4, group norm",
