@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     predict.add_argument("--uncertainty", action="store_true", help="also write maps of the uncertainty")
     predict.add_argument("--gradcam", action="store_true", help="also write heat maps of what the network looks at")
-    predict.add_argument("--dicom-seg", action="store_true", help="also write DICOM segmentations of DICOM images")
+    predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM segmentations of DICOM images")
 
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
     export.add_argument("bundle", help="name or folder")
@@ -77,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
     splits.add_argument("folder", help="a folder in BUSI's or UDIAT's layout")
     splits.add_argument("--out", required=True, help="CSV file: case_id, class, group, part")
-    splits.add_argument("--groups-csv", help="CSV file with image_id and duplicate_group")
+    splits.add_argument("--groups_csv", help="CSV file with image_id and duplicate_group")
     splits.add_argument("--fold", type=int, default=0)
-    splits.add_argument("--num-folds", type=int, default=5)
-    splits.add_argument("--all-classes", action="store_true", help="keep the images without lesion")
+    splits.add_argument("--num_folds", type=int, default=5)
+    splits.add_argument("--all_classes", action="store_true", help="keep the images without lesion")
     splits.add_argument("--seed", type=int, default=0)
 
     audit = commands.add_parser("audit", help="find images of a folder that are copies of each other")
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
     stress.add_argument("--dataset_dir", required=True, help="folder of the images")
     stress.add_argument("--out", required=True, help="folder of the report")
-    stress.add_argument("--groups-csv", help="duplicate groups of your own data, as in training")
+    stress.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
     stress.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
     stress.add_argument(
         "--kinds",
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reliability.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
     reliability.add_argument("--dataset_dir", required=True, help="folder of the images")
     reliability.add_argument("--out", required=True, help="folder of tables, figure and pictures")
-    reliability.add_argument("--groups-csv", help="duplicate groups of your own data, as in training")
+    reliability.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
 
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
@@ -128,13 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     experiments.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
     experiments.add_argument("--threads", type=int, help="threads of each run (default: cores / jobs)")
-    experiments.add_argument("--dry-run", action="store_true", help="list state, time left and commands of each run")
+    experiments.add_argument("--dry_run", action="store_true", help="list state, time left and commands of each run")
     experiments.add_argument("--collect", metavar="FOLDER", help="only copy tables of finished runs to FOLDER/LIST/RUN")
     experiments.add_argument(
         "--report", metavar="FOLDER", help="only compare finished runs, in FOLDER/LIST/report.html"
     )
 
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args([_with_underscores(word) for word in words])
     run: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "predict": _predict,
         "export": _export,
@@ -153,6 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f"hybrid-attention: error: {error}", file=sys.stderr)
         return 1
+
+
+def _with_underscores(word: str) -> str:
+    """Spell an option as configs spell theirs, `--groups_csv`; `--groups-csv` is taken, too."""
+    name, equals, value = word.partition("=")
+    return (name.replace("-", "_").replace("__", "--", 1) if name.startswith("--") else name) + equals + value
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -295,7 +302,7 @@ def _write_split(options: argparse.Namespace) -> None:
 
     if (Path(options.folder) / "original").is_dir():
         if options.groups_csv:
-            raise ValueError("--groups-csv is for folders in BUSI's layout; UDIAT's images are a group each")
+            raise ValueError("--groups_csv is for folders in BUSI's layout; UDIAT's images are a group each")
         cases = udiat_datalist(options.folder)
     else:
         cases = busi_datalist(options.folder, groups_csv=options.groups_csv)

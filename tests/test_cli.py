@@ -69,7 +69,7 @@ def test_experiments(phantoms, tmp_path, capsys, monkeypatch):
         "--out",
         str(tmp_path / "runs"),
     ]
-    assert main([*words, "--dry-run"]) == 0
+    assert main([*words, "--dry_run"]) == 0
     assert "han/seed_0/fold_0: to do" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
     monkeypatch.setattr("hybrid_attention.experiments.Runner.__call__", lambda runner: 3)

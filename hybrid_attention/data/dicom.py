@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybrid_attention.data.dicom_syntax import syntax_fault
+from hybrid_attention.data.extras import how_to_install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -111,7 +112,7 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
         from pydicom import dcmread
         from pydicom.errors import InvalidDicomError
     except ImportError:
-        raise ImportError("reading DICOM needs pydicom: pip install 'hybrid-attention[dicom]'") from None
+        raise ImportError(f"reading DICOM needs pydicom: {how_to_install('dicom')}") from None
     if os.path.getsize(path) == 0:
         raise ValueError("the file has zero bytes")
     try:

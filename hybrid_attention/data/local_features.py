@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from hybrid_attention.data.extras import how_to_install
+
 PIXEL_SIDE = 512  # pixels are compared at this longest side at most
 _KEYPOINT_SIDE = 384  # keypoints are sought at this one: coarser speckle repeats better, and it takes half the time
 _KEYPOINTS = 500
@@ -79,7 +81,7 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise ImportError('the leakage audit needs OpenCV: pip install "hybrid-attention[audit]"') from error
+        raise ImportError(f"the leakage audit needs OpenCV: {how_to_install('audit')}") from error
     return cv2
 
 

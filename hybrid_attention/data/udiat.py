@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import inspect_cases, raise_problems
+from hybrid_attention.data.extras import how_to_install
 
 _TABLES = ("DatasetB.xlsx", "DatasetB.csv")
 
@@ -86,7 +87,7 @@ def _read_sheet(table: Path) -> list[list[Any]]:
         import openpyxl
     except ImportError:
         raise ImportError(
-            f"reading {table} needs openpyxl: pip install 'hybrid-attention[udiat]', or save it as DatasetB.csv"
+            f"reading {table} needs openpyxl: {how_to_install('udiat')}, or save it as DatasetB.csv"
         ) from None
     book = openpyxl.load_workbook(table, read_only=True, data_only=True)
     return [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]

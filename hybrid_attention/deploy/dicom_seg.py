@@ -11,6 +11,7 @@ import numpy as np
 
 from hybrid_attention import __version__
 from hybrid_attention.data.dicom import frame_count, read_header
+from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.data.files import atomic_path
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def require_highdicom() -> Any:
     try:
         import highdicom.seg
     except ImportError:
-        raise ImportError("writing DICOM needs highdicom: pip install 'hybrid-attention[dicom]'") from None
+        raise ImportError(f"writing DICOM needs highdicom: {how_to_install('dicom')}") from None
     return highdicom
 
 

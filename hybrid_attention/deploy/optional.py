@@ -6,6 +6,8 @@ import importlib
 import sys
 from typing import Any
 
+from hybrid_attention.data.extras import how_to_install
+
 # what packages would report their use with: OpenVINO sends a message to its makers whenever it is imported
 _REPORTERS = {"openvino": "openvino_telemetry"}
 
@@ -31,6 +33,4 @@ def require(module: str) -> Any:
         package = module.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != package:
             package = f"{package} ({error.name})"
-        raise ImportError(
-            f"exported networks need the package {package}: pip install 'hybrid-attention[export]'"
-        ) from None
+        raise ImportError(f"exported networks need the package {package}: {how_to_install('export')}") from None

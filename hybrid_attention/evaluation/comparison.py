@@ -9,9 +9,8 @@ from itertools import combinations, product
 
 import numpy as np
 
+from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
-
-_INSTALL = 'pip install "hybrid-attention[report]"'
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _pairwise(
     try:
         from statsmodels.stats.multitest import multipletests
     except ImportError as error:
-        raise ImportError(f"Holm's adjustment needs statsmodels: {_INSTALL}") from error
+        raise ImportError(f"Holm's adjustment needs statsmodels: {how_to_install('report')}") from error
     if reference is not None and reference not in table:
         raise ValueError(f"no run named {reference!r}; there are {', '.join(table)}")
     pairs = [(first, second) for first, second in combinations(table, 2)]
@@ -190,7 +189,7 @@ def friedman_test(
     try:
         from scikit_posthocs import posthoc_nemenyi_friedman
     except ImportError as error:
-        raise ImportError(f"Nemenyi's test needs scikit-posthocs: {_INSTALL}") from error
+        raise ImportError(f"Nemenyi's test needs scikit-posthocs: {how_to_install('report')}") from error
     table = _checked(scores, groups, at_least=3)
     sizes = _group_sums(np.ones(len(groups)), groups)
     blocks = np.stack([_group_sums(values, groups) / sizes for values in table.values()], axis=1)  # (groups, networks)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.evaluation.comparison import FriedmanTest
 from hybrid_attention.evaluation.text import number, percent, score_title
 from hybrid_attention.report.matching import Comparison
@@ -27,7 +28,7 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError('the figures need matplotlib: pip install "hybrid-attention[report]"') from error
+        raise ImportError(f"the figures need matplotlib: {how_to_install('report')}") from error
     return Figure(figsize=(width, height), layout="constrained")  # in inches; the page shows 80 pixels an inch
 
 
@@ -128,7 +129,7 @@ def critical_difference(test: FriedmanTest) -> Figure:
         import pandas as pd
         from scikit_posthocs import critical_difference_diagram
     except ImportError as error:
-        raise ImportError('the diagram needs scikit-posthocs: pip install "hybrid-attention[report]"') from error
+        raise ImportError(f"the diagram needs scikit-posthocs: {how_to_install('report')}") from error
     names = list(test.mean_ranks)
     matrix = pd.DataFrame(1.0, index=names, columns=names)
     for (first, second), p_value in test.nemenyi.items():

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.reliability import Reliability
@@ -38,7 +39,7 @@ def reliability_figure(result: Reliability) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError('the figure needs matplotlib: pip install "hybrid-attention[report]"') from error
+        raise ImportError(f"the figure needs matplotlib: {how_to_install('report')}") from error
     figure = Figure(figsize=(12.6, 5.2), layout="constrained")
     scores = result.scores[result.best]
     calibration, threshold, risk = figure.subplots(1, 3)

@@ -132,5 +132,5 @@ def test_missing_decoder_is_named(tmp_path, monkeypatch):
 def test_missing_pydicom_is_named(tmp_path, monkeypatch):
     file = write_dicom(tmp_path / "a.dcm", RAMP)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(ImportError, match=r"needs pydicom: pip install 'hybrid-attention\[dicom\]'"):
+    with pytest.raises(ImportError, match=r"needs pydicom: pip install '\.\[dicom\]'"):
         read_grey(file)

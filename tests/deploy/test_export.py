@@ -195,5 +195,5 @@ def test_digest_sees_weights_and_settings_but_no_layout():
 def test_missing_package_is_named(tmp_path, monkeypatch):
     for package in ("onnxruntime", "onnxscript", "onnx"):
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(ImportError, match=rf"need the package {package}: pip install 'hybrid-attention\[export\]'"):
+        with pytest.raises(ImportError, match=rf"need the package {package}: pip install '\.\[export\]'"):
             export_onnx(nn.ReLU(), tmp_path / "network.onnx", images(1, 1, 8, 8))

@@ -7,6 +7,7 @@ from typing import Any
 from monai.networks.layers import Conv, Norm
 from torch import nn
 
+from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.networks.peers.padded import Padded, without
 
 MAX_WIDTH = {2: 512, 3: 320}
@@ -81,7 +82,7 @@ def _architectures() -> Any:
         from dynamic_network_architectures.architectures import unet
     except ImportError as error:
         raise ImportError(
-            'nnU-Net\'s networks need dynamic-network-architectures: pip install "hybrid-attention[peers]"'
+            f"nnU-Net's networks need dynamic-network-architectures: {how_to_install('peers')}"
         ) from error
     return unet
 
