@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument(
         "--precision", default="fp32", choices=("fp32", "bf16"), help="of the arithmetic; bf16 is faster (%(default)s)"
     )
-    predict.add_argument("--threshold", type=float, default=0.5, help="of the probability (%(default)s)")
+    predict.add_argument("--threshold", type=float, help="of the probability (default: the decision's, else 0.5)")
+    predict.add_argument(
+        "--decision", metavar="FILE", help="decision.json of `reliability`: flips, temperature and threshold"
+    )
     predict.add_argument(
         "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers counted from 1 (all)"
     )
@@ -96,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("--reference", metavar="NAME", help="test all others against this run, not each pair")
     compare.add_argument("--score", default="dice", help="of tests and figures (%(default)s)")
 
+    merge = commands.add_parser("merge", help="make one run of the test folds of a cross-validation")
+    merge.add_argument("folds", nargs="+", metavar="FOLD", help="folder with a per_case.csv, of one fold")
+    merge.add_argument("--out", required=True, help="folder of the merged run")
+
     stress = commands.add_parser("stress", help="test trained networks on degraded images")
     stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
     stress.add_argument("--dataset_dir", required=True, help="folder of the images")
@@ -145,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "splits": _write_split,
         "audit": _audit,
         "compare": _compare,
+        "merge": _merge,
         "experiments": _experiments,
         "stress": _stress,
         "reliability": _reliability,
@@ -170,23 +178,30 @@ def _predict(options: argparse.Namespace) -> None:
 
     if not options.gradcam:
         import_monai_quickly()
-    from hybrid_attention.deploy.predict import Options, predict
+    from hybrid_attention.deploy import Options, predict
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    _tell_progress()
     # that encoders start from random weights, which the trained ones replace; that a decoder for GPUs is not there
     logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
     logging.getLogger("monai").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodec")
     extra = Options(
-        options.threshold,
-        options.precision,
-        _frames(options.frames),
-        options.uncertainty,
-        options.gradcam,
-        options.dicom_seg,
+        threshold=options.threshold,
+        decision=options.decision,
+        precision=options.precision,
+        frames=_frames(options.frames),
+        uncertainty=options.uncertainty,
+        gradcam=options.gradcam,
+        dicom_seg=options.dicom_seg,
     )
     predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+
+
+def _tell_progress() -> None:
+    import logging
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
 
 
 def _frames(words: Sequence[str]) -> str | list[int]:
@@ -198,7 +213,7 @@ def _frames(words: Sequence[str]) -> str | list[int]:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from hybrid_attention.deploy.export_bundle import export_bundle
+    from hybrid_attention.deploy import export_bundle
 
     exported = export_bundle(options.bundle, options.out, options.weights, options.int8)
     rounding = ", before rounding to int8" if options.int8 else ""
@@ -206,13 +221,13 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _package(options: argparse.Namespace) -> None:
-    from hybrid_attention.deploy.package import package
+    from hybrid_attention.deploy import package
 
     print(package(options.bundle, options.out, options.weights))
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from hybrid_attention.deploy.package import verify
+    from hybrid_attention.deploy import verify
 
     print(verify(options.archive))
 
@@ -229,6 +244,13 @@ def _compare(options: argparse.Namespace) -> None:
 
     page = compare(options.runs, options.out, options.intersection, options.reference, options.score)
     print(f"report: {page}")
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from hybrid_attention.evaluation import merge_folds
+
+    _tell_progress()
+    merge_folds(options.folds, options.out)
 
 
 def _experiments(options: argparse.Namespace) -> int:
@@ -252,12 +274,9 @@ def _experiments(options: argparse.Namespace) -> int:
 
 
 def _stress(options: argparse.Namespace) -> None:
-    import logging
-
     from hybrid_attention.report.stress import stress
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    _tell_progress()
     folder = stress(
         options.runs,
         options.dataset_dir,
@@ -271,14 +290,11 @@ def _stress(options: argparse.Namespace) -> None:
 
 
 def _reliability(options: argparse.Namespace) -> None:
-    import logging
-
     from hybrid_attention.evaluation import reliability
     from hybrid_attention.explain import write_uncertainty_pictures
     from hybrid_attention.report import write_reliability_figure
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    _tell_progress()
     result = reliability(options.runs, options.dataset_dir, options.out, groups_csv=options.groups_csv)
     write_reliability_figure(result, options.out)
     count = write_uncertainty_pictures(result, options.out)

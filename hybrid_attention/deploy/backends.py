@@ -1,8 +1,12 @@
-"""A network on another runtime: converted once, kept on disk, and loaded from there afterwards."""
+"""What computes a network at inference: PyTorch, or a copy on another runtime.
+
+A copy is converted once, kept on disk, and loaded from there afterwards.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import os
 import tempfile
@@ -16,17 +20,56 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.deploy.export import export_onnx
 from hybrid_attention.deploy.fingerprint import network_digest
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
-from hybrid_attention.deploy.openvino import OpenVINONetwork
+from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.optional import require
 
 # each with the packages that it needs, its own first
 CONVERTED = {"openvino": ("openvino", "onnx", "onnxscript"), "onnx": ("onnxruntime", "onnx", "onnxscript")}
 # how far a kept copy may be from the network, as a share of the largest logit
-_TOLERANCES = {"fp32": 1e-3, "bf16": 0.1, "auto": 0.1}
-BACKENDS = ("torch", *CONVERTED)
+_TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
+TORCH = "torch"
+BACKENDS = (TORCH, *CONVERTED)
+AUTO = "auto"
+CHOICES = (AUTO, *BACKENDS)
+# which backends compute in a precision, the fastest first (docs/deployment.md has the times)
+_FASTEST = {"fp32": ("onnx", "openvino"), "bf16": ("openvino",)}
+# as many images pay for the seconds that it takes to convert and load
+WORTH_CONVERTING = 30
 CACHE_VARIABLE = "HYBRID_ATTENTION_CACHE"
 
 logger = logging.getLogger(__name__)
+
+
+def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: int | None = None) -> nn.Module:
+    """Return a module that computes what a network does, on a backend.
+
+    Args:
+        backend: "torch" for the network itself; "onnx" (ONNX Runtime) or "openvino" for a copy on the CPU that is
+            converted at the first batch, from the weights that the network has then (`on_backend`); "auto" for what is
+            fastest: the network itself on a GPU and for fewer than 30 images, else ONNX Runtime in fp32 and OpenVINO in
+            bf16 (where the processor has it), or the other one if it can and is alone installed, or the network itself.
+        network: the module; its device counts.
+        precision: fp32, bf16 or fp16, as `PrecisionInferer` has it.
+        images: how many there will be; None for many.
+
+    Raises:
+        ValueError: there is no such backend, or it has no such precision or device.
+    """
+    if backend not in CHOICES:
+        raise ValueError(f"backend must be one of {', '.join(CHOICES)}, got {backend!r}")
+    device = next(network.parameters()).device.type
+    if backend == AUTO:
+        few = images is not None and images < WORTH_CONVERTING
+        able = [] if few or device != "cpu" else [name for name in _FASTEST.get(precision, ()) if _can(name, precision)]
+        backend = able[0] if able else TORCH
+    if backend == TORCH:
+        return network
+    if device != "cpu":
+        raise ValueError(f"the backend {backend} computes on the CPU, but the network is on {device}: add --device cpu")
+    if backend not in _FASTEST.get(precision, ()):
+        can = " or ".join(one for one, backends in _FASTEST.items() if backend in backends)
+        raise ValueError(f"the backend {backend} computes in {can}, not in {precision}")
+    return _Converted(network, backend, precision)
 
 
 def on_backend(
@@ -61,7 +104,7 @@ def on_backend(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if backend == "torch":
+    if backend == TORCH:
         return network.eval()
     require(CONVERTED[backend][0])
     path = kept_copy(network, cache)
@@ -122,6 +165,30 @@ def default_cache() -> Path:
     return Path(home) / "hybrid_attention"
 
 
+def _can(backend: str, precision: str) -> bool:
+    """Tell whether a backend is installed, and the processor computes in a precision."""
+    return all(map(importlib.util.find_spec, CONVERTED[backend])) and (precision != "bf16" or has_bf16())
+
+
+class _Converted(nn.Module):
+    """A network that is converted at its first batch, when its weights are loaded and its input is known."""
+
+    def __init__(self, network: nn.Module, backend: str, precision: str) -> None:
+        super().__init__()
+        self.network = network
+        self.backend = backend
+        self.precision = precision
+        self._converted: list[nn.Module] = []  # not a submodule: it has no weights of its own
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the network's output."""
+        if not self._converted:
+            self._converted.append(on_backend(self.network, self.backend, x, precision=self.precision))
+            logger.info("computed by %s in %s", self.backend, self.precision)
+        output: torch.Tensor = self._converted[0](x)
+        return output
+
+
 def _load(path: Path, backend: str, threads: int | None, precision: str) -> nn.Module:
     if backend == "openvino":
         return OpenVINONetwork(path, threads, precision)
@@ -132,8 +199,9 @@ def _gives_the_same(kept: nn.Module, network: nn.Module, example: torch.Tensor, 
     """Compare on one batch: what the file's name is made from may miss something that counts."""
     with torch.no_grad():
         expected, found = network.eval()(example), kept(example)
-    close: bool = (found - expected).abs().max().item() <= tolerance * max(1.0, expected.abs().max().item())
-    return found.shape == expected.shape and close
+    if found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= tolerance * max(1.0, expected.abs().max().item()))
 
 
 def _is_damage(path: Path) -> bool:

@@ -55,7 +55,8 @@ def own_bundles() -> dict[str, Path]:
 def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
     """Read a bundle's config for inference.
 
-    Where `ckpt_path` has a record of training, the network is the one of that record.
+    Where `ckpt_path` has a record of training, the network is the one of that record. What both say alike, expressions
+    among it, is taken from the config.
 
     Args:
         folder: of the bundle.
@@ -65,15 +66,18 @@ def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
         The parser, of which parts can be made by `get_parsed_content`.
 
     Raises:
-        ValueError: the record asks for what a network is not made of; see `plain_definition`.
+        ValueError: the record is of another bundle, or asks for what a network is not made of; see `plain_definition`.
     """
     parser = ConfigParser()
     parser.read_config(str(folder / INFERENCE))
     if "ckpt_path" in settings:
+        _check_bundle(folder, settings["ckpt_path"])
         trained = other_network(parser.config, settings["ckpt_path"])
         if trained is not None:
-            _check_bundle(folder, settings["ckpt_path"])
-            parser.update({NETWORK: plain_definition(trained, {})})
+            own = parser.config[NETWORK]
+            same = {key: value for key, value in trained.items() if key in own and own[key] == value}
+            other = {key: value for key, value in trained.items() if key not in same}
+            parser.update({NETWORK: {**same, **plain_definition(other, {})}})
     # whole paths: a name that begins with $, @ or % would else be taken for an expression
     given = {key: os.path.abspath(value) if key in _PATHS else value for key, value in settings.items()}
     parser.update({"bundle_root": os.path.abspath(folder), **given})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from hybrid_attention.data import image_datalist
-from hybrid_attention.deploy.bundles import METADATA, bundle_folder, bundle_network, inference_parser
+from hybrid_attention.data import image_datalist, write_phantom_dataset
+from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
 from hybrid_attention.deploy.export import Exported, export_onnx, export_torchscript
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines.weight_files import find_weights
@@ -67,10 +66,10 @@ def export_bundle(
 
 def _example(folder: Path, weights: Path) -> torch.Tensor:
     """Return a batch of noise of the channels and the size that the network is used with."""
-    size = inference_parser(folder, ckpt_path=str(weights)).get_parsed_content("image_size")
-    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    channels = metadata["network_data_format"]["inputs"]["image"]["num_channels"]
-    return torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as temporary:
+        phantoms = write_phantom_dataset(Path(temporary) / "phantoms", 1, 0, 0, size=(64, 64))
+        (image,) = _images(folder, weights, phantoms)
+    return torch.rand(1, *image.shape, generator=torch.Generator().manual_seed(0))
 
 
 def _images(folder: Path, weights: Path, source: str | os.PathLike[str]) -> Iterator[torch.Tensor]:

@@ -13,7 +13,7 @@ from torch import nn
 from hybrid_attention.deploy.exported_network import exported_output, networks_input
 from hybrid_attention.deploy.optional import require
 
-PRECISIONS = ("fp32", "bf16", "auto")
+PRECISIONS = ("fp32", "bf16")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -23,8 +23,8 @@ class OpenVINONetwork(nn.Module):
     Args:
         path: file that `export_onnx` or `quantize` wrote.
         threads: how many work on one image; None for as many as torch uses.
-        precision: of the arithmetic: "fp32"; "bf16", twice as fast on processors that have it; "auto" for bf16 where
-            the processor has it, else fp32. What is quantized in the file is computed in int8 in any case.
+        precision: of the arithmetic: "fp32"; or "bf16", twice as fast on processors that have it. What is quantized in
+            the file is computed in int8 in any case.
 
     Shape:
         - input: (batch, channels, *spatial), float32, on the CPU
@@ -46,10 +46,8 @@ class OpenVINONetwork(nn.Module):
         if not self.path.is_file():
             raise FileNotFoundError(f"no exported network at {self.path}")
         core = openvino.Core()
-        if precision == "auto":
-            precision = "bf16" if has_bf16() else "fp32"
-        elif precision == "bf16" and not has_bf16():
-            raise ValueError("this processor does not compute in bf16: use precision fp32 or auto")
+        if precision == "bf16" and not has_bf16():
+            raise ValueError("this processor does not compute in bf16: use precision fp32")
         self.precision = precision
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],

@@ -60,8 +60,10 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
                 raise ValueError(f"a record of training asks for {key!r}, which is not done")
         if "_target_" in definition:
             _check_target(str(definition["_target_"]))
-        plain = {key: plain_definition(value, references) for key, value in definition.items()}
-        return {key: _WEIGHTS.get(key, value) for key, value in plain.items()}
+        return {
+            key: _WEIGHTS[key] if key in _WEIGHTS else plain_definition(value, references)
+            for key, value in definition.items()
+        }
     if isinstance(definition, list):
         return [plain_definition(value, references) for value in definition]
     if isinstance(definition, str) and definition.startswith("@") and definition[1:] in references:

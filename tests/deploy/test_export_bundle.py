@@ -1,9 +1,14 @@
+import json
+
 import pytest
 import torch
 
 from hybrid_attention.cli import main
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
 from hybrid_attention.deploy.export_bundle import export_bundle
+from hybrid_attention.engines import save_weights
+from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.networks import MultiTaskOCANet
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 
@@ -38,6 +43,22 @@ def test_torchscript(eager, tmp_path):
     loaded = torch.jit.load(tmp_path / "han.ts")
     with torch.jit.optimized_execution(False):
         torch.testing.assert_close(logits(loaded, 1, 3, 64, 64), logits(eager, 1, 3, 64, 64), rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_without_the_edge_channel(tmp_path):
+    from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+
+    network = MultiTaskOCANet(in_channels=1, num_classes=None, channels=(16, 16))
+    save_weights(network, tmp_path / "model.pt")
+    definition = {"_target_": "hybrid_attention.networks.MultiTaskOCANet", "in_channels": "@in_channels"}
+    recipe = {
+        "network_def": {**definition, "num_classes": "@num_classes", "channels": [16, 16]},
+        **{"edge_channel": False, "class_names": None, "image_size": 64},
+    }
+    record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    export_bundle("mtl_oca", tmp_path / "masks.onnx", tmp_path)
+    assert logits(OnnxRuntimeNetwork(tmp_path / "masks.onnx"), 1, 1, 64, 64).shape == (1, 1, 64, 64)
 
 
 @pytest.mark.parametrize(

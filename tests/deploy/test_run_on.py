@@ -3,7 +3,7 @@ import torch
 
 from hybrid_attention import cli
 from hybrid_attention.deploy import run_on
-from hybrid_attention.deploy.run_on import CHOICES
+from hybrid_attention.deploy.backends import CHOICES
 from hybrid_attention.networks.peers import residual_unet
 
 X = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
@@ -25,13 +25,16 @@ def test_torch_is_the_network_itself(network):
     assert run_on("torch", network, "fp16") is network
 
 
-def test_auto_converts_where_it_pays(network):
+def test_auto_converts_where_it_pays(network, monkeypatch):
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: True)
     assert run_on("auto", network, images=29) is network
     assert run_on("auto", network, images=30).backend == "onnx"
     assert run_on("auto", network, images=30).precision == "fp32"
     placed = run_on("auto", network, "bf16")
     assert (placed.backend, placed.precision) == ("openvino", "bf16")
+    monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: False)
+    assert run_on("auto", network, "bf16") is network
     assert run_on("auto", network).backend == "onnx"
     assert run_on("auto", network, "fp16", images=30) is network
     assert run_on("auto", network.to("meta"), images=30) is network  # as on a GPU

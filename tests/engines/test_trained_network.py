@@ -46,9 +46,12 @@ def test_nested_networks_and_builders_of_peers(recorded):
     assert isinstance(trained_network(recorded(peer), nn.Identity()), nn.Module)
 
 
-def test_a_record_fetches_no_weights():
+@pytest.mark.parametrize("weights", ["imagenet", "@encoder_weights", "$print()"])
+def test_a_record_fetches_no_weights(weights):
     definition = {"_target_": "hybrid_attention.networks.peers.flexible_unet", "pretrained": True}
     assert plain_definition(definition, {})["pretrained"] is False
+    definition = {"_target_": "hybrid_attention.networks.HybridAttentionNet", "encoder_weights": weights}
+    assert plain_definition(definition, {})["encoder_weights"] is None
 
 
 def test_default_where_there_is_no_record(tmp_path):

@@ -10,12 +10,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from hybrid_attention.cli import main
 from hybrid_attention.data.checks import DataError
-from hybrid_attention.deploy.predict import Options, predict
+from hybrid_attention.deploy.prediction import Options, predict
+from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet
 from tests.bundles.commands import bundle, config
 from tests.dicom_files import MPEG4, region, write_dicom
 
@@ -178,6 +181,25 @@ def test_threshold_and_maps(picture, tmp_path):
     assert (tmp_path / "low" / "lesion_gradcam.png").is_file()
 
 
+def test_decision_of_reliability(picture, tmp_path):
+    decision = tmp_path / "decision.json"
+    decision.write_text(json.dumps({"flips": [[], [0]], "temperature": 2.0, "threshold": 0.6}))
+    hook = sys.excepthook
+    predict(picture, tmp_path / "a", backend="torch", options=Options(decision=decision))
+    assert sys.excepthook is hook
+    options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
+    bundle("inference", [config("hybrid", "inference"), decision], *options)
+    predict(picture, tmp_path / "as_is", backend="torch")
+    for name in ("lesion_mask.png", "lesion_probability.png", "predictions.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    name = "lesion_probability.png"
+    assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "as_is" / name).read_bytes()
+    assert Options(threshold=0.3, decision=decision).settings()["threshold"] == 0.3
+    decision.write_text('{"threshold": 0.5, "bundle_root": "$print()"}')
+    with pytest.raises(ValueError, match="is no decision of hybrid-attention reliability"):
+        predict(picture, tmp_path / "c", options=Options(decision=decision))
+
+
 def test_command_line_tells_errors_in_one_line(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("a text")
     assert main(["predict", str(tmp_path / "notes.txt"), "--out", str(tmp_path / "out")]) == 1
@@ -232,7 +254,28 @@ def test_a_record_with_code_is_refused_and_not_run(bundle, picture, tmp_path, mo
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(
+    ("bundle", "changes", "network"),
+    [
+        ("hybrid", {"tam": False, "encoder_weights": "@encoder_weights"}, HybridAttentionNet(tam=False)),
+        ("explainable", {"skips": True, "encoder_weights": "@encoder_weights"}, TripleEncoderUNet(skips=True)),
+    ],
+)
+def test_an_ablated_network_of_a_run(bundle, changes, network, picture, tmp_path):
+    own = ConfigParser.load_config_file(config(bundle, "train"))["network_def"]
+    save_weights(network, tmp_path / "model.pt")
+    recipe = {"network_def": {**own, **changes}, "image_size": 64, "model": 1}
+    record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    (row,) = predict(picture, tmp_path / "out", bundle, tmp_path, "torch")
+    assert (tmp_path / "out" / row["mask"]).is_file()
+
+
 def test_weights_of_another_bundle_are_told(picture, tmp_path):
+    of = {"provenance": {"config_files": {"hybrid/train.yaml": ""}}}
+    weights = recorded_weights(tmp_path, {"_target_": "hybrid_attention.networks.HybridAttentionNet"}, **of)
+    with pytest.raises(ValueError, match="trained with the bundle hybrid, not mtl_oca: name that bundle"):
+        predict(picture, tmp_path / "out", "mtl_oca", weights)
     definition = {"_target_": "hybrid_attention.networks.HybridMultiTaskNet"}
     of = {"provenance": {"config_files": {"mtl_oca/train.yaml": ""}}}
     with pytest.raises(ValueError, match="trained with the bundle mtl_oca, not hybrid: name that bundle"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,12 @@ from typing import Any
 
 from hybrid_attention.data.folder import PREDICTIONS
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
+from hybrid_attention.engines import SavePredictions
 from hybrid_attention.engines.invocation import root_cause
 from hybrid_attention.engines.weight_files import find_weights
 
 RUN = "run"
+DECISION = ("flips", "temperature", "threshold")
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +29,9 @@ class Options:
     """What a prediction may be asked for beyond the mask, as the bundles' configs for inference name it.
 
     Args:
-        threshold: of the probability, between 0 and 1.
+        threshold: of the probability, between 0 and 1; None for the decision's, else the config's.
+        decision: `decision.json` of `hybrid-attention reliability`: flips, temperature and threshold, which belong
+            together; None for the config's.
         precision: of the arithmetic: fp32, or bf16, which is faster on processors that have it.
         frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also a picture of the entropy of each pixel.
@@ -33,7 +39,8 @@ class Options:
         dicom_seg: also a DICOM segmentation for each DICOM file with a mark.
     """
 
-    threshold: float = 0.5
+    threshold: float | None = None
+    decision: str | os.PathLike[str] | None = None
     precision: str = "fp32"
     frames: str | Sequence[int] = "all"
     uncertainty: bool = False
@@ -42,8 +49,15 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not 0 < self.threshold < 1:
+        if self.threshold is not None and not 0 < self.threshold < 1:
             raise ValueError(f"the threshold must be between 0 and 1, got {self.threshold:g}")
+
+    def settings(self) -> dict[str, Any]:
+        """Return them as keys of a config for inference, without those that leave it as it is."""
+        given = {**vars(self), **({} if self.decision is None else _read_decision(self.decision))}
+        if self.threshold is not None:
+            given["threshold"] = self.threshold
+        return {key: value for key, value in given.items() if key != "decision" and value is not None}
 
 
 def predict(
@@ -72,7 +86,8 @@ def predict(
 
     Raises:
         FileNotFoundError: no images, or no weights.
-        ValueError: unreadable images (all are named), unfit weights, or an option out of range.
+        ValueError: unreadable images (all are named), unfit weights, a file that is no decision, or an option out of
+            range.
         ImportError: a package is missing that the images or the backend need.
     """
     folder = bundle_folder(bundle)
@@ -84,21 +99,35 @@ def predict(
         "backend": backend,
         "probability": True,
         "panels": False,
-        **vars(chosen),
+        **chosen.settings(),
     }
-    earlier = _listed(out)
+    earlier, hook = _listed(out), sys.excepthook
     parser = inference_parser(folder, **settings)
     try:
         parser.get_parsed_content(RUN)
     except Exception as error:
         raise root_cause(error) from error
-    rows: list[dict[str, Any]] = parser.get_parsed_content("handlers")[0].rows
+    finally:
+        sys.excepthook = hook  # the config's `begin_run` sets its own
+    (saved,) = (one for one in parser.get_parsed_content("handlers") if isinstance(one, SavePredictions))
+    rows: list[dict[str, Any]] = saved.rows
     left = earlier - {row["case_id"] for row in rows}
     if left:
         logger.warning(
             "%s still holds files of %d images of an earlier call, which its table no longer lists", out, len(left)
         )
     return rows
+
+
+def _read_decision(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read flips, temperature and threshold."""
+    try:
+        decision = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no decision of hybrid-attention reliability: {error}") from None
+    if not isinstance(decision, dict) or set(decision) != set(DECISION):
+        raise ValueError(f"{path} is no decision of hybrid-attention reliability, which has {', '.join(DECISION)}")
+    return decision
 
 
 def _listed(out: str | os.PathLike[str]) -> set[str]:
