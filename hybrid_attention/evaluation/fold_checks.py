@@ -12,7 +12,8 @@ from hybrid_attention.evaluation.stored import StoredEvaluation
 # how the rule of a split names its fold
 FOLD = re.compile(r"test fold (\d+) of (\d+)(?:, validation fold \d+)?")
 # settings of a training that may differ between the folds of one cross-validation
-_FREE = ("fold", "seed")
+# (the last repeats the first level's `initial_weights`, for the record, and older runs have it not)
+_FREE = ("fold", "seed", "train#checkpoint#initial_weights")
 
 
 def by_fold(runs: Sequence[StoredEvaluation]) -> dict[int, StoredEvaluation]:
@@ -107,7 +108,15 @@ def _facts(run: StoredEvaluation) -> dict[str, Any]:
 
 
 def _recipe(record: Mapping[str, Any]) -> dict[str, Any]:
-    return (record.get("training") or {}).get("recipe") or {}
+    return _flat((record.get("training") or {}).get("recipe") or {})
+
+
+def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return settings by their path, `train#sampler#shuffle`."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{place}{key}#") if isinstance(value, Mapping) else {f"{place}{key}": value})
+    return flat
 
 
 def _check_apart(runs: Sequence[StoredEvaluation]) -> None:

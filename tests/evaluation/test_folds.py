@@ -134,17 +134,24 @@ def test_incomplete_sets_say_so(folds, tmp_path):
 
 
 def test_what_folds_share_and_what_not(folds, tmp_path):
-    recipe = {"epochs": 3, "lesions_only": False}
+    recipe = {"epochs": 3, "lesions_only": False, "train": {"batch": 8, "checkpoint": {}}}
+    own = [{"fold": 0}, *({"fold": fold, "train": {"checkpoint": {"initial_weights": "@"}}} for fold in (1, 2))]
     runs = [
         copied(
-            folder, tmp_path, training={"epoch": 7 + fold, "recipe": {**recipe, "fold": fold}}, weights_sha256=f"{fold}"
+            folder,
+            tmp_path,
+            training={
+                "epoch": 7 + fold,
+                "recipe": {**recipe, "fold": fold, "train": {"batch": 8, **own[fold].get("train", {"checkpoint": {}})}},
+            },
+            weights_sha256=f"{fold}",
         )
         for fold, folder in enumerate(folds)
     ]
     record = read_evaluation(merge_folds(runs, tmp_path / "merged")).record
     assert record["training"] == {"recipe": recipe}
     assert [run["training"] for run in record["folds"]["runs"]] == [
-        {"epoch": 7 + fold, "recipe": {"fold": fold}} for fold in range(3)
+        {"epoch": 7 + fold, "recipe": own[fold]} for fold in range(3)
     ]
     assert [run["weights_sha256"] for run in record["folds"]["runs"]] == ["0", "1", "2"]
     assert record["provenance"]["commit"] == "c0ffee" * 6
@@ -162,6 +169,7 @@ def test_what_folds_share_and_what_not(folds, tmp_path):
         (None, {"split": "drawn discs"}, "names no test fold, .* got 'drawn discs'"),
         (None, {"split": "drawn discs, test fold 0 of 3"}, "are both of test fold 0"),
         (None, {"training": {"recipe": {"epochs": 4, "lesions_only": False}}}, "another recipe .* epochs differ"),
+        (None, {"training": {"recipe": {"epochs": 3, "train": {"batch": 4}}}}, "recipe .*: lesions_only, train#batch"),
         (lambda rows: [{**row, "predicted_class": "benign"} for row in rows], {}, r"the row of columns is \["),
         (lambda rows: [{**rows[0], "group": "0"}, *rows[1:]], {}, "the group 0 is in two folds"),
         (
