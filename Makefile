@@ -64,10 +64,10 @@ lint: install
 # tables of what is finished below $(OUT), for each list of runs
 OUT ?= runs
 results: install
-	for list in $(filter-out %/demo.yaml,$(wildcard scripts/experiments/*.yaml)); do \
-		$(BIN)/hybrid-attention experiments $$list --out $(OUT) --collect docs/results --report output/reports || exit 1; \
-	done
-	$(BIN)/python scripts/results_table.py
+	failed=; for list in $(filter-out %/demo.yaml,$(wildcard scripts/experiments/*.yaml)); do \
+		$(BIN)/hybrid-attention experiments $$list --out $(OUT) --collect docs/results --report output/reports || failed=1; \
+	done; \
+	$(BIN)/python scripts/results_table.py && test -z "$$failed"
 
 clean:
 	git clean -fdXq -- output bundles

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from hybrid_attention import __version__
+
+if TYPE_CHECKING:
+    from hybrid_attention.experiments import Plan
 
 # of `hybrid_attention.deploy.run_on`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -254,16 +258,13 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _experiments(options: argparse.Namespace) -> int:
-    from hybrid_attention.experiments import Runner, collect, overview, read_plan, report
+    from hybrid_attention.experiments import Runner, overview, read_plan
 
     plan = read_plan(options.list).only(options.only)
     if options.collect or options.report:
-        if options.collect:
-            folders = collect(plan, options.out, options.collect)
-            print(f"{plan.name}: {len(folders)} folders of tables in {options.collect}/{plan.name}")
-        page = report(plan, options.out, options.report) if options.report else None
-        if page:
-            print(f"report: {page}")
+        if options.dry_run:
+            raise ValueError("--dry_run shows what would be run: it goes with neither --collect nor --report")
+        _write_tables(plan, options)
         return 0
     if not options.dataset_dir:
         raise ValueError("--dataset_dir is missing: the folder of the images")
@@ -271,6 +272,27 @@ def _experiments(options: argparse.Namespace) -> int:
         print(overview(plan, options.dataset_dir, options.out))
         return 0
     return Runner(plan, options.dataset_dir, options.out, options.minutes, options.jobs, options.threads)()
+
+
+def _write_tables(plan: Plan, options: argparse.Namespace) -> None:
+    """Collect and report; what stands in the way of one does not keep the other from being written."""
+    from hybrid_attention.experiments import collect, report
+
+    faults: list[str] = []
+    try:
+        if options.collect:
+            folders = collect(plan, options.out, options.collect)
+            print(f"{plan.name}: {len(folders)} folders of tables in {options.collect}/{plan.name}")
+    except ValueError as error:
+        faults.append(str(error))
+    try:
+        page = report(plan, options.out, options.report) if options.report else None
+        if page:
+            print(f"report: {page}")
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(dict.fromkeys(faults)))
 
 
 def _stress(options: argparse.Namespace) -> None:

@@ -168,8 +168,10 @@ def root_cause(error: BaseException) -> BaseException:
     """Return what MONAI wraps in "Failed to instantiate component …" and the like.
 
     Args:
-        error: as caught.
+        error: as caught; it may be its own cause in the end, as after `raise root_cause(error) from error`.
     """
-    while error.__cause__ is not None and str(error).startswith("Failed to "):
+    seen: set[int] = set()
+    while error.__cause__ is not None and str(error).startswith("Failed to ") and id(error) not in seen:
+        seen.add(id(error))
         error = error.__cause__
     return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,25 @@ def processor() -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def without_folder(value: Any) -> Any:
-    """Return a setting as it is, or the last part of it if it is a path.
+def without_folder(value: Any, relative: bool = True) -> Any:
+    """Return a setting without folders of this machine: a path is cut to its last part.
+
+    Expressions, references and macros of a config (`$…`, `@…`, `%…`) stay as they are.
 
     Args:
-        value: any value of an option.
+        value: any value of an option; mappings, lists and tuples are gone through.
+        relative: cut relative paths, too, that is any text with a "/".
 
     Returns:
-        The value; for a path its name; the same for the values of a mapping.
+        The setting; tuples become lists, as in JSON.
     """
-    if isinstance(value, dict):
-        return {key: without_folder(entry) for key, entry in value.items()}
-    is_path = isinstance(value, str) and (os.path.exists(value) or "/" in value)
-    return Path(value).name if is_path else value
+    if isinstance(value, Mapping):
+        return {key: without_folder(entry, relative) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folder(entry, relative) for entry in value]
+    if not isinstance(value, str) or value.startswith(("$", "@", "%")):
+        return value
+    return Path(value).name if Path(value).is_absolute() or (relative and "/" in value) else value
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -15,7 +15,7 @@ ALL_FOLDS = "all_folds"
 _TABLES = ("per_case.csv", "summary.json", "roc.csv", "calibration.csv")
 
 
-def merge_folds_done(plan: Plan, out: Path) -> None:
+def merge_folds_done(plan: Plan, out: Path) -> dict[str, str]:
     """Make one table of the folds that are done of each run and seed, where these are two or more.
 
     It lies in OUT/LIST/RUN/seed_S/all_folds, and is made anew when another fold is done.
@@ -23,16 +23,28 @@ def merge_folds_done(plan: Plan, out: Path) -> None:
     Args:
         plan: the runs.
         out: folder of all results.
-    """
-    for folders in _done(plan, out):
-        union = _union(folders)
-        part = folders[0].run.headline_part
-        if len(folders) == 1 or part == "train":  # the training parts of the folds overlap
-            shutil.rmtree(union, ignore_errors=True)  # of folds that were removed since
-        elif not _is_fresh(union / "summary.json", folders):
-            from hybrid_attention.evaluation import merge_folds
 
-            merge_folds([folder.evaluation(part) for folder in folders], union)
+    Returns:
+        By run and seed (`han/seed_0`), why the folds of some can't be merged; the others are.
+    """
+    failures = {}
+    for folders in _done(plan, out):
+        try:
+            _merge(folders)
+        except (ValueError, OSError) as error:
+            failures[folders[0].run.group] = str(error)
+    return failures
+
+
+def _merge(folders: list[RunFolder]) -> None:
+    union = _union(folders)
+    part = folders[0].run.headline_part
+    if len(folders) == 1 or part == "train":  # the training parts of the folds overlap
+        shutil.rmtree(union, ignore_errors=True)  # of folds that were removed since
+    elif not _is_fresh(union / "summary.json", folders):
+        from hybrid_attention.evaluation import merge_folds
+
+        merge_folds([folder.evaluation(part) for folder in folders], union)
 
 
 def _is_fresh(summary: Path, folders: list[RunFolder]) -> bool:
@@ -48,7 +60,8 @@ def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[
     """Copy the small files of finished runs, each by rename.
 
     A run's table lies in RESULTS/LIST/RUN; where several folds are done it is their union, and each fold's files lie in
-    `fold_F` below it. With several seeds all this lies in `seed_S`.
+    `fold_F` below it. With several seeds all this lies in `seed_S`. Where folds can't be merged, what was collected
+    earlier stays.
 
     Args:
         plan: the runs.
@@ -60,13 +73,12 @@ def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[
 
     Raises:
         FileNotFoundError: a file of a finished run is gone.
-        ValueError: a run was started with another definition than the list's.
+        ValueError: a run was started with another definition than the list's; or, once all else is written, folds can't
+            be merged.
     """
-    out = Path(out).resolve()
-    check_unchanged(plan, out)
-    merge_folds_done(plan, out)
+    done, failures = _merged(plan, Path(out).resolve())
     written = []
-    for folders in _done(plan, out):
+    for folders in done:
         home = Path(results) / plan.name / _place(plan, folders[0].run)
         for folder in folders:
             target = home if len(folders) == 1 else home / f"fold_{folder.run.fold}"
@@ -76,11 +88,14 @@ def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[
         if len(folders) > 1 and union.is_dir():
             _copy({name: union / name for name in _TABLES if (union / name).is_file()}, home)
             written.append(home)
+    _tell(failures)
     return written
 
 
 def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[str]) -> Path | None:
     """Write the comparison of the finished runs; where they differ in their folds, on the cases that all share.
+
+    A run whose folds can't be merged is left out.
 
     Args:
         plan: the runs.
@@ -91,21 +106,35 @@ def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[s
         The page; None where no run is finished.
 
     Raises:
-        ValueError: a run was started with another definition than the list's.
+        ValueError: a run was started with another definition than the list's; or, once the page is written, folds can't
+            be merged.
     """
     from hybrid_attention.report import compare
 
-    out = Path(out).resolve()
-    check_unchanged(plan, out)
-    merge_folds_done(plan, out)
+    merged, failures = _merged(plan, Path(out).resolve())
     parts = {run.headline_part for run in plan.runs}
     part = "test" if "test" in parts else plan.runs[0].headline_part
-    done, named = [folders for folders in _done(plan, out) if folders[0].run.headline_part == part], []
+    done, named = [folders for folders in merged if folders[0].run.headline_part == part], []
     for folders in done:
         table = _union(folders) if len(folders) > 1 else folders[0].evaluation(part)
         named.append(f"{_place(plan, folders[0].run).replace('/', ' ')}={table}")
     other_folds = len({tuple(folder.run.fold for folder in folders) for folders in done}) > 1
-    return compare(named, Path(reports) / plan.name, intersection=other_folds) if named else None
+    page = compare(named, Path(reports) / plan.name, intersection=other_folds) if named else None
+    _tell(failures)
+    return page
+
+
+def _merged(plan: Plan, out: Path) -> tuple[list[list[RunFolder]], dict[str, str]]:
+    """Merge what is done; return the folds of each run and seed where that worked, and why it didn't for others."""
+    check_unchanged(plan, out)
+    failures = merge_folds_done(plan, out)
+    return [folders for folders in _done(plan, out) if folders[0].run.group not in failures], failures
+
+
+def _tell(failures: dict[str, str]) -> None:
+    if failures:
+        head = "these folds can't be merged, all others are written; remove a fold's folder to run it anew:"
+        raise ValueError("\n  ".join([head, *(f"{group}: {reason}" for group, reason in failures.items())]))
 
 
 def _done(plan: Plan, out: Path) -> list[list[RunFolder]]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hybrid_attention.engines.provenance import without_folder
 from hybrid_attention.experiments.plan import Run
-from hybrid_attention.experiments.recipe import NOTHING, portable
+from hybrid_attention.experiments.recipe import NOTHING
 
 # text that both MONAI and this package read as such without quotes
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
@@ -53,7 +54,11 @@ def shown(words: list[str]) -> str:
 
 def portable_commands(run: Run) -> list[str]:
     """Return all commands of a run for the record, with DATASET and RUN for folders of this machine."""
-    run = replace(run, options=portable(run.options), evaluation_options=portable(run.evaluation_options))
+    run = replace(
+        run,
+        options=without_folder(run.options, relative=False),
+        evaluation_options=without_folder(run.evaluation_options, relative=False),
+    )
     return [shown(bundle_command(run, step, "DATASET", "RUN")) for step in run.steps]
 
 

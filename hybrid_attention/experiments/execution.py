@@ -84,6 +84,7 @@ class Runner:
         self.deadline = None if minutes is None else self.start + 60 * minutes
         self.asked_to_stop = False
         self.failures: dict[str, str] = {}
+        self.unmerged: dict[str, str] = {}
         check_unchanged(plan, self.out)
         check_same_data(self.results, self.data)
 
@@ -96,7 +97,8 @@ class Runner:
         """Run.
 
         Returns:
-            0 when all is done, 1 when a run failed, 3 when the time is up and something is left.
+            0 when all is done, 1 when a run failed or folds can't be merged, 3 when the time is up and something is
+            left.
 
         Raises:
             BlockingIOError: another runner works in the folder.
@@ -170,10 +172,8 @@ class Runner:
         return []
 
     def _merge(self) -> None:
-        try:
-            merge_folds_done(self.plan, self.out)
-        except (ValueError, OSError) as error:  # the runs themselves are done
-            self.failures["union of the folds"] = str(error)
+        failures = merge_folds_done(self.plan, self.out)  # the runs themselves are done
+        self.unmerged = {f"union of the folds of {group}": reason for group, reason in failures.items()}
 
     def _fail(self, folder: RunFolder, reason: str) -> list[_Job]:
         folder.fail(reason)
@@ -195,12 +195,13 @@ class Runner:
         failed = sum(run.label in self.failures for run in self.plan.runs)
         left = len(states) - states.count("done") - failed
         self._say(f"{states.count('done')} of {len(states)} runs are done, {failed} failed, {left} left")
-        for label, reason in self.failures.items():
+        failures = {**self.failures, **self.unmerged}
+        for label, reason in failures.items():
             print(f"  failed {label}: {reason}")
         if left:
             print("the time is up: call again to go on" if not self.asked_to_stop else "stopped: call again to go on")
             return TIME_IS_UP
-        return FAILED if self.failures else DONE
+        return FAILED if failures else DONE
 
     def _time_is_up(self) -> bool:
         return self.asked_to_stop or (self.deadline is not None and time.monotonic() >= self.deadline)

@@ -14,7 +14,8 @@ import yaml
 from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 
 import hybrid_attention
-from hybrid_attention.experiments.recipe import Recipe, portable, read_recipe
+from hybrid_attention.engines.provenance import without_folder
+from hybrid_attention.experiments.recipe import Recipe, read_recipe
 
 PARTS = ("test", "validation", "train")
 _DEFAULTS: dict[str, Any] = {
@@ -83,8 +84,8 @@ class Run:
         return {
             "bundle": self.bundle,
             "configs": list(self.configs),
-            "options": portable(self.options),
-            "evaluation_options": portable(self.evaluation_options),
+            "options": without_folder(self.options, relative=False),
+            "evaluation_options": without_folder(self.evaluation_options, relative=False),
             "fold": self.fold,
             "seed": self.seed,
         }
@@ -160,7 +161,8 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         own += _type_faults(settings)
         if not own:
             recipe, own = read_recipe(root, **{key: settings[key] for key in settings if key != "parts"})
-            runs += _spread(content["name"], entry["name"], settings, recipe)
+            if not faults:
+                runs += _spread(content["name"], entry["name"], settings, recipe)
         faults += [f"{label}: {fault}" for fault in own]
     if faults:
         raise ValueError("\n  ".join([f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}:", *faults]))

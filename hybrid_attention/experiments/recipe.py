@@ -16,6 +16,7 @@ from typing import Any
 from monai.bundle import ComponentLocator, ConfigParser
 
 from hybrid_attention.engines.invocation import OWN_OPTIONS, check_overrides
+from hybrid_attention.engines.provenance import without_folder
 
 # null on a command line, where MONAI leaves a plain None out
 NOTHING = "$None"
@@ -84,7 +85,7 @@ def read_recipe(
     if faults:
         return nothing, faults
     parser = ConfigParser(training)
-    parser.update(portable(options))
+    parser.update(without_folder(options, relative=False))
     merged = parser.get()
     faults = [*_target_faults(merged, options), *_fold_faults(merged, folds)]
     text = json.dumps(merged, sort_keys=True, default=str)
@@ -114,19 +115,6 @@ def config_files(root: Path, bundle: str, configs: Sequence[str]) -> tuple[list[
     faults = [f"config {name} must be relative to the checkout" for name in files if Path(name).is_absolute()]
     faults += [f"there is no config file {name} in {root}" for name in files if not (root / name).is_file()]
     return files, faults
-
-
-def portable(value: Any) -> Any:
-    """Return a setting without folders of this machine: an absolute path is cut to its last part.
-
-    Args:
-        value: any value of an option; lists and mappings are gone through.
-    """
-    if isinstance(value, Mapping):
-        return {key: portable(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [portable(entry) for entry in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _value_faults(config: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from hybrid_attention.engines.invocation import (
     command_line_options,
     config_files,
     find_bundle_root,
+    root_cause,
 )
 
 
@@ -113,3 +114,28 @@ def test_the_cause_is_printed_last():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.rstrip().splitlines()[-1] == "The cause: ValueError: mask missing: add a.png"
+
+
+def test_the_root_of_a_chain():
+    cause, wrapped, outer = ValueError("mask missing"), RuntimeError("Failed to build"), RuntimeError("Failed to run")
+    wrapped.__cause__, outer.__cause__ = cause, wrapped
+    assert [root_cause(error) for error in (outer, wrapped, cause)] == [cause] * 3
+    cause.__cause__ = KeyError("a")
+    assert root_cause(outer) is cause
+
+
+def test_the_root_of_a_circle():
+    code = (
+        "from hybrid_attention.engines.invocation import root_cause\n"
+        "def again(error):\n"
+        "    try:\n        raise root_cause(error) from error\n"
+        "    except RuntimeError as caught:\n        return caught\n"
+        "cause, wrapped, outer = (RuntimeError(f'Failed to {what}') for what in ('read a.png', 'build', 'run'))\n"
+        "wrapped.__cause__ = cause\n"
+        "assert again(wrapped) is cause and cause.__cause__ is wrapped\n"
+        "assert again(cause) is cause\n"
+        "outer.__cause__ = cause\n"
+        "assert root_cause(outer) is cause\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import yaml
 
 import hybrid_attention.evaluation
 from hybrid_attention.experiments import Runner, read_plan
-from tests.experiments import fake_bundle
+from tests.experiments import drawn_bundle, fake_bundle
 
 CONTENT = {"name": "trial", "bundle": "hybrid", "options": {"epochs": 3}, "runs": [{"name": "han"}]}
 
@@ -56,5 +56,16 @@ def run_list(write_list, images, tmp_path, merged):
     def run(only=(), minutes=None, jobs=1, **keys):
         plan = read_plan(write_list(**keys)).only(only)
         return Runner(plan, images, tmp_path / "runs", minutes, jobs, command=fake_bundle.command)()
+
+    return run
+
+
+@pytest.fixture
+def run_folds(write_list, images, tmp_path):
+    """Run a list whose folds are merged for real; returns the exit status. `epochs`: see `drawn_bundle`."""
+
+    def run(epochs, **keys):
+        plan = read_plan(write_list(**keys))
+        return Runner(plan, images, tmp_path / "runs", command=drawn_bundle.command(epochs))()
 
     return run

@@ -4,6 +4,7 @@ import pytest
 
 import hybrid_attention.report
 from hybrid_attention.experiments import collect, read_plan, report
+from tests.report.conftest import read_rows
 
 
 @pytest.fixture
@@ -87,6 +88,42 @@ def test_runs_of_another_definition_are_not_published(run_list, collected, write
         collected(**changed)
     with pytest.raises(ValueError, match=r"options\.epochs was 3, is 4"):
         report(read_plan(write_list(**changed)), tmp_path / "runs", tmp_path / "pages")
+
+
+def test_folds_that_cannot_be_merged_hold_up_no_others(run_folds, collected, write_list, tmp_path):
+    keys = {"runs": [{"name": "a"}, {"name": "b"}], "folds": [0, 1]}
+    recipes = {"a/seed_0/fold_1": 9}
+    assert run_folds(recipes, **{**keys, "folds": [0]}) == 0
+    assert collected(**{**keys, "folds": [0]}) == ["trial/a", "trial/b"]
+    assert run_folds(recipes, **keys) == 1
+    a, b = tmp_path / "runs/trial/a/seed_0", tmp_path / "runs/trial/b/seed_0"
+    assert (len(read_rows(b / "all_folds/per_case.csv")), (a / "all_folds").exists()) == (12, False)
+    shutil.rmtree(b / "all_folds")
+    reason = (
+        "these folds can't be merged, all others are written; remove a fold's folder to run it anew:\n"
+        f"  a/seed_0: {a}/fold_1/evaluation was trained with another recipe than {a}/fold_0/evaluation: epochs differ"
+    )
+    with pytest.raises(ValueError) as raised:
+        collected(**keys)
+    assert str(raised.value) == reason
+    assert len(read_rows(tmp_path / "results/trial/b/per_case.csv")) == 12
+    assert names(tmp_path / "results/trial/b") == [
+        "calibration.csv",
+        "fold_0",
+        "fold_1",
+        "per_case.csv",
+        "summary.json",
+    ]
+    assert names(tmp_path / "results/trial/a") == sorted([*TABLES, "calibration.csv"])  # as it was
+    with pytest.raises(ValueError) as raised:
+        report(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "pages")
+    assert str(raised.value) == reason
+    page = (tmp_path / "pages/trial/report.html").read_text()
+    assert "b/seed_0" not in page and "<h1>" in page
+    shutil.rmtree(a / "fold_1")
+    assert run_folds({}, **keys) == 0
+    assert collected(**keys) == [f"trial/{name}" for name in ("a/fold_0", "a/fold_1", "a", "b/fold_0", "b/fold_1", "b")]
+    assert len(read_rows(tmp_path / "results/trial/a/per_case.csv")) == 12
 
 
 def test_files_of_an_earlier_collection_go(run_list, collected, tmp_path):

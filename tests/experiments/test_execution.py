@@ -12,7 +12,7 @@ import pytest
 
 from hybrid_attention.experiments import Runner, processes, read_plan
 from hybrid_attention.experiments.execution import duration
-from tests.experiments import fake_bundle
+from tests.experiments import drawn_bundle, fake_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILS = {"early_stop_patience": 7}
@@ -276,13 +276,27 @@ def test_folds_are_united_when_all_are_done(run_list, tmp_path, merged):
     assert len(merged[2][0]) == 3
 
 
-def test_folds_that_cannot_be_united_are_told(run_list, monkeypatch, capsys):
-    def merge_folds(folders, out):
-        raise ValueError("two of one fold")
+def test_folds_that_cannot_be_united_are_told(run_folds, tmp_path, capsys):
+    keys = {"folds": [0, 1], "seeds": [0, 3], "runs": [{"name": "a"}, {"name": "b", "seeds": [0]}]}
+    assert run_folds({"a/seed_0/fold_0": 9, "b/seed_0/fold_1": 9}, **keys) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  failed ")]
+    assert [line.split(":")[0] for line in lines] == [f"  failed union of the folds of {run}/seed_0" for run in "ab"]
+    assert all(line.endswith("epochs differ") for line in lines)
+    assert [path.parent.name for path in sorted((tmp_path / "runs").rglob("all_folds"))] == ["seed_3"]
 
-    monkeypatch.setattr("hybrid_attention.evaluation.merge_folds", merge_folds)
-    assert run_list(folds=[0, 1]) == 1
-    assert "failed union of the folds: two of one fold" in capsys.readouterr().out
+
+def test_a_later_union_clears_the_failure_of_an_earlier(write_list, images, tmp_path, capsys):
+    plan = read_plan(write_list(folds=[0, 1, 2]))
+    begin = drawn_bundle.command({"han/seed_0/fold_1": 9})
+
+    def command(run, step, dataset_dir, folder):
+        if (run.fold, step) == (2, "test"):  # folds 0 and 1 are done and don't fit; now they do
+            drawn_bundle.evaluate(folder.parent / "fold_1", 1)
+        return begin(run, step, dataset_dir, folder)
+
+    assert Runner(plan, images, tmp_path / "runs", command=command)() == 0
+    assert "failed" not in capsys.readouterr().out.replace("0 failed", "")
+    assert read(tmp_path / "runs/trial/han/seed_0/all_folds/summary.json")["folds"]["merged"] == [0, 1, 2]
 
 
 def test_duration():

@@ -3,7 +3,6 @@ import re
 import pytest
 
 from hybrid_attention.experiments import read_plan
-from hybrid_attention.experiments.recipe import portable
 
 
 def test_runs_are_spread_over_seeds_and_folds(write_list):
@@ -45,9 +44,13 @@ def test_the_digest_is_of_what_the_configs_say(write_list):
     assert len(different) == 4
 
 
-def test_weights_are_portable():
-    given = {"encoder_weights": "/somewhere/w.pth", "net": {"file": "/a/b"}, "some": ["/x/y", 1], "kept": "a/b"}
-    assert portable(given) == {"encoder_weights": "w.pth", "net": {"file": "b"}, "some": ["y", 1], "kept": "a/b"}
+def test_the_definition_names_no_folder_of_this_machine(write_list):
+    network = {"_target_": "hybrid_attention.networks.PlainUNet", "channels": "$[16 / 2]"}
+    options = {"encoder_weights": "/somewhere/w.pth", "learning_rate": "$0.1/2", "network_def": network}
+    given = {"options": {**options, "initial_weights": "a/b.pt"}, "evaluation_options": {"groups_csv": "/a/c.csv"}}
+    definition = read_plan(write_list(**given)).runs[0].definition()
+    assert definition["options"] == {**given["options"], "encoder_weights": "w.pth"}
+    assert definition["evaluation_options"] == {"groups_csv": "c.csv"}
 
 
 def run_with(**options):
@@ -140,6 +143,18 @@ def test_all_faults_are_told_together(write_list):
         "run 'a'",
         "run 'b'",
         "run 'a'",
+    ]
+
+
+def test_a_list_without_a_name_is_a_fault_among_others(tmp_path):
+    path = tmp_path / "list.yaml"
+    path.write_text("bundle: hybrid\nruns: [{name: a}, {name: b, folds: [9]}]\n")
+    with pytest.raises(ValueError) as raised:
+        read_plan(path)
+    assert [line.strip() for line in str(raised.value).splitlines()] == [
+        f"{path} has 2 faults:",
+        "`name` must be text of letters, digits and underscores (it names a folder), got None",
+        "run 'b': fold must be from 0 to 4, got 9",
     ]
 
 
