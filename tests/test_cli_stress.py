@@ -36,15 +36,17 @@ def rows_of(path):
 
 def test_stress(trained, phantoms, tmp_path, capsys):
     out = tmp_path / "out"
-    words = ["stress", str(trained), f"again={trained}", "--dataset_dir", str(phantoms), "--out", str(out)]
+    again = trained.parents[1] / "seed_1" / "fold_0"
+    shutil.copytree(trained, again)
+    words = ["stress", str(trained), str(again), "--dataset_dir", str(phantoms), "--out", str(out)]
     assert main([*words, "--kinds", "text", "gain", "--seed", "1"]) == 0
     assert f"tables and figures: {out}" in capsys.readouterr().out
-    names = ("examples.png", "stress.png", *(f"{run}/{file}" for run in ("tiny", "again") for file in FILES))
+    names = ("examples.png", "stress.png", *(f"{run}/{file}" for run in ("seed_0", "seed_1") for file in FILES))
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == sorted(names)
     for name in names[:2]:
         Image.open(out / name).verify()
 
-    rows = rows_of(out / "tiny" / "stress.csv")
+    rows = rows_of(out / "seed_0" / "stress.csv")
     clean = {row["case_id"]: row for row in rows if row["kind"] == "clean"}
     evaluated = {row["case_id"]: row for row in rows_of(trained / "evaluation" / "per_case.csv")}
     assert set(clean) == set(evaluated) and len(rows) == 11 * len(clean)
@@ -54,13 +56,21 @@ def test_stress(trained, phantoms, tmp_path, capsys):
     changed = [row for row in rows if any(row[name] != clean[row["case_id"]][name] for name in ("tp", "fp"))]
     assert {row["kind"] for row in changed} == {"text", "gain"}
 
-    summary = json.loads((out / "tiny" / "summary.json").read_text())
+    summary = json.loads((out / "seed_0" / "summary.json").read_text())
     record = json.loads((trained / "models" / "training.json").read_text())
     assert summary["weights_sha256"] == record["weights_sha256"]
     assert (summary["part"], summary["seed"], summary["synthetic_data"]) == ("test", 1, True)
     assert summary["training"]["recipe"]["image_size"] == 64
     assert summary["clean"]["false_positive_rate_without_lesion"] is not None  # the split holds normal images
-    assert (out / "again" / "stress.csv").read_text() == (out / "tiny" / "stress.csv").read_text()
+    assert (out / "seed_1" / "stress.csv").read_text() == (out / "seed_0" / "stress.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["..", "a/../..", ".", "/a"])
+def test_a_name_that_cannot_name_a_folder(trained, phantoms, tmp_path, name, capsys):
+    out = tmp_path / "out"
+    assert main(["stress", f"{name}={trained}", "--dataset_dir", str(phantoms), "--out", str(out)]) == 1
+    assert f"where NAME can name a folder, got {name!r}" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_errors_come_before_the_work(trained, phantoms, tmp_path, capsys):
@@ -81,6 +91,6 @@ def test_runs_of_other_splits_are_not_compared(trained, phantoms, tmp_path, caps
     record = json.loads(path.read_text())
     record["recipe"]["lesions_only"] = True  # fewer test images
     path.write_text(json.dumps(record))
-    words = ["stress", str(trained), f"{tmp_path / 'other'}", "--dataset_dir", str(phantoms), "--out"]
+    words = ["stress", f"tiny={trained}", f"other={tmp_path / 'other'}", "--dataset_dir", str(phantoms), "--out"]
     assert main([*words, str(tmp_path / "out")]) == 1
     assert "other and tiny have other test images" in capsys.readouterr().err

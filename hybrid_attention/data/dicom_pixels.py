@@ -11,13 +11,13 @@ from PIL import Image
 
 from hybrid_attention.data.dicom import frame_count, frame_geometry, read_header, split_frame
 from hybrid_attention.data.dicom_syntax import syntax_fault
+from hybrid_attention.data.grey import luma
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-_LUMA = np.asarray([0.299, 0.587, 0.114])  # ITU-R 601-2, as Pillow's
 
 
 def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
@@ -121,4 +121,4 @@ def _luma(pixels: np.ndarray, header: Dataset) -> np.ndarray:
         pixels = _processing().apply_color_lut(pixels, header)
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).convert("L"))
-    return pixels.astype(np.float64) @ _LUMA
+    return luma(pixels)

@@ -101,3 +101,16 @@ def strip_suffix(name: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return strip_dicom_suffix(name)
+
+
+def result_path(folder: str | os.PathLike[str], case_id: str, what: str, suffix: str = ".png") -> Path:
+    """Return where an inference run writes a result: of `a/b.nii.gz` the overlay is `FOLDER/a/b_overlay.png`.
+
+    Args:
+        folder: of the results.
+        case_id: of the image, from `image_datalist`.
+        what: kind of result, for example `overlay`.
+        suffix: of the file.
+    """
+    stem = Path(folder) / strip_suffix(case_id)
+    return stem.with_name(f"{stem.name}_{what}{suffix}")

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.grey import stretched
 
 PIXEL_SIDE = 512  # pixels are compared at this longest side at most
 _KEYPOINT_SIDE = 384  # keypoints are sought at this one: coarser speckle repeats better, and it takes half the time
@@ -101,8 +102,7 @@ def describe(grey: np.ndarray) -> Picture:
     """
     cv2 = opencv()
     if grey.dtype != np.uint8:
-        low, high = float(grey.min()), float(grey.max())
-        grey = np.round((grey - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
+        grey = stretched(grey).round().astype(np.uint8)
     pixels, _ = _shrunk(grey, PIXEL_SIDE)
     small, factor = _shrunk(pixels, _KEYPOINT_SIDE)
     sift = cv2.SIFT_create(nfeatures=_KEYPOINTS, enable_precise_upscale=True)  # else all lie a quarter pixel off

@@ -15,11 +15,10 @@ from PIL import Image
 
 from hybrid_attention.data.dicom import geometry, is_dicom, split_frame
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
+from hybrid_attention.data.grey import luma
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2
 
 
 def to_grey(image: Image.Image) -> Image.Image:
@@ -108,9 +107,9 @@ def _read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
     except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
         raise ValueError(f"damaged NIfTI file ({error})") from None
     if array.dtype.names:  # RGB stored as a structured type
-        array = np.stack([array[name] for name in array.dtype.names]).mean(axis=0)
+        array = luma(np.stack([array[name] for name in array.dtype.names], axis=-1))
     elif array.dtype == np.uint8 and array.ndim == 5 and array.shape[4] in (3, 4):  # RGB as vectors, by SimpleITK
-        array = array[..., :3] @ _LUMA
+        array = luma(array)
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 2:

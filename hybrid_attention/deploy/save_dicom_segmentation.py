@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from hybrid_attention.data.dicom import is_dicom, split_frame, to_full_frame
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.data.folder import strip_suffix
+from hybrid_attention.data.folder import result_path
 from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_segmentation
+from hybrid_attention.engines.predictions import plane
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +72,9 @@ class SaveDicomSegmentation:
             file, number = split_frame(source)
             if file != self._file:
                 self._write()
-                stem = self.folder / strip_suffix(str(split_frame(case["case_id"])[0]))
-                self._file, self._target = file, stem.with_name(stem.name + "_segmentation.dcm")
-            self._masks[number or 1] = to_full_frame(_plane(output[self.key]), source)
+                case_id = str(split_frame(case["case_id"])[0])
+                self._file, self._target = file, result_path(self.folder, case_id, "segmentation", ".dcm")
+            self._masks[number or 1] = to_full_frame(plane(output[self.key]).astype(np.uint8), source)
 
     def _write(self) -> None:
         if self._file is None:
@@ -101,8 +100,3 @@ class SaveDicomSegmentation:
             self.unmarked,
             self.others,
         )
-
-
-def _plane(array: Any) -> np.ndarray:
-    plane = torch.as_tensor(array).cpu().numpy().astype(np.uint8)
-    return plane[0] if plane.ndim == 3 else plane

@@ -15,14 +15,14 @@ from PIL import Image
 
 from hybrid_attention.data.dicom import to_full_frame, to_tissue
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.folder import PREDICTIONS, strip_suffix
+from hybrid_attention.data.folder import PREDICTIONS, result_path
 from hybrid_attention.data.masks import find_masks, merged_mask
 from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
+from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.transforms import ExpectedDice, MeasureLesion, Overlay
 
 PROBABILITY = "probability"
-PROBABILITY_PREFIX = "probability_"
 
 logger = logging.getLogger(__name__)
 
@@ -83,13 +83,13 @@ class SavePredictions:
 
     def _save(self, engine: Engine) -> None:
         for case, output in zip(engine.state.batch, engine.state.output, strict=True):
-            mask = _plane(output[self.key]).astype(np.uint8)
+            mask = plane(output[self.key]).astype(np.uint8)
             classes = None if self.class_names is None else output[CLASS_PROBABILITY]
             known = output.get(self.probability_key or PROBABILITY)
-            self._save_case(case["case_id"], case["source"], mask, classes, None if known is None else _plane(known))
+            self._save_case(case["case_id"], case["source"], mask, classes, None if known is None else plane(known))
             for what, key in (("probability", self.probability_key), ("uncertainty", self.uncertainty_key)):
                 if key is not None:
-                    self._save_map(case["case_id"], case["source"], what, _plane(output[key]))
+                    self._save_map(case["case_id"], case["source"], what, plane(output[key]))
 
     def _save_map(self, case_id: str, source: str, what: str, fraction: np.ndarray) -> None:
         with atomic_path(self._path(case_id, source, what)) as temporary:
@@ -100,8 +100,7 @@ class SavePredictions:
                 Image.fromarray((whole.T * 255).round().astype(np.uint8)).save(temporary)
 
     def _path(self, case_id: str, source: str, what: str) -> Path:
-        stem = self.folder / strip_suffix(case_id)
-        return stem.with_name(f"{stem.name}_{what}{'.nii.gz' if is_nifti(source) else '.png'}")
+        return result_path(self.folder, case_id, what, ".nii.gz" if is_nifti(source) else ".png")
 
     def _save_case(
         self, case_id: str, source: str, mask: np.ndarray, class_probability: Any, probability: np.ndarray | None
@@ -109,7 +108,6 @@ class SavePredictions:
         image = read_grey(source)
         if mask.shape != image.shape:
             raise ValueError(f"{source}: the mask of shape {mask.shape} does not fit the image of {image.shape}")
-        stem = self.folder / strip_suffix(case_id)
         mask_path = self._path(case_id, source, "mask")
         with atomic_path(mask_path) as temporary:
             if is_nifti(source):
@@ -117,7 +115,7 @@ class SavePredictions:
             else:
                 Image.fromarray(to_full_frame(mask, source).T * np.uint8(255)).save(temporary)
         truth = [to_tissue(read_grey(path), source) for path in find_masks(source)]
-        overlay_path = stem.with_name(stem.name + "_overlay.png")
+        overlay_path = result_path(self.folder, case_id, "overlay")
         with atomic_path(overlay_path) as temporary:
             Image.fromarray(self.overlay(image, mask, merged_mask(truth) if truth else None)).save(temporary)
         self.rows.append(
@@ -174,30 +172,10 @@ def prediction_row(
     }
 
 
-def class_columns(names: Sequence[str], probabilities: Any) -> dict[str, Any]:
-    """Return the columns of a table that a class head fills.
-
-    Args:
-        names: of the classes.
-        probabilities: (classes,), in their order.
-
-    Returns:
-        `predicted_class`, the most probable one, and `probability_<class>` with six digits.
-
-    Raises:
-        ValueError: probabilities and names differ in number.
-    """
-    values = [round(float(value), 6) for value in probabilities]
-    if len(values) != len(names):
-        raise ValueError(f"the network gives {len(values)} class probabilities for the classes {', '.join(names)}")
-    best = max(range(len(values)), key=values.__getitem__)
-    columns = {PROBABILITY_PREFIX + name: value for name, value in zip(names, values, strict=True)}
-    return {"predicted_class": names[best], **columns}
-
-
-def _plane(array: Any) -> np.ndarray:
-    plane = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
-    return plane[0] if plane.ndim == 3 else plane
+def plane(array: Any) -> np.ndarray:
+    """Return one plane of an engine's output as an array of the CPU, (W, H) or (1, W, H) -> (W, H)."""
+    values = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+    return values[0] if values.ndim == 3 else values
 
 
 def _write_nifti(array: np.ndarray, source: str, path: Path) -> None:

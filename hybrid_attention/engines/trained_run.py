@@ -18,11 +18,9 @@ from monai.utils import CommonKeys
 
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.flip_average import FlipAverage
-from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
+from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.training_record import check_against_training, read_record
 from hybrid_attention.engines.weight_files import find_weights, load_weights
-
-PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,12 @@ class Prediction:
         image: what the network was given, (channels, W, H).
         probability: of lesion, (1, W, H), float32.
         target: the true mask, (1, W, H), 0 and 1.
-        class_probability: (classes,), or None for a network that does not classify.
     """
 
     case: Mapping[str, Any]
     image: torch.Tensor
     probability: torch.Tensor
     target: torch.Tensor
-    class_probability: torch.Tensor | None
 
 
 class TrainedRun:
@@ -55,6 +51,9 @@ class TrainedRun:
         dataset_dir: folder of the images.
         device: where the network runs; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
+
+    Attributes:
+        training: the record without the list of images, of which it holds the numbers.
 
     Raises:
         FileNotFoundError: there are no weights or no record beside them.
@@ -80,6 +79,8 @@ class TrainedRun:
                 f"the record beside {self.weights} holds no config; train with `python -m monai.bundle run`"
             )
         self.recipe: dict[str, Any] = record["recipe"]
+        images = record.pop("images")
+        self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
         default = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(default if device is None else device)
         places = {
@@ -146,7 +147,6 @@ class TrainedRun:
                     image=item[CommonKeys.IMAGE].cpu(),
                     probability=output[PROBABILITY].cpu().float(),
                     target=(output[CommonKeys.LABEL].cpu() > 0.5).float(),
-                    class_probability=output[CLASS_PROBABILITY].cpu() if CLASS_PROBABILITY in output else None,
                 )
                 for case, item, output in zip(following, engine.state.batch, engine.state.output, strict=False)
             )

@@ -66,3 +66,15 @@ class PixelCalibration:
         """Return the expected calibration error: the mean gap of the bins, weighted by pixels; NaN without pixels."""
         total = int(self.pixels.sum())
         return float(np.abs(self.probability_sum - self.lesion_pixels).sum() / total) if total else math.nan
+
+
+def pixel_calibration(probability: torch.Tensor, target: torch.Tensor) -> PixelCalibration:
+    """Return the reliability curve and the expected calibration error of pixels.
+
+    Args:
+        probability: of lesion, from 0 to 1, any shape.
+        target: mask of 0 and 1 of the same shape.
+    """
+    calibration = PixelCalibration()
+    calibration.update(probability, target)
+    return calibration

@@ -16,13 +16,14 @@ from monai.utils import CommonKeys
 from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.data.identity import data_digest
 from hybrid_attention.data.reading import pixel_spacing, read_grey
+from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.predictions import PROBABILITY, class_columns
+from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.calibration import PixelCalibration
-from hybrid_attention.evaluation.class_columns import class_summary
+from hybrid_attention.evaluation.classification import class_summary
 from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.original_size import Planes, at_original_size

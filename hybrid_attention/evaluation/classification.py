@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from hybrid_attention.engines.class_columns import class_probabilities, predicted_classes
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
 
 CLASS_SCORES = ("accuracy", "balanced_accuracy", "macro_auc", "macro_f1")
@@ -42,6 +43,26 @@ def classification_scores(
     true, table = _arrays(truth, probabilities, points["class_names"])
     units = list(range(len(truth))) if groups is None else list(groups)
     return {**points, **{name: _interval(statistic, true, table, units) for name, statistic in _STATISTICS.items()}}
+
+
+def class_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Score the classes that rows hold probabilities of, None where they hold none.
+
+    Args:
+        rows: with `class`, `group` and `probability_<class>`.
+
+    Returns:
+        What `classification_scores` gives.
+
+    Raises:
+        ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
+    """
+    names = predicted_classes(rows)
+    if not names:
+        return None
+    return classification_scores(
+        [row["class"] for row in rows], class_probabilities(rows), names, [row["group"] for row in rows]
+    )
 
 
 def class_points(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_attention.evaluation.class_columns import class_probabilities, predicted_classes
+from hybrid_attention.engines.class_columns import class_probabilities, predicted_classes
 from hybrid_attention.evaluation.classification import class_points
 from hybrid_attention.evaluation.metrics import COUNTS, overlap_scores
 from hybrid_attention.evaluation.summary import has_lesion

@@ -12,7 +12,7 @@ from typing import Any
 
 from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.engines.provenance import provenance
-from hybrid_attention.evaluation.class_columns import class_summary
+from hybrid_attention.evaluation.classification import class_summary
 from hybrid_attention.evaluation.curves import Curve, read_curve
 from hybrid_attention.evaluation.fold_checks import FOLD, by_fold, check_folds, fold_of, part_of
 from hybrid_attention.evaluation.fold_scores import mean_over_folds, scores_by_fold

@@ -15,6 +15,7 @@ import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.trained_run import TrainedRun, find_weights
 from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.engines.weight_files import RELEASED
 from hybrid_attention.evaluation.named_run import name_and_place
 
 Flip = tuple[int, ...]
@@ -150,7 +151,7 @@ def _stacked(planes: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _differing_parts(weights: Sequence[Path]) -> list[str]:
     """Return the parts of paths that are not those of all: `a/han/fold_0` and `a/unet/fold_0` give han and unet."""
-    folders = [path.parent.parent if path.parent.name == "models" else path.parent for path in weights]
+    folders = [next(one for one in path.parents if one.name not in ("models", RELEASED)) for path in weights]
     if len(set(folders)) < 2:
         return [next(part for part in reversed(folder.parts) if not _PLACE.fullmatch(part)) for folder in folders]
     parts = [folder.parts for folder in folders]

@@ -13,6 +13,8 @@ from hybrid_attention.data.files import atomic_path
 from hybrid_attention.transforms import Overlay
 
 KINDS = ("images", "truths", "masks", "probabilities", "overlays", "gradcam")
+# beside the heat maps: the cases that have none, since nothing is marked in them
+LEFT_OUT = "left_out.json"
 
 
 def picture_path(folder: str | os.PathLike[str], kind: str, case_id: str) -> Path:

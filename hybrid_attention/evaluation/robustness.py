@@ -12,7 +12,6 @@ from hybrid_attention.data.files import atomic_path, prepare_output_folder, writ
 from hybrid_attention.data.identity import data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
-from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
@@ -79,7 +78,6 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
     cases = run.cases(part)
     if not cases:
         raise ValueError(f"the {part} part of the split of {run.weights} has no case")
-    training = check_against_training(run.weights, cases, {}, part)
     rows: list[dict[str, Any]] = []
     for number, (kind, strength, disturbance) in enumerate([(CLEAN, 0, None), *disturbances]):
         scored = [_row(kind, strength, prediction) for prediction in run.predict(cases, disturbance=disturbance)]
@@ -93,7 +91,7 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
         **stress_summary(rows),
         "data_sha256": data_digest(cases),
         "weights_sha256": weights_digest(run.weights),
-        "training": training,
+        "training": run.training,
         "provenance": provenance(),
     }
     return StressTest(rows, summary)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.transforms.temperature_scaling import MARGIN
 
 BOUNDS = (0.05, 20.0)
@@ -58,15 +57,3 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
             f"no temperature from {low:g} on fits: the probabilities tell lesion from background perfectly"
         )
     return 1 / float(brentq(slope, 1 / high, 1 / low))
-
-
-def pixel_calibration(probability: torch.Tensor, target: torch.Tensor) -> PixelCalibration:
-    """Return the reliability curve and the expected calibration error of pixels.
-
-    Args:
-        probability: of lesion, from 0 to 1, any shape.
-        target: mask of 0 and 1 of the same shape.
-    """
-    calibration = PixelCalibration()
-    calibration.update(probability, target)
-    return calibration

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hybrid_attention.evaluation.calibration import PixelCalibration
+from hybrid_attention.evaluation.calibration import PixelCalibration, pixel_calibration
 from hybrid_attention.evaluation.members import AS_IS, FLIPS, Flip, MemberPredictions
-from hybrid_attention.evaluation.temperature import fit_temperature, pixel_calibration
+from hybrid_attention.evaluation.temperature import fit_temperature
 from hybrid_attention.evaluation.threshold import USUAL, ThresholdChoice, choose_threshold, dice_at
 from hybrid_attention.evaluation.uncertainty import confidence_scores, mutual_information
 from hybrid_attention.transforms import TemperatureScaling

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from hybrid_attention.data.grey import stretched
+
 COLOUR_MAP = "inferno"
 OPACITY = 0.5
 _PANEL = (40, 40, 40)  # behind the bar, whose lower end is black
@@ -34,9 +36,7 @@ def heat_overlay(
     if not (warmth.min() >= 0 and warmth.max() <= 1):
         raise ValueError(f"heat must be from 0 to 1, got {warmth.min()} to {warmth.max()}")
     colours = colour_table()
-    low, high = float(grey.min()), float(grey.max())
-    grey = (grey - low) * (255 / max(high - low, 1e-9))
-    blended = (1 - OPACITY) * grey[..., None] + OPACITY * colours[(warmth * 255).round().astype(int)]
+    blended = (1 - OPACITY) * stretched(grey)[..., None] + OPACITY * colours[(warmth * 255).round().astype(int)]
     picture = blended.round().astype(np.uint8).transpose(1, 0, 2)
     return np.concatenate([picture, _bar(len(picture), colours)], axis=1) if colour_bar else picture
 

@@ -16,10 +16,10 @@ from monai.utils import CommonKeys
 from PIL import Image
 from torch import nn
 
-from hybrid_attention.data.files import atomic_path, prepare_output_folder
-from hybrid_attention.data.folder import strip_suffix
+from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_json
+from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
-from hybrid_attention.evaluation.pictures import picture_path, write_picture
+from hybrid_attention.evaluation.pictures import LEFT_OUT, picture_path, write_picture
 from hybrid_attention.explain.grad_cam import grad_cam
 from hybrid_attention.explain.heat_overlay import colour_table, heat_overlay
 from hybrid_attention.explain.layers import layer_name
@@ -35,7 +35,8 @@ class SaveGradCAM:
     predicted mask, or with `output` the predicted class. The network runs once more for each image, in float32, so that
     its mask can differ by a few pixels from one predicted in lower precision.
 
-    Images in which nothing is marked have no region to explain: they are skipped, a picture of an earlier run is
+    Images in which the network marks nothing have no region to explain, even where averaged flips or another threshold
+    mark something: they are left out and listed in `FOLDER/gradcam/left_out.json`, a picture of an earlier run is
     removed, and their number is logged.
 
     Args:
@@ -94,7 +95,11 @@ class SaveGradCAM:
     def _write(self, case: Mapping[str, Any], heat: torch.Tensor) -> None:
         write_picture(self.folder, "gradcam", case["case_id"], (heat.numpy().T * 255).round().astype(np.uint8))
 
+    def _list_left_out(self) -> None:
+        write_json(self.folder / "gradcam" / LEFT_OUT, self.skipped)
+
     def _finish(self, engine: Engine) -> None:
+        self._list_left_out()
         logger.info("%d Grad-CAM maps of layer %s in %s", self.written, self.layer, self.folder)
         for cases, why in (
             (self.skipped, "left out, since nothing is marked"),
@@ -126,8 +131,10 @@ class SaveGradCAMOverlays(SaveGradCAM):
         colour_table()
 
     def _path(self, case_id: str) -> Path:
-        stem = self.folder / strip_suffix(case_id)
-        return stem.with_name(stem.name + "_gradcam.png")
+        return result_path(self.folder, case_id, "gradcam")
+
+    def _list_left_out(self) -> None:
+        """Leave it to the log: no report reads the pictures of an inference."""
 
     def _write(self, case: Mapping[str, Any], heat: torch.Tensor) -> None:
         image = read_grey(case["source"])

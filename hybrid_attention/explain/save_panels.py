@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,9 @@ from PIL import Image
 from torch import nn
 
 from hybrid_attention.data.files import atomic_path, prepare_output_folder
-from hybrid_attention.data.folder import strip_suffix
+from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
+from hybrid_attention.engines.predictions import plane
 from hybrid_attention.explain.grad_cam import grad_cam
 from hybrid_attention.explain.heat_overlay import colour_table
 from hybrid_attention.explain.layers import layer_name
@@ -83,9 +83,8 @@ class SavePanels:
         for case, result in zip(engine.state.batch, engine.state.output, strict=True):
             image = read_grey(case["source"])
             heat = self._heat(result[CommonKeys.IMAGE], image.shape)
-            picture = draw_panels(image, _plane(result[self.probability_key]), _plane(result[self.key]), heat)
-            stem = self.folder / strip_suffix(case["case_id"])
-            with atomic_path(stem.with_name(stem.name + "_panels.png")) as temporary:
+            picture = draw_panels(image, plane(result[self.probability_key]), plane(result[self.key]), heat)
+            with atomic_path(result_path(self.folder, case["case_id"], "panels")) as temporary:
                 Image.fromarray(picture).save(temporary)
             self.written += 1
 
@@ -101,8 +100,3 @@ class SavePanels:
 
     def _finish(self, engine: Engine) -> None:
         logger.info("%d pictures of four panels in %s; Grad-CAM of layer %s", self.written, self.folder, self.layer)
-
-
-def _plane(array: Any) -> torch.Tensor:
-    plane = torch.as_tensor(array).cpu()
-    return plane[0] if plane.ndim == 3 else plane

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.grey import stretched
 from hybrid_attention.evaluation.reliability import Reliability
 from hybrid_attention.explain.heat_overlay import heat_overlay
 from hybrid_attention.explain.panels import join_panels
@@ -55,8 +56,7 @@ def draw_uncertainty(
         raise ValueError(f"all planes must be 2D arrays of one shape, got {sorted(shapes)}")
     factor = max(1, -(-_LEAST_SIDE // min(planes[0].shape)))
     grey, marked, true, *heats = (np.kron(plane, np.ones((factor, factor), np.float32)) for plane in planes)
-    low, high = float(grey.min()), float(grey.max())
-    plain = ((grey - low) * (255 / max(high - low, 1e-9))).round().astype(np.uint8).T
+    plain = stretched(grey).round().astype(np.uint8).T
     outlined = np.repeat(plain[..., None], 3, axis=-1)
     for where, colour in ((true, TRUTH), (marked, MASK)):
         outlined[_outline(where.T > 0.5, max(1, factor // 2))] = colour

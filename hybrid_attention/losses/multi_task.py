@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -116,42 +116,23 @@ class MultiTaskLoss(nn.Module):
         self, input: MultiTaskPrediction, target: MultiTaskTarget | tuple[torch.Tensor, torch.Tensor | None]
     ) -> torch.Tensor:
         """Return the loss."""
-        weights = {
-            "refined": self.segmentation_weight,
-            "jaccard": self.segmentation_weight * self.jaccard_weight,
-            "coarse": self.segmentation_weight * self.coarse_weight,
-            "classification": self.classification_weight,
-        }
-        terms = self.terms(input, target)
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-
-    def terms(
-        self, input: MultiTaskPrediction, target: MultiTaskTarget | tuple[torch.Tensor, torch.Tensor | None]
-    ) -> Mapping[str, torch.Tensor]:
-        """Return the terms without their weights, as a log wants them.
-
-        Args:
-            input: as in `forward`.
-            target: as in `forward`.
-
-        Returns:
-            "refined", and "jaccard", "coarse" and "classification" where they exist; one value each.
-        """
         mask, class_index = target
         labels = _region_labels(input.mask, mask)
-        terms = {"refined": functional.cross_entropy(_full(input.mask), labels)}
+        terms = [self.segmentation_weight * functional.cross_entropy(_full(input.mask), labels)]
         if self.jaccard_weight > 0:
-            terms["jaccard"] = self.jaccard(_full(input.mask), labels[:, None])
+            jaccard = self.jaccard(_full(input.mask), labels[:, None])
+            terms.append(self.segmentation_weight * self.jaccard_weight * jaccard)
         if input.coarse_mask is not None:
             if input.coarse_mask.shape != input.mask.shape:
                 raise ValueError(
                     "mask and coarse_mask must have the same shape, "
                     f"got {tuple(input.mask.shape)} and {tuple(input.coarse_mask.shape)}."
                 )
-            terms["coarse"] = functional.cross_entropy(_full(input.coarse_mask), labels)
+            coarse = functional.cross_entropy(_full(input.coarse_mask), labels)
+            terms.append(self.segmentation_weight * self.coarse_weight * coarse)
         if self.classification_weight > 0 and not (input.class_logits is None and class_index is None):
-            terms["classification"] = self._classification(input.class_logits, class_index)
-        return terms
+            terms.append(self.classification_weight * self._classification(input.class_logits, class_index))
+        return torch.stack(terms).sum()
 
     def _classification(self, logits: torch.Tensor | None, class_index: torch.Tensor | None) -> torch.Tensor:
         if logits is None:

@@ -11,7 +11,6 @@ from hybrid_attention.networks.multi_task_output import (
     LesionLogit,
     MaskAndClasses,
     MultiTaskOutput,
-    OneOutput,
     lesion_logit,
 )
 from hybrid_attention.networks.plain_unet import PlainUNet
@@ -40,7 +39,6 @@ __all__ = [
     "MaskAndClasses",
     "MultiTaskOCANet",
     "MultiTaskOutput",
-    "OneOutput",
     "PlainUNet",
     "PublishedWeights",
     "ResNet18Encoder",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.evaluation.comparison import FriedmanTest
 from hybrid_attention.evaluation.text import number, percent, score_title
+from hybrid_attention.report.drawing import GREY, legend, look_of, new_figure, tidy
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.paired_scores import ClassScores, defined_cases
 from hybrid_attention.report.runs import Run
@@ -19,34 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# told apart by readers with any colour vision: M. Okabe, K. Ito, "Color Universal Design", 2008
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LINES = ("-", "--", "-.", ":")
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"the figures need matplotlib: {how_to_install('report')}") from error
-    return Figure(figsize=(width, height), layout="constrained")  # in inches; the page shows 80 pixels an inch
-
-
-def _look(index: int) -> dict[str, Any]:
-    """Give each run a colour and a line of its own."""
-    return {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _LINES[index // len(_COLOURS) % len(_LINES)]}
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-
 
 def distribution(comparison: Comparison) -> Figure:
     """Draw the scores of all cases, a line of points and a box a run, and the mean as a diamond."""
     runs, generator = comparison.runs, np.random.default_rng(0)
-    figure = _figure(7.0, 1.2 + 0.55 * len(runs))
+    figure = new_figure(7.0, 1.2 + 0.55 * len(runs))
     axes = figure.subplots()
     for place, run in enumerate(runs):
         values = 100 * np.array([row[comparison.score] for row in defined_cases(run, comparison.score)])
@@ -63,7 +41,7 @@ def distribution(comparison: Comparison) -> Figure:
         xlabel=f"{score_title(comparison.score).capitalize()} of an image with lesion (%)",
     )
     axes.set_yticks(range(len(runs)), [run.name for run in runs], parse_math=False)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -73,20 +51,20 @@ def roc(comparison: Comparison) -> Figure | None:
     if not runs:
         return None
     columns = 2 if len(runs) > 4 else 1
-    figure = _figure(8.4, 4.0 + 0.2 * math.ceil(len(runs) / columns))
+    figure = new_figure(8.4, 4.0 + 0.2 * math.ceil(len(runs) / columns))
     whole, corner = figure.subplots(1, 2)
     for index, run in runs:
         points = [(point["false_positive_rate"], point["true_positive_rate"]) for point in run.roc or []]
         label = f"{run.name} (AUC {number(run.recorded('pixel_roc', 'auc'), 4)})"
         for axes in (whole, corner):
-            axes.plot(*zip(*points, strict=True), label=label if axes is whole else None, lw=1.6, **_look(index))
-    whole.plot([0, 1], [0, 1], color="#999999", lw=0.8)
+            axes.plot(*zip(*points, strict=True), label=label if axes is whole else None, lw=1.6, **look_of(index))
+    whole.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     whole.set(xlim=(0, 1), ylim=(0, 1.005), ylabel="true positive rate of pixels", title="whole")
     corner.set(xlim=(0, 0.2), xticks=(0, 0.05, 0.1, 0.15, 0.2), ylim=(0, 1.005), title="false positive rate up to 0.2")
     for axes in (whole, corner):
         axes.set_xlabel("false positive rate of pixels")
-        _tidy(axes)
-    _legend(figure, columns)
+        tidy(axes)
+    legend(figure, columns)
     return figure
 
 
@@ -95,28 +73,22 @@ def calibration(comparison: Comparison) -> Figure | None:
     runs = [(index, run) for index, run in enumerate(comparison.runs) if run.calibration]
     if not runs:
         return None
-    figure = _figure(5.6, 5.0 + 0.2 * len(runs))
+    figure = new_figure(5.6, 5.0 + 0.2 * len(runs))
     curve, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    curve.plot([0, 1], [0, 1], color="#999999", lw=0.8)
+    curve.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     for index, run in runs:
         bins = [row for row in run.calibration or [] if row["pixels"] > 0]
         means = [row["mean_probability"] for row in bins]
         total = sum(row["pixels"] for row in bins)
         label = f"{run.name} (ECE {number(run.recorded('calibration', 'ece'), 4)})"
-        curve.plot(means, [row["lesion_fraction"] for row in bins], label=label, marker="o", ms=3.5, **_look(index))
-        share.plot(means, [row["pixels"] / total for row in bins], marker="o", ms=2.5, lw=1, **_look(index))
+        curve.plot(means, [row["lesion_fraction"] for row in bins], label=label, marker="o", ms=3.5, **look_of(index))
+        share.plot(means, [row["pixels"] / total for row in bins], marker="o", ms=2.5, lw=1, **look_of(index))
     curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of lesion pixels")
     share.set(yscale="log", xlabel="mean probability of the bin", ylabel="share of pixels")
     for axes in (curve, share):
-        _tidy(axes)
-    _legend(figure)
+        tidy(axes)
+    legend(figure)
     return figure
-
-
-def _legend(figure: Figure, columns: int = 1) -> None:
-    legend = figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=columns)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def critical_difference(test: FriedmanTest) -> Figure:
@@ -134,7 +106,7 @@ def critical_difference(test: FriedmanTest) -> Figure:
     matrix = pd.DataFrame(1.0, index=names, columns=names)
     for (first, second), p_value in test.nemenyi.items():
         matrix.loc[first, second] = matrix.loc[second, first] = p_value
-    figure = _figure(8.0, 1.4 + 0.28 * len(names))
+    figure = new_figure(8.0, 1.4 + 0.28 * len(names))
     axes = figure.subplots()
     critical_difference_diagram(
         test.mean_ranks,
@@ -153,7 +125,7 @@ def critical_difference(test: FriedmanTest) -> Figure:
 def _matrices(count: int, size: float, draw: Callable[[Axes, int], None]) -> Figure:
     columns = min(count, 5)
     lines = math.ceil(count / columns)
-    figure = _figure(max(4.0, size * columns), size * lines + 0.3)
+    figure = new_figure(max(4.0, size * columns), size * lines + 0.3)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for index, axes in enumerate(grid):
         if index < count:

@@ -226,6 +226,8 @@
     if (gradcam) {
       const map = pixels(gradcam, width, height, true);
       canvases.push(["Grad-CAM", canvasOf(coloured(grey, map, data.maps.heat, 0.5), null, label + "Grad-CAM")]);
+    } else if (run.gradcam) {
+      lines.push("no Grad-CAM of this case");
     }
     return card(run.name, lines, canvases);
   }

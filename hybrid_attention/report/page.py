@@ -62,7 +62,7 @@ def rendered(
         HTML.
     """
     data = {
-        "runs": [{"name": run.name} for run in comparison.runs],
+        "runs": [{"name": run.name, "gradcam": "gradcam" in pictures[run.name]} for run in comparison.runs],
         "scores": [score_title(name) for name in SHOWN_SCORES],
         "chosen": SHOWN_SCORES.index("dice" if comparison.score == "f1" else comparison.score),
         "cases": _case_data(comparison),

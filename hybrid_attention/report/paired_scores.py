@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_attention.evaluation.class_columns import class_probabilities, class_summary
-from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points
+from hybrid_attention.engines.class_columns import class_probabilities
+from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points, class_summary
 from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run

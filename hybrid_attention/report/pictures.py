@@ -1,7 +1,7 @@
 """The pictures of the case browser, small enough that thousands fit into one page.
 
 Image and truth are stored once a case, a run adds its mask, and half as large, its probability map and Grad-CAM. The
-browser composes the overlays.
+browser composes the overlays, and stretches the maps to the image: Grad-CAM is at the size that the network saw.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from PIL import Image
 
 from hybrid_attention.evaluation.metrics import COUNTS
-from hybrid_attention.evaluation.pictures import picture_path
+from hybrid_attention.evaluation.pictures import LEFT_OUT, picture_path
 from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run
 
 LONG_SIDE = 256
 _NEEDED = ("images", "truths", "masks")
-# pixels of a mask; with fewer, Grad-CAM's own pass, in another precision, may mark none and has nothing to explain
-_SURELY_MARKED = 50
 _QUALITY = {"image": 80, "map": 60}
 
 
@@ -34,10 +32,10 @@ def picture_kinds(run: Run) -> tuple[str, ...]:
 
     Returns:
         Nothing, or "images", "truths", "masks" and perhaps "probabilities" (all of these for each case) and "gradcam"
-        (for each case in which more than a few pixels are marked).
+        (not for cases that `SaveGradCAM` left out; an older evaluation doesn't say which these are).
 
     Raises:
-        ValueError: pictures of some cases are there and of others not.
+        ValueError: pictures of some cases are there and of others not, or `left_out.json` is damaged.
     """
     missing = {
         kind: [row["case_id"] for row in run.rows if not picture_path(run.folder, kind, row["case_id"]).is_file()]
@@ -46,8 +44,9 @@ def picture_kinds(run: Run) -> tuple[str, ...]:
     if all(len(missing[kind]) == len(run.rows) for kind in _NEEDED):
         return ()
     kinds = (*_NEEDED, *(kind for kind in ("probabilities", "gradcam") if len(missing[kind]) < len(run.rows)))
-    explained = {row["case_id"] for row in run.rows if row["tp"] + row["fp"] > _SURELY_MARKED}
-    gone = [(kind, case) for kind in kinds for case in missing[kind] if kind != "gradcam" or case in explained]
+    if "gradcam" in kinds:
+        missing["gradcam"] = _lost_heat(run, missing["gradcam"])
+    gone = [(kind, case) for kind in kinds for case in missing[kind]]
     if gone:
         raise ValueError(
             f"{run.name}: {plural(len(gone), 'picture')} gone, the first: {picture_path(run.folder, *gone[0])}; "
@@ -68,7 +67,8 @@ def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -
         "gradcam"} or null]}`, each picture a data URI or "" where there is none.
 
     Raises:
-        ValueError: a picture is missing, damaged, of another size than the image, or of another evaluation.
+        ValueError: a picture is missing, damaged, of another size than its image (which Grad-CAM may be), or of another
+            evaluation.
     """
     with_pictures = [run for run in comparison.runs if kinds[run.name]]
     if not with_pictures:
@@ -85,6 +85,17 @@ def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -
         )
 
 
+def _lost_heat(run: Run, missing: Sequence[str]) -> list[str]:
+    path = run.folder / "gradcam" / LEFT_OUT
+    if not path.is_file():
+        return []
+    try:
+        left_out = set(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} can't be read: {error}; evaluate again") from None
+    return [case for case in missing if case not in left_out]
+
+
 def _pixels(run: Run) -> int:
     width, height = _read(run, "images", run.rows[0]).size
     return width * height
@@ -92,11 +103,10 @@ def _pixels(run: Run) -> int:
 
 def _of_run(run: Run, row: Row, kinds: Sequence[str]) -> dict[str, str]:
     mask = _read(run, "masks", row)
-    maps = {"probability": "probabilities", "gradcam": "gradcam"}
     stored = {"mask": _one_bit(mask)}
-    for name, kind in maps.items():
+    for name, kind, size in (("probability", "probabilities", mask.size), ("gradcam", "gradcam", None)):
         there = kind in kinds and picture_path(run.folder, kind, row["case_id"]).is_file()
-        stored[name] = _webp(_read(run, kind, row, mask.size), LONG_SIDE // 2, "map") if there else ""
+        stored[name] = _webp(_read(run, kind, row, size), LONG_SIDE // 2, "map") if there else ""
     return stored
 
 

@@ -6,21 +6,17 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.reliability import Reliability
 from hybrid_attention.evaluation.reliability_tables import perfect_curve, risk_curves
 from hybrid_attention.evaluation.threshold import USUAL
 from hybrid_attention.evaluation.variants import VariantScores
+from hybrid_attention.report.drawing import COLOURS, GREY, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# told apart by readers with any colour vision: M. Okabe, K. Ito, "Color Universal Design", 2008
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-_GREY = "#999999"
 
 
 def reliability_figure(result: Reliability) -> Figure:
@@ -36,20 +32,14 @@ def reliability_figure(result: Reliability) -> Figure:
     Raises:
         ImportError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"the figure needs matplotlib: {how_to_install('report')}") from error
-    figure = Figure(figsize=(12.6, 5.2), layout="constrained")
+    figure = new_figure(12.6, 5.2)
     scores = result.scores[result.best]
     calibration, threshold, risk = figure.subplots(1, 3)
     _draw_calibration(calibration, scores)
     _draw_threshold(threshold, scores, result)
     _draw_risk(risk, scores)
     for axes in (calibration, threshold, risk):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
+        tidy(axes)
         axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     synthetic = " (SYNTHETIC DATA)" if result.summary["synthetic_data"] else ""
     runs = ", ".join(scores.variant.runs)
@@ -90,9 +80,9 @@ def _draw_calibration(axes: Axes, scores: VariantScores) -> None:
             ms=3.5,
         )
 
-    axes.plot([0, 1], [0, 1], color=_GREY, lw=0.8)
-    line("as predicted", scores.before, _COLOURS[0])
-    line(f"temperature {scores.temperature:.2f}", scores.after, _COLOURS[1])
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    line("as predicted", scores.before, COLOURS[0])
+    line(f"temperature {scores.temperature:.2f}", scores.after, COLOURS[1])
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of lesion pixels")
     axes.set_title("calibration of test pixels", fontsize=10)
 
@@ -100,16 +90,16 @@ def _draw_calibration(axes: Axes, scores: VariantScores) -> None:
 def _draw_threshold(axes: Axes, scores: VariantScores, result: Reliability) -> None:
     choice = scores.choice
     rows = choice.curve
-    axes.plot([row["threshold"] for row in rows], [100 * row["dice"] for row in rows], color=_COLOURS[0])
+    axes.plot([row["threshold"] for row in rows], [100 * row["dice"] for row in rows], color=COLOURS[0])
     axes.plot(
         choice.threshold,
         100 * choice.dice,
         "D",
-        color=_COLOURS[1],
+        color=COLOURS[1],
         mec="k",
         label=f"chosen: {choice.threshold:.2f} (Dice {100 * choice.dice:.1f} %)",
     )
-    axes.axvline(USUAL, color=_GREY, lw=0.8, label=f"{USUAL} (Dice {100 * scores.validation_dice:.1f} %)")
+    axes.axvline(USUAL, color=GREY, lw=0.8, label=f"{USUAL} (Dice {100 * scores.validation_dice:.1f} %)")
     axes.set(xlim=(0, 1), xlabel="threshold on the scaled probability", ylabel="mean Dice (%)")
     images = result.summary["cases"]["validation"]["with_lesion"]
     axes.set_title(f"{images} validation images with lesion", fontsize=10)
@@ -118,10 +108,10 @@ def _draw_threshold(axes: Axes, scores: VariantScores, result: Reliability) -> N
 def _draw_risk(axes: Axes, scores: VariantScores) -> None:
     perfect = perfect_curve(scores)
     coverage = [100 * kept / len(perfect.risk) for kept in range(1, len(perfect.risk) + 1)]
-    for (name, curve), colour in zip(risk_curves(scores).items(), _COLOURS, strict=False):
+    for (name, curve), colour in zip(risk_curves(scores).items(), COLOURS, strict=False):
         label = f"{name} (AURC {100 * curve.area:.1f} %)"
         axes.plot(coverage, [100 * risk for risk in curve.risk], label=label, color=colour, lw=1.4)
-    axes.axhline(100 * perfect.random, color=_GREY, ls="--", label=f"random order ({100 * perfect.random:.1f} %)")
+    axes.axhline(100 * perfect.random, color=GREY, ls="--", label=f"random order ({100 * perfect.random:.1f} %)")
     axes.plot(
         coverage,
         [100 * one for one in perfect.risk],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.evaluation.class_columns import predicted_classes
+from hybrid_attention.engines.class_columns import predicted_classes
 from hybrid_attention.evaluation.curves import Curve, read_curve
 from hybrid_attention.evaluation.metrics import SCORES
 from hybrid_attention.evaluation.named_run import name_and_place

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.engines.trained_run import TrainedRun
-from hybrid_attention.evaluation.named_run import name_and_place
+from hybrid_attention.evaluation.members import open_runs
 from hybrid_attention.evaluation.robustness import CLEAN, StressTest, checked_kinds, stress_test
 from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report.stress_plot import draw_examples, draw_stress, write_figure
-
-# folders and files inside a run's own folder
-_INNER = re.compile(r"models|evaluation|model\.pt|seed_\d+|fold_\d+")
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +35,7 @@ def stress(
     Dice), degraded, with all networks' outlines.
 
     Args:
-        runs: folders of trainings, or `NAME=FOLDER`, one or more. Without a name it is the folder's, or that of the
-            folder around `seed_S/fold_F`.
+        runs: folders of trainings, or `NAME=FOLDER`, one or more, named as `open_runs` does.
         dataset_dir: folder of the images.
         out: folder of the report.
         part: of the split that the networks were trained with: `train`, `validation` or `test`.
@@ -54,12 +48,15 @@ def stress(
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
-        ValueError: two runs have one name or other cases, or a kind does not exist.
+        ValueError: one run or name stands there twice, runs have other cases, a name can't name a folder, or a kind
+            does not exist.
     """
     kinds = checked_kinds(kinds)
-    places = _named(runs)
+    trained = open_runs(runs, dataset_dir, groups_csv=groups_csv)
+    for name in trained:
+        if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path():
+            raise ValueError(f"a run is FOLDER or NAME=FOLDER, where NAME can name a folder, got {name!r}")
     folder = prepare_output_folder(out)
-    trained = {name: TrainedRun(place, dataset_dir, groups_csv=groups_csv) for name, place in places.items()}
     cases = {name: [case["case_id"] for case in run.cases(part)] for name, run in trained.items()}
     first = next(iter(cases))
     for name, own in cases.items():
@@ -78,22 +75,6 @@ def stress(
     case = next(case for case in trained[first].cases(part) if case["case_id"] == chosen)
     write_figure(folder / "examples.png", draw_examples(trained, case, kinds, seed))
     return folder
-
-
-def _named(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
-    """Return place by name."""
-    places: dict[str, Path] = {}
-    for run in runs:
-        name, place = name_and_place(run)
-        if not name:
-            parts = Path(place).resolve().parts
-            name = next((part for part in reversed(parts) if not _INNER.fullmatch(part)), "")
-        if name != Path(name).name or name in ("", ".."):
-            raise ValueError(f"a run is FOLDER or NAME=FOLDER, where NAME can name a folder, got {os.fspath(run)!r}")
-        if name in places:
-            raise ValueError(f"two runs are called {name!r}: name them, as in NAME={place}")
-        places[name] = Path(place)
-    return places
 
 
 def _well_outlined(test: StressTest) -> str:

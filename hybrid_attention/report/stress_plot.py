@@ -13,7 +13,7 @@ from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.masks import merged_mask
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.engines.trained_run import TrainedRun
-from hybrid_attention.report.figures import _figure, _look, _tidy
+from hybrid_attention.report.drawing import COLOURS, legend, look_of, new_figure, plain, tidy
 from hybrid_attention.transforms.degradations import Degrade, Degraded, full_scale
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
     kinds = list(next(iter(summaries.values()))["kinds"])
     columns = min(_COLUMNS, len(kinds))
     lines = math.ceil(len(kinds) / columns)
-    figure = _figure(max(4.0, 2.3 * columns), 2.1 * lines + 0.3 + 0.2 * len(summaries))
+    figure = new_figure(max(4.0, 2.3 * columns), 2.1 * lines + 0.3 + 0.2 * len(summaries))
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, kind in zip(grid.ravel(), kinds, strict=False):
         for index, (name, summary) in enumerate(summaries.items()):
@@ -44,11 +44,11 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
             scores = [entry["dice"] or dict.fromkeys(("mean", "low", "high"), math.nan) for entry in entries]
             strengths = [entry["strength"] for entry in entries]
             mean, low, high = (100 * np.array([score[key] for score in scores]) for key in ("mean", "low", "high"))
-            axes.fill_between(strengths, low, high, color=_look(index)["color"], alpha=0.15, lw=0)
+            axes.fill_between(strengths, low, high, color=look_of(index)["color"], alpha=0.15, lw=0)
             label = name if axes is grid[0, 0] else None
-            axes.plot(strengths, mean, marker="o", ms=3, lw=1.6, label=label, **_look(index))
+            axes.plot(strengths, mean, marker="o", ms=3, lw=1.6, label=label, **look_of(index))
         axes.set_title(kind, fontsize=10)
-        _tidy(axes)
+        tidy(axes)
     for place, axes in enumerate(grid.ravel()):
         if place >= len(kinds):
             axes.set_axis_off()
@@ -60,8 +60,8 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel("Dice (%)")
     if any(summary["synthetic_data"] for summary in summaries.values()):
-        figure.suptitle("SYNTHETIC DATA", color="#D55E00", fontsize=10)
-    _legend(figure, len(summaries))
+        figure.suptitle("SYNTHETIC DATA", color=COLOURS[1], fontsize=10)
+    legend(figure, min(len(summaries), _COLUMNS))
     return figure
 
 
@@ -84,7 +84,7 @@ def draw_examples(
     white, truth = full_scale(image), merged_mask(list(masks)).astype(float)
     lines = math.ceil((len(kinds) + 1) / 2)
     tall = image.shape[2] / image.shape[1]
-    figure = _figure(13.0, lines * (2.1 * tall + 0.35) + 0.3 + 0.2 * (len(runs) + 1) / 4)
+    figure = new_figure(13.0, lines * (2.1 * tall + 0.35) + 0.3 + 0.2 * (len(runs) + 1) / 4)
     blocks = figure.subfigures(lines, 2, squeeze=False).ravel()
 
     def draw(axes: Axes, shown: np.ndarray, disturbance: Degraded | None) -> None:
@@ -92,7 +92,7 @@ def draw_examples(
         _outline(axes, truth, shown.shape[1:], color="white", linestyle=":", linewidth=1.2)
         for index, run in enumerate(runs.values()):
             probability = run.predict([case], disturbance=disturbance)[0].probability[0].numpy()
-            _outline(axes, probability, shown.shape[1:], linewidth=1.3, **_look(index))
+            _outline(axes, probability, shown.shape[1:], linewidth=1.3, **look_of(index))
 
     for block, kind in zip(blocks, ["as it is", *kinds], strict=False):
         cells = block.subplots(1, len(SHOWN))
@@ -135,14 +135,6 @@ def _outline(axes: Axes, plane: np.ndarray, size: Sequence[int], **look: Any) ->
 def _name_outlines(axes: Axes, names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
-    looks = {"truth": {"color": "white", "linestyle": ":"}, **{name: _look(i) for i, name in enumerate(names)}}
+    looks = {"truth": {"color": "white", "linestyle": ":"}, **{name: look_of(i) for i, name in enumerate(names)}}
     handles = [Line2D([], [], linewidth=1.6, label=name, **look) for name, look in looks.items()]
-    legend = axes.legend(handles=handles, loc="center", facecolor="#404040", labelcolor="white", fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _legend(figure: Figure, count: int) -> None:
-    legend = figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=min(count, 4))
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    plain(axes.legend(handles=handles, loc="center", facecolor="#404040", labelcolor="white", fontsize=9))

@@ -30,49 +30,40 @@ class Degradation:
     """One kind of degradation.
 
     Args:
-        cause: where users meet it.
         unit: what the numbers of a level are.
         levels: of strength 1 to 5.
     """
 
-    cause: str
     unit: str
     levels: tuple[Level, Level, Level, Level, Level]
 
 
 DEGRADATIONS: dict[str, Degradation] = {
     "speckle": Degradation(
-        "no compounding, a low frequency, much amplification",
         "share of fully developed speckle in the factor of the grey values",
         ((0.15,), (0.3,), (0.45,), (0.6,), (0.8,)),
     ),
     "blur": Degradation(
-        "out of focus, a thick layer of fat, a small image that was enlarged",
         "standard deviation of the Gaussian, in % of the image's long side",
         ((0.2,), (0.4,), (0.7,), (1.1,), (1.6,)),
     ),
     "gain": Degradation(
-        "too much gain: bright echoes become white",
         "factor of the grey values, which are cut at full scale",
         ((1.2,), (1.4,), (1.6,), (2.0,), (2.5,)),
     ),
     "contrast": Degradation(
-        "a small dynamic range on the scanner's knob: weak echoes become black",
         f"dB that are left between black and white, of {FULL_RANGE:g}",
         ((56.0,), (52.0,), (48.0,), (44.0,), (40.0,)),
     ),
     "downscale": Degradation(
-        "a thumbnail, a figure of a paper, a video call",
         "size of the small image, as a share of the image's",
         ((1 / 2,), (1 / 3,), (1 / 4,), (1 / 6,), (1 / 8,)),
     ),
     "text": Degradation(
-        "side, position and settings, burnt into the image",
         "labels, lines of each, and height of the letters in % of the image's short side",
         ((1, 1, 4.0), (2, 1, 4.5), (3, 2, 5.0), (4, 2, 6.0), (4, 3, 7.0)),
     ),
     "callipers": Degradation(
-        "a measurement that was saved with the image",
         "distances measured, and size of the crosses in % of the image's short side",
         ((1, 2.5), (2, 2.5), (2, 3.5), (2, 5.0), (2, 7.0)),
     ),

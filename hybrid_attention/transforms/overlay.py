@@ -10,6 +10,8 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from scipy import ndimage
 
+from hybrid_attention.data.grey import stretched
+
 TRUE_POSITIVE = (0, 200, 0)
 FALSE_POSITIVE = (230, 0, 0)
 FALSE_NEGATIVE = (40, 90, 255)
@@ -64,9 +66,7 @@ class Overlay(Transform):
         shapes = {array.shape for array in (grey, predicted, true) if array is not None}
         if len(shapes) != 1 or grey.ndim != 2:
             raise ValueError(f"image, prediction and truth must be 2D arrays of one shape, got {sorted(shapes)}")
-        low, high = float(grey.min()), float(grey.max())
-        grey = (grey - low) * (255 / max(high - low, 1e-9))
-        picture = np.repeat(grey[..., None], 3, axis=-1)
+        picture = np.repeat(stretched(grey)[..., None], 3, axis=-1)
         if true is None:
             width = max(1, round(min(grey.shape) / 200))
             self._paint(picture, predicted & ~ndimage.binary_erosion(predicted, iterations=width), OUTLINE, 1.0)

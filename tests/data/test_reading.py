@@ -90,6 +90,16 @@ def test_nifti_in_colour_as_vectors(tmp_path):
     np.testing.assert_allclose(array, (0.299 * RAMP + 0.587 * (RAMP // 2)).T, atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_nifti_in_colour_as_a_structure(tmp_path, channels):
+    pixels = np.zeros((2, 1), [(name, np.uint8) for name in channels])  # (W, H)
+    pixels[0, 0] = (200, 100, 50, 7)[: len(channels)]
+    pixels[1, 0] = (0, 0, 255, 255)[: len(channels)]
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "a.nii.gz")
+    array = read_grey(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(array, [[59.8 + 58.7 + 5.7], [29.07]], atol=1e-3)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nifti_with_nan_or_inf(tmp_path, value):
     array = RAMP.T.astype(np.float32)

@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from PIL import Image
 
 from hybrid_attention.engines import SavePredictions
-from hybrid_attention.engines.predictions import class_columns, prediction_row
+from hybrid_attention.engines.predictions import prediction_row
 
 FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesion_area_fraction"]
 
@@ -82,11 +82,6 @@ def test_a_row_is_plain_values():
     row = prediction_row(box(4, 4), None, ["a", "b"], torch.tensor([0.25, 0.75]))
     assert json.loads(json.dumps(row)) == row
     assert (row["width"], row["height"], row["predicted_class"]) == (60, 40, "b")
-
-
-def test_more_probabilities_than_names():
-    with pytest.raises(ValueError, match="gives 3 class probabilities for the classes benign, malignant"):
-        class_columns(["benign", "malignant"], [0.2, 0.3, 0.5])
 
 
 def test_expected_dice_and_uncertainty(images, tmp_path):

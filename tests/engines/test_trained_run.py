@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hybrid_attention.engines import TrainedRun, find_weights
+from hybrid_attention.engines.weight_files import weights_digest
 from tests.bundles.commands import bundle, config
 
 NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"
@@ -42,7 +43,6 @@ def test_predictions_are_those_of_the_evaluation(masks, phantoms):
         row = scored[one.case["case_id"]]
         assert int((marked & (one.target == 1)).sum()) == int(row["tp"])
         assert int((marked & (one.target == 0)).sum()) == int(row["fp"])
-        assert one.class_probability is None
         assert one.case["image"].endswith(one.case["case_id"])  # as in the data list, not as transformed
 
 
@@ -77,11 +77,18 @@ def test_a_disturbance_sees_the_image_as_read(masks, phantoms):
     torch.testing.assert_close(disturbed.image, plain.image.flip(1), atol=1e-4, rtol=0)
 
 
-def test_class_probabilities(classes, phantoms):
+def test_a_network_with_a_class_head(classes, phantoms):
     run = TrainedRun(find_weights(classes), phantoms, "cpu")
     one = run.predict(run.cases("test"), [[], [0]])[0]
-    assert one.class_probability.sum() == pytest.approx(1, abs=1e-5)
     assert one.probability.shape == (1, 48, 48)
+
+
+def test_the_record_of_the_training(masks, phantoms):
+    run = TrainedRun(masks, phantoms, "cpu")
+    counts = {part: len(run.cases(name)) for part, name in (("training", "train"), ("validation", "validation"))}
+    assert run.training["images"] == counts
+    assert run.training["recipe"]["image_size"] == 48
+    assert run.training["weights_sha256"] == weights_digest(run.weights)
 
 
 def test_a_run_of_several_processes_opens_in_one(masks, phantoms, tmp_path):

@@ -37,6 +37,14 @@ def test_a_single_run_is_called_by_its_folder(opened):
     assert opened("runs/my network") == ["my network"]
 
 
+def test_a_bundle_is_called_by_its_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr("hybrid_attention.evaluation.members.TrainedRun", lambda path, *_: path)
+    weights = tmp_path / "hybrid" / "models" / "released" / "model_1_of_2.pt"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert open_runs([tmp_path / "hybrid"], "images") == {"hybrid": weights}
+
+
 def test_given_names(opened):
     assert opened("A=list/han/fold_0", "list/unet/fold_0", "B=x")[:1] == ["A"]
     assert opened("A=runs/one") == ["A"]

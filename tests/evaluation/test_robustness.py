@@ -20,6 +20,7 @@ class MarksTheDark:
     def __init__(self, folder: Path, lesions: int = 3, normal: int = 1):
         self.weights = folder / "model.pt"
         self.weights.write_bytes(b"weights")
+        self.training = {"recipe": {"image_size": 128}, "images": {"training": 7}}
         self.seen = []
         self._cases = []
         for index in range(lesions + normal):
@@ -52,7 +53,7 @@ class MarksTheDark:
             data = {**case, "image": read[0].float(), "label": read[1]}
             image = (disturbance(data) if disturbance else data)["image"]
             # exactly one half is lesion, as in the networks' own postprocessing
-            predictions.append(Prediction(case, image, 0.5 * (image < 60), (read[1] > 0).float(), None))
+            predictions.append(Prediction(case, image, 0.5 * (image < 60), (read[1] > 0).float()))
         return predictions
 
     def _files(self, case):
@@ -168,6 +169,7 @@ def test_files(tmp_path):
     assert summary == test.summary
     assert (summary["part"], summary["seed"], summary["synthetic_data"]) == ("test", 0, True)
     assert len(summary["weights_sha256"]) == len(summary["data_sha256"]) == 64
+    assert summary["training"] == run.training
     assert "version" in summary["provenance"]
     assert "SYNTHETIC DATA" in (tmp_path / "out" / "summary.md").read_text()
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from hybrid_attention.evaluation.temperature import fit_temperature, pixel_calibration
+from hybrid_attention.evaluation.calibration import pixel_calibration
+from hybrid_attention.evaluation.temperature import fit_temperature
 from hybrid_attention.transforms import TemperatureScaling
 
 

@@ -1,5 +1,6 @@
 """The handlers in MONAI's own evaluator."""
 
+import json
 import logging
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_heat_of_an_evaluation_lies_where_reports_look(trained, cases, tmp_path,
         heat = grad_cam(trained.net, case["image"][None])[0, 0].numpy()
         np.testing.assert_array_equal(picture, (heat.T * 255).round())
     assert not stale.exists()
+    assert json.loads((tmp_path / "out" / "gradcam" / "left_out.json").read_text()) == ["c.png"]
     assert f"2 Grad-CAM maps of layer {trained.net.gradcam_layer}" in caplog.text
     assert "Grad-CAM of 1 images is left out, since nothing is marked; the first: c.png" in caplog.text
 
@@ -61,6 +63,7 @@ def test_overlays_of_an_inference_have_the_size_of_the_image(trained, cases, tmp
         "benign/a (1)_gradcam.png",
         "benign/b_gradcam.png",
     ]
+    assert not (tmp_path / "out" / "gradcam").exists()
     with Image.open(tmp_path / "out" / "benign" / "b_gradcam.png") as file, Image.open(cases[1]["source"]) as image:
         picture, grey = np.asarray(file), np.asarray(image).T
     assert grey.shape == (96, 64)
@@ -74,6 +77,7 @@ def test_classes_are_explained_in_every_image(channels, cases, tmp_path):
     cases = [{**case, "image": torch.rand(2, 8, 8)} for case in cases]
     run(channels, cases, SaveGradCAM(tmp_path, channels, "features", output="classes"))
     assert all((tmp_path / "gradcam" / name).is_file() for name in NAMES)
+    assert json.loads((tmp_path / "gradcam" / "left_out.json").read_text()) == []
 
 
 def test_a_wrong_layer_is_told_before_the_run(trained, tmp_path):

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from hybrid_attention.deploy import package as package_module
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.deploy.archive import package, unpack_archive
+from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.engines import save_weights
 from tests.bundles.commands import BUNDLES
 from tests.dicom_files import region, write_dicom

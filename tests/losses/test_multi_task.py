@@ -55,12 +55,6 @@ def test_weights(weights):
     assert MultiTaskLoss(*weights)(OUTPUT, target(1)).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_terms_are_without_weights():
-    terms = MultiTaskLoss(0.1, 0.2, 0.3).terms(OUTPUT, target(1))
-    expected = {"refined": REFINED, "coarse": COARSE, "classification": LN2}
-    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, abs=1e-6)
-
-
 def test_absent_outputs_have_no_term():
     loss = MultiTaskLoss()
     assert loss(Output(OUTPUT.mask), target(None)).item() == pytest.approx(REFINED, abs=1e-6)
@@ -68,7 +62,6 @@ def test_absent_outputs_have_no_term():
     assert loss(no_context, target(0)).item() == pytest.approx(REFINED + 2 * LN2, abs=1e-6)
     single_task = OUTPUT._replace(class_logits=None)
     assert loss(single_task, target(None)).item() == pytest.approx(REFINED + 0.4 * COARSE, abs=1e-6)
-    assert set(loss.terms(Output(OUTPUT.mask), target(None))) == {"refined"}
 
 
 def test_weight_zero_ignores_the_class_whatever_is_there():
@@ -101,7 +94,8 @@ TRUTH = MultiTaskTarget(MASK.expand(3, 1, 1, 2), torch.tensor([1, 1, 0]))
     ],
 )
 def test_class_weights_and_focal(options, expected):
-    assert MultiTaskLoss(**options).terms(BATCH, TRUTH)["classification"].item() == pytest.approx(expected, abs=1e-6)
+    loss = MultiTaskLoss(segmentation_weight=0, **options)(BATCH, TRUTH)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_class_weights_are_those_of_torch_and_no_state():
@@ -109,9 +103,9 @@ def test_class_weights_are_those_of_torch_and_no_state():
     scores, labels = torch.randn(8, 4), torch.randint(0, 4, (8,))
     weights = [0.3, 2.0, 1.0, 0.7]
     output = Output(torch.randn(8, 2, 4, 5), None, scores)
-    loss = MultiTaskLoss(class_weights=weights)
-    term = loss.terms(output, MultiTaskTarget(torch.zeros(8, 1, 4, 5), labels))["classification"]
-    torch.testing.assert_close(term, functional.cross_entropy(scores, labels, torch.tensor(weights)))
+    loss = MultiTaskLoss(segmentation_weight=0, class_weights=weights)
+    result = loss(output, MultiTaskTarget(torch.zeros(8, 1, 4, 5), labels))
+    torch.testing.assert_close(result, functional.cross_entropy(scores, labels, torch.tensor(weights)))
     assert loss.state_dict() == {}
 
 
@@ -272,6 +266,6 @@ def test_jaccard_is_the_mean_over_regions_but_the_background():
     output = Output(torch.zeros(1, 3, 1, 4), None, None)  # probability 1/3 everywhere
     first = 1 - (1 / 3 + 1) / (1 + 4 / 3 - 1 / 3 + 1)
     second = 1 - (2 / 3 + 1) / (2 + 4 / 3 - 2 / 3 + 1)
-    loss = MultiTaskLoss(jaccard_weight=1.0).terms(output, MultiTaskTarget(mask))["jaccard"]
-    assert loss.item() == pytest.approx((first + second) / 2, abs=1e-6)
-    assert "jaccard" not in MultiTaskLoss().terms(output, MultiTaskTarget(mask))
+    loss = MultiTaskLoss(jaccard_weight=1.0)(output, MultiTaskTarget(mask))
+    assert loss.item() == pytest.approx(LN3 + (first + second) / 2, abs=1e-6)
+    assert MultiTaskLoss()(output, MultiTaskTarget(mask)).item() == pytest.approx(LN3, abs=1e-6)

@@ -9,7 +9,6 @@ from hybrid_attention.networks import (
     MTLDUNet,
     MultiTaskOCANet,
     MultiTaskOutput,
-    OneOutput,
     lesion_logit,
 )
 
@@ -63,23 +62,14 @@ def test_lesion_logit_of_saturated_regions_stays_finite():
     assert mask.grad.tolist() == [[[[-1.0, -1.0]], [[1.0, 1.0]]]]
 
 
-@pytest.mark.parametrize("field", MultiTaskOutput._fields)
-def test_one_output_is_the_field_scripted_too(field):
-    x = images(2, 2, 3, 4)
-    expected = getattr(Constant()(x), field)
-    one = OneOutput(Constant(), field)
-    assert torch.equal(one(x), expected)
-    assert torch.equal(torch.jit.script(one)(x), expected)
-
-
 def test_scripted_adapters_of_real_networks_equal_eager(net):
     x = images(1, 2, 37, 50)
     with torch.no_grad(), torch.jit.optimized_execution(False):
-        for adapter in (OneOutput(net, "class_logits"), LesionLogit(net)):
+        for adapter in (MaskAndClasses(net), LesionLogit(net)):
             torch.testing.assert_close(torch.jit.script(adapter)(x), adapter(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("adapt", [LesionLogit, OneOutput])
+@pytest.mark.parametrize("adapt", [LesionLogit, MaskAndClasses])
 def test_exported_adapters_equal_eager(adapt):
     adapter = adapt(MTLDUNet(channels=(16,))).eval()
     dim = torch.export.Dim
@@ -88,19 +78,6 @@ def test_exported_adapters_equal_eager(adapt):
     x = images(1, 2, 37, 50)
     with torch.no_grad():
         torch.testing.assert_close(exported(x), adapter(x), rtol=1e-4, atol=1e-5)
-
-
-def test_unknown_and_missing_fields_are_refused():
-    with pytest.raises(ValueError, match=r"\('mask', 'coarse_mask', 'class_logits'\), got 'classes'"):
-        OneOutput(Constant(), "classes")
-    single = MTLDUNet(channels=(8,), num_classes=None)
-    x = images(1, 2, 8, 8)
-    with pytest.raises(ValueError, match=r"gives no class_logits.*with num_classes \(not None\)"):
-        OneOutput(single, "class_logits")(x)
-    with pytest.raises(ValueError, match=r"gives no coarse_mask.*object_context=True"):
-        OneOutput(single, "coarse_mask")(x)
-    with pytest.raises(torch.jit.Error, match="gives no class_logits"):
-        torch.jit.script(OneOutput(single, "class_logits"))(x)
 
 
 def test_grad_cam_explains_the_class_and_the_mask(net):
@@ -115,7 +92,6 @@ def test_grad_cam_explains_the_class_and_the_mask(net):
     assert mask.flatten(1).amax(dim=1).tolist() == [1, 1]
     assert not torch.equal(first, second)
     torch.testing.assert_close(grad_cam(LesionLogit(net), x, mask=region), mask)
-    torch.testing.assert_close(grad_cam(OneOutput(net, "class_logits"), x, class_index=0), first)
 
 
 def test_grad_cam_layer_is_a_feature_map_that_both_tasks_depend_on(net):

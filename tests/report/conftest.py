@@ -46,7 +46,7 @@ def write_run(
     With `fold` its cases are others than those of any other fold. The classes of the first `wrong` cases are wrong.
     """
     first = 0 if fold is None else 100 * fold
-    rows, roc, calibration = [], PixelRoc(), PixelCalibration()
+    rows, left_out, roc, calibration = [], [], PixelRoc(), PixelCalibration()
     for index in range(cases):
         normal = normal_every > 0 and index % normal_every == normal_every - 1
         name = "normal" if normal else CLASSES[index % 2]
@@ -70,8 +70,10 @@ def write_run(
         rows.append(row)
         if pictures:
             write_pictures(folder, case_id, image, pair[0][0], pair[1][0], torch.from_numpy(probability))
-        if gradcam:
+        if gradcam and mask.any():
             write_picture(folder, "gradcam", case_id, (255 * probability.T).astype(np.uint8))
+        elif gradcam:
+            left_out.append(case_id)
     record = {
         "synthetic_data": synthetic,
         "split": "drawn discs" + ("" if fold is None else f", test fold {fold} of 3, validation fold {(fold + 1) % 3}"),
@@ -90,6 +92,8 @@ def write_run(
         names, groups = [row["class"] for row in rows], [row["group"] for row in rows]
         record["classification"] = classification_scores(names, shares, CLASSES, groups)
     folder.mkdir(parents=True, exist_ok=True)
+    if gradcam:
+        (folder / "gradcam" / "left_out.json").write_text(json.dumps(left_out))
     write_rows(folder / "per_case.csv", rows)
     (folder / "summary.json").write_text(json.dumps(record))
     if not np.isnan(roc.auc()):

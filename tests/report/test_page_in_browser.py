@@ -186,6 +186,15 @@ def test_overlay_colours(page):
     assert "no pictures in this run" in page.find_element("id", "case-pictures").text
 
 
+def test_a_case_without_grad_cam_says_so(page):
+    said = "no Grad-CAM of this case"
+    for case, times in (("benign/benign (0).png", 0), ("normal/normal (3).png", 1)):
+        page.find_element("xpath", f"//table[@id='case-table']//button[text()='{case}']").click()
+        assert shown(page) == case
+        assert len(page.find_elements("css selector", f'canvas[aria-label="good, {case}: Grad-CAM"]')) == 1 - times
+        assert page.find_element("id", "case-pictures").text.count(said) == times  # of "good" alone
+
+
 @pytest.mark.parametrize("width", [1366, 700])
 def test_nothing_is_wider_than_the_window(page, width):
     page.set_window_size(width, 900)

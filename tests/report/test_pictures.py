@@ -68,9 +68,8 @@ def test_kinds(make_run):
     assert picture_kinds(read_run(make_run("none", pictures=False))) == ()
     assert picture_kinds(read_run(make_run("plain"))) == ("images", "truths", "masks", "probabilities")
     folder = make_run("some", gradcam=True)
-    path = picture_path(folder, "gradcam", "normal/normal (3).png")
-    path.unlink()  # nothing is marked there, so that nothing is explained
     assert picture_kinds(read_run(folder))[-1] == "gradcam"
+    # nothing is marked in the fourth, so that nothing is explained
     assert [bool(case["runs"][0]["gradcam"]) for case in embedded(folder)][2:4] == [True, False]
 
 
@@ -81,15 +80,24 @@ def test_a_lost_grad_cam_is_noticed(make_run):
         picture_kinds(read_run(folder))
 
 
-def test_grad_cam_of_a_few_marked_pixels_may_be_absent(make_run):
+@pytest.mark.parametrize("listed", [True, False])
+def test_grad_cam_of_any_case_may_be_absent(make_run, listed):
     folder = make_run("a", gradcam=True)
-    run, path = read_run(folder), picture_path(folder, "gradcam", FIRST)
-    path.unlink()
-    run.rows[0].update(tp=40, fp=10)
-    assert picture_kinds(run)[-1] == "gradcam"
-    run.rows[0].update(fp=11)
-    with pytest.raises(ValueError, match="1 picture gone"):
-        picture_kinds(run)
+    picture_path(folder, "gradcam", FIRST).unlink()
+    path = folder / "gradcam" / "left_out.json"
+    if listed:
+        path.write_text(json.dumps([FIRST, *json.loads(path.read_text())]))
+    else:
+        path.unlink()  # an evaluation of an older version: it doesn't say
+    assert [bool(case["runs"][0]["gradcam"]) for case in embedded(folder)][:2] == [False, True]
+
+
+@pytest.mark.parametrize("text", ["[", "1"])
+def test_a_damaged_list_of_cases_left_out_is_named(make_run, text):
+    folder = make_run("a", gradcam=True)
+    (folder / "gradcam" / "left_out.json").write_text(text)
+    with pytest.raises(ValueError, match=r"left_out\.json can't be read: .*; evaluate again"):
+        picture_kinds(read_run(folder))
 
 
 def test_lost_pictures_are_counted(make_run):

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 from hybrid_attention.engines import Prediction
-from hybrid_attention.report.stress import stress
 from hybrid_attention.report.stress_plot import draw_examples, draw_stress, write_figure
 from hybrid_attention.transforms.degradations import DEGRADATIONS, Degrade
 
@@ -75,7 +74,7 @@ class Halves:
         data = {**case, "image": image, "label": label}
         seen = (disturbance(data) if disturbance else data)["image"]
         probability = (seen[:, ::2, ::2] < 100).float()
-        return [Prediction(case, seen, probability, label, None)]
+        return [Prediction(case, seen, probability, label)]
 
 
 @pytest.fixture
@@ -118,19 +117,3 @@ def test_examples(case, tmp_path):
     assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is marked
     write_figure(tmp_path / "examples.png", figure)
     assert Image.open(tmp_path / "examples.png").size[0] == 160 * 13
-
-
-@pytest.mark.parametrize(
-    ("runs", "message"),
-    [
-        (["net=somewhere", "net=elsewhere"], "two runs are called 'net': name them, as in NAME=elsewhere"),
-        (["list/net/seed_0/fold_1", "list/net/seed_1/fold_1/models"], "two runs are called 'net'"),
-        (["a/b=somewhere"], "NAME can name a folder, got 'a/b=somewhere'"),
-        (["net="], "FOLDER or NAME=FOLDER"),
-        (["..=somewhere"], "NAME can name a folder"),
-    ],
-)
-def test_names_of_runs(runs, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        stress(runs, tmp_path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

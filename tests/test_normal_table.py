@@ -2,7 +2,9 @@ import math
 
 import pytest
 
-from hybrid_attention.evaluation.normal_gate import emptied_rows
+from tests.scripts import load_script
+
+emptied_rows = load_script("normal_table").emptied_rows
 
 
 def row(normal, tp, fp, fn, tn):

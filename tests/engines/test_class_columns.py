@@ -1,0 +1,20 @@
+import pytest
+
+from hybrid_attention.engines.class_columns import class_columns, class_probabilities, predicted_classes
+
+
+def test_what_is_written_is_read_again():
+    names = ["benign", "malignant", "normal"]
+    rows = [{"case_id": "a", **class_columns(names, chances)} for chances in ((0.2, 0.7, 0.1), (0.5, 0.3, 0.2))]
+    assert [row["predicted_class"] for row in rows] == ["malignant", "benign"]
+    assert predicted_classes(rows) == names
+    assert class_probabilities(rows) == [[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]]
+
+
+def test_without_a_class_head():
+    assert predicted_classes([{"case_id": "a", "dice": 1.0}]) == []
+
+
+def test_more_probabilities_than_names():
+    with pytest.raises(ValueError, match="gives 3 class probabilities for the classes benign, malignant"):
+        class_columns(["benign", "malignant"], [0.2, 0.3, 0.5])
