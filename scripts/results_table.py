@@ -16,6 +16,7 @@ from typing import Any
 from folds_table import folds_table
 from inference_table import inference_table
 from normal_table import THRESHOLD, normal_table
+from released_table import released_table
 from robustness_tables import reliability_table, stress_table
 from run_table import one_run_table
 from study_table import recipes_table, study_table
@@ -98,7 +99,7 @@ def table(experiment: Path) -> str:
         )
         for run in runs
     ]
-    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", f"Dice minus {runs[0].name}'s")
+    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", "Dice, minus the first")
     return f"{_lesion_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
 
 
@@ -118,7 +119,7 @@ def cross_validation_table(experiment: Path) -> str:
     caption = (
         f"{first.recorded('split')}; {size} x {size} pixels, {epochs} epochs; Dice of {cases} images in percent, each "
         "predicted by the network that has not seen its fold; mean of folds with standard deviation; 95 % intervals by "
-        "bootstrap over duplicate groups."
+        "bootstrap over duplicate groups (of the images; another seed may differ more)."
     )
     return f"{caption}\n\n{folds_table(experiment, runs, difference)}"
 
@@ -142,7 +143,7 @@ def peers_table(experiment: Path) -> str:
             difference(run, first),
         )
         rows.append((run.name, *cost_cells(costs["rows"][run.name]), *scores))
-    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice minus {first.name}'s")
+    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice, minus {first.name}")
     epochs = first.recorded("provenance", "overrides", "epochs")
     return f"{_lesion_caption(first)} {epochs} epochs each; costs: {_measured(costs)}.\n\n{markdown_grid(header, rows)}"
 
@@ -166,7 +167,7 @@ def classes_table(experiment: Path) -> str:
         rows.append((run.name, *masks, difference(run, first), *classes))
         for name, line in zip(scores["class_names"], scores["confusion"], strict=True) if scores else ():
             confusions.append((run.name, name, *map(str, line)))
-    pooled = ("Dice, pooled", "Jaccard, pooled", f"Dice minus {first.name}'s")
+    pooled = ("Dice, pooled", "Jaccard, pooled", "Dice, minus the first")
     header = ("network", "Dice", "Jaccard", *pooled, *CLASS_SCORES.values())
     taken = [f"taken for {name}" for name in dict.fromkeys(line[1] for line in confusions)]
     confusion = markdown_grid(("network", "true class", *taken), confusions)
@@ -215,7 +216,7 @@ def _caption(run: Run) -> str:
     size, cases, lesions = run.recorded("settings", "image_size"), run.recorded("cases"), run.recorded("lesion_cases")
     return (
         f"{run.recorded('split')}; {size} x {size} pixels; {cases} images, {lesions} with lesion. Dice in percent, "
-        "95 % interval by bootstrap over duplicate groups."
+        "95 % interval by bootstrap over duplicate groups (of the images; another seed may differ more)."
     )
 
 
@@ -223,7 +224,7 @@ def _lesion_caption(run: Run) -> str:
     size = run.recorded("settings", "image_size")
     return (
         f"{run.recorded('split')}; {size} x {size} pixels; mean of {run.recorded('lesion_cases')} images in percent, "
-        "95 % interval by bootstrap over duplicate groups."
+        "95 % interval by bootstrap over duplicate groups (of the images; another seed may differ more)."
     )
 
 
@@ -264,7 +265,8 @@ def speedup() -> str:
     rates = {
         (row["image_size"], row["precision"]): row["images_per_second"] for row in read_benchmark("hybrid")["rows"]
     }
-    return ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
+    times = ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
+    return f"{times} on {read_benchmark('hybrid')['provenance']['processor']}"
 
 
 def read_costs() -> dict[str, Any]:
@@ -313,14 +315,26 @@ EXPERIMENTS = {
 # tables of a folder within an experiment
 FOLDERS = {"run": one_run_table, "stress": stress_table, "reliability": reliability_table}
 
+# tables of a benchmark, by its name
+BENCHMARKS = {
+    "benchmark": lambda name: benchmark_table(name),
+    "inference": lambda name: inference_table(RESULTS / f"benchmark_{name}.json"),
+}
+
+# tables of their own
+ALONE = {
+    "network_costs": lambda: network_costs_table(),
+    "recipes": lambda: recipes_table(RESULTS),
+    "released": lambda: released_table(RESULTS),
+}
+
 
 def filled(page: str) -> str:
     """Return a page with the text between its markers replaced by what the files give.
 
     Args:
         page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
-            `speed`, `network_costs`, `recipes`, `benchmark` or `inference` (of a name), or one of `EXPERIMENTS` or
-            `FOLDERS`.
+            `speed`, or one of `ALONE`, `BENCHMARKS`, `EXPERIMENTS` or `FOLDERS`.
 
     Returns:
         The page.
@@ -330,18 +344,15 @@ def filled(page: str) -> str:
         start, kind, folder, end = found.group("start", "kind", "folder", "end")
         if kind == "speed":
             return f"{start}{speedup()}{end}"
-        if kind == "network_costs":
-            return f"{start}\n{network_costs_table()}\n{end}"
-        if kind == "recipes":
-            return f"{start}\n{recipes_table(RESULTS)}\n{end}"
-        if kind == "inference":
-            return f"{start}\n{inference_table(RESULTS / f'benchmark_{folder}.json')}\n{end}"
-        if kind == "benchmark":
-            return f"{start}\n{benchmark_table(folder)}\n{end}"
-        tables = {**EXPERIMENTS, **FOLDERS}
-        return f"{start}\n{tables[kind](RESULTS / folder)}\n{end}"
+        if kind in ALONE:
+            table = ALONE[kind]()
+        elif kind in BENCHMARKS:
+            table = BENCHMARKS[kind](folder)
+        else:
+            table = {**EXPERIMENTS, **FOLDERS}[kind](RESULTS / folder)
+        return f"{start}\n{table}\n{end}"
 
-    kinds = "|".join([*EXPERIMENTS, *FOLDERS, "benchmark", "inference", "network_costs", "recipes", "speed"])
+    kinds = "|".join(["speed", *ALONE, *BENCHMARKS, *EXPERIMENTS, *FOLDERS])
     return re.sub(
         rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
         content,

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,50 @@ def test_peers_beside_their_costs(script):
     order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:]
     dice = {row[0]: float(row[5].split(" ")[0]) for row in rows}
     assert order == sorted(order, key=lambda name: -dice[name])
+
+
+def cases_of(folder):
+    with open(folder / "per_case.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def dice_of(rows):
+    return statistics.mean(float(row["dice"]) for row in rows if int(row["tp"]) + int(row["fn"]) > 0)
+
+
+def test_cross_validation_fold_by_fold(script):
+    experiment = script.RESULTS / "improved_folds_128"
+    ((header, *_), (row,)) = (cells_of(script.cross_validation_table(experiment), name) for name in ("network", "HAN"))
+    cells = dict(zip(header, row, strict=True))
+    folds = sorted((experiment / "han").glob("fold_*"))
+    scores = [100 * dice_of(cases_of(fold)) for fold in folds]
+    assert [float(cells[f"fold {fold.name[5:]}"]) for fold in folds] == pytest.approx(scores, abs=0.051)
+    mean, deviation = map(float, cells["mean of folds"].split(" ± "))
+    assert mean == pytest.approx(statistics.mean(scores), abs=0.051)
+    assert deviation == pytest.approx(statistics.stdev(scores), abs=0.051)
+    everything = [row for fold in folds for row in cases_of(fold)]
+    assert float(cells["all images"].split(" ")[0]) == pytest.approx(100 * dice_of(everything), abs=0.051)
+
+
+def test_runs_of_other_folds_are_no_one_cross_validation(script):
+    experiment = script.RESULTS / "improved_folds_128"
+    summary = experiment / "flexible_unet" / "summary.json"
+    record = json.loads(summary.read_text())
+    summary.write_text(json.dumps({**record, "folds": {**record["folds"], "merged": [7, 8]}}))
+    with pytest.raises(ValueError, match=r"is of folds \[7, 8\], not \[0"):
+        script.cross_validation_table(experiment)
+    summary.write_text(json.dumps({**record, "folds": None}))
+    with pytest.raises(ValueError, match="is of a single fold"):
+        script.cross_validation_table(experiment)
+
+
+def test_released_weights(script):
+    text = script.released_table(script.RESULTS)
+    (row,) = cells_of(text, "`mtl_oca`")
+    rows = cases_of(script.RESULTS / "normal_images_fold0_128" / "hybrid_multi_task_from_masks")
+    empty = [row for row in rows if int(row["tp"]) + int(row["fn"]) == 0]
+    assert f"{len(empty)} images without" in text and f"Dice, {len(rows) - len(empty)} images" in text
+    assert float(row[1].split(" ")[0]) == pytest.approx(100 * dice_of(rows), abs=0.051)
+    assert float(row[3]) == pytest.approx(100 * sum(int(case["fp"]) > 0 for case in empty) / len(empty), abs=0.051)
+    right = sum(case["predicted_class"] == case["class"] for case in rows)
+    assert float(row[4].split(" ")[0]) == pytest.approx(100 * right / len(rows), abs=0.051)
