@@ -37,6 +37,8 @@ def imported_rooms(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hybrid_attention."):
             yield node.module.split(".")[1]
+        elif isinstance(node, ast.ImportFrom) and node.module == "hybrid_attention":
+            yield from (name.name for name in node.names if name.name in RANK)
         elif isinstance(node, ast.Import):
             yield from (name.name.split(".")[1] for name in node.names if name.name.startswith("hybrid_attention."))
 

@@ -48,6 +48,14 @@ def test_train_handlers_are_dicts_that_other_tools_extend(name):
     assert all(isinstance(handler, dict) for handler in train["train"]["handlers"])
 
 
+def test_trainings_are_alike_but_for_augmentation_and_targets(name):
+    first, other = (ConfigParser.load_config_file(config(each, "train"))["train"] for each in ("hybrid", name))
+    for train in (first, other):
+        train.pop("random_transforms")
+        train["trainer"].pop("prepare_batch", None)
+    assert other == first
+
+
 def inference_config(name):
     """The config for inference, with the settings that it has where no weights say others."""
     inference = ConfigParser.load_config_file(config(name, "inference"))
