@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from averages_table import averages_table
 from folds_table import folds_table
 from inference_table import inference_table
 from normal_table import THRESHOLD, normal_table
@@ -303,6 +304,7 @@ def _measured(costs: dict[str, Any]) -> str:
 
 # tables of a whole experiment, by the name of their marker
 EXPERIMENTS = {
+    "averages": averages_table,
     "results": table,
     "cross_validation": cross_validation_table,
     "conventions": conventions_table,
