@@ -57,8 +57,8 @@ def averages_table(experiment: Path) -> str:
     header = ("passes", "s/image", "Dice, validation", "Dice, test", f"minus {names[0]}", "thresholds")
     caption = (
         f"{len(folds)} test folds, {len(first)} images, each by networks that have not seen its fold; 95 % intervals "
-        "by bootstrap over duplicate groups. Validation: mean of the folds at 0.5; test: at the threshold that validation "
-        "chose."
+        "by bootstrap over duplicate groups. Validation: mean of the folds at 0.5; test: at the threshold that "
+        "validation chose."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
