@@ -1,4 +1,6 @@
 import csv
+import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -55,6 +57,8 @@ def test_experiments_without_images(tmp_path, capsys):
     assert "--dataset_dir is missing" in capsys.readouterr().err
     assert main([*words, "--collect", str(tmp_path / "results")]) == 0
     assert "trial: 0 folders of tables" in capsys.readouterr().out
+    assert main([*words, "--collect", str(tmp_path / "results"), "--dry_run"]) == 1
+    assert "--dry_run shows what would be run" in capsys.readouterr().err
     assert main([*words, "--only", "hen", "--dry-run"]) == 1
     assert "trial has no run hen; its runs are han" in capsys.readouterr().err
 
@@ -74,3 +78,12 @@ def test_experiments(phantoms, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "runs").exists()
     monkeypatch.setattr("hybrid_attention.experiments.Runner.__call__", lambda runner: 3)
     assert main(words) == 3
+
+
+def test_merge(tmp_path):
+    results = Path(__file__).resolve().parents[1] / "docs" / "results" / "improved_folds_128" / "flexible_unet"
+    folds = [str(results / f"fold_{fold}") for fold in (1, 0)]
+    assert main(["merge", *folds, "--out", str(tmp_path / "both")]) == 0
+    assert json.loads((tmp_path / "both" / "summary.json").read_text())["folds"]["merged"] == [0, 1]
+    assert main(["merge", folds[0], folds[0], "--out", str(tmp_path / "twice")]) == 1
+    assert not (tmp_path / "twice").exists()
