@@ -1,7 +1,7 @@
 """From folders of images to lists of cases and leak-free splits."""
 
 from hybrid_attention.data.busi import busi_datalist
-from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.checks import DataError, check_training_cases
 from hybrid_attention.data.class_labels import with_class_index
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.leakage import AuditResult, audit
@@ -18,6 +18,7 @@ __all__ = [
     "audit",
     "busi_datalist",
     "busi_facts",
+    "check_training_cases",
     "image_datalist",
     "split_cases",
     "udiat_datalist",

@@ -4,14 +4,12 @@ from hybrid_attention.deploy.archive import package, verify
 from hybrid_attention.deploy.backends import run_on
 from hybrid_attention.deploy.dicom_seg import dicom_segmentation, write_dicom_segmentation
 from hybrid_attention.deploy.export_bundle import export_bundle
-from hybrid_attention.deploy.monai_label import check_labelled_cases
 from hybrid_attention.deploy.prediction import Options, predict
 from hybrid_attention.deploy.save_dicom_segmentation import SaveDicomSegmentation
 
 __all__ = [
     "Options",
     "SaveDicomSegmentation",
-    "check_labelled_cases",
     "dicom_segmentation",
     "export_bundle",
     "package",
