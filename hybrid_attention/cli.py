@@ -283,13 +283,13 @@ def _write_tables(plan: Plan, options: argparse.Namespace) -> None:
         if options.collect:
             folders = collect(plan, options.out, options.collect)
             print(f"{plan.name}: {len(folders)} folders of tables in {options.collect}/{plan.name}")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         faults.append(str(error))
     try:
         page = report(plan, options.out, options.report) if options.report else None
         if page:
             print(f"report: {page}")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         faults.append(str(error))
     if faults:
         raise ValueError("; ".join(dict.fromkeys(faults)))

@@ -71,7 +71,7 @@ def read_runs(experiment: Path) -> dict[str, Run]:
     if not runs:
         raise ValueError(f"no run with a per_case.csv in {experiment}")
     first = next(iter(runs.values()))
-    same = [key for key in _SAME if experiment.name not in UNLIKE or not key.startswith("provenance.")]
+    same = [key for key in _SAME if key not in UNLIKE.get(experiment.name, ())]
     for name, run in runs.items():
         other = [key for key in same if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
         if other:

@@ -47,6 +47,9 @@ ROWS = {
         "han_for_masks": "the released HAN, for masks alone",
     },
 }
-# experiments whose rows differ in their recipes, as their names say, or in the text of their configs alone: fold 0 of
-# HAN in improved_folds_128 is of an earlier commit, with other comments and without a check of the data
-UNLIKE = {"normal_images_fold0_128", "improved_folds_128"}
+# what may differ between the rows of an experiment: the recipes, as their names say; or the text of the configs alone
+# (fold 0 of HAN in improved_folds_128 is of an earlier commit, with other comments and without a check of the data)
+UNLIKE = {
+    "normal_images_fold0_128": ("provenance.config_files", "provenance.overrides.epochs"),
+    "improved_folds_128": ("provenance.config_files",),
+}

@@ -2,8 +2,8 @@
 
 from hybrid_attention.deploy.archive import package, verify
 from hybrid_attention.deploy.backends import run_on
+from hybrid_attention.deploy.bundle_export import export_bundle
 from hybrid_attention.deploy.dicom_seg import dicom_segmentation, write_dicom_segmentation
-from hybrid_attention.deploy.export_bundle import export_bundle
 from hybrid_attention.deploy.prediction import Options, predict
 from hybrid_attention.deploy.save_dicom_segmentation import SaveDicomSegmentation
 

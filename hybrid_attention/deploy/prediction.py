@@ -127,6 +127,11 @@ def _read_decision(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is no decision of hybrid-attention reliability: {error}") from None
     if not isinstance(decision, dict) or set(decision) != set(DECISION):
         raise ValueError(f"{path} is no decision of hybrid-attention reliability, which has {', '.join(DECISION)}")
+    flips, temperature, threshold = (decision[name] for name in DECISION)  # plain values: the config evaluates text
+    numbers = all(isinstance(number, int | float) for number in (temperature, threshold))
+    lists = isinstance(flips, list) and all(isinstance(axes, list) and set(axes) <= {0, 1} for axes in flips)
+    if not lists or not numbers or temperature <= 0 or not 0 < threshold < 1:
+        raise ValueError(f"{path} is no decision of hybrid-attention reliability: {decision}")
     return decision
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.grey import stretched
 from hybrid_attention.transforms import Overlay
 
 KINDS = ("images", "truths", "masks", "probabilities", "overlays", "gradcam")
@@ -59,9 +60,8 @@ def write_pictures(
     """
     picture_path(folder, "gradcam", case_id).unlink(missing_ok=True)
     grey = np.asarray(image, dtype=np.float32)
-    low, high = float(grey.min()), float(grey.max())
     pictures = {
-        "images": _eight_bit((grey - low) / max(high - low, 1e-9)),
+        "images": _eight_bit(stretched(grey) / 255),
         "truths": _eight_bit(np.asarray(truth) > 0.5),
         "masks": _eight_bit(np.asarray(prediction) > 0.5),
         "overlays": Overlay()(image, prediction, truth),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from hybrid_attention.data.grey import stretched
 from hybrid_attention.explain.heat_overlay import heat_overlay
 
 GAP = 4  # pixels between panels
@@ -46,8 +47,7 @@ def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | Non
             "image, probability and mask must be 2D arrays of one shape, "
             f"got {grey.shape}, {chance.shape} and {marked.shape}"
         )
-    low, high = float(grey.min()), float(grey.max())
-    plain = _grey_picture((grey - low) / max(high - low, 1e-9))
+    plain = _grey_picture(stretched(grey) / 255)
     panels = {
         "image": plain,
         "predicted mask": _grey_picture(chance.clip(0, 1)),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hybrid_attention.deploy import package as package_module
+from hybrid_attention.deploy import archive as archive_module
 from hybrid_attention.deploy import zoo_checks
 from hybrid_attention.deploy.archive import package, unpack_archive, verify, write_archive
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
@@ -58,7 +58,7 @@ def python(tmp_path_factory):
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    monkeypatch.setattr(package_module, "verify", lambda folder: "not checked")
+    monkeypatch.setattr(archive_module, "verify", lambda folder: "not checked")
 
 
 @pytest.mark.slow

@@ -195,9 +195,25 @@ def test_decision_of_reliability(picture, tmp_path):
     name = "lesion_probability.png"
     assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "as_is" / name).read_bytes()
     assert Options(threshold=0.3, decision=decision).settings()["threshold"] == 0.3
-    decision.write_text('{"threshold": 0.5, "bundle_root": "$print()"}')
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flips": None},
+        {"flips": "$__import__('os').mkdir('evil')"},
+        {"flips": [["$__import__('os').mkdir('evil')"]]},
+        {"temperature": "$1.0"},
+        {"temperature": 0},
+        {"threshold": 60},
+        {"bundle_root": "here"},
+    ],
+)
+def test_what_is_no_decision(wrong, picture, tmp_path):
+    decision = tmp_path / "decision.json"
+    decision.write_text(json.dumps({"flips": [[]], "temperature": 1.0, "threshold": 0.5, **wrong}))
     with pytest.raises(ValueError, match="is no decision of hybrid-attention reliability"):
-        predict(picture, tmp_path / "c", options=Options(decision=decision))
+        predict(picture, tmp_path / "out", options=Options(decision=decision))
 
 
 def test_command_line_tells_errors_in_one_line(tmp_path, capsys):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hybrid_attention.deploy import package as package_module
+from hybrid_attention.deploy import archive
 from hybrid_attention.deploy.archive import package, unpack_archive
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.engines import save_weights
@@ -39,7 +39,7 @@ def bundles(tmp_path_factory):
     """The unpacked archives by name. All but `hybrid` hold weights of networks that never learned anything."""
     folder = tmp_path_factory.mktemp("bundles")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(package_module, "verify", lambda folder: "not checked")  # the test of packing does that
+        patch.setattr(archive, "verify", lambda folder: "not checked")  # the test of packing does that
         return {
             name: unpack_archive(package(name, folder / "archives", weights(name, folder)), folder) for name in BUNDLES
         }

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hybrid_attention.cli import main
+from hybrid_attention.deploy.bundle_export import export_bundle
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
-from hybrid_attention.deploy.export_bundle import export_bundle
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.networks import MultiTaskOCANet
