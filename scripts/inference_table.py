@@ -21,21 +21,23 @@ HEADER = (
 )
 
 
-def inference_table(path: Path) -> str:
+def inference_table(path: Path, trained: bool) -> str:
     """Lay out a stored measurement.
 
     Args:
         path: the JSON file.
+        trained: show trained networks, whose masks were compared; else those that were timed alone.
 
     Returns:
         Markdown: machine and settings, then the rows.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
-    facts, rows = content["provenance"], content["rows"]
+    compared = {row["network"] for row in content["rows"] if "dice" in row}
+    facts, rows = content["provenance"], [row for row in content["rows"] if (row["network"] in compared) == trained]
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     caption = (
-        "{size} x {size} pixels, batches of {batch}, median of {repeats} rounds in turns; {processor}; {versions}. "
-        "Masks and Dice: {compared} test images of {images} at this size, percent."
+        "{size} x {size} pixels, batches of {batch}, median of {repeats} rounds in turns; {processor}; {versions}."
+        + trained * " Masks and Dice: {compared} test images of {images} at this size, percent."
     )
     shown = {"size": rows[0]["image_size"], "batch": rows[0]["batch_size"], **facts, "versions": versions}
     return f"{caption.format(**shown)}\n\n{rows_table(rows)}"

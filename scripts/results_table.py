@@ -320,7 +320,8 @@ FOLDERS = {"run": one_run_table, "stress": stress_table, "reliability": reliabil
 # tables of a benchmark, by its name
 BENCHMARKS = {
     "benchmark": lambda name: benchmark_table(name),
-    "inference": lambda name: inference_table(RESULTS / f"benchmark_{name}.json"),
+    "inference": lambda name: inference_table(RESULTS / f"benchmark_{name}.json", trained=True),
+    "inference_times": lambda name: inference_table(RESULTS / f"benchmark_{name}.json", trained=False),
 }
 
 # tables of their own
