@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     phantoms.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of all images (default: varied)"
     )
+    phantoms.add_argument(
+        "--echogenicity",
+        default="hypoechoic",
+        help="of the lesions: hypoechoic, or mixed: half of the solid ones no darker than the tissue (%(default)s)",
+    )
     phantoms.add_argument("--seed", type=int, default=0)
 
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
@@ -328,7 +333,9 @@ def _write_phantoms(options: argparse.Namespace) -> None:
 
     counts = {name: getattr(options, name) for name in ("benign", "malignant", "normal")}
     size = None if options.size is None else tuple(options.size)
-    root = write_phantom_dataset(options.folder, **counts, seed=options.seed, size=size)
+    root = write_phantom_dataset(
+        options.folder, **counts, seed=options.seed, size=size, echogenicity=options.echogenicity
+    )
     print(f"{sum(counts.values())} synthetic images in {root}; no result on them says anything on patients")
 
 

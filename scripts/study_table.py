@@ -36,6 +36,7 @@ STUDIES = {
         "batches_of_4": "batches of 4",
         "batches_of_4_group_norm": "batches of 4, group norm",
         "from_phantoms": "pre-trained on phantoms",
+        "from_mixed_phantoms": "pre-trained on phantoms, half of the solid lesions no darker than the tissue",
         "from_masked_images": "pre-trained by masked image modelling",
     },
     "architecture_study_128": {
@@ -66,7 +67,6 @@ def study_table(experiment: Path) -> str:
     if base_name not in runs:
         raise ValueError(f"{experiment} has no run {base_name!r}, which the others are compared with")
     base = [_dice(run) for run in runs[base_name]]
-    noise = _noise(base)
     rows = []
     for name, seeds in runs.items():
         scores = [_dice(run) for run in seeds]
@@ -74,10 +74,15 @@ def study_table(experiment: Path) -> str:
         first = seeds[0].summary["lesion_only"]["dice"]
         shown = score_interval(first) if len(seeds) == 1 else ", ".join(percent(score) for score in scores)
         medians = ", ".join(percent(run.summary["lesion_only"]["dice"]["median"]) for run in seeds)
-        cells = ("", "") if name == base_name else (f"{100 * difference:+.1f}", _verdict(difference, noise))
+        cells = (
+            ("", "")
+            if name == base_name
+            else (f"{100 * difference:+.1f}", _verdict(difference, _noise(base, len(seeds))))
+        )
         rows.append((titles[name], shown, medians, *cells))
     header = ("change", "Dice", "median Dice", "minus base", "more than noise")
-    return f"{_caption(runs[base_name][0], base, noise)}\n\n{markdown_grid(header, rows)}"
+    counts = sorted({len(seeds) for name, seeds in runs.items() if name != base_name})
+    return f"{_caption(runs[base_name][0], base, counts or [1])}\n\n{markdown_grid(header, rows)}"
 
 
 # ways to train one network, by their folder under docs/results; differences are to the first
@@ -132,12 +137,12 @@ def _dice(run: Run) -> float:
     return float(run.summary["lesion_only"]["dice"]["mean"])
 
 
-def _noise(base: list[float]) -> float | None:
-    """Bound 95 % of the differences between one more run and the mean of these, if only chance is at work."""
+def _noise(base: list[float], seeds: int = 1) -> float | None:
+    """Bound 95 % of the differences between the mean of so many more runs and that of these, by chance alone."""
     count = len(base)
     if count < 2:
         return None
-    return float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(base) * math.sqrt(1 + 1 / count)
+    return float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(base) * math.sqrt(1 / seeds + 1 / count)
 
 
 def _verdict(difference: float, noise: float | None) -> str:
@@ -146,17 +151,19 @@ def _verdict(difference: float, noise: float | None) -> str:
     return "no" if abs(difference) <= noise else "better" if difference > 0 else "worse"
 
 
-def _caption(run: Run, base: list[float], noise: float | None) -> str:
+def _caption(run: Run, base: list[float], counts: list[int]) -> str:
     size = run.recorded("settings", "image_size")
     epochs = run.recorded("provenance", "overrides", "epochs")
     text = (
         f"{run.recorded('split')}: the validation fold; {size} x {size} pixels, {epochs} epochs; Dice of "
         f"{run.recorded('lesion_cases')} lesion images in percent"
     )
-    if noise is None:
+    bounds = [(count, noise) for count in counts if (noise := _noise(base, count)) is not None]
+    if not bounds:
         return f"{text}. One seed each, so how much a result moves by chance is not known here."
+    chances = [(f"the mean of {count} runs" if count > 1 else "a run", noise) for count, noise in bounds]
+    chance = ", ".join(f"{who} by up to {100 * noise:.1f} points" for who, noise in chances)
     return (
-        f"{text}. The base was trained with {len(base)} seeds: by chance alone a run differs from their mean by up to "
-        f"{100 * noise:.1f} points in 95 of 100 cases (t distribution), so of many changes one or the other will look "
-        "better or worse than it is."
+        f"{text}. The base was trained with {len(base)} seeds. In 95 of 100 cases (t distribution) chance alone moves "
+        f"{chance} from their mean, so of many changes one or the other will look better or worse than it is."
     )

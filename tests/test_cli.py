@@ -18,7 +18,8 @@ def test_phantoms(tmp_path, capsys):
 
 def test_phantoms_of_one_size(tmp_path):
     counts = ["--benign", "1", "--malignant", "0", "--normal", "0"]
-    assert main(["phantoms", str(tmp_path / "p"), *counts, "--size", "64", "80"]) == 0
+    assert main(["phantoms", str(tmp_path / "p"), *counts, "--size", "64", "80", "--echogenicity", "mixed"]) == 0
+    assert "echogenicity of the lesions: mixed" in (tmp_path / "p" / "SYNTHETIC.txt").read_text()
     assert Image.open(tmp_path / "p" / "benign" / "benign (1).png").size == (80, 64)  # width and height
 
 

@@ -18,6 +18,7 @@ def script():
 def test_noise_is_what_chance_does_to_a_difference_to_the_mean(script):
     # deviation 0.02; one more run varies as much as one of them, their mean by a third of its square; t of 2 degrees
     assert script._noise([0.6, 0.62, 0.64]) == pytest.approx(4.302653 * 0.02 * (4 / 3) ** 0.5)
+    assert script._noise([0.6, 0.62, 0.64], 3) == pytest.approx(4.302653 * 0.02 * (2 / 3) ** 0.5)
     assert script._noise([0.6]) is None
 
 

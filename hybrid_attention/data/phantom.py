@@ -24,6 +24,13 @@ from hybrid_attention.data.phantom_physics import (
 PHANTOM_VERSION = "1"
 PHANTOM_LABELS = ("benign", "malignant", "normal")
 MIN_SIZE = 64
+# Echogenicity of solid lesions against the tissue around them: the share of each kind, by the name of the mixture. The
+# kinds are echo patterns of the BI-RADS lexicon, and the bright hilum of a lymph node.
+ECHOGENICITY = {
+    "hypoechoic": {"hypoechoic": 1.0},
+    "mixed": {"hypoechoic": 0.5, "isoechoic": 0.15, "hyperechoic": 0.2, "hilum": 0.15},
+}
+_CONTRAST = {"hypoechoic": 1.0, "isoechoic": 0.1, "hyperechoic": -0.6, "hilum": 1.0}  # of that of a hypoechoic lesion
 
 # Letters of five by seven dots, a row a number.
 _GLYPHS = {
@@ -217,9 +224,12 @@ def _place(
 
 
 def _insert(
-    rng: np.random.Generator, lesion: _Lesion, suspicion: float, db: Array, coherence: Array, unit: float
+    rng: np.random.Generator, lesion: _Lesion, suspicion: float, kind: str, db: Array, coherence: Array, unit: float
 ) -> tuple[Array, Array, Array]:
-    """Put one lesion into the tissue; return echogenicity, coherence and the excess attenuation it causes."""
+    """Put one lesion into the tissue; return echogenicity, coherence and the excess attenuation it causes.
+
+    A lesion of low suspicion may be a cyst, whatever kind a solid one would be.
+    """
     mask, d = lesion.mask, lesion.distance
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     tall, wide = len(rows), len(cols)
@@ -235,10 +245,12 @@ def _insert(
         inner = surroundings - rng.uniform(22, 38) + 1.0 * grain
         inner = inner + 9 * np.exp(-d.clip(0) / (3 * unit)) * np.clip(-np.sin(lesion.theta), 0, 1)  # reverberation
     else:
-        contrast = rng.uniform(6, 15) + 5 * suspicion * rng.random()
+        contrast = _CONTRAST[kind] * (rng.uniform(6, 15) + 5 * suspicion * rng.random())
         inner = surroundings - contrast + (1.5 + 3 * suspicion) * rng.uniform(0.5, 1.5) * grain
         inner = inner + (1.0 + 2 * suspicion) * smooth_noise(rng, d.shape, 3 * unit, 6 * unit)
         inner = inner + rng.uniform(-4, 4) * np.clip(1 - lesion.radius, 0, 1)
+        if kind == "hilum":
+            inner = inner + (contrast + 4) * soft_step((0.5 - lesion.radius) / 0.05)
     softness = unit * (0.7 + 3.5 * suspicion * rng.uniform(0.3, 1.0))
     ragged = unit * (0.3 + 2 * suspicion) * smooth_noise(rng, d.shape, 4 * unit, 6 * unit)
     inside = soft_step((d + ragged) / softness)
@@ -316,8 +328,14 @@ def _annotate(rng: np.random.Generator, image: NDArray[np.uint8], masks: tuple[M
             x += 12
 
 
-def make_phantom(label: str, seed: int, size: tuple[int, int] | None = None, annotations: bool = True) -> Phantom:
-    """Draw one phantom; the same label, seed, size and generator version give the same bytes.
+def make_phantom(
+    label: str,
+    seed: int,
+    size: tuple[int, int] | None = None,
+    annotations: bool = True,
+    echogenicity: str = "hypoechoic",
+) -> Phantom:
+    """Draw one phantom; the same arguments and generator version give the same bytes.
 
     Benign and malignant lesions differ in the distribution of one hidden number, the suspicion, from which margin,
     shape, texture and posterior features follow; the distributions overlap, as the features do in patients.
@@ -327,9 +345,11 @@ def make_phantom(label: str, seed: int, size: tuple[int, int] | None = None, ann
         seed: non-negative; with the label, the only source of randomness.
         size: (height, width) in pixels, each at least 64; None draws one like those of BUSI.
         annotations: whether a share of the images carries callipers and text.
+        echogenicity: "hypoechoic", every lesion darker than the tissue around it; or "mixed", half of the solid ones as
+            bright as it, brighter, or dark with a bright centre, like a lymph node.
 
     Raises:
-        ValueError: when the label is unknown, the seed negative or the size too small.
+        ValueError: when the label or the echogenicity is unknown, the seed negative or the size too small.
     """
     if label not in PHANTOM_LABELS:
         raise ValueError(f"unknown label {label!r}: use one of {', '.join(map(repr, PHANTOM_LABELS))}.")
@@ -337,8 +357,11 @@ def make_phantom(label: str, seed: int, size: tuple[int, int] | None = None, ann
         raise ValueError(f"seed must not be negative, got {seed}.")
     if size is not None and (len(size) != 2 or min(size) < MIN_SIZE):
         raise ValueError(f"size must be (height, width), each at least {MIN_SIZE} pixels, got {size}.")
-    children = np.random.SeedSequence([seed, PHANTOM_LABELS.index(label)]).spawn(4)
-    rng, lesion_rng, speckle_rng, mark_rng = (np.random.Generator(np.random.PCG64(child)) for child in children)
+    if echogenicity not in ECHOGENICITY:
+        raise ValueError(f"unknown echogenicity {echogenicity!r}: use one of {', '.join(map(repr, ECHOGENICITY))}.")
+    children = np.random.SeedSequence([seed, PHANTOM_LABELS.index(label)]).spawn(5)
+    rng, lesion_rng, speckle_rng, mark_rng, kind_rng = (np.random.Generator(np.random.PCG64(c)) for c in children)
+    kinds = ECHOGENICITY[echogenicity]
     if size is None:
         aspect, long_side = np.exp(np.clip(rng.normal(0.18, 0.14), -0.25, 0.5)), rng.uniform(320, 520)
         size = (int(long_side / max(aspect, 1)), int(long_side * min(aspect, 1)))
@@ -356,7 +379,8 @@ def make_phantom(label: str, seed: int, size: tuple[int, int] | None = None, ann
         area = float(np.clip(area, 0.004, 0.36)) / (1 + 2 * number)
         lesion = _place(lesion_rng, taken, area, suspicion, skin + 4 * unit, unit)
         if lesion is not None:
-            db, coherence, extra = _insert(lesion_rng, lesion, suspicion, db, coherence, unit)
+            kind = str(kind_rng.choice(list(kinds), p=list(kinds.values())))
+            db, coherence, extra = _insert(lesion_rng, lesion, suspicion, kind, db, coherence, unit)
             attenuation = attenuation + extra
             masks.append(lesion.mask)
             taken |= lesion.mask

@@ -23,6 +23,7 @@ def write_phantom_dataset(
     normal: int = 10,
     seed: int = 0,
     size: tuple[int, int] | None = None,
+    echogenicity: str = "hypoechoic",
 ) -> Path:
     """Write phantoms as `benign/benign (1).png`, `benign/benign (1)_mask.png` and so on, with a marker at the root.
 
@@ -40,12 +41,14 @@ def write_phantom_dataset(
         normal: number of images without one; their mask file is empty.
         seed: data sets with different seeds share no image.
         size: (height, width) of every image; None varies it as in BUSI.
+        echogenicity: that of the lesions, as in `make_phantom`.
 
     Returns:
         The root.
 
     Raises:
-        ValueError: when a count or the seed is negative, a count is too large, or no image is asked for.
+        ValueError: when a count or the seed is negative, a count is too large, no image is asked for, the size is
+            too small or the echogenicity unknown.
         FileExistsError: when `root` exists and is not this data set; nothing in it is changed.
         OSError: when the folder cannot be written.
     """
@@ -58,7 +61,7 @@ def write_phantom_dataset(
         )
     if size is not None:
         size = (int(size[0]), int(size[1]))
-    notice = _notice(counts, seed, size)
+    notice = _notice(counts, seed, size, echogenicity)
     if os.path.lexists(root):
         return _existing(root, notice, counts)
     scratch = root.parent / f".{root.name}.{uuid.uuid4().hex}.partial"
@@ -69,7 +72,7 @@ def write_phantom_dataset(
         message = f"cannot create {str(root)!r} ({error.strerror}): name a root inside a folder that you may write to."
         raise OSError(error.errno, message) from error
     try:
-        _write(scratch, counts, seed, size)
+        _write(scratch, counts, seed, size, echogenicity)
         (scratch / MARKER).write_text(notice, encoding="utf-8")
         try:
             scratch.rename(root)
@@ -87,7 +90,7 @@ def is_synthetic(root: str | os.PathLike[str]) -> bool:
     return (Path(root) / MARKER).is_file()
 
 
-def _notice(counts: dict[str, int], seed: int, size: tuple[int, int] | None) -> str:
+def _notice(counts: dict[str, int], seed: int, size: tuple[int, int] | None, echogenicity: str) -> str:
     """Return the text of the marker; equal texts mean equal data sets."""
     lines = [
         "SYNTHETIC IMAGES",
@@ -99,6 +102,8 @@ def _notice(counts: dict[str, int], seed: int, size: tuple[int, int] | None) -> 
         f"seed: {seed}",
         *(f"{label}: {count}" for label, count in counts.items()),
         f"size: {'varied' if size is None else f'{size[0]} x {size[1]} (height x width)'}",
+        # folders of version 1 from before there was a choice say nothing of it
+        *([] if echogenicity == "hypoechoic" else [f"echogenicity of the lesions: {echogenicity}"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -111,9 +116,10 @@ def _existing(root: Path, notice: str, counts: dict[str, int]) -> Path:
         )
     found = (root / MARKER).read_text(encoding="utf-8")
     if found != notice:
-        differing = [line for line in notice.splitlines() if line not in found.splitlines()]
+        asked, has = notice.splitlines(), found.splitlines()
+        differing = [line for line in asked if line not in has] or [f"not {line}" for line in has if line not in asked]
         raise FileExistsError(
-            f"{str(root)!r} holds phantoms other than those asked for ({'; '.join(differing) or 'marker edited'}). "
+            f"{str(root)!r} holds phantoms other than those asked for ({'; '.join(differing)}). "
             "Choose another root, or remove that folder."
         )
     for label, count in counts.items():
@@ -126,12 +132,13 @@ def _existing(root: Path, notice: str, counts: dict[str, int]) -> Path:
     return root
 
 
-def _write(folder: Path, counts: dict[str, int], seed: int, size: tuple[int, int] | None) -> None:
+def _write(folder: Path, counts: dict[str, int], seed: int, size: tuple[int, int] | None, echogenicity: str) -> None:
     """Write images (8-bit grey) and masks (1-bit) of all classes."""
     for label in PHANTOM_LABELS:
         (folder / label).mkdir()
         for index in range(1, counts[label] + 1):
-            phantom = make_phantom(label, seed * SEEDS_PER_DATASET + index - 1, size)
+            image_seed = seed * SEEDS_PER_DATASET + index - 1
+            phantom = make_phantom(label, image_seed, size, echogenicity=echogenicity)
             stem = folder / label / f"{label} ({index})"
             Image.fromarray(phantom.image).save(f"{stem}.png")
             for number, mask in enumerate(phantom.masks or (np.zeros(phantom.image.shape, dtype=bool),)):

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from hybrid_attention.data.phantom import PHANTOM_LABELS, Phantom, make_phantom
+from hybrid_attention.data.phantom import ECHOGENICITY, PHANTOM_LABELS, Phantom, make_phantom
 from hybrid_attention.data.phantom_physics import log_compress, smooth_noise, speckle_envelope
 
 SIZE = (176, 208)
@@ -171,6 +171,26 @@ def test_lesions_are_darker_than_their_surroundings(label: str) -> None:
     assert (differences > -30).any(), "every lesion is plain to see: the task is trivial"
 
 
+def test_mixed_echogenicity_has_lesions_that_are_no_darker_in_the_same_places() -> None:
+    dark = [phantom("malignant", seed) for seed in SEEDS]
+    mixed = [make_phantom("malignant", seed, SIZE, annotations=False, echogenicity="mixed") for seed in SEEDS]
+    for one, other in zip(dark, mixed, strict=True):
+        np.testing.assert_array_equal(one.masks, other.masks)
+    contrasts = np.array([contrast(p) for p in mixed])
+    assert (contrasts > 10).sum() >= 3, "no bright lesions"
+    assert (abs(contrasts) < 10).sum() >= 3, "no isoechoic lesions"
+    assert 0.2 < np.mean([np.array_equal(a.image, b.image) for a, b in zip(dark, mixed, strict=True)]) < 0.8
+
+
+def test_a_hilum_is_bright_in_a_dark_rim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ECHOGENICITY, "mixed", {"hilum": 1.0})
+    for seed in range(4):
+        p = make_phantom("malignant", seed, SIZE, annotations=False, echogenicity="mixed")
+        depth = ndimage.distance_transform_edt(p.masks[0])
+        centre, rim = depth > 0.75 * depth.max(), p.masks[0] & (depth < 0.4 * depth.max())
+        assert p.image[centre].mean() > p.image[rim].mean() + 20
+
+
 def test_posterior_shadow_and_enhancement() -> None:
     shadow = [behind(phantom("malignant", seed)) for seed in SEEDS]
     benign = [phantom("benign", seed) for seed in SEEDS]
@@ -221,3 +241,5 @@ def test_wrong_arguments_are_quoted() -> None:
         make_phantom("benign", -1)
     with pytest.raises(ValueError, match=r"at least 64.*\(63, 100\)"):
         make_phantom("benign", 0, (63, 100))
+    with pytest.raises(ValueError, match=r"'bright'.*'hypoechoic', 'mixed'"):
+        make_phantom("benign", 0, echogenicity="bright")

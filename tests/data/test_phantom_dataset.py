@@ -73,6 +73,16 @@ def test_same_data_set_is_left_untouched_and_others_are_refused(
     assert {f: f.stat().st_mtime_ns for f in root.rglob("*")} == times
 
 
+def test_echogenicity_is_part_of_what_a_data_set_is(tmp_path: Path) -> None:
+    dark = write_phantom_dataset(tmp_path / "dark", **SMALL)
+    mixed = write_phantom_dataset(tmp_path / "mixed", **SMALL, echogenicity="mixed")
+    assert contents(dark) != contents(mixed)
+    with pytest.raises(FileExistsError, match=r"\(echogenicity of the lesions: mixed\)"):
+        write_phantom_dataset(dark, **SMALL, echogenicity="mixed")
+    with pytest.raises(FileExistsError, match=r"\(not echogenicity of the lesions: mixed\)"):
+        write_phantom_dataset(mixed, **SMALL)
+
+
 def test_a_data_set_that_lost_an_image_is_reported(tmp_path: Path) -> None:
     root = write_phantom_dataset(tmp_path / "set", **SMALL)
     (root / "benign" / "benign (2).png").unlink()
@@ -100,12 +110,12 @@ def test_foreign_root_is_refused_and_unchanged(tmp_path: Path, kind: str) -> Non
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def fail_at_third(*args: object) -> object:
+    def fail_at_third(*args: object, **options: object) -> object:
         calls.append(args)
         assert not (tmp_path / "set").exists(), "the root appeared before it was complete"
         if len(calls) == 3:
             raise OSError(28, "No space left on device")
-        return make_phantom(*args)  # type: ignore[arg-type]
+        return make_phantom(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(phantom_dataset, "make_phantom", fail_at_third)
     with pytest.raises(OSError, match="No space left"):
@@ -130,10 +140,17 @@ def test_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"benign": -1}, {"seed": -1}, {"benign": 0, "malignant": 0, "normal": 0}, {"benign": 10**6}, {"size": (9, 9)}],
+    [
+        {"benign": -1},
+        {"seed": -1},
+        {"benign": 0, "malignant": 0, "normal": 0},
+        {"benign": 10**6},
+        {"size": (9, 9)},
+        {"echogenicity": "x"},
+    ],
 )
 def test_wrong_arguments_create_nothing(tmp_path: Path, wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="got"):
+    with pytest.raises(ValueError, match=r"got|'x'"):
         write_phantom_dataset(tmp_path / "set", **{**SMALL, **wrong})
     assert not list(tmp_path.iterdir())
 
