@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from hybrid_attention.data.phantom import ECHOGENICITY, PHANTOM_LABELS, Phantom, make_phantom
+from hybrid_attention.data.phantom import PHANTOM_LABELS, Phantom, make_phantom
+from hybrid_attention.data.phantom_lesion import ECHOGENICITY
 from hybrid_attention.data.phantom_physics import log_compress, smooth_noise, speckle_envelope
 
 SIZE = (176, 208)
