@@ -50,6 +50,9 @@ from hybrid_attention.networks import (
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "network_costs.json"
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "HAN": HybridAttentionNet,
+    "HAN's baseline (BL)": partial(HybridAttentionNet, conv_block=False, sfeb=False, tam=False),
+    "BL + ConvBlock": partial(HybridAttentionNet, sfeb=False, tam=False),
+    "BL + ConvBlock + SFEB": partial(HybridAttentionNet, tam=False),
     "U-Net of HAN's paper": PlainUNet,
     "triple encoder, model 1 (CBAM)": partial(TripleEncoderUNet, attention="cbam"),
     "triple encoder, model 3 (Non-Local)": partial(TripleEncoderUNet, attention="non_local"),

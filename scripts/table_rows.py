@@ -19,12 +19,17 @@ ROWS = {
     # named as in network_costs.json
     "peers_fold0_128": {
         "han": "HAN",
+        "han_baseline": "HAN's baseline (BL)",
+        "han_conv_block": "BL + ConvBlock",
+        "han_conv_block_sfeb": "BL + ConvBlock + SFEB",
         "residual_unet": "residual U-Net",
         "flexible_unet": "FlexibleUNet, EfficientNet-B0",
         "segresnet": "SegResNet",
         "basic_unet": "U-Net with instance norm",
         "swin_unetr": "Swin UNETR",
         "triple_encoder_cbam": "triple encoder, model 1 (CBAM)",
+        "triple_encoder_non_local": "triple encoder, model 3 (Non-Local)",
+        "triple_encoder": "triple encoder, model 7 (no attention)",
         "attention_unet": "Attention U-Net",
         "nnunet": "nnU-Net, 6 stages",
         "nnunet_residual": "nnU-Net ResEnc, 6 stages",

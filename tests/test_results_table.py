@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.scripts import load_script
 
@@ -140,6 +141,13 @@ def cases_of(folder):
 
 def dice_of(rows):
     return statistics.mean(float(row["dice"]) for row in rows if int(row["tp"]) + int(row["fn"]) > 0)
+
+
+def test_every_network_of_the_lists_has_a_row_and_costs(script):
+    listed = yaml.safe_load((ROOT / "scripts" / "experiments" / "networks" / "all.yaml").read_text())["runs"]
+    rows = script.ROWS["peers_fold0_128"]
+    assert set(rows) == {run["name"] for run in listed}
+    assert set(rows.values()) <= set(load_script("network_costs").NETWORKS)
 
 
 def test_cross_validation_fold_by_fold(script):
