@@ -58,7 +58,8 @@ def study_table(experiment: Path) -> str:
         Markdown.
 
     Raises:
-        ValueError: a run is not of the validation fold, or there is no run of what the others change.
+        ValueError: a run is not of the validation fold, has files both of one and of several seeds, or there is no
+            run of what the others change.
     """
     titles = STUDIES[experiment.name]
     runs = {name: _seeds(experiment / name, title) for name, title in titles.items()}
@@ -125,8 +126,10 @@ def recipes_table(results: Path) -> str:
 
 
 def _seeds(folder: Path, title: str) -> list[Run]:
-    places = [folder, *sorted(folder.glob("seed_*"))]
-    runs = [read_run(f"{title}={place}") for place in places if (place / "per_case.csv").is_file()]
+    seeds = sorted(folder.glob("seed_*"))
+    if seeds and (folder / "per_case.csv").is_file():
+        raise ValueError(f"{folder} holds files of its own beside those of its seeds: remove those of an earlier list")
+    runs = [read_run(f"{title}={place}") for place in seeds or [folder] if (place / "per_case.csv").is_file()]
     for run in runs:
         if run.recorded("part") != "validation":
             raise ValueError(f"{folder} is of the {run.recorded('part')} part; a study looks at the validation fold")

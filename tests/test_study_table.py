@@ -50,3 +50,11 @@ def test_nothing_to_compare_with(script, tmp_path):
     folder.mkdir()
     with pytest.raises(ValueError, match="has no run 'base'"):
         script.study_table(folder)
+
+
+def test_one_run_beside_its_seeds_is_refused(script, tmp_path):
+    folder = tmp_path / "recipe_study_128" / "base"
+    shutil.copytree(ROOT / "docs" / "results" / "recipe_study_128" / "base", folder)
+    shutil.copy(folder / "seed_0" / "per_case.csv", folder)
+    with pytest.raises(ValueError, match="files of its own beside those of its seeds"):
+        script.study_table(folder.parent)

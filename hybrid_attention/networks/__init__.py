@@ -3,6 +3,7 @@
 from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
 from hybrid_attention.networks.deep_supervision import DeepSupervision
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
+from hybrid_attention.networks.group_norm import with_group_norm
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
@@ -47,4 +48,5 @@ __all__ = [
     "lesion_logit",
     "load_encoder_weights",
     "triple_encoder_model",
+    "with_group_norm",
 ]
