@@ -1,9 +1,9 @@
 """Networks, one file a paper, and the encoders and blocks that they are composed of."""
 
+from hybrid_attention.networks.blocks.group_norm import with_group_norm
 from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
 from hybrid_attention.networks.deep_supervision import DeepSupervision
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
-from hybrid_attention.networks.group_norm import with_group_norm
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet

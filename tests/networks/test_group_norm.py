@@ -19,7 +19,7 @@ def test_whole_network_does_without_batch_norm():
 
 def test_one_image_gives_what_it_gives_in_a_batch():
     torch.manual_seed(0)
-    network = with_group_norm(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, eps=0.5)), num_groups=2).train()
+    network = with_group_norm(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, eps=0.5)), groups=2).train()
     images = torch.rand(4, 3, 9, 9)
     torch.testing.assert_close(network(images)[:1], network(images[:1]))
     features = network[0](images)
