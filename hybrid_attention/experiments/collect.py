@@ -93,7 +93,7 @@ def collect(plan: Plan, out: str | os.PathLike[str], results: str | os.PathLike[
 
 
 def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[str]) -> Path | None:
-    """Write the comparison of the finished runs; where they differ in their folds, on the cases that all share.
+    """Write the comparison of the finished runs, on the cases that all share where they differ in folds or classes.
 
     A run whose folds can't be merged is left out.
 
@@ -118,8 +118,7 @@ def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[s
     for folders in done:
         table = _union(folders) if len(folders) > 1 else folders[0].evaluation(part)
         named.append(f"{_place(plan, folders[0].run).replace('/', ' ')}={table}")
-    other_folds = len({tuple(folder.run.fold for folder in folders) for folders in done}) > 1
-    page = compare(named, Path(reports) / plan.name, intersection=other_folds) if named else None
+    page = compare(named, Path(reports) / plan.name, intersection=True) if named else None
     _tell(failures)
     return page
 

@@ -4,7 +4,7 @@ import pytest
 
 import hybrid_attention.report
 from hybrid_attention.experiments import collect, read_plan, report
-from tests.report.conftest import read_rows
+from tests.report.conftest import read_rows, write_run
 
 
 @pytest.fixture
@@ -126,6 +126,15 @@ def test_folds_that_cannot_be_merged_hold_up_no_others(run_folds, collected, wri
     assert len(read_rows(tmp_path / "results/trial/a/per_case.csv")) == 12
 
 
+def test_runs_of_other_classes_are_compared_on_what_they_share(run_folds, write_list, tmp_path):
+    keys = {"runs": [{"name": "all_classes"}, {"name": "lesions_only"}]}
+    assert run_folds({}, **keys) == 0
+    write_run(tmp_path / "runs/trial/lesions_only/seed_0/fold_0/evaluation", 5, size=32, pictures=False, fold=0)
+    page = report(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "pages")
+    assert page == tmp_path / "pages/trial/report.html"
+    assert "Only the 5 cases that all runs share are compared; left out: 1 of all_classes" in page.read_text()
+
+
 def test_files_of_an_earlier_collection_go(run_list, collected, tmp_path):
     assert run_list(parts=["test", "train"]) == 0
     collected(parts=["test", "train"])
@@ -155,7 +164,7 @@ def test_report(run_list, write_list, tmp_path, monkeypatch, merged):
     folder = tmp_path / "runs/trial"
     evaluations = [f"{folder}/{place}/fold_0/evaluation" for place in ("a/seed_0", "b/seed_4", "b/seed_5")]
     given = [f"{name}={path}" for name, path in zip(("a", "b seed_4", "b seed_5"), evaluations, strict=True)]
-    assert calls == [((given, tmp_path / "pages/trial"), {"intersection": False})]
+    assert calls == [((given, tmp_path / "pages/trial"), {"intersection": True})]
     runs[0]["folds"] = [0, 1]
     made(runs=runs)
     assert calls[1] == calls[0]  # fold 1 of a is not there yet
