@@ -84,9 +84,21 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
         The file, or the first of its parts.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there are none; the message says where else to look.
     """
     run = Path(run)
+    found = _weights_in(run)
+    if found is not None:
+        return found
+    if (run / "per_case.csv").is_file():
+        parent = os.path.normpath(run / "..")
+        where = f", {parent}" if _weights_in(Path(parent)) else ""
+        raise FileNotFoundError(f"no weights at {run}, which holds an evaluation: name the folder of the run{where}")
+    raise FileNotFoundError(f"no weights at {run}: train first, or name the file of trained ones")
+
+
+def _weights_in(run: Path) -> Path | None:
+    """Return what `find_weights` finds, None where there is nothing."""
     if run.is_file():
         return run
     for folder in (run, run / "models"):
@@ -98,7 +110,7 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
         for path in found:
             if path.is_file():
                 return path
-    raise FileNotFoundError(f"no weights at {run}: train first, or name the file of trained ones")
+    return None
 
 
 def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
@@ -199,6 +211,26 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
     network.load_state_dict(weights)
     logger.info("loaded trained weights from %s", path)
     return network.eval()
+
+
+def holds_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> bool:
+    """Tell whether a network's weights are those of a file.
+
+    Args:
+        network: the module, perhaps wrapped for several processes.
+        path: see `read_weights`.
+
+    Returns:
+        False also where there is no such file.
+    """
+    try:
+        weights = read_weights(path)
+    except FileNotFoundError:
+        return False
+    network = getattr(network, "module", network)
+    return not weights_mismatch(network, weights) and all(
+        torch.equal(tensor.cpu(), weights[name].to(tensor.dtype)) for name, tensor in network.state_dict().items()
+    )
 
 
 def start_from(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:

@@ -7,10 +7,11 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
 
 from hybrid_attention.data.files import prepare_output_folder, write_csv
@@ -21,7 +22,7 @@ from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
-from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.engines.weight_files import holds_weights, weights_digest
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.classification import class_summary
 from hybrid_attention.evaluation.lesions import lesion_detection
@@ -48,12 +49,13 @@ class CaseScores:
     Overlap is counted at the size the network sees, as the papers do, or at that of the image files. Distances are in
     mm where every image file states its spacing, else in pixels of the image file. The summary names its conventions
     and carries the record of the training, the configuration, the commit and the hashes of data and weights. Weights
-    are not scored on images that they were trained on, unless `part` says that this is meant.
+    are not scored on images that they were trained on, unless `part` says that this is meant. Where the network holds
+    other weights than the file, as in federated learning, its training isn't known, which the log says.
 
     Args:
         folder: where the files go.
         cases: what is evaluated, with `case_id`, `class`, `group`, `image`, `label` and `synthetic`.
-        weights: the file of the network's weights, for the record.
+        weights: the file that the network's weights were loaded from, for the record.
         split: how the cases were chosen, in words.
         part: which part of the split they are: `test`, `validation` or `train`.
         settings: settings that must be those of the training, plain values.
@@ -92,6 +94,7 @@ class CaseScores:
         self.class_names = None if class_names is None else list(class_names)
         self.decision = None if decision is None else dict(decision)
         self.score_size = score_size
+        self.known = False
         self.training: dict[str, Any] | None = None
         self.summary: dict[str, Any] = {}
         self._reset()
@@ -114,7 +117,10 @@ class CaseScores:
     def _start(self, engine: Engine) -> None:
         self._reset()
         cases = list(self.cases.values())
-        self.training = check_against_training(self.weights, cases, self.settings, self.part)
+        self.known = holds_weights(cast(SupervisedEvaluator, engine).network, self.weights)
+        self.training = check_against_training(self.weights, cases, self.settings, self.part) if self.known else None
+        if not self.known:
+            logger.warning("the network's weights are not those of %s: how it was trained isn't known", self.weights)
         spacings = [pixel_spacing(case["image"]) for case in cases]
         self.distance_unit = "pixel" if None in spacings else "mm"
         prepare_output_folder(self.folder)
@@ -174,7 +180,7 @@ class CaseScores:
             **self._pixel_summary(),
             "classification": class_summary(self.rows),
             "data_sha256": data_digest(list(self.cases.values())),
-            "weights_sha256": weights_digest(self.weights),
+            "weights_sha256": weights_digest(self.weights) if self.known else None,
             "training": self.training,
             "provenance": provenance(),
         }
