@@ -169,7 +169,7 @@ def classes_table(experiment: Path) -> str:
         for name, line in zip(scores["class_names"], scores["confusion"], strict=True) if scores else ():
             confusions.append((run.name, name, *map(str, line)))
     pooled = ("Dice, pooled", "Jaccard, pooled", "Dice, minus the first")
-    header = ("network", "Dice", "Jaccard", *pooled, *CLASS_SCORES.values())
+    header = ("network", "Dice, lesion images", "Jaccard, lesion images", *pooled, *CLASS_SCORES.values())
     taken = [f"taken for {name}" for name in dict.fromkeys(line[1] for line in confusions)]
     confusion = markdown_grid(("network", "true class", *taken), confusions)
     return f"{_caption(first)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"

@@ -20,7 +20,7 @@ STUDIES = {
     "recipe_study_128": {
         "base": "FlexibleUNet-B0, `from_scratch.yaml`",
         "without_augmentation": "no augmentation",
-        "batched_augmentation": "the same augmentation in batches (kornia)",
+        "batched_augmentation": "much the same augmentation, in batches (kornia)",
         "elastic": "+ elastic",
         "speckle": "+ multiplicative speckle",
         "clahe": "+ CLAHE",

@@ -26,7 +26,13 @@ def weights(folder, name="model.pt"):
 
 def test_improved_recipe(phantoms, tmp_path):
     pytest.importorskip("kornia")
-    trained([TRAIN, IMPROVED], phantoms, tmp_path, *SMALL)
+    given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, *QUICK, *SMALL]
+    refused = bundle("training", [TRAIN, IMPROVED], *given, cwd=tmp_path, check=False)
+    assert refused.returncode != 0
+    assert "no weights at output/pretrained/han/models/model.pt" in refused.stderr
+    trained([TRAIN, SCRATCH], phantoms, tmp_path / "before", *SMALL)
+    start = tmp_path / "before" / "models" / "model.pt"
+    trained([TRAIN, IMPROVED], phantoms, tmp_path, *SMALL, "--initial_weights", start)
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, *QUICK, *SMALL, "--epochs", 1]
     bundle("evaluating", [TRAIN, IMPROVED, EVALUATE], *options, "--score_size", "original")
     summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
