@@ -301,7 +301,7 @@ def _write_tables(plan: Plan, options: argparse.Namespace) -> None:
 
 
 def _stress(options: argparse.Namespace) -> None:
-    from hybrid_attention.report.stress import stress
+    from hybrid_attention.report import stress
 
     _tell_progress()
     folder = stress(

@@ -81,6 +81,8 @@ def test_errors_come_before_the_work(trained, phantoms, tmp_path, capsys):
     (tmp_path / "copy" / "models" / "training.json").unlink()
     assert main(["stress", str(tmp_path / "copy"), *words[2:]]) == 1
     assert "has no record of its training" in capsys.readouterr().err
+    assert main(["stress", f"HAN={trained / 'evaluation'}", *words[2:]]) == 1
+    assert f"which holds an evaluation: name the folder of the run, {trained}\n" in capsys.readouterr().err
     assert main([*words, "--seed", "-1"]) == 1
     assert "seed must be a whole number from 0 on, got -1" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Bundle archives that run where only MONAI and torch are installed."""
+"""Bundle archives that run without this project, where MONAI, torch and what their metadata name are installed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ from monai.bundle import ConfigParser
 
 import hybrid_attention
 from hybrid_attention.data.files import atomic_path, write_json
-from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_folder, bundle_network, other_network
+from hybrid_attention.deploy.bundles import (
+    INFERENCE,
+    METADATA,
+    bundle_folder,
+    bundle_network,
+    other_network,
+    weights_of,
+)
 from hybrid_attention.engines.training_record import RECORD, read_record
-from hybrid_attention.engines.weight_files import BEST, find_weights, read_weights, save_whole, weights_digest
+from hybrid_attention.engines.weight_files import BEST, read_weights, save_whole, weights_digest
 
 _PACKAGE_FILES = {".py", ".csv", ".html", ".css", ".js", ".typed"}
 _BUNDLE_FOLDERS = ("configs", "docs")
@@ -50,14 +57,7 @@ def package(
         ValueError: no such bundle, weights that don't fit, or a failed check; the message says which.
     """
     source = bundle_folder(bundle)
-    try:
-        path = find_weights(source if weights is None else weights)
-    except FileNotFoundError:
-        if weights is not None:
-            raise
-        raise FileNotFoundError(
-            f"the bundle {source.name} has no trained weights: train it, or name the folder of a run (--weights)"
-        ) from None
+    path = weights_of(source, weights)
     other = other_network(ConfigParser.load_config_file(source / INFERENCE), path)
     if other is not None:
         raise ValueError(

@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 
 from hybrid_attention.data import image_datalist, write_phantom_dataset
-from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
+from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser, weights_of
 from hybrid_attention.deploy.export import Exported, export_onnx, export_torchscript
 from hybrid_attention.deploy.quantize import quantize
-from hybrid_attention.engines.weight_files import find_weights
 
 ONNX = ".onnx"
 TORCHSCRIPT = (".ts", ".pt")
@@ -52,7 +51,7 @@ def export_bundle(
     if calibration is not None and path.suffix != ONNX:
         raise ValueError(f"int8 is written as {ONNX} alone, got {path.name!r}")
     folder = bundle_folder(bundle)
-    found = find_weights(folder if weights is None else weights)
+    found = weights_of(folder, weights)
     network, example = bundle_network(folder, found), _example(folder, found)
     if path.suffix != ONNX:
         return export_torchscript(network, path, example, folder.name)

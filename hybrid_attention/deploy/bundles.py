@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 import hybrid_attention
 from hybrid_attention.engines.trained_network import NETWORK, plain_definition
 from hybrid_attention.engines.training_record import read_record, trained_setting
-from hybrid_attention.engines.weight_files import find_weights, load_weights
+from hybrid_attention.engines.weight_files import RELEASED, find_weights, load_weights
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.yaml"
@@ -50,6 +50,33 @@ def own_bundles() -> dict[str, Path]:
     home = Path(hybrid_attention.__file__).resolve().parents[1]
     found = [home / METADATA, *home.glob(f"bundles/*/{METADATA}")]
     return {path.parents[1].name: path.parents[1] for path in found if path.is_file()}
+
+
+def weights_of(folder: Path, weights: str | os.PathLike[str] | None = None) -> Path:
+    """Find the weights that a bundle shall be used with.
+
+    Args:
+        folder: of the bundle.
+        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+
+    Returns:
+        The file, or the first of its parts.
+
+    Raises:
+        FileNotFoundError: there are none; the message names the bundles that come with weights.
+    """
+    if weights is not None:
+        return find_weights(weights)
+    try:
+        return find_weights(folder)
+    except FileNotFoundError:
+        own = own_bundles()
+        released = [name for name in sorted(own) if any((own[name] / "models" / RELEASED).glob("model_1_of_*.pt"))]
+        others = f"; bundles that come with weights: {', '.join(released)}" if released else ""
+        raise FileNotFoundError(
+            f"the bundle {folder.name} has no trained weights: train it, or name the folder of a run "
+            f"(--weights RUN){others}"
+        ) from None
 
 
 def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
@@ -122,6 +149,6 @@ def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) 
         FileNotFoundError: there are no weights.
         ValueError: they are damaged or of another architecture.
     """
-    path = find_weights(folder if weights is None else weights)
+    path = weights_of(folder, weights)
     network: torch.nn.Module = inference_parser(folder, ckpt_path=str(path)).get_parsed_content("network_def")
     return load_weights(network, path)

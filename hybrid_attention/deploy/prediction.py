@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.folder import PREDICTIONS
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
+from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, weights_of
 from hybrid_attention.engines import SavePredictions
 from hybrid_attention.engines.invocation import root_cause
-from hybrid_attention.engines.weight_files import find_weights
 
 RUN = "run"
 DECISION = ("flips", "temperature", "threshold")
@@ -95,7 +94,7 @@ def predict(
     settings = {
         "dataset_dir": os.fspath(images),
         "output_dir": os.fspath(out),
-        "ckpt_path": str(find_weights(folder if weights is None else weights)),
+        "ckpt_path": str(weights_of(folder, weights)),
         "backend": backend,
         "probability": True,
         "panels": False,

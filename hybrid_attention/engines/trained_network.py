@@ -17,6 +17,8 @@ from hybrid_attention.networks import peers
 NETWORK = "network_def"
 # whose networks a record may name: a record comes with weights, perhaps from people you don't know
 _TRUSTED = "hybrid_attention.networks"
+# which takes a network that is checked as any other, and a number
+_GROUP_NORM = f"{_TRUSTED}.with_group_norm"
 # arguments that would fetch or read other files; the trained weights replace what they bring
 _WEIGHTS = {"encoder_weights": None, "pretrained": False}
 
@@ -74,7 +76,7 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
 
 
 def _check_target(target: str) -> None:
-    """Refuse all but the networks of this package, and the functions that build its peers."""
+    """Refuse all but the networks of this package, the functions that build its peers, and `with_group_norm`."""
     module, _, name = target.rpartition(".")
     found = None
     if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
@@ -82,6 +84,6 @@ def _check_target(target: str) -> None:
             found = getattr(importlib.import_module(module), name, None)
     home = str(getattr(found, "__module__", ""))
     is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
-    is_builder = module == peers.__name__ and name in peers.__all__
+    is_builder = target == _GROUP_NORM or (module == peers.__name__ and name in peers.__all__)
     if not (is_network or is_builder):
         raise ValueError(f"a record of training names {target!r}: only networks of {_TRUSTED} are built from a record")

@@ -129,6 +129,9 @@ class TrainedRun:
 
         Returns:
             One for each case, in order.
+
+        Raises:
+            ValueError: the network was trained by a version whose validation kept no probability.
         """
         transforms = list(self._get("validate#preprocessing").transforms)
         if disturbance is not None:

@@ -105,7 +105,8 @@ def check_against_training(
         if shared and name not in meant:
             raise ValueError(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
-                "evaluate with the --fold, --groups_csv and --split_seed that it was trained with"
+                "they must be split as in its training: the same folder of images and --groups_csv, and --fold and "
+                "--split_seed where the command has them"
             )
     changed = _changed_settings(record, {**settings, **_network(effective_recipe())})
     if changed:

@@ -16,9 +16,10 @@ from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.evaluation.reliability import Reliability, reliability
 from hybrid_attention.evaluation.risk_coverage import RiskCoverage, risk_coverage
+from hybrid_attention.evaluation.robustness import StressTest, stress_test
 from hybrid_attention.evaluation.roc import PixelRoc
 from hybrid_attention.evaluation.statistics import bootstrap_ratio, bootstrap_statistic
-from hybrid_attention.evaluation.summary import CONVENTIONS, case_scores, summarize
+from hybrid_attention.evaluation.summary import CONVENTIONS, scores_by_convention, summarize
 from hybrid_attention.evaluation.summary_table import summary_table
 from hybrid_attention.evaluation.surface import surface_distances
 from hybrid_attention.evaluation.temperature import fit_temperature
@@ -34,10 +35,10 @@ __all__ = [
     "PixelRoc",
     "Reliability",
     "RiskCoverage",
+    "StressTest",
     "ThresholdChoice",
     "bootstrap_ratio",
     "bootstrap_statistic",
-    "case_scores",
     "choose_threshold",
     "classification_scores",
     "confidence_scores",
@@ -53,6 +54,8 @@ __all__ = [
     "picture_path",
     "reliability",
     "risk_coverage",
+    "scores_by_convention",
+    "stress_test",
     "summarize",
     "summary_table",
     "surface_distances",

@@ -83,6 +83,9 @@ def reliability(
         device: where the networks run; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
 
+    Returns:
+        Scores, predictions of the test cases, and what the files hold.
+
     Raises:
         FileNotFoundError: a run has no weights or no record.
         ValueError: runs don't share cases or image size, or were trained on them; or no case has a lesion.

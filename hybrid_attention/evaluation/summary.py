@@ -70,7 +70,7 @@ def summarize(rows: Rows) -> dict[str, Any]:
         "false_positive_rate_without_lesion": false_positives / len(normal) if normal else None,
     }
     for convention in ("lesion_only", "empty_is_one", "empty_is_zero"):
-        scores = [case_scores(row, convention) for row in rows]
+        scores = [scores_by_convention(row, convention) for row in rows]
         summary[convention] = {name: _per_image(rows, [score[name] for score in scores]) for name in SCORES}
     for name in DISTANCES:
         if all(name in row for row in rows):
@@ -85,7 +85,7 @@ def summarize(rows: Rows) -> dict[str, Any]:
     return summary
 
 
-def case_scores(row: Mapping[str, Any], convention: str) -> dict[str, float]:
+def scores_by_convention(row: Mapping[str, Any], convention: str) -> dict[str, float]:
     """Return the scores of one case under a convention.
 
     Args:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.experiments.plan import Plan, Run
-from hybrid_attention.experiments.run_folder import MANIFEST, RunFolder, check_unchanged
+from hybrid_attention.experiments.run_folder import MANIFEST, RunFolder, changed_configs, check_unchanged
 
 ALL_FOLDS = "all_folds"
 _TABLES = ("per_case.csv", "summary.json", "roc.csv", "calibration.csv")
+
+logger = logging.getLogger(__name__)
 
 
 def merge_folds_done(plan: Plan, out: Path) -> dict[str, str]:
@@ -126,6 +129,8 @@ def report(plan: Plan, out: str | os.PathLike[str], reports: str | os.PathLike[s
 def _merged(plan: Plan, out: Path) -> tuple[list[list[RunFolder]], dict[str, str]]:
     """Merge what is done; return the folds of each run and seed where that worked, and why it didn't for others."""
     check_unchanged(plan, out)
+    for note in changed_configs(plan, out):
+        logger.warning("note: %s", note)
     failures = merge_folds_done(plan, out)
     return [folders for folders in _done(plan, out) if folders[0].run.group not in failures], failures
 

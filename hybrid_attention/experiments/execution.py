@@ -18,7 +18,7 @@ from hybrid_attention.experiments.collect import merge_folds_done
 from hybrid_attention.experiments.commands import bundle_command, shown
 from hybrid_attention.experiments.dataset import check_same_data, folder_identity, note_data
 from hybrid_attention.experiments.plan import Plan, Run
-from hybrid_attention.experiments.run_folder import LOG, RunFolder, check_unchanged
+from hybrid_attention.experiments.run_folder import LOG, RunFolder, changed_configs, check_unchanged
 
 DONE, FAILED, TIME_IS_UP = 0, 1, 3
 Command = Callable[[Run, str, Path, Path], list[str]]
@@ -115,6 +115,8 @@ class Runner:
         folders = [RunFolder(self.out, run) for run in self.plan.runs]
         left = [folder for folder in folders if folder.progress().state != "done"]
         self._say(f"{self.plan.name}: {len(folders) - len(left)} of {len(folders)} runs are done")
+        for note in changed_configs(self.plan, self.out):
+            self._say(f"note: {note}")
         queue = deque(sorted(left, key=lambda folder: _ORDER.index(folder.progress().state)))
         jobs: list[_Job] = []
         try:

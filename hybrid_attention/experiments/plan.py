@@ -172,7 +172,9 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
 
 def _read_yaml(path: Path) -> Any:
     if not path.is_file():
-        raise FileNotFoundError(f"there is no list of runs {path}")
+        known = Path("scripts/experiments", path.name).with_suffix(".yaml")
+        hint = f"; did you mean {known}?" if known.is_file() else ""
+        raise FileNotFoundError(f"there is no list of runs {path}{hint}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a key that stands there twice

@@ -187,6 +187,20 @@ def check_unchanged(plan: Plan, out: Path) -> None:
         raise ValueError("\n  ".join([f"results in {out / plan.name} are of other runs; {cure}:", *faults]))
 
 
+def changed_configs(plan: Plan, out: Path) -> list[str]:
+    """Say which runs are done or part done with config files that have changed since; their results are kept.
+
+    Args:
+        plan: the runs.
+        out: folder of all results.
+
+    Returns:
+        A note a run.
+    """
+    folders = [(folder, folder.progress()) for folder in (RunFolder(out, run) for run in plan.runs)]
+    return [note for folder, so_far in folders if so_far.epochs or so_far.finished for note in folder.notes()]
+
+
 def _machine(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record["provenance"].get(key) for key in _MACHINE}
 

@@ -17,9 +17,9 @@ from hybrid_attention.networks.multi_task_output import MultiTaskOutput
 class HybridMultiTaskNet(nn.Module):
     """Hybrid attention network that segments, and classifies from its bottleneck.
 
-    It is beyond the paper, which leaves images without lesion out: a network that learned from lesions alone marks one
-    in every image. It takes the place of the `mtl_oca` bundle's network. With three channels, two regions and three
-    classes it has 15,559,877 trainable parameters.
+    It is beyond the paper, which leaves images without lesion out: a network that learned from lesions alone was never
+    shown that there may be none, and tends to mark something in such images, too. It takes the place of the `mtl_oca`
+    bundle's network. With three channels, two regions and three classes it has 15,559,877 trainable parameters.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -64,21 +64,21 @@ class HybridMultiTaskNet(nn.Module):
             weights: state dict of a `HybridAttentionNet` with one output channel, else built with the same options.
 
         Raises:
-            ValueError: When the weights are of another network.
+            ValueError: When the weights are of another network; the message names the first that differ.
         """
         stem, head = "encoder.stages.0.conv0.weight", "head"
         own = self.network.state_dict()
         adapted = dict(weights)
-        if stem in weights and weights[stem].shape[2:] == own[stem].shape[2:]:
+        if stem in weights and weights[stem][:, :1].shape == own[stem][:, :1].shape:
             adapted[stem] = torch.zeros_like(own[stem])
             adapted[stem][:, 0] = weights[stem].float().sum(dim=1)
         for name in (f"{head}.weight", f"{head}.bias"):
-            if name in weights and len(weights[name]) == 1:
+            if name in weights and weights[name].shape == own[name][:1].shape:
                 adapted[name] = torch.zeros_like(own[name])
                 adapted[name][1] = weights[name][0]
-        shapes = {name: tensor.shape for name, tensor in own.items()}
-        if {name: tensor.shape for name, tensor in adapted.items()} != shapes:
-            raise ValueError("the weights are not those of a HAN for masks with the same options")
+        fault = _mismatch(own, adapted)
+        if fault:
+            raise ValueError(f"the weights are not those of a HAN for masks with the same options: {fault}")
         self.network.load_state_dict(adapted)
 
     def forward(self, x: torch.Tensor) -> MultiTaskOutput:
@@ -88,3 +88,21 @@ class HybridMultiTaskNet(nn.Module):
         y = self.network.bottleneck(features[-1])
         mask = self.network.decode(x, features, y)
         return MultiTaskOutput(mask=mask, coarse_mask=None, class_logits=self.classifier(y))
+
+
+def _mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
+    """Say in one line how weights differ from those of a network; empty when they fit."""
+    faults = {
+        "missing": [name for name in own if name not in given],
+        "unknown": [name for name in given if name not in own],
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in given and given[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(
+        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for fault, names in faults.items()
+        if names
+    )

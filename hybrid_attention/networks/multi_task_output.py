@@ -41,7 +41,8 @@ class LesionLogit(nn.Module):
     """Return a multi-task network's lesion logit alone, as a network for masks does; see `lesion_logit`.
 
     Args:
-        network: returns a `MultiTaskOutput`.
+        network: returns a `MultiTaskOutput`. The layer that it names for Grad-CAM, `gradcam_layer`, is that of this
+            module, too; without one, Grad-CAM must be told a layer.
 
     Shape:
         - input: what the network takes
@@ -51,7 +52,9 @@ class LesionLogit(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.gradcam_layer = f"network.{network.gradcam_layer}"
+        layer = getattr(network, "gradcam_layer", None)
+        if layer is not None:
+            self.gradcam_layer = f"network.{layer}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the lesion logit."""

@@ -29,6 +29,9 @@ def reliability_figure(result: Reliability) -> Figure:
     Args:
         result: from `reliability`.
 
+    Returns:
+        The figure, for `savefig`.
+
     Raises:
         ImportError: matplotlib is missing.
     """

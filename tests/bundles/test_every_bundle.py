@@ -86,6 +86,7 @@ def test_metadata(name):
     metadata = json.loads(config(name, "metadata.json").read_text())
     required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
     assert set(required.split()) | {"authors", "copyright", "network_data_format", "changelog"} <= set(metadata)
+    assert {"fire", "pyyaml"} <= set(metadata["required_packages_version"])  # of `python -m monai.bundle`
     assert metadata["version"] in metadata["changelog"]
     assert metadata["version"] == hybrid_attention.__version__
     assert isinstance(metadata["supported_apps"], dict)

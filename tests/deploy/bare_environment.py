@@ -9,9 +9,6 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-# what `python -m monai.bundle` itself asks for
-MONAI_BUNDLE = ("torch", "monai", "fire", "pyyaml")
-
 
 def bare_environment(folder, names):
     """Make the environment of links in `folder`; return its Python."""

@@ -15,7 +15,7 @@ from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, infer
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
 from tests.bundles.commands import BUNDLES
-from tests.deploy.bare_environment import MONAI_BUNDLE, bare_environment, run
+from tests.deploy.bare_environment import bare_environment, run
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def archive(untrained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
     """Python of an environment with what the metadata of the bundles ask for."""
-    names = set(MONAI_BUNDLE)
+    names = {"monai", "torch"}
     for name in BUNDLES:
         metadata = json.loads((bundle_folder(name) / "configs/metadata.json").read_text())
         names |= set(metadata["required_packages_version"])

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -59,6 +60,13 @@ def test_a_run_without_the_edge_channel(tmp_path):
     (tmp_path / "training.json").write_text(json.dumps(record))
     export_bundle("mtl_oca", tmp_path / "masks.onnx", tmp_path)
     assert logits(OnnxRuntimeNetwork(tmp_path / "masks.onnx"), 1, 1, 64, 64).shape == (1, 1, 64, 64)
+
+
+def test_a_bundle_without_weights(tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(bundle_folder("mtl_oca"), bare, ignore=shutil.ignore_patterns("models", "data"))
+    with pytest.raises(FileNotFoundError, match=r"bare has no trained weights: .*--weights RUN\); bundles .* hybrid"):
+        export_bundle(bare, tmp_path / "net.ts")
 
 
 @pytest.mark.parametrize(

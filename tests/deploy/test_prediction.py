@@ -18,7 +18,8 @@ from hybrid_attention.data.checks import DataError
 from hybrid_attention.deploy.prediction import Options, predict
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
-from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet
+from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet, with_group_norm
+from hybrid_attention.networks.peers import residual_unet
 from tests.bundles.commands import bundle, config
 from tests.dicom_files import MPEG4, region, write_dicom
 
@@ -285,6 +286,26 @@ def test_an_ablated_network_of_a_run(bundle, changes, network, picture, tmp_path
     (tmp_path / "training.json").write_text(json.dumps(record))
     (row,) = predict(picture, tmp_path / "out", bundle, tmp_path, "torch")
     assert (tmp_path / "out" / row["mask"]).is_file()
+
+
+def test_a_run_with_group_norm(picture, tmp_path):
+    inner = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8]}
+    definition = {"_target_": "hybrid_attention.networks.with_group_norm", "network": inner, "groups": 1}
+    save_weights(with_group_norm(residual_unet(channels=[4, 8]), 1), tmp_path / "model.pt")
+    recipe = {"network_def": definition, "image_size": 64}
+    record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    (row,) = predict(picture, tmp_path / "out", weights=tmp_path, backend="torch")
+    assert (tmp_path / "out" / row["mask"]).is_file()
+
+
+def test_a_bundle_without_weights_says_where_some_are(picture, tmp_path, capsys):
+    bare, home = tmp_path / "bare", config("explainable", "inference").parents[1]
+    shutil.copytree(home, bare, ignore=shutil.ignore_patterns("models", "data"))
+    assert main(["predict", str(picture), "--out", str(tmp_path / "out"), "--bundle", str(bare)]) == 1
+    error = capsys.readouterr().err
+    assert "the bundle bare has no trained weights: train it, or name the folder of a run (--weights RUN)" in error
+    assert error.endswith("; bundles that come with weights: hybrid, mtl_oca\n")
 
 
 def test_weights_of_another_bundle_are_told(picture, tmp_path):

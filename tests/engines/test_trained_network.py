@@ -46,6 +46,13 @@ def test_nested_networks_and_builders_of_peers(recorded):
     assert isinstance(trained_network(recorded(peer), nn.Identity()), nn.Module)
 
 
+def test_group_norm_in_a_network_of_the_record(recorded):
+    peer = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8]}
+    definition = {"_target_": "hybrid_attention.networks.with_group_norm", "network": peer, "groups": 1}
+    network = trained_network(recorded(definition), nn.Identity())
+    assert {one.num_groups for one in network.modules() if isinstance(one, nn.GroupNorm)} == {1}
+
+
 @pytest.mark.parametrize("weights", ["imagenet", "@encoder_weights", "$print()"])
 def test_a_record_fetches_no_weights(weights):
     definition = {"_target_": "hybrid_attention.networks.peers.flexible_unet", "pretrained": True}
@@ -67,6 +74,17 @@ def test_default_where_there_is_no_record(tmp_path):
         ({"_target_": "hybrid_attention.networks.weights.torch.load", "f": "x"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.torch", "f": "x"}, "only networks of"),
         ({"_target_": "monai.networks.nets.UNet"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.blocks.group_norm.with_group_norm"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.blocks.group_norm.conv_group_norm"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.lesion_logit", "output": 1}, "only networks of"),
+        (
+            {"_target_": "hybrid_attention.networks.with_group_norm", "network": {"_target_": "os.system"}},
+            r"names 'os\.system'",
+        ),
+        (
+            {"_target_": "hybrid_attention.networks.with_group_norm", "network": "$print()"},
+            "asks to evaluate",
+        ),
         ({"_target_": "hybrid_attention.networks.PlainUNet", "_mode_": "debug"}, "asks for '_mode_'"),
         (
             {"_target_": "hybrid_attention.networks.PlainUNet", "depth": "$__import__('os').getpid()"},

@@ -89,3 +89,18 @@ def test_what_a_bundle_uses(tmp_path):
     assert bundle_weights(tmp_path) == str(tmp_path / "models" / "model.pt")
     released = save_released_weights(network(), tmp_path / "models" / "released")
     assert bundle_weights(tmp_path) == str(released)
+
+
+def test_an_evaluation_is_no_run(tmp_path, monkeypatch):
+    for folder in ("han/evaluation", "all_folds"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "per_case.csv").write_text("case_id\n")
+    with pytest.raises(FileNotFoundError, match=r"which holds an evaluation: name the folder of the run$"):
+        find_weights(tmp_path / "all_folds")
+    save_weights(network(), tmp_path / "han" / "models" / "model.pt")
+    message = f"{tmp_path}/han/evaluation, which holds an evaluation: name the folder of the run, {tmp_path}/han"
+    with pytest.raises(FileNotFoundError, match=f"no weights at {message}$"):
+        find_weights(tmp_path / "han" / "evaluation")
+    monkeypatch.chdir(tmp_path / "han" / "evaluation")
+    with pytest.raises(FileNotFoundError, match=r"name the folder of the run, \.\.$"):
+        find_weights(".")

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from hybrid_attention.engines import Prediction
+from hybrid_attention.evaluation import StressTest, stress_test
 from hybrid_attention.evaluation.metrics import overlap_scores
-from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table, stress_test
+from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table
 from hybrid_attention.transforms.degradations import DEGRADATIONS
 
 
@@ -138,6 +139,7 @@ def test_every_case_under_every_strength(tmp_path, caplog):
     caplog.set_level("INFO", "hybrid_attention")
     run = MarksTheDark(tmp_path)
     test = stress_test(run, kinds=["gain", "callipers"], seed=3)
+    assert isinstance(test, StressTest)
     assert run.seen[0] is None
     assert [(one.degrade.kind, one.degrade.strength, one.degrade.seed) for one in run.seen[1:]] == [
         (kind, strength, 3) for kind in ("gain", "callipers") for strength in range(1, 6)

@@ -1,7 +1,16 @@
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from hybrid_attention.evaluation import bootstrap_ratio, classification_scores, summarize, summary_table
+import hybrid_attention.evaluation
+from hybrid_attention.evaluation import (
+    bootstrap_ratio,
+    classification_scores,
+    scores_by_convention,
+    summarize,
+    summary_table,
+)
 
 
 def case(tp, fp, fn, tn=100, group="a"):
@@ -53,6 +62,17 @@ def test_two_conventions_by_hand():
     assert summary["pooled"]["jaccard"]["value"] == pytest.approx(40 / 100)
     assert summary["pooled"]["specificity"]["value"] == pytest.approx(200 / 230)
     assert summary["false_positive_rate_without_lesion"] is None
+
+
+def test_scores_of_one_case_by_hand():
+    half, empty = case(10, 10, 10), case(0, 0, 0)
+    assert all(scores_by_convention(half, name)["dice"] == 0.5 for name in ("lesion_only", "empty_is_one"))
+    assert np.isnan(scores_by_convention(empty, "lesion_only")["dice"])
+    assert [scores_by_convention(empty, f"empty_is_{name}")["dice"] for name in ("one", "zero")] == [1, 0]
+
+
+def test_the_module_of_case_scores_keeps_its_name():
+    assert isinstance(hybrid_attention.evaluation.case_scores, ModuleType)
 
 
 def test_images_without_lesion_count_apart():

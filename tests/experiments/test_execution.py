@@ -12,6 +12,7 @@ import pytest
 
 from hybrid_attention.experiments import Runner, processes, read_plan
 from hybrid_attention.experiments.execution import duration
+from hybrid_attention.experiments.run_folder import changed_configs
 from tests.experiments import drawn_bundle, fake_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +168,30 @@ def test_another_definition_is_refused(run_list, tmp_path):
         "options.image_size was None, is 64"
     )
     assert lines[2].strip().startswith("b/seed_0/fold_0 was")
+
+
+def test_changed_configs_of_a_bundle_are_told(run_list, tmp_path, capsys):
+    configs = tmp_path / "bundles" / "tiny" / "configs"
+    configs.mkdir(parents=True)
+    keys = "dataset_dir output_dir fold seed resume epochs batch_size".split()
+    (configs / "evaluate.yaml").write_text("part: test\n")
+
+    def write(rate):
+        (configs / "train.yaml").write_text("\n".join([*(f"{key}: 1" for key in keys), f"learning_rate: {rate}"]))
+
+    runs = [{"name": "done"}, {"name": "half", "options": HANGS}, {"name": "new"}]
+    write(0.1)
+    assert run_list(bundle="tiny", runs=runs, only=["done"]) == 0
+    assert run_list(bundle="tiny", runs=runs, only=["half"], minutes=1 / 60) == 3
+    assert "note" not in capsys.readouterr().out
+    write(0.2)
+    assert run_list(bundle="tiny", runs=runs, only=["done", "new"]) == 0
+    lines = [line.split("] ")[1] for line in capsys.readouterr().out.splitlines() if "note" in line]
+    note = "its config files say something else than when it was started"
+    assert lines == [f"note: done/seed_0/fold_0: {note}"]
+    assert changed_configs(read_plan(tmp_path / "list.yaml"), tmp_path / "runs") == [
+        f"{name}/seed_0/fold_0: {note}" for name in ("done", "half")
+    ]
 
 
 def test_an_unfinished_run_is_held_to_its_definition_too(run_list):

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -166,11 +167,20 @@ def test_a_key_twice(tmp_path):
 
 
 def test_no_yaml(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no list of runs .*none\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"there is no list of runs .*none\.yaml$"):
         read_plan(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ValueError, match="is no YAML file"):
         read_plan(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("name", ["study", "study.yaml", "old/study.yaml"])
+def test_a_list_is_named_that_is_meant(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("scripts/experiments").mkdir(parents=True)
+    Path("scripts/experiments/study.yaml").touch()
+    with pytest.raises(FileNotFoundError, match=rf"of runs {name}; did you mean scripts/experiments/study\.yaml\?"):
+        read_plan(name)
 
 
 def test_only(write_list):

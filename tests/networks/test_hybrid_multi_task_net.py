@@ -77,7 +77,17 @@ def test_start_from_a_network_for_masks_gives_its_logits():
 
 def test_start_from_other_weights():
     both = HybridMultiTaskNet(in_channels=2)
-    with pytest.raises(ValueError, match="not those of a HAN for masks"):
+    with pytest.raises(ValueError, match=r"not those of a HAN for masks .*: \d+ weights missing \(\S*tam\S+, .*, …\)$"):
         both.start_from_masks(HybridAttentionNet(tam=False).state_dict())
-    with pytest.raises(ValueError, match="not those of a HAN for masks"):
+    with pytest.raises(ValueError, match=r"\d+ weights missing \(encoder\S+, .*, …\)$"):
         both.start_from_masks({})
+    three = HybridAttentionNet(out_channels=3).state_dict() | {"scale": torch.ones(1)}
+    shapes = r"head\.weight \(3, 64, 1, 1\) for \(2, 64, 1, 1\), head\.bias \(3,\) for \(2,\)"
+    with pytest.raises(ValueError, match=rf": 1 weights unknown \(scale\), 2 weights of another shape \({shapes}\)$"):
+        both.start_from_masks(three)
+
+
+def test_start_from_weights_of_volumes():
+    flat, solid = HybridMultiTaskNet(**SMALL), HybridAttentionNet(3, 3, 1, **SMALL)
+    with pytest.raises(ValueError, match=r"weights of another shape \(encoder\.stages\.0\.conv0\.weight .*, …\)$"):
+        flat.start_from_masks(solid.state_dict())

@@ -54,6 +54,15 @@ def test_lesion_logit_of_two_regions_is_their_difference():
     assert torch.equal(torch.jit.script(LesionLogit(Constant()))(mask), expected)
 
 
+def test_lesion_logit_of_a_network_that_names_no_layer(monkeypatch):
+    assert LesionLogit(Constant()).gradcam_layer == "network.nothing"
+    monkeypatch.delattr(Constant, "gradcam_layer")
+    network, mask = LesionLogit(Constant()), torch.tensor([[[[1.0]], [[4.0]]]])
+    assert torch.equal(torch.jit.script(network)(mask), torch.tensor([[[[3.0]]]]))
+    with pytest.raises(ValueError, match="LesionLogit has no attribute gradcam_layer"):
+        grad_cam(network, mask)
+
+
 def test_lesion_logit_of_saturated_regions_stays_finite():
     mask = torch.tensor([[[[1e4, -1e4]], [[-1e4, 1e4]]]], requires_grad=True)
     logit = lesion_logit(MultiTaskOutput(mask, None, None))
