@@ -1,4 +1,4 @@
-"""The BUSI data set and any folder in its layout: `benign/`, `malignant/`, `normal/` with `<name>_mask*.png` files."""
+"""The BUSI data set and any folder in its layout: `benign/`, `malignant/`, `normal/` with masks beside the images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
-from hybrid_attention.data.masks import find_masks, mask_owner
+from hybrid_attention.data.dicom import split_frame
+from hybrid_attention.data.folder import each_frame, image_files
+from hybrid_attention.data.masks import find_masks
 from hybrid_attention.data.phantom_dataset import is_synthetic
-from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order
+from hybrid_attention.data.reading import ALL_SUFFIXES, natural_order, strip_suffix
 
 CLASSES = ("benign", "malignant", "normal")
 PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
@@ -25,8 +27,11 @@ def busi_datalist(
 ) -> list[dict[str, Any]]:
     """List the cases of BUSI, or of a folder in its layout, one dict a case; every file is read once and checked.
 
-    The layout is that of the published archive: a folder for each class, images named as one likes, the masks of
-    `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on.
+    The layout is that of the published archive: a folder for each class, images named as one likes (PNG, JPEG, BMP,
+    NIfTI, DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
+    DICOM file with several is a case, `NAME.dcm#1` and so on, with masks of its own, `NAME#1_mask.png`; unless
+    `groups_csv` says otherwise the frames of a file never straddle a split. DICOM files that by their kind hold no
+    image (reports, segmentations) are left out, and the log names them; so are hidden files, without a word.
 
     Reference:
         W. Al-Dhabyani, M. Gomaa, H. Khaled, A. Fahmy, "Dataset of breast ultrasound images", Data in Brief 28 (2020)
@@ -35,17 +40,20 @@ def busi_datalist(
     Args:
         root: the folder that holds `benign/`, `malignant/` and `normal/` (at least one of them), or the folder that
             holds the published `Dataset_BUSI_with_GT`.
-        groups_csv: a table with the columns `image_id` (`folder/name.png`) and `duplicate_group`; images of one group
-            never straddle a split; every image needs a row. Without it each image is a group of its own, unless the
-            split knows the folder.
+        groups_csv: a table with the columns `image_id` (the `case_id` below) and `duplicate_group`; images of one group
+            never straddle a split; every image, and every frame, needs a row. Without it each file is a group of its
+            own, unless the split knows the folder.
 
     Returns:
-        Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`), `image` (path), `label` (list
-        of mask paths), `class`, `group`, `synthetic` and `lesion_area_fraction`.
+        Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`, of a frame
+        `folder/name.dcm#1`), `image` (path, likewise), `label` (list of mask paths), `class`, `group`, `synthetic` and
+        `lesion_area_fraction`.
 
     Raises:
         FileNotFoundError: the folder is missing or has no class folder.
-        DataError: no image in it, images without a mask, unreadable files, masks of another size: all of them listed.
+        DataError: no image in it, images without a mask or with those of another, unreadable files, masks of another
+            size: all of them listed.
+        ImportError: there is a DICOM file, and pydicom is missing.
     """
     root = Path(root)
     if (root / PUBLISHED_FOLDER).is_dir():
@@ -56,14 +64,19 @@ def busi_datalist(
         raise FileNotFoundError(f"data folder {root} holds none of {_folders()}; give the folder that does")
     groups = read_groups(groups_csv) if groups_csv is not None else {}
     synthetic = is_synthetic(root)
-    cases, problems = [], []
+    cases: list[dict[str, Any]] = []
+    problems: list[str] = []
+    unreadable: list[str] = []
     for name in CLASSES:
-        for image in sorted((root / name).glob("*"), key=natural_order):
-            if image.suffix.lower() not in IMAGE_SUFFIXES or mask_owner(image) is not None:
-                continue
-            masks = find_masks(image)
+        images, faults = each_frame(sorted(image_files((root / name).glob("*")), key=natural_order))
+        unreadable += faults
+        owners: dict[str, Path] = {}
+        for image in images:
+            masks, stem = find_masks(image), strip_suffix(image.name)
             if not masks:
-                problems.append(f"{image}: no mask beside it (expected {image.stem}_mask.png)")
+                problems.append(f"{image}: no mask beside it (expected {stem}_mask.png)")
+            if owners.setdefault(stem, image) != image:
+                problems.append(f"{image}: its masks would be those of {owners[stem].name}; rename one, or take it out")
             case_id = f"{name}/{image.name}"
             if groups and case_id not in groups:
                 problems.append(f"{groups_csv}: no row for {case_id}")
@@ -73,14 +86,14 @@ def busi_datalist(
                     "image": str(image),
                     "label": [str(mask) for mask in masks],
                     "class": name,
-                    "group": groups.get(case_id, case_id),
+                    "group": groups.get(case_id, f"{name}/{split_frame(image)[0].name}"),
                     "synthetic": synthetic,
                 }
             )
-    if not cases:
-        raise DataError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {_folders()} of {root}: is it the right folder?")
+    if not cases and not unreadable:
+        raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {_folders()} of {root}: is it the right folder?")
     more, cases = inspect_cases(cases)
-    raise_problems(problems + more, len(cases))
+    raise_problems([*unreadable, *problems, *more], len(cases) + len(unreadable))
     if synthetic:
         logger.warning("SYNTHETIC DATA: %s holds computed phantoms; no number from it says anything on patients", root)
     return cases
@@ -90,7 +103,8 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read a table of duplicate groups.
 
     Args:
-        path: CSV file with the columns `image_id` and `duplicate_group` (empty: a group of its own).
+        path: CSV file with the columns `image_id` and `duplicate_group` (empty: that of its file, of which frames share
+            one).
 
     Returns:
         Group by image_id.
@@ -103,7 +117,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     wanted = {"image_id", "duplicate_group"}
     if not rows or not wanted <= set(rows[0]):
         raise ValueError(f"{path} must be a CSV file with the columns {sorted(wanted)}")
-    return {row["image_id"]: row["duplicate_group"] or row["image_id"] for row in rows}
+    return {row["image_id"]: row["duplicate_group"] or split_frame(row["image_id"])[0].as_posix() for row in rows}
 
 
 def _folders() -> str:

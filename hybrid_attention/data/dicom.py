@@ -113,6 +113,8 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
         from pydicom.errors import InvalidDicomError
     except ImportError:
         raise ImportError(f"reading DICOM needs pydicom: {how_to_install('dicom')}") from None
+    if not os.path.isfile(path):
+        raise ValueError("the file does not exist")
     if os.path.getsize(path) == 0:
         raise ValueError("the file has zero bytes")
     try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
-from hybrid_attention.data.dicom import DICOM_SUFFIXES, NoPictureError, frame_paths, is_dicom, strip_dicom_suffix
+from hybrid_attention.data.dicom import NoPictureError, frame_paths, is_dicom
 from hybrid_attention.data.masks import find_masks, mask_owner
-from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image
+from hybrid_attention.data.reading import ALL_SUFFIXES, is_image, strip_suffix
 
 # the table that an inference run leaves in the folder of its results
 PREDICTIONS = "predictions.csv"
@@ -62,45 +62,60 @@ def image_datalist(
     for folder in {path.parent for path in files if path.name == PREDICTIONS} - {root}:
         logger.warning("%s is left out: it holds results (%s), not images", folder, PREDICTIONS)
         files = [path for path in files if folder not in path.parents]
-    images = [path for path in files if is_image(path) and mask_owner(path) is None and not path.name.startswith(".")]
-    if not images:
-        suffixes = ", ".join((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES))
-        raise DataError(f"no image ({suffixes}) in {source}; masks (*_mask*.png) don't count")
-    problems: list[str] = []
+    files = image_files(files)
+    if not files:
+        raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {source}; masks (*_mask*.png) don't count")
+    images, problems = each_frame(files, frames, alone=source.is_file())
     cases: list[dict[str, Any]] = []
     owners: dict[str, Path] = {}
-    for file in images:
-        try:
-            paths = frame_paths(file, frames) if is_dicom(file) else [str(file)]
-        except NoPictureError as error:
-            if source.is_file():
-                problems.append(f"{file}: {error}")
-            else:
-                logger.warning("%s is left out: %s", file, error)
-            continue
-        except ValueError as error:
-            problems.append(f"{file}: {error}")
-            continue
-        for image in map(Path, paths):
-            key = image.relative_to(root).as_posix()
-            result = strip_suffix(key)
-            if result in owners:
-                problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
-            owners[result] = image
-            cases.append({"case_id": key, "image": str(image), "source": str(image)})
+    for image in images:
+        key = image.relative_to(root).as_posix()
+        result = strip_suffix(key)
+        if result in owners:
+            problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
+        owners[result] = image
+        cases.append({"case_id": key, "image": str(image), "source": str(image)})
     more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
-    raise_problems(problems + more, len(images))
+    raise_problems(problems + more, len(files))
     if not cases:
         raise DataError(f"no image in {source}: its DICOM files hold none")
     return cases
 
 
-def strip_suffix(name: str) -> str:
-    """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame stays."""
-    for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return strip_dicom_suffix(name)
+def image_files(files: Iterable[Path]) -> list[Path]:
+    """Return those of `files` that are images by their kind, neither masks by their names nor hidden."""
+    return [path for path in files if is_image(path) and mask_owner(path) is None and not path.name.startswith(".")]
+
+
+def each_frame(
+    files: Iterable[Path], frames: str | Sequence[int] = "all", alone: bool = False
+) -> tuple[list[Path], list[str]]:
+    """Name the images of files: of a DICOM file with several frames each frame, of any other the file itself.
+
+    Args:
+        files: images, from `image_files`.
+        frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
+        alone: a DICOM file that by its kind holds no image is a problem, and not left out and logged.
+
+    Returns:
+        Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, a line a DICOM file.
+
+    Raises:
+        ImportError: there is a DICOM file, and pydicom is missing.
+    """
+    images: list[Path] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            images += map(Path, frame_paths(file, frames) if is_dicom(file) else [file])
+        except NoPictureError as error:
+            if alone:
+                problems.append(f"{file}: {error}")
+            else:
+                logger.warning("%s is left out: %s", file, error)
+        except ValueError as error:
+            problems.append(f"{file}: {error}")
+    return images, problems
 
 
 def result_path(folder: str | os.PathLike[str], case_id: str, what: str, suffix: str = ".png") -> Path:

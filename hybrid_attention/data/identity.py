@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from hybrid_attention.data.dicom import split_frame
 
 
 def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
     """Return one SHA-256 over the contents of files, in their order.
 
     Args:
-        paths: the files.
+        paths: the files; of a frame of a DICOM file, `loop.dcm#3`, its number counts too.
 
     Returns:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        file, frame = split_frame(path)
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        if frame is not None:
+            digest.update(f"#{frame}".encode())
     return digest.hexdigest()
 
 

@@ -8,29 +8,29 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_attention.data.dicom import is_dicom, strip_dicom_suffix
-from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order
+from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, natural_order, strip_suffix
 
 
 def mask_owner(path: str | os.PathLike[str]) -> str | None:
     """Return the stem of the image that a file is a mask of, by its name.
 
     Args:
-        path: for example "benign (4)_mask_1.png".
+        path: for example "benign (4)_mask_1.png", or "a_mask.nii.gz".
 
     Returns:
         For example "benign (4)"; None for the name of no mask.
     """
-    stem, separator, number = Path(path).stem.rpartition("_mask")
+    stem, separator, number = strip_suffix(Path(path).name).rpartition("_mask")
     if not separator or not (number == "" or (number.startswith("_") and number[1:].isdigit())):
         return None
     return stem
 
 
 def find_masks(image: str | os.PathLike[str]) -> list[Path]:
-    """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside `NAME.EXT`.
+    """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside it.
 
-    Those of a frame `NAME.dcm#3` are `NAME#3_mask.EXT`.
+    They are PNG, JPEG, BMP or NIfTI, whatever the image is. Those of `a.nii.gz` are `a_mask.EXT`, those of the frame
+    `loop.dcm#3` are `loop#3_mask.EXT`.
 
     Args:
         image: path of the image.
@@ -39,11 +39,13 @@ def find_masks(image: str | os.PathLike[str]) -> list[Path]:
         The masks' paths, sorted by number.
     """
     image = Path(image)
-    stem = strip_dicom_suffix(image.name) if is_dicom(image) else image.stem
+    stem = strip_suffix(image.name)
     found = [
         path
         for path in image.parent.iterdir()
-        if path.name.startswith(stem) and path.suffix.lower() in IMAGE_SUFFIXES and mask_owner(path) == stem
+        if path.name.startswith(stem)
+        and path.name.lower().endswith((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES))
+        and mask_owner(path) == stem
     ]
     return sorted(found, key=natural_order)
 

@@ -13,12 +13,13 @@ from monai.data import ImageReader
 from monai.utils import ensure_tuple
 from PIL import Image
 
-from hybrid_attention.data.dicom import geometry, is_dicom, split_frame
+from hybrid_attention.data.dicom import DICOM_SUFFIXES, geometry, is_dicom, split_frame, strip_dicom_suffix
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
 from hybrid_attention.data.grey import luma
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+ALL_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 
 
 def to_grey(image: Image.Image) -> Image.Image:
@@ -52,6 +53,14 @@ def natural_order(path: Path) -> tuple[int | str, ...]:
 def is_nifti(path: str | os.PathLike[str]) -> bool:
     """Tell by its name whether a file is NIfTI."""
     return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
+def strip_suffix(name: str) -> str:
+    """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame stays."""
+    for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return strip_dicom_suffix(name)
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:

@@ -10,6 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from hybrid_attention.data.dicom import split_frame
+
 Cases = list[dict[str, Any]]
 
 logger = logging.getLogger(__name__)
@@ -83,7 +85,8 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
     Raises:
         ValueError: images of BUSI are mixed with others or have other masks, so that nothing is known on copies.
     """
-    if any(case.get("synthetic", False) or case["group"] != case["case_id"] for case in cases):
+    own = [split_frame(case["case_id"])[0].as_posix() for case in cases]  # frames of a file share its group
+    if any(case.get("synthetic", False) or case["group"] != group for case, group in zip(cases, own, strict=True)):
         return False
     facts = busi_facts()
     unknown = [case["case_id"] for case in cases if case["case_id"] not in facts]

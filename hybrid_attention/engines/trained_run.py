@@ -21,6 +21,7 @@ from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.training_record import check_against_training, read_record
 from hybrid_attention.engines.weight_files import find_weights, load_weights
+from hybrid_attention.transforms import MergeMasksd
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ class TrainedRun:
         """
         transforms = list(self._get("validate#preprocessing").transforms)
         if disturbance is not None:
-            first = next(i for i, one in enumerate(transforms) if isinstance(one, EnsureChannelFirstd))
-            transforms.insert(first + 1, disturbance)
+            read = max(i for i, one in enumerate(transforms) if isinstance(one, (EnsureChannelFirstd, MergeMasksd)))
+            transforms.insert(read + 1, disturbance)
         loader = DataLoader(Dataset(list(cases), Compose(transforms)), batch_size=int(self.recipe["batch_size"]))
         predictions: list[Prediction] = []
 

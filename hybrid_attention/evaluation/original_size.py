@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
+from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import merged_mask
 from hybrid_attention.data.reading import read_grey
 
@@ -31,13 +32,15 @@ class Planes(NamedTuple):
 def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, threshold: float) -> Planes:
     """Return image and truth of a case as their files have them, and a prediction enlarged to them.
 
+    Of a DICOM image this is the tissue, to which masks of the whole frame are cut, as in training.
+
     Args:
         case: with the paths `image` and `label`, one mask file or several.
         probability: of lesion at the network's size, (1, W, H); enlarged bilinearly, before the threshold.
         threshold: from which on a pixel is lesion.
     """
     image = torch.as_tensor(read_grey(case["image"])).float()[None]
-    masks = [read_grey(path) for path in case["label"]]
+    masks = [to_tissue(read_grey(path), case["image"]) for path in case["label"]]
     target = torch.as_tensor(merged_mask(masks)).float()[None] if masks else torch.zeros_like(image)
     enlarged = F.interpolate(probability[None].float(), size=image.shape[1:], mode="bilinear", align_corners=False)[0]
     return Planes(image, (enlarged >= threshold).float(), target, enlarged)

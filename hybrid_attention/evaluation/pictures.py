@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from PIL import Image
 
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
+from hybrid_attention.data.reading import strip_suffix
 from hybrid_attention.transforms import Overlay
 
 KINDS = ("images", "truths", "masks", "probabilities", "overlays", "gradcam")
@@ -27,14 +28,14 @@ def picture_path(folder: str | os.PathLike[str], kind: str, case_id: str) -> Pat
         case_id: `folder/name.png`; subfolders are kept.
 
     Returns:
-        `FOLDER/KIND/folder/name.png`.
+        `FOLDER/KIND/folder/name.png`; of the frame `folder/loop.dcm#3` it is `FOLDER/KIND/folder/loop#3.png`.
 
     Raises:
         ValueError: `kind` is none of `KINDS`.
     """
     if kind not in KINDS:
         raise ValueError(f"kind of picture must be one of {', '.join(KINDS)}, got {kind!r}")
-    return Path(folder) / kind / PurePosixPath(case_id).with_suffix(".png")
+    return Path(folder) / kind / f"{strip_suffix(case_id)}.png"
 
 
 def write_pictures(

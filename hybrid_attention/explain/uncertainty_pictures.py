@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
+from hybrid_attention.data.reading import strip_suffix
 from hybrid_attention.evaluation.reliability import Reliability
 from hybrid_attention.explain.heat_overlay import heat_overlay
 from hybrid_attention.explain.panels import join_panels
@@ -93,7 +94,7 @@ def write_uncertainty_pictures(result: Reliability, folder: str | os.PathLike[st
             None if scores.disagreement is None else scores.disagreement[index],
             f"{found}, expected {expected:.2f}",
         )
-        path = Path(folder) / "uncertainty" / PurePosixPath(case["case_id"]).with_suffix(".png")
+        path = Path(folder) / "uncertainty" / f"{strip_suffix(case['case_id'])}.png"
         with atomic_path(path) as temporary:
             Image.fromarray(picture).save(temporary)
     return len(test.cases)

@@ -19,8 +19,7 @@ from hybrid_attention.data.dicom import (
     to_full_frame,
     to_tissue,
 )
-from hybrid_attention.data.folder import strip_suffix
-from hybrid_attention.data.reading import is_image, pixel_spacing, read_grey
+from hybrid_attention.data.reading import is_image, pixel_spacing, read_grey, strip_suffix
 from tests.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")

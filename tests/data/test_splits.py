@@ -109,6 +109,13 @@ def test_busi_mixed_with_other_images_is_refused():
     assert_no_leak(split_cases(grouped), lambda case: case["group"])
 
 
+def test_busi_mixed_with_a_loop_is_refused():
+    frame = {"class": "benign", "group": "benign/loop.dcm", "lesion_area_fraction": 0.1, "synthetic": False}
+    frames = [{**frame, "case_id": f"benign/loop.dcm#{number}"} for number in (1, 2)]
+    with pytest.raises(ValueError, match=r"780 of 782 images are BUSI's, 2 are not .*benign/loop\.dcm#1"):
+        split_cases(as_busi() + frames)
+
+
 def test_phantoms_are_not_taken_for_busi(phantoms):
     split = split_cases(busi_datalist(phantoms))
     assert "by seed" in split.rule

@@ -148,3 +148,12 @@ def test_trained_setting(tmp_path):
     (tmp_path / "training.json").write_text(json.dumps(record))
     assert trained_setting(weights, "image_size", 256) == 128
     assert trained_setting(weights, "threshold", 0.5) == 0.5
+
+
+def test_frames_of_a_loop_are_images_of_their_own(tmp_path):
+    (tmp_path / "loop.dcm").write_bytes(b"a loop")
+    frames = [{"image": str(tmp_path / f"loop.dcm#{number}")} for number in (1, 2)]
+    assert len({*case_digests(frames), *case_digests([{"image": str(tmp_path / "loop.dcm")}])}) == 3
+    before = case_digests(frames), data_digest(frames)
+    (tmp_path / "loop.dcm").write_bytes(b"another")
+    assert not {*before[0]} & {*case_digests(frames)} and before[1] != data_digest(frames)

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from hybrid_attention.evaluation.original_size import at_original_size
+from tests.dicom_files import region, write_dicom
 
 
 def write(path, array):
@@ -32,3 +34,21 @@ def test_truth_is_the_files_and_the_probability_is_enlarged_before_the_threshold
 def test_an_image_without_mask_file_has_no_lesion(tmp_path):
     case = {"image": write(tmp_path / "n.png", np.zeros((3, 5))), "label": []}
     assert at_original_size(case, torch.ones(1, 2, 2), 0.5).target.sum() == 0
+
+
+def test_a_mask_of_a_whole_dicom_frame_is_cut_to_the_tissue(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+    place = [region(1, 2, 2, 4)]  # two columns and three rows of five and six
+    frames = np.stack([np.full((6, 5), value, np.uint8) for value in (7, 9)])
+    loop = write_dicom(tmp_path / "a.dcm", frames, NumberOfFrames=2, regions=place)
+    frame = np.zeros((5, 6))
+    frame[1, 3] = frame[2, 4] = frame[0, 0] = 255
+    tissue = np.zeros((2, 3))
+    tissue[0, 0] = 255
+    case = {
+        "image": f"{loop}#2",
+        "label": [write(tmp_path / "a#2_mask.png", frame), write(tmp_path / "a#2_mask_1.png", tissue)],
+    }
+    planes = at_original_size(case, torch.zeros(1, 2, 2), 0.5)
+    assert planes.image.tolist() == [[[9, 9, 9], [9, 9, 9]]]
+    assert planes.target.tolist() == [[[1, 1, 0], [0, 0, 1]]]
