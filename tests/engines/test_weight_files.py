@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hybrid_attention.engines import bundle_weights, find_weights, load_weights, save_released_weights, save_weights
-from hybrid_attention.engines.weight_files import weight_parts, weights_digest
+from hybrid_attention.engines.weight_files import holds_weights, weight_parts, weights_digest
 
 
 def network(seed=0):
@@ -29,6 +29,18 @@ def test_small_weights_are_one_part_and_replace_older_ones(tmp_path):
     save_released_weights(network(), tmp_path, largest=1300)
     assert save_released_weights(network(), tmp_path).name == "model_1_of_1.pt"
     assert [path.name for path in tmp_path.iterdir()] == ["model_1_of_1.pt"]
+
+
+def test_whether_a_network_holds_the_weights_of_a_file(tmp_path):
+    path = save_released_weights(network(), tmp_path, largest=1300)
+    loaded = load_weights(network(1), path)
+    assert holds_weights(loaded, path)
+    assert holds_weights(torch.nn.DataParallel(loaded), path)
+    assert not holds_weights(network(), path)  # not rounded to half precision
+    assert not holds_weights(torch.nn.Linear(8, 40), path)
+    assert not holds_weights(loaded, tmp_path / "missing.pt")
+    loaded[1].running_mean[3] += 1
+    assert not holds_weights(loaded, path)
 
 
 def test_no_part_exceeds_the_limit(tmp_path):
