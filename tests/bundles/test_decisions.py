@@ -122,7 +122,6 @@ def test_classes_follow_the_flips_but_not_the_temperature(images, tmp_path):
 @pytest.mark.parametrize("name", BUNDLES)
 @pytest.mark.parametrize(("settings", "share"), DECISIONS)
 def test_evaluation(name, phantoms, tmp_path, settings, share):
-    (tmp_path / "model.pt").touch()
     places = {"dataset_dir": str(phantoms), "evaluation_dir": str(tmp_path), "ckpt_path": str(tmp_path / "model.pt")}
     parser = parsed(name, ["train", "evaluate"], {**places, **settings})
     parser.get_parsed_content("validate#evaluator").run()
