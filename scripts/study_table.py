@@ -91,6 +91,7 @@ RECIPES = {
     "busi_fold0_128/han": "`from_scratch.yaml`",
     "improved_fold0_128/han_strong_augmentation": "strong augmentation",
     "improved_fold0_128/han": "`improved.yaml`: start from phantoms",
+    "improved_fold0_128/han_mixed_phantoms": "the same from phantoms of mixed echogenicity",
 }
 
 

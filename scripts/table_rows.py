@@ -14,6 +14,7 @@ ROWS = {
     "improved_fold0_128": {
         "han_strong_augmentation": "HAN, strong augmentation",
         "han": "HAN, improved",
+        "han_mixed_phantoms": "HAN, improved, from phantoms of mixed echogenicity",
     },
     "improved_folds_128": {"han": "HAN", "flexible_unet": "FlexibleUNet, EfficientNet-B0"},
     # named as in network_costs.json
