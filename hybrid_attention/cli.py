@@ -305,13 +305,7 @@ def _stress(options: argparse.Namespace) -> None:
 
     _tell_progress()
     folder = stress(
-        options.runs,
-        options.dataset_dir,
-        options.out,
-        options.part,
-        options.kinds,
-        options.seed,
-        options.groups_csv,
+        options.runs, options.dataset_dir, options.out, options.part, options.kinds, options.seed, options.groups_csv
     )
     print(f"tables and figures: {folder}")
 

@@ -24,15 +24,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from inference_table import rows_table
-from inference_variants import EAGER, VARIANTS, Compute, Variants
-from network_costs import NETWORKS
-from torch import nn
-
 from hybrid_attention.data.files import write_csv, write_json
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
 from hybrid_attention.engines import find_weights
 from hybrid_attention.engines.provenance import commit, processor
+from inference_table import rows_table
+from inference_variants import EAGER, VARIANTS, Compute, Variants
+from network_costs import NETWORKS
+from torch import nn
 
 DEFAULT = ("hybrid", "Attention U-Net", "U-Net++")
 WARM_UP = 3

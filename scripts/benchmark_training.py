@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
-
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines.provenance import commit, processor
+from monai.bundle import ConfigParser
 
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 _FAST = {"precision": "bf16", "channels_last": True}

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
-
 from hybrid_attention.deploy.export import export_onnx, inference_form
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines import PrecisionInferer, to_memory_format
+from torch import nn
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
 EAGER = "eager"
@@ -44,12 +43,7 @@ class Variants:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        example: torch.Tensor,
-        calibration: Sequence[torch.Tensor],
-        folder: Path,
-        threads: int,
+        self, network: nn.Module, example: torch.Tensor, calibration: Sequence[torch.Tensor], folder: Path, threads: int
     ) -> None:
         self.network = network.eval()
         self.example = example

@@ -30,9 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines import PrecisionInferer, to_memory_format
 from hybrid_attention.engines.provenance import commit, processor
@@ -46,6 +43,8 @@ from hybrid_attention.networks import (
     TripleEncoderUNet,
     peers,
 )
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "network_costs.json"
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

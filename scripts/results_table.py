@@ -15,6 +15,11 @@ from typing import Any
 
 from averages_table import averages_table
 from folds_table import folds_table
+from hybrid_attention.evaluation import CONVENTIONS, paired_tests
+from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
+from hybrid_attention.report import Run, read_run
+from hybrid_attention.report.matching import match_runs
+from hybrid_attention.report.paired_scores import class_scores, paired_scores
 from inference_table import inference_table
 from normal_table import THRESHOLD, normal_table
 from released_table import released_table
@@ -22,12 +27,6 @@ from robustness_tables import reliability_table, stress_table
 from run_table import one_run_table
 from study_table import recipes_table, study_table
 from table_rows import ROWS, UNLIKE
-
-from hybrid_attention.evaluation import CONVENTIONS, paired_tests
-from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
-from hybrid_attention.report import Run, read_run
-from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.paired_scores import class_scores, paired_scores
 
 COSTS = ("parameters", "GFLOPs, one image", "training memory, GiB", "training images/s")
 CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}

@@ -11,7 +11,6 @@ import argparse
 from pathlib import Path
 
 import torch
-
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines import find_weights, save_weights
 from hybrid_attention.engines.training_record import RECORD, read_record

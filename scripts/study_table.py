@@ -7,13 +7,12 @@ import math
 import statistics
 from pathlib import Path
 
-from scipy import stats
-
 from hybrid_attention.evaluation import paired_tests
 from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.report import Run, read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.paired_scores import paired_scores
+from scipy import stats
 
 # the runs of each study in the order of their rows; the first is what the others change
 STUDIES = {

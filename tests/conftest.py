@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.data import write_phantom_dataset
 
 

@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import hybrid_attention
+import pytest
 
 PACKAGE = Path(hybrid_attention.__file__).parent
 ORDER = [

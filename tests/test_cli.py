@@ -3,10 +3,9 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
-
 from hybrid_attention.cli import main
 from hybrid_attention.data.phantom_dataset import is_synthetic
+from PIL import Image
 
 
 def test_phantoms(tmp_path, capsys):

@@ -9,12 +9,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
-from PIL import Image
-
 from hybrid_attention.cli import main
 from hybrid_attention.engines import TrainedRun, load_weights
 from hybrid_attention.transforms import TemperatureScaling
+from monai.bundle import ConfigParser
+from PIL import Image
+
 from tests.bundles.commands import bundle, config
 
 NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"

@@ -5,9 +5,9 @@ import json
 import shutil
 
 import pytest
+from hybrid_attention.cli import main
 from PIL import Image
 
-from hybrid_attention.cli import main
 from tests.bundles.commands import bundle, config
 
 NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"

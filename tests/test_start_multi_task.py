@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
-
 from hybrid_attention.deploy.bundles import bundle_folder
 from hybrid_attention.engines import find_weights, start_from
 from hybrid_attention.engines.training_record import read_record
 from hybrid_attention.networks import HybridMultiTaskNet
+
 from tests.scripts import load_script
 
 

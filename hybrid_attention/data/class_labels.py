@@ -30,9 +30,11 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
         raise ValueError(f"class_names must be two or more different names, or None, got {class_names!r}")
     listed = ", ".join(names)
     problems = [
-        f"{case['case_id']}: class {case['class']!r} is none of {listed}"
-        if case.get("class")
-        else f"{case['case_id']}: no class"
+        (
+            f"{case['case_id']}: class {case['class']!r} is none of {listed}"
+            if case.get("class")
+            else f"{case['case_id']}: no class"
+        )
         for case in cases
         if case.get("class") not in names
     ]

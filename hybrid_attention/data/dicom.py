@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from hybrid_attention.data.dicom_syntax import syntax_fault
 from hybrid_attention.data.extras import how_to_install
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
-
 from hybrid_attention.data.dicom import frame_count, frame_geometry, read_header, split_frame
 from hybrid_attention.data.dicom_syntax import syntax_fault
 from hybrid_attention.data.grey import luma
+from PIL import Image
 
 if TYPE_CHECKING:
     from pydicom import Dataset

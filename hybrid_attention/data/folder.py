@@ -20,9 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def image_datalist(
-    source: str | os.PathLike[str],
-    results: str | os.PathLike[str] | None = None,
-    frames: str | Sequence[int] = "all",
+    source: str | os.PathLike[str], results: str | os.PathLike[str] | None = None, frames: str | Sequence[int] = "all"
 ) -> list[dict[str, Any]]:
     """List an image, or all images below a folder, for inference.
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
 from hybrid_attention.data.checks import raise_problems
 
 PARTS = ("train", "validation", "test", "excluded")

@@ -13,10 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
-
 from hybrid_attention.data.busi import PUBLISHED_FOLDER
 from hybrid_attention.data.checks import DataError, raise_problems
 from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
@@ -27,6 +23,9 @@ from hybrid_attention.data.masks import mask_owner
 from hybrid_attention.data.near_copies import Copy, find_copies
 from hybrid_attention.data.phantom_dataset import is_synthetic
 from hybrid_attention.data.reading import is_image, natural_order, read_grey
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
 
 _PAGE = "contact_sheet_{:03d}.png"
 _CURE = "replace these files by whole ones, or take them out of the folder"

@@ -8,10 +8,9 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from tqdm import tqdm
-
 from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.data.grey import stretched
+from tqdm import tqdm
 
 PIXEL_SIDE = 512  # pixels are compared at this longest side at most
 _KEYPOINT_SIDE = 384  # keypoints are sought at this one: coarser speckle repeats better, and it takes half the time

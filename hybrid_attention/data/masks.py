@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
 from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, natural_order, strip_suffix
 
 

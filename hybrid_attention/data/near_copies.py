@@ -9,9 +9,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
-
 from hybrid_attention.data.local_features import Picture, mutual_matches, opencv, root_sift, shortlist
+from tqdm import tqdm
 
 Kind = Literal["identical_file", "identical_pixels", "same_frame", "near_frame"]
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from hybrid_attention.data.phantom_anatomy import breast_anatomy
 from hybrid_attention.data.phantom_lesion import ECHOGENICITY, Mask, insert_lesion, place_lesion
 from hybrid_attention.data.phantom_physics import scan
+from numpy.typing import NDArray
 
 PHANTOM_VERSION = "1"
 PHANTOM_LABELS = ("benign", "malignant", "normal")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
-
 from hybrid_attention.data.phantom_physics import Array, smooth_line, smooth_noise, soft_step
+from scipy import ndimage
 
 
 def _lobules(rng: np.random.Generator, shape: tuple[int, int], lz: float, lx: float) -> tuple[Array, Array]:

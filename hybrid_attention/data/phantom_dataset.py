@@ -8,9 +8,8 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from hybrid_attention.data.phantom import PHANTOM_LABELS, PHANTOM_VERSION, make_phantom
+from PIL import Image
 
 MARKER = "SYNTHETIC.txt"
 SEEDS_PER_DATASET = 1_000_000  # image i of data set `seed` is drawn from seed * SEEDS_PER_DATASET + i

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from hybrid_attention.data.phantom_physics import Array, smooth_noise, soft_step
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from hybrid_attention.data.phantom_physics import Array, smooth_noise, soft_step
 
 Mask = NDArray[np.bool_]
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import ImageReader
-from monai.utils import ensure_tuple
-from PIL import Image
-
 from hybrid_attention.data.dicom import DICOM_SUFFIXES, geometry, is_dicom, split_frame, strip_dicom_suffix
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
 from hybrid_attention.data.grey import luma
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+from PIL import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")

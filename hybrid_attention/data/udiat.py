@@ -76,7 +76,7 @@ def _read_classes(root: Path) -> dict[str, str]:
         raise ValueError(f"{table} must have the columns 'Image' and 'Type', found {header}")
     image, kind = header.index("image"), header.index("type")
     classes = {_stem(row[image]): str(row[kind]).strip().lower() for row in rows[1:] if row[image] not in (None, "")}
-    unknown = sorted({name for name in classes.values()} - {"benign", "malignant"})
+    unknown = sorted(set(classes.values()) - {"benign", "malignant"})
     if unknown:
         raise ValueError(f"{table}: unknown Type {unknown}; expected 'Benign' or 'Malignant'")
     return classes

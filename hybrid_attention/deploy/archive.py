@@ -12,8 +12,6 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from monai.bundle import ConfigParser
-
 import hybrid_attention
 from hybrid_attention.data.files import atomic_path, write_json
 from hybrid_attention.deploy.bundles import (
@@ -26,6 +24,7 @@ from hybrid_attention.deploy.bundles import (
 )
 from hybrid_attention.engines.training_record import RECORD, read_record
 from hybrid_attention.engines.weight_files import BEST, read_weights, save_whole, weights_digest
+from monai.bundle import ConfigParser
 
 _PACKAGE_FILES = {".py", ".csv", ".html", ".css", ".js", ".typed"}
 _BUNDLE_FOLDERS = ("configs", "docs")
@@ -33,9 +32,7 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
 
 
 def package(
-    bundle: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    weights: str | os.PathLike[str] | None = None,
+    bundle: str | os.PathLike[str], out: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
 ) -> Path:
     """Write a bundle and the package as one archive, in the layout of MONAI's model zoo.
 

@@ -14,14 +14,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from torch import nn
-
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.deploy.export import export_onnx
 from hybrid_attention.deploy.fingerprint import network_digest
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.optional import require
+from torch import nn
 
 # each with the packages that it needs, its own first
 CONVERTED = {"openvino": ("openvino", "onnx", "onnxscript"), "onnx": ("onnxruntime", "onnx", "onnxscript")}

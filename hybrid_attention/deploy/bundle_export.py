@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-
 from hybrid_attention.data import image_datalist, write_phantom_dataset
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser, weights_of
 from hybrid_attention.deploy.export import Exported, export_onnx, export_torchscript

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from monai.bundle import ConfigParser
-
 import hybrid_attention
+import torch
 from hybrid_attention.engines.trained_network import NETWORK, plain_definition
 from hybrid_attention.engines.training_record import read_record, trained_setting
 from hybrid_attention.engines.weight_files import RELEASED, find_weights, load_weights
+from monai.bundle import ConfigParser
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.yaml"

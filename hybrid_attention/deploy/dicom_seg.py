@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from hybrid_attention import __version__
 from hybrid_attention.data.dicom import frame_count, read_header
 from hybrid_attention.data.extras import how_to_install

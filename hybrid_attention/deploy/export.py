@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hybrid_attention
 import torch
 import torch.nn.functional as F
-from monai.networks.layers import Pool
-from torch import nn
-
-import hybrid_attention
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.deploy.fingerprint import state_digest
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.optional import require
 from hybrid_attention.networks.blocks.sfeb import WindowMean
+from monai.networks.layers import Pool
+from torch import nn
 
 INPUT, OUTPUT = "image", "pred"
 OPSET = 20
@@ -157,14 +156,7 @@ def model_facts(network: nn.Module, name: str | None, method: str, example: torc
 
 def _trace_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
     axes = {axis: name for axis, name in AXES.items() if axis < example.ndim}
-    _quietly(
-        form,
-        path,
-        example,
-        dynamo=False,
-        opset_version=OPSET,
-        dynamic_axes={INPUT: axes, OUTPUT: axes},
-    )
+    _quietly(form, path, example, dynamo=False, opset_version=OPSET, dynamic_axes={INPUT: axes, OUTPUT: axes})
 
 
 def _program_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:

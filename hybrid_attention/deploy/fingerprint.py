@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 import hybrid_attention
+import torch
 from hybrid_attention.data.identity import file_digest
+from torch import nn
 
 # of a module, nothing that its output depends on
 _STATES = {"training"}

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from hybrid_attention.deploy.exported_network import exported_output, networks_input
 from hybrid_attention.deploy.optional import require
+from torch import nn
 
 
 class OnnxRuntimeNetwork(nn.Module):

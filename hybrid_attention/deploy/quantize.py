@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.optional import require

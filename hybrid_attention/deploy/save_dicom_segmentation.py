@@ -7,14 +7,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-from ignite.engine import Engine, Events
-from monai.utils import CommonKeys
-
 from hybrid_attention.data.dicom import is_dicom, split_frame, to_full_frame
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.folder import result_path
 from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_segmentation
 from hybrid_attention.engines.predictions import plane
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
 
 logger = logging.getLogger(__name__)
 

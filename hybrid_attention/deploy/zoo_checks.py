@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
-
 from hybrid_attention.data import write_phantom_dataset
 from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_network
 from hybrid_attention.engines.invocation import root_cause
 from hybrid_attention.engines.weight_files import BEST
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 FILES = ("LICENSE", METADATA, INFERENCE, f"models/{BEST}", "docs/README.md", "docs/data_license.txt")
 REQUIRED = (

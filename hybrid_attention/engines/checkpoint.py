@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
-
 from hybrid_attention.data.files import remove_partial_files, write_json
 from hybrid_attention.data.identity import case_digests, data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import RECORD, differences, read_record
 from hybrid_attention.engines.weight_files import BEST, save_weights, save_whole, weights_digest, weights_mismatch
+from ignite.engine import Engine, Events
 
 LATEST = "checkpoint.pt"
 _FORMAT = 1

@@ -10,10 +10,9 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
+from hybrid_attention.data.files import write_csv
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
-
-from hybrid_attention.data.files import write_csv
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from monai.bundle import ConfigParser
-
 import hybrid_attention
+from monai.bundle import ConfigParser
 
 # options of `python -m monai.bundle run` itself
 OWN_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}

@@ -6,11 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.transforms import Transform
-from monai.utils import CommonKeys
-
 from hybrid_attention.losses import MultiTaskTarget
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput, lesion_logit
+from monai.transforms import Transform
+from monai.utils import CommonKeys
 
 CLASS_INDEX = "class_index"
 CLASS_PROBABILITY = "class_probability"

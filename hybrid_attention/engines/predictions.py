@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
-from PIL import Image
-
 from hybrid_attention.data.dicom import to_full_frame, to_tissue
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import PREDICTIONS, result_path
@@ -21,6 +18,8 @@ from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
 from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.transforms import ExpectedDice, MeasureLesion, Overlay
+from ignite.engine import Engine, Events
+from PIL import Image
 
 PROBABILITY = "probability"
 

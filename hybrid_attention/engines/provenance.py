@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hybrid_attention
 import monai
 import torch
-
-import hybrid_attention
 from hybrid_attention.data.identity import file_digest
 from hybrid_attention.engines.invocation import command_line_options, config_files
 

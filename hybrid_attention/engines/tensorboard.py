@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
-from monai.utils import CommonKeys
-
 from hybrid_attention.engines.history import History
 from hybrid_attention.transforms import Overlay
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
 
 
 class TensorBoardLog:
@@ -29,12 +28,7 @@ class TensorBoardLog:
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        history: History,
-        evaluator: Engine,
-        pictures: int = 4,
-        interval: int = 5,
+        self, folder: str | os.PathLike[str], history: History, evaluator: Engine, pictures: int = 4, interval: int = 5
     ) -> None:
         self.folder = os.fspath(folder)
         self.history = history

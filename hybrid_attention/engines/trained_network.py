@@ -9,10 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
-
 from hybrid_attention.engines.training_record import trained_setting
 from hybrid_attention.networks import peers
+from monai.bundle import ConfigParser
 
 NETWORK = "network_def"
 # whose networks a record may name: a record comes with weights, perhaps from people you don't know

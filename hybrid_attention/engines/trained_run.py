@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from hybrid_attention.data.splits import Cases
+from hybrid_attention.engines.flip_average import FlipAverage
+from hybrid_attention.engines.predictions import PROBABILITY
+from hybrid_attention.engines.training_record import check_against_training, read_record
+from hybrid_attention.engines.weight_files import find_weights, load_weights
+from hybrid_attention.transforms import MergeMasksd
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
@@ -15,13 +21,6 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import default_prepare_batch
 from monai.transforms import Compose, EnsureChannelFirstd
 from monai.utils import CommonKeys
-
-from hybrid_attention.data.splits import Cases
-from hybrid_attention.engines.flip_average import FlipAverage
-from hybrid_attention.engines.predictions import PROBABILITY
-from hybrid_attention.engines.training_record import check_against_training, read_record
-from hybrid_attention.engines.weight_files import find_weights, load_weights
-from hybrid_attention.transforms import MergeMasksd
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,11 @@ class TrainedRun:
             device=self.device,
             val_data_loader=loader,
             network=self.network,
-            prepare_batch=self._config.get_parsed_content("validate#evaluator#prepare_batch")
-            if "prepare_batch" in self._config["validate#evaluator"]
-            else default_prepare_batch,
+            prepare_batch=(
+                self._config.get_parsed_content("validate#evaluator#prepare_batch")
+                if "prepare_batch" in self._config["validate#evaluator"]
+                else default_prepare_batch
+            ),
             inferer=FlipAverage(self._inferer, flips),
             postprocessing=self._get("validate#postprocessing"),
         )

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
 from hybrid_attention.data.identity import case_digests
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.engines.provenance import without_folder
 from hybrid_attention.engines.weight_files import weights_digest
+from monai.bundle import ConfigParser
 
 RECORD = "training.json"
 
@@ -73,10 +72,7 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def check_against_training(
-    weights: str | os.PathLike[str],
-    cases: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-    part: str = "test",
+    weights: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], part: str = "test"
 ) -> dict[str, Any] | None:
     """Refuse to score weights on images that they were trained on, or with other settings than in training.
 

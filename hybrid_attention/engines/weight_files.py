@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.identity import file_digest
 

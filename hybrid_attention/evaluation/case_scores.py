@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from ignite.engine import Engine, Events
-from monai.engines import SupervisedEvaluator
-from monai.utils import CommonKeys
-
 from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.data.identity import data_digest
 from hybrid_attention.data.reading import pixel_spacing, read_grey
@@ -33,6 +29,9 @@ from hybrid_attention.evaluation.roc import PixelRoc, thinned
 from hybrid_attention.evaluation.run_folder import write_evaluation
 from hybrid_attention.evaluation.summary import summarize
 from hybrid_attention.evaluation.surface import surface_distances
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.utils import CommonKeys
 
 SCORE_SIZES = ("network", "original")
 

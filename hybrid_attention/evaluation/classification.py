@@ -7,10 +7,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
-
 from hybrid_attention.engines.class_columns import class_probabilities, predicted_classes
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
+from scipy.stats import rankdata
 
 CLASS_SCORES = ("accuracy", "balanced_accuracy", "macro_auc", "macro_f1")
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from hybrid_attention.engines.class_columns import class_probabilities, predicted_classes
 from hybrid_attention.evaluation.classification import class_points
 from hybrid_attention.evaluation.metrics import COUNTS, overlap_scores

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.trained_run import TrainedRun, find_weights
 from hybrid_attention.engines.training_record import check_against_training

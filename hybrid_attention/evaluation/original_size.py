@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional as F
-
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import merged_mask
 from hybrid_attention.data.reading import read_grey
+from torch.nn import functional as F
 
 
 class Planes(NamedTuple):

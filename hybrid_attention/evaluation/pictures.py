@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
 from hybrid_attention.data.reading import strip_suffix
 from hybrid_attention.transforms import Overlay
+from PIL import Image
 
 KINDS = ("images", "truths", "masks", "probabilities", "overlays", "gradcam")
 # beside the heat maps: the cases that have none, since nothing is marked in them

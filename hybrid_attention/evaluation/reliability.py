@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.identity import data_digest
 from hybrid_attention.engines.provenance import provenance
@@ -24,12 +23,7 @@ from hybrid_attention.evaluation.members import (
     seconds_per_image,
     shared_cases,
 )
-from hybrid_attention.evaluation.reliability_tables import (
-    case_rows,
-    reliability_text,
-    risk_rows,
-    variant_rows,
-)
+from hybrid_attention.evaluation.reliability_tables import case_rows, reliability_text, risk_rows, variant_rows
 from hybrid_attention.evaluation.risk_coverage import risk_coverage_scores
 from hybrid_attention.evaluation.variants import VariantScores, score_variant, variants_of
 

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from hybrid_attention.evaluation.risk_coverage import RiskCoverage, risk_coverage
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 from hybrid_attention.evaluation.text import markdown_grid, number, percent, percent_interval
@@ -48,9 +47,9 @@ def variant_rows(scores: Mapping[str, VariantScores], plain: str, groups: Sequen
                 "ece": one.before.expected_error(),
                 "ece_scaled": one.after.expected_error(),
                 "marked_without_lesion": one.marked_without_lesion[0] if one.marked_without_lesion else math.nan,
-                "marked_without_lesion_at_threshold": one.marked_without_lesion[1]
-                if one.marked_without_lesion
-                else math.nan,
+                "marked_without_lesion_at_threshold": (
+                    one.marked_without_lesion[1] if one.marked_without_lesion else math.nan
+                ),
             }
         )
     return rows

@@ -6,9 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
-
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
+from scipy.stats import spearmanr
 
 
 @dataclass(frozen=True)

@@ -142,12 +142,7 @@ def stress_summary(rows: Rows) -> dict[str, Any]:
         scores = {**_scores(block), "dice_difference": _mean(pairs, "difference")}
         level = list(DEGRADATIONS[kind].levels[strength - 1])
         entry["strengths"].append({"strength": strength, "level": level, **scores})
-    return {
-        "cases": len(clean),
-        "lesion_cases": sum(map(has_lesion, clean)),
-        "clean": _scores(clean),
-        "kinds": kinds,
-    }
+    return {"cases": len(clean), "lesion_cases": sum(map(has_lesion, clean)), "clean": _scores(clean), "kinds": kinds}
 
 
 def stress_table(summary: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from hybrid_attention.evaluation.lesions import LESION_COUNTS
 from hybrid_attention.evaluation.metrics import COUNTS, SCORES, overlap_scores
 from hybrid_attention.evaluation.statistics import bootstrap_ratio

@@ -35,7 +35,7 @@ def surface_distances(
         raise ValueError(f"spacing must hold {prediction.ndim - 1} positive sizes, got {tuple(spacing)}")
     marked, true = prediction[None] > 0.5, target[None] > 0.5
     if not marked.any() or not true.any():
-        return {name: math.nan for name in DISTANCES}
+        return dict.fromkeys(DISTANCES, math.nan)
     sizes = [float(size) for size in spacing]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*always_return_as_numpy")  # MONAI's own call of MONAI

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-
 from hybrid_attention.transforms.temperature_scaling import MARGIN
 
 BOUNDS = (0.05, 20.0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-
 from hybrid_attention.transforms import ExpectedDice, PredictiveEntropy
 
 # by column: what it is

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
 from hybrid_attention.evaluation.calibration import PixelCalibration, pixel_calibration
 from hybrid_attention.evaluation.members import AS_IS, FLIPS, Flip, MemberPredictions
 from hybrid_attention.evaluation.temperature import fit_temperature

@@ -48,7 +48,7 @@ def bundle_command(
 def shown(words: list[str]) -> str:
     """Return a command as it is typed into a shell."""
     return " ".join(
-        ["python", *(f'"{word}"' if _DOUBLE_QUOTED.fullmatch(word) else shlex.quote(word) for word in words)]
+        ["python", *('"' + word + '"' if _DOUBLE_QUOTED.fullmatch(word) else shlex.quote(word) for word in words)]
     )
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from monai.utils.misc import CheckKeyDuplicatesYamlLoader
-
 import hybrid_attention
+import yaml
 from hybrid_attention.engines.provenance import without_folder
 from hybrid_attention.experiments.recipe import Recipe, read_recipe
+from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 
 PARTS = ("test", "validation", "train")
 _DEFAULTS: dict[str, Any] = {

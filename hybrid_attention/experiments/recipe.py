@@ -13,10 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigParser
-
 from hybrid_attention.engines.invocation import OWN_OPTIONS, check_overrides
 from hybrid_attention.engines.provenance import without_folder
+from monai.bundle import ComponentLocator, ConfigParser
 
 # null on a command line, where MONAI leaves a plain None out
 NOTHING = "$None"

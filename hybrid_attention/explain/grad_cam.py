@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from hybrid_attention.explain.layers import layer_name
+from hybrid_attention.explain.scores import Output, choose_output, image_scores
 from monai.utils import convert_to_tensor
 from monai.visualize import GradCAM, ModelWithHooks
 from torch import nn
-
-from hybrid_attention.explain.layers import layer_name
-from hybrid_attention.explain.scores import Output, choose_output, image_scores
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
-
 from hybrid_attention.data.grey import stretched
+from PIL import Image, ImageDraw, ImageFont
 
 COLOUR_MAP = "inferno"
 OPACITY = 0.5

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
-
 from hybrid_attention.data.grey import stretched
 from hybrid_attention.explain.heat_overlay import heat_overlay
+from PIL import Image, ImageDraw, ImageFont
 
 GAP = 4  # pixels between panels
 _BACKGROUND = (40, 40, 40)

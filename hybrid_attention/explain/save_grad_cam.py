@@ -11,11 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ignite.engine import Engine, Events
-from monai.utils import CommonKeys
-from PIL import Image
-from torch import nn
-
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_json
 from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
@@ -24,6 +19,10 @@ from hybrid_attention.explain.grad_cam import grad_cam
 from hybrid_attention.explain.heat_overlay import colour_table, heat_overlay
 from hybrid_attention.explain.layers import layer_name
 from hybrid_attention.explain.scores import NothingMarkedError, Output
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+from PIL import Image
+from torch import nn
 
 logger = logging.getLogger(__name__)
 

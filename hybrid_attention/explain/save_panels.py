@@ -8,11 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from ignite.engine import Engine, Events
-from monai.utils import CommonKeys
-from PIL import Image
-from torch import nn
-
 from hybrid_attention.data.files import atomic_path, prepare_output_folder
 from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
@@ -22,6 +17,10 @@ from hybrid_attention.explain.heat_overlay import colour_table
 from hybrid_attention.explain.layers import layer_name
 from hybrid_attention.explain.panels import draw_panels
 from hybrid_attention.explain.scores import NothingMarkedError, Output
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+from PIL import Image
+from torch import nn
 
 logger = logging.getLogger(__name__)
 

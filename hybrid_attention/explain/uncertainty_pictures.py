@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy import ndimage
-
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
 from hybrid_attention.data.reading import strip_suffix
@@ -17,6 +14,8 @@ from hybrid_attention.evaluation.reliability import Reliability
 from hybrid_attention.explain.heat_overlay import heat_overlay
 from hybrid_attention.explain.panels import join_panels
 from hybrid_attention.transforms import PredictiveEntropy
+from PIL import Image
+from scipy import ndimage
 
 TRUTH = (0, 220, 0)
 MASK = (255, 200, 0)

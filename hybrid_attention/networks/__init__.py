@@ -8,12 +8,7 @@ from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
 from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
-from hybrid_attention.networks.multi_task_output import (
-    LesionLogit,
-    MaskAndClasses,
-    MultiTaskOutput,
-    lesion_logit,
-)
+from hybrid_attention.networks.multi_task_output import LesionLogit, MaskAndClasses, MultiTaskOutput, lesion_logit
 from hybrid_attention.networks.plain_unet import PlainUNet
 from hybrid_attention.networks.triple_encoder_models import TripleEncoderModel, triple_encoder_model
 from hybrid_attention.networks.triple_encoder_unet import TripleEncoderUNet

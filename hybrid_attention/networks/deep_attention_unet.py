@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, interpolation_mode, resize_like
 from monai.networks.layers import Conv, Pool
 from monai.networks.nets.attentionunet import AttentionBlock
 from torch import nn
-
-from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, interpolation_mode, resize_like
 
 
 def dropout_stage(spatial_dims: int, in_channels: int, out_channels: int, dropout: float) -> nn.Module:

@@ -22,9 +22,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
-from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import set_batch_norm_momentum
 from hybrid_attention.networks.weights import (
     DENSENET121,
@@ -34,6 +31,8 @@ from hybrid_attention.networks.weights import (
     WeightsSource,
     load_encoder_weights,
 )
+from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet
+from torch import nn
 
 DENSENET_DEPTHS = (3, 4)
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from monai.networks.layers import Conv
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import (
     check_input,
     conv_norm_act,
@@ -20,6 +17,8 @@ from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
 from hybrid_attention.networks.encoders import DenseNet121Encoder
 from hybrid_attention.networks.weights import WeightsSource
+from monai.networks.layers import Conv
+from torch import nn
 
 SKIP_CHANNELS = (64, 128, 256, 256)  # width of the skip from E1, E2, E3, E4
 BOTTLENECK_CHANNELS = 256

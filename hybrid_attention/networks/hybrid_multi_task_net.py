@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import check_input
 from hybrid_attention.networks.blocks.multi_task_heads import class_head
 from hybrid_attention.networks.hybrid_attention_net import BOTTLENECK_CHANNELS, HybridAttentionNet
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+from torch import nn
 
 
 class HybridMultiTaskNet(nn.Module):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import check_input
 from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.blocks.unet_backbone import UNetBackbone, plain_stage
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+from torch import nn
 
 
 class MTLDUNet(nn.Module):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import check_input, conv_relu
 from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.blocks.object_context import ObjectContext
 from hybrid_attention.networks.blocks.unet_backbone import UNetBackbone, residual_stage
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+from torch import nn
 
 CLASSIFY_ON = ("backbone", "object_context")
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers import Conv, Pool
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import (
     check_input,
     conv_relu,
@@ -15,6 +12,8 @@ from hybrid_attention.networks.blocks.convolutions import (
     interpolation_mode,
     resize_like,
 )
+from monai.networks.layers import Conv, Pool
+from torch import nn
 
 
 class UNetDecoderStage(nn.Module):

@@ -8,9 +8,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers import Conv, Dropout
-from torch import nn
-
 from hybrid_attention.networks.blocks.cbam import CBAM
 from hybrid_attention.networks.blocks.convolutions import check_input, init_he_normal, interpolation_mode
 from hybrid_attention.networks.blocks.depthwise_separable import depthwise_separable
@@ -24,6 +21,8 @@ from hybrid_attention.networks.weights import (
     WeightsSources,
     source_of_each,
 )
+from monai.networks.layers import Conv, Dropout
+from torch import nn
 
 logger = logging.getLogger(__name__)
 

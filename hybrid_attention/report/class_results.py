@@ -65,11 +65,7 @@ def _together(classes: Sequence[tuple[Run, ClassScores]]) -> Table:
     return Table(
         key="classes",
         title="Classes of images",
-        header=(
-            "run",
-            "images",
-            *_TOGETHER.values(),
-        ),
+        header=("run", "images", *_TOGETHER.values()),
         rows=[
             (run.name, str(scores["cases"]), *(score_interval(scores[name]) for name in _TOGETHER))
             for run, scores in classes

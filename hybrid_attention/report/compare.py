@@ -176,10 +176,7 @@ def _write_tables(folder: Path, comparison: Comparison, facts: Sequence[str], ta
 
 
 def _sections(
-    comparison: Comparison,
-    tables: dict[str, list[Table]],
-    drawn: dict[str, page.Drawing],
-    other: Sequence[str],
+    comparison: Comparison, tables: dict[str, list[Table]], drawn: dict[str, page.Drawing], other: Sequence[str]
 ) -> list[tuple[str, str]]:
     def shown(names: Sequence[str]) -> str:
         return page.figures_html([drawn[name] for name in names if name in drawn])

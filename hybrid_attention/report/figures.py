@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.evaluation.comparison import FriedmanTest
 from hybrid_attention.evaluation.text import number, percent, score_title

@@ -11,6 +11,7 @@ from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.summary import CONVENTIONS, has_lesion
@@ -78,7 +79,8 @@ def rendered(
         facts=f'<ul class="facts">{_items(facts)}</ul>',
         links="".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in links),
         sections="\n".join(
-            f'<section id="{_anchor(name)}"><h2>{escape(name)}</h2>{content}</section>' for name, content in sections
+            f"<section id={quoteattr(_anchor(name))}><h2>{escape(name)}</h2>{content}</section>"
+            for name, content in sections
         ),
         score=escape(comparison.score.capitalize()),
         pictures_note=_pictures_note(pictures),
@@ -136,10 +138,10 @@ def figures_html(figures: Sequence[Drawing]) -> str:
 
 
 def _figure_html(figure: Drawing) -> str:
-    caption, data = escape(figure.caption), base64.b64encode(figure.png).decode("ascii")
+    data = base64.b64encode(figure.png).decode("ascii")
     return (
-        f'<figure id="figure-{figure.name}"><img alt="{caption}" width="{figure.width}" '
-        f'src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure id="figure-{figure.name}"><img alt={quoteattr(figure.caption)} width={figure.width} '
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(figure.caption)}</figcaption></figure>'
     )
 
 

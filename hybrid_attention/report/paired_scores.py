@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from hybrid_attention.engines.class_columns import class_probabilities
 from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points, class_summary
 from hybrid_attention.evaluation.summary import has_lesion

@@ -11,13 +11,12 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from PIL import Image
-
 from hybrid_attention.evaluation.metrics import COUNTS
 from hybrid_attention.evaluation.pictures import LEFT_OUT, picture_path
 from hybrid_attention.evaluation.text import plural
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run
+from PIL import Image
 
 LONG_SIDE = 256
 _NEEDED = ("images", "truths", "masks")

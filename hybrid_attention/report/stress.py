@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.evaluation.members import open_runs
 from hybrid_attention.evaluation.robustness import CLEAN, StressTest, checked_kinds, stress_test

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.masks import merged_mask

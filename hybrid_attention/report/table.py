@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from xml.sax.saxutils import quoteattr
 
 from hybrid_attention.evaluation.text import markdown_grid
 
@@ -100,8 +101,8 @@ def html(table: Table) -> str:
         lines.append(f'<tr{marked}><th scope="row">{escape(row[0])}</th>{cells}</tr>')
     note = f"<p>{escape(table.note)}</p>" if table.note else ""
     return (
-        f'<h3 id="{table.key}">{escape(table.title)}</h3>{note}'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}"><table class="data">'
+        f"<h3 id={quoteattr(table.key)}>{escape(table.title)}</h3>{note}"
+        f'<div class="scroll" tabindex="0" role="region" aria-label={quoteattr(table.title)}><table class="data">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 

@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, ScaleIntensityRange, Transform
-from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type
-
 from hybrid_attention.data.masks import merged_mask
 from hybrid_attention.transforms.burnt_in import callipers, labels
 from hybrid_attention.transforms.image_faults import blurred, downscaled, speckled
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, ScaleIntensityRange, Transform
+from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type
 
 STRENGTHS = (1, 2, 3, 4, 5)
 # what the files' grey values can have as white: 0 to 1, 8 bit, and 12 and 16 bit of DICOM
@@ -40,24 +39,19 @@ class Degradation:
 
 DEGRADATIONS: dict[str, Degradation] = {
     "speckle": Degradation(
-        "share of fully developed speckle in the factor of the grey values",
-        ((0.15,), (0.3,), (0.45,), (0.6,), (0.8,)),
+        "share of fully developed speckle in the factor of the grey values", ((0.15,), (0.3,), (0.45,), (0.6,), (0.8,))
     ),
     "blur": Degradation(
-        "standard deviation of the Gaussian, in % of the image's long side",
-        ((0.2,), (0.4,), (0.7,), (1.1,), (1.6,)),
+        "standard deviation of the Gaussian, in % of the image's long side", ((0.2,), (0.4,), (0.7,), (1.1,), (1.6,))
     ),
     "gain": Degradation(
-        "factor of the grey values, which are cut at full scale",
-        ((1.2,), (1.4,), (1.6,), (2.0,), (2.5,)),
+        "factor of the grey values, which are cut at full scale", ((1.2,), (1.4,), (1.6,), (2.0,), (2.5,))
     ),
     "contrast": Degradation(
-        f"dB that are left between black and white, of {FULL_RANGE:g}",
-        ((56.0,), (52.0,), (48.0,), (44.0,), (40.0,)),
+        f"dB that are left between black and white, of {FULL_RANGE:g}", ((56.0,), (52.0,), (48.0,), (44.0,), (40.0,))
     ),
     "downscale": Degradation(
-        "size of the small image, as a share of the image's",
-        ((1 / 2,), (1 / 3,), (1 / 4,), (1 / 6,), (1 / 8,)),
+        "size of the small image, as a share of the image's", ((1 / 2,), (1 / 3,), (1 / 4,), (1 / 6,), (1 / 8,))
     ),
     "text": Degradation(
         "labels, lines of each, and height of the letters in % of the image's short side",
@@ -127,10 +121,7 @@ class Degrade(Transform):
         self.seed = seed
 
     def __call__(
-        self,
-        image: torch.Tensor | np.ndarray,
-        case: str = "",
-        mask: torch.Tensor | np.ndarray | None = None,
+        self, image: torch.Tensor | np.ndarray, case: str = "", mask: torch.Tensor | np.ndarray | None = None
     ) -> torch.Tensor | np.ndarray:
         """Return the degraded image.
 

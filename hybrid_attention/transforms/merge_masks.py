@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from hybrid_attention.data.dicom import to_tissue
+from hybrid_attention.data.masks import merged_mask
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
-
-from hybrid_attention.data.dicom import to_tissue
-from hybrid_attention.data.masks import merged_mask
 
 
 class MergeMasks(Transform):

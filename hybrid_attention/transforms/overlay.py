@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from hybrid_attention.data.grey import stretched
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 from scipy import ndimage
-
-from hybrid_attention.data.grey import stretched
 
 TRUE_POSITIVE = (0, 200, 0)
 FALSE_POSITIVE = (230, 0, 0)

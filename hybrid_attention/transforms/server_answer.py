@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
-
 from hybrid_attention.data.dicom import is_dicom, to_full_frame
 from hybrid_attention.data.reading import is_nifti
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
 
 VOLUMES = (".nrrd", ".nii", ".nii.gz")
 

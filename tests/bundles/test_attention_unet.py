@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.networks import DeepAttentionUNet
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from hybrid_attention.networks import DeepAttentionUNet
 from tests.bundles.commands import ROOT, bundle, config
 from tests.evaluation.drawing import drawn
 

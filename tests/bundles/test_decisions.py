@@ -12,10 +12,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.networks.multi_task_output import MultiTaskOutput
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from hybrid_attention.networks.multi_task_output import MultiTaskOutput
 from tests.bundles.commands import BUNDLES, config
 
 MEAN = (1 / (1 + math.exp(-2)) + 1 / (1 + math.exp(1))) / 2  # 0.575

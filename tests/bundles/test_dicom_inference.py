@@ -5,10 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+from hybrid_attention.engines import save_weights
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from hybrid_attention.engines import save_weights
 from tests.bundles.commands import BUNDLES, bundle, config
 from tests.dicom_files import region, write_dicom
 

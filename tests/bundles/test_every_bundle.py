@@ -3,11 +3,11 @@
 import json
 import subprocess
 
+import hybrid_attention
 import pytest
+from hybrid_attention.engines import save_weights
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 
-import hybrid_attention
-from hybrid_attention.engines import save_weights
 from tests.bundles.commands import BUNDLES, ROOT, config
 
 pytestmark = pytest.mark.parametrize("name", BUNDLES)

@@ -7,10 +7,10 @@ import re
 
 import numpy as np
 import pytest
+from hybrid_attention.networks import TripleEncoderUNet, triple_encoder_model
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from hybrid_attention.networks import TripleEncoderUNet, triple_encoder_model
 from tests.bundles.commands import ROOT, bundle, config
 
 TRAIN, EVALUATE, INFERENCE = (config("explainable", name) for name in ("train", "evaluate", "inference"))

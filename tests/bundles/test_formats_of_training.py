@@ -7,12 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.cli import main
 from hybrid_attention.engines import TrainedRun
 from hybrid_attention.report.stress_plot import draw_examples
 from hybrid_attention.transforms.degradations import Degraded
+from PIL import Image
+
 from tests.bundles.commands import QUICK, bundle, config
 from tests.dicom_files import region, write_dicom
 

@@ -15,10 +15,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.engines import load_weights
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from hybrid_attention.engines import load_weights
 from tests.bundles.commands import QUICK, ROOT, bundle, command, config
 
 TRAIN, SCRATCH, EVALUATE, INFERENCE, PARALLEL = (

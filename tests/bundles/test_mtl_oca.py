@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.data import DataError
 from monai.bundle import ConfigParser
 from PIL import Image
 from scipy.ndimage import gaussian_gradient_magnitude
 
-from hybrid_attention.data import DataError
 from tests.bundles.commands import bundle, config
 
 TRAIN, EVALUATE, INFERENCE = (config("mtl_oca", name) for name in ("train", "evaluate", "inference"))

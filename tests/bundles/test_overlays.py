@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-
 from hybrid_attention.engines import find_weights
+
 from tests.bundles.commands import QUICK, ROOT, bundle, config
 
 TRAIN, SCRATCH, IMPROVED, PRETRAIN, EVALUATE = (

@@ -1,5 +1,4 @@
 import pytest
-
 from hybrid_attention.data import check_training_cases
 
 CASE = {"image": "a.png", "label": "labels/final/a.png"}

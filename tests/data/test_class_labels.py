@@ -1,5 +1,4 @@
 import pytest
-
 from hybrid_attention.data import DataError, with_class_index
 
 NAMES = ["benign", "malignant", "normal"]

@@ -1,5 +1,4 @@
 import numpy as np
-
 from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
 
 

@@ -4,9 +4,8 @@ import shutil
 import numpy as np
 import openpyxl
 import pytest
-from PIL import Image
-
 from hybrid_attention.data import DataError, busi_datalist, image_datalist, udiat_datalist
+from PIL import Image
 
 
 def picture(path, value=100, size=(20, 16)):

@@ -5,8 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from hybrid_attention.data import DataError, image_datalist
 from hybrid_attention.data.checks import inspect_cases
 from hybrid_attention.data.dicom import (
@@ -20,6 +18,8 @@ from hybrid_attention.data.dicom import (
     to_tissue,
 )
 from hybrid_attention.data.reading import is_image, pixel_spacing, read_grey, strip_suffix
+from PIL import Image
+
 from tests.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")

@@ -4,11 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from hybrid_attention.data import GreyReader, dicom_syntax
+from hybrid_attention.data.reading import read_grey
 from monai.transforms import LoadImage
 from PIL import Image
 
-from hybrid_attention.data import GreyReader, dicom_syntax
-from hybrid_attention.data.reading import read_grey
 from tests.dicom_files import JPEG, JPEG_LOSSLESS, RLE, jpeg_frames, region, to_ybr, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")

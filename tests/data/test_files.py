@@ -3,7 +3,6 @@ import os
 import stat
 
 import pytest
-
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 
 

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.data.folder import result_path
 
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from hybrid_attention.data.grey import luma, stretched
 
 

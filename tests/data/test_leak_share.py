@@ -1,5 +1,4 @@
 import pytest
-
 from hybrid_attention.data.checks import DataError
 from hybrid_attention.data.leak_share import random_leaks, read_split, split_leaks
 

@@ -5,14 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from hybrid_attention.data import busi_datalist, busi_facts
 from hybrid_attention.data.busi import read_groups
 from hybrid_attention.data.checks import DataError
 from hybrid_attention.data.leakage import _groups, audit
 from hybrid_attention.data.near_copies import Copy
 from hybrid_attention.data.phantom import make_phantom
+from PIL import Image
 
 SIZE = (240, 300)
 

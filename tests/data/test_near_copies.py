@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from scipy import ndimage
-
 from hybrid_attention.data import local_features
 from hybrid_attention.data.local_features import Candidate, _strongest, _support, describe, mutual_matches, root_sift
 from hybrid_attention.data.near_copies import Scores, compare, find_copies
 from hybrid_attention.data.phantom import make_phantom
+from scipy import ndimage
 
 SIZE = (240, 300)
 

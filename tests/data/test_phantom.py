@@ -4,12 +4,11 @@ import functools
 
 import numpy as np
 import pytest
-from scipy import ndimage
-from scipy.spatial import ConvexHull
-
 from hybrid_attention.data.phantom import PHANTOM_LABELS, Phantom, make_phantom
 from hybrid_attention.data.phantom_lesion import ECHOGENICITY
 from hybrid_attention.data.phantom_physics import log_compress, smooth_noise, speckle_envelope
+from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 SIZE = (176, 208)
 SEEDS = range(32)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from hybrid_attention.data import phantom_dataset
 from hybrid_attention.data.phantom import PHANTOM_VERSION, make_phantom
 from hybrid_attention.data.phantom_dataset import MARKER, is_synthetic, write_phantom_dataset
+from PIL import Image
 
 SMALL: dict[str, Any] = {"benign": 2, "malignant": 1, "normal": 1, "size": (64, 72)}
 

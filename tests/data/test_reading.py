@@ -1,10 +1,9 @@
 import nibabel
 import numpy as np
 import pytest
+from hybrid_attention.data.reading import GreyReader, read_grey
 from monai.transforms import LoadImage
 from PIL import Image
-
-from hybrid_attention.data.reading import GreyReader, read_grey
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # (H, W)
 

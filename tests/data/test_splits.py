@@ -1,7 +1,6 @@
 import random
 
 import pytest
-
 from hybrid_attention.data import busi_datalist, busi_facts, split_cases
 from hybrid_attention.data.splits import is_busi
 

@@ -6,14 +6,14 @@ import zipfile
 
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.deploy import archive as archive_module
 from hybrid_attention.deploy import zoo_checks
 from hybrid_attention.deploy.archive import package, unpack_archive, verify, write_archive
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
+from PIL import Image
+
 from tests.bundles.commands import BUNDLES
 from tests.deploy.bare_environment import bare_environment, run
 

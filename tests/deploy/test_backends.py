@@ -6,16 +6,15 @@ import sys
 
 import pytest
 import torch
-from monai.data import DataLoader, MetaTensor
-from monai.engines import SupervisedEvaluator
-from torch import nn
-
 from hybrid_attention.deploy import backends
 from hybrid_attention.deploy.backends import default_cache, kept_copy, on_backend
 from hybrid_attention.deploy.export import export_onnx
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.networks.blocks.sfeb import SFEB
+from monai.data import DataLoader, MetaTensor
+from monai.engines import SupervisedEvaluator
+from torch import nn
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("openvino", reason="the extra `export` is not installed")

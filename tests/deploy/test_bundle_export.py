@@ -3,7 +3,6 @@ import shutil
 
 import pytest
 import torch
-
 from hybrid_attention.cli import main
 from hybrid_attention.deploy.bundle_export import export_bundle
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network

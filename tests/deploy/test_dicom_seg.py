@@ -3,15 +3,15 @@
 import shutil
 import subprocess
 
+import hybrid_attention
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.data import image_datalist
+from hybrid_attention.deploy import SaveDicomSegmentation, write_dicom_segmentation
 from ignite.engine import Engine
 from PIL import Image
 
-import hybrid_attention
-from hybrid_attention.data import image_datalist
-from hybrid_attention.deploy import SaveDicomSegmentation, write_dicom_segmentation
 from tests.dicom_files import EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")

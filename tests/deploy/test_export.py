@@ -7,8 +7,6 @@ import sys
 
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.deploy.export import export_onnx, export_torchscript, inference_form
 from hybrid_attention.deploy.fingerprint import network_digest, state_digest
@@ -23,6 +21,7 @@ from hybrid_attention.networks import (
 )
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.blocks.sfeb import SFEB, WindowMean
+from torch import nn
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")

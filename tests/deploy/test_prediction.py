@@ -10,9 +10,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
-from PIL import Image
-
 from hybrid_attention.cli import main
 from hybrid_attention.data.checks import DataError
 from hybrid_attention.deploy.prediction import Options, predict
@@ -20,6 +17,9 @@ from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet, with_group_norm
 from hybrid_attention.networks.peers import residual_unet
+from monai.bundle import ConfigParser
+from PIL import Image
+
 from tests.bundles.commands import bundle, config
 from tests.dicom_files import MPEG4, region, write_dicom
 

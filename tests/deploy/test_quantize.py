@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.deploy.export import export_onnx
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.openvino import OpenVINONetwork
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.networks.blocks.non_local import NonLocal
+from torch import nn
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")

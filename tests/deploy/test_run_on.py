@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention import cli
 from hybrid_attention.deploy import run_on
 from hybrid_attention.deploy.backends import CHOICES

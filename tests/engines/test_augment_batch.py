@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.engines import AugmentBatch
+from torch import nn
 
 kornia = pytest.importorskip("kornia.augmentation")
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
+from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
 from monai.inferers import SimpleInferer
 from torch import nn
-
-from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
 
 DATA = [{"image": torch.full((4, 1, 2, 2), value)} for value in (1.0, 3.0, 100.0)]
 

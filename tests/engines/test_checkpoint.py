@@ -3,13 +3,12 @@ import json
 
 import pytest
 import torch
-from ignite.engine import Events
-from ignite.handlers import EMAHandler
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
-
 from hybrid_attention.data.identity import case_digests
 from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights, start_from
 from hybrid_attention.engines.weight_files import weights_digest, weights_mismatch
+from ignite.engine import Events
+from ignite.handlers import EMAHandler
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 
 def run(

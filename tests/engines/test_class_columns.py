@@ -1,5 +1,4 @@
 import pytest
-
 from hybrid_attention.engines.class_columns import class_columns, class_probabilities, predicted_classes
 
 

@@ -2,11 +2,10 @@ import random
 
 import numpy as np
 import torch
+from hybrid_attention.engines import EpochSeed
 from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.transforms import Compose, RandScaleIntensity
-
-from hybrid_attention.engines import EpochSeed
 
 
 def draws(seed, epochs, skip=0, rank=0):

@@ -1,9 +1,8 @@
 import pytest
 import torch
-from monai.inferers import SimpleInferer
-
 from hybrid_attention.engines import FlipAverage
 from hybrid_attention.networks import MultiTaskOutput
+from monai.inferers import SimpleInferer
 
 
 def position(x):

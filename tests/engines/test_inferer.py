@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.engines import PrecisionInferer, to_memory_format
 
 

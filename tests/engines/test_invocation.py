@@ -2,9 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import hybrid_attention
+import pytest
 from hybrid_attention.engines.invocation import (
     check_overrides,
     command_line_options,

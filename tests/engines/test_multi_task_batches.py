@@ -1,7 +1,5 @@
 import pytest
 import torch
-from monai.data import decollate_batch
-
 from hybrid_attention.engines import (
     PrecisionInferer,
     UnpackMultiTaskd,
@@ -11,6 +9,7 @@ from hybrid_attention.engines import (
 )
 from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
 from hybrid_attention.networks import MTLDUNet, MultiTaskOCANet, MultiTaskOutput
+from monai.data import decollate_batch
 
 
 def batch(classes=True):

@@ -5,11 +5,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
-from PIL import Image
-
 from hybrid_attention.engines import SavePredictions
 from hybrid_attention.engines.predictions import prediction_row
+from ignite.engine import Engine
+from PIL import Image
 
 FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesion_area_fraction"]
 

@@ -1,7 +1,6 @@
 import sys
 
 import pytest
-
 from hybrid_attention.engines.provenance import provenance, without_folder
 
 

@@ -2,12 +2,11 @@ import json
 
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.engines import save_weights, trained_network
 from hybrid_attention.engines.trained_network import plain_definition
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.networks import PlainUNet
+from torch import nn
 
 
 @pytest.fixture
@@ -81,10 +80,7 @@ def test_default_where_there_is_no_record(tmp_path):
             {"_target_": "hybrid_attention.networks.with_group_norm", "network": {"_target_": "os.system"}},
             r"names 'os\.system'",
         ),
-        (
-            {"_target_": "hybrid_attention.networks.with_group_norm", "network": "$print()"},
-            "asks to evaluate",
-        ),
+        ({"_target_": "hybrid_attention.networks.with_group_norm", "network": "$print()"}, "asks to evaluate"),
         ({"_target_": "hybrid_attention.networks.PlainUNet", "_mode_": "debug"}, "asks for '_mode_'"),
         (
             {"_target_": "hybrid_attention.networks.PlainUNet", "depth": "$__import__('os').getpid()"},

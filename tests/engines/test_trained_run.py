@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 import torch
-
 from hybrid_attention.engines import TrainedRun, find_weights
 from hybrid_attention.engines.weight_files import weights_digest
+
 from tests.bundles.commands import bundle, config
 
 NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"

@@ -3,8 +3,6 @@ import sys
 
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.data.identity import case_digests, data_digest, file_digest
 from hybrid_attention.engines.training_record import (
     check_against_training,
@@ -14,6 +12,7 @@ from hybrid_attention.engines.training_record import (
     warn_of_other_settings,
 )
 from hybrid_attention.engines.weight_files import weights_digest
+from PIL import Image
 
 
 @pytest.fixture

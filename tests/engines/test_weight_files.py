@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.engines import bundle_weights, find_weights, load_weights, save_released_weights, save_weights
 from hybrid_attention.engines.weight_files import holds_weights, weight_parts, weights_digest
 

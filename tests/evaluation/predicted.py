@@ -1,7 +1,6 @@
 """Predictions of runs that were never trained: discs, and what networks of a known fault say of them."""
 
 import torch
-
 from hybrid_attention.evaluation.members import FLIPS, MemberPredictions
 from hybrid_attention.evaluation.reliability import Reliability
 from hybrid_attention.evaluation.variants import score_variant, variants_of

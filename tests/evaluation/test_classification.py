@@ -2,10 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
-
 from hybrid_attention.evaluation import classification_scores
 from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points
+from sklearn.metrics import roc_auc_score
 
 NAMES = ["benign", "malignant", "normal"]
 # true class, probabilities

@@ -2,9 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, studentized_range
-
 from hybrid_attention.evaluation import friedman_test, paired_accuracy_tests, paired_tests
+from scipy.stats import binomtest, studentized_range
 
 # Depression scale of nine patients before and after treatment: M. Hollander, D. A. Wolfe, "Nonparametric Statistical
 # Methods", 1973, p. 29; the example of R's wilcox.test

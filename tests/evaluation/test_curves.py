@@ -1,5 +1,4 @@
 import pytest
-
 from hybrid_attention.evaluation.curves import read_curve
 
 ROC = "false_positive_rate,true_positive_rate,threshold\n0,0,inf\n"

@@ -3,11 +3,11 @@ import json
 import math
 
 import pytest
-
 from hybrid_attention.evaluation import classification_scores, merge_folds, summarize
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.fold_scores import mean_over_folds, scores_by_fold
 from hybrid_attention.evaluation.stored import read_evaluation
+
 from tests.report.conftest import CLASSES, read_rows, write_rows, write_run
 
 

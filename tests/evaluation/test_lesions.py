@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from hybrid_attention.evaluation import lesion_detection
+
 from tests.evaluation.drawing import drawn
 
 TRUTH = drawn("""

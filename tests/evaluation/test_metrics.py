@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.evaluation import confusion_counts, overlap_scores
+
 from tests.evaluation.drawing import drawn
 
 TRUTH = drawn("""

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.evaluation.original_size import at_original_size
 from PIL import Image
 
-from hybrid_attention.evaluation.original_size import at_original_size
 from tests.dicom_files import region, write_dicom
 
 

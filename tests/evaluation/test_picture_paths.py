@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.evaluation import picture_path
 
 

@@ -3,7 +3,6 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-
 from hybrid_attention.evaluation.risk_coverage import risk_coverage, risk_coverage_scores
 
 RISK = [0.1, 0.5, 0.9]

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.engines import Prediction
 from hybrid_attention.evaluation import StressTest, stress_test
 from hybrid_attention.evaluation.metrics import overlap_scores
 from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table
 from hybrid_attention.transforms.degradations import DEGRADATIONS
+from PIL import Image
 
 
 class MarksTheDark:

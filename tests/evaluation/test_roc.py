@@ -3,10 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
-
 from hybrid_attention.evaluation import PixelRoc
 from hybrid_attention.evaluation.roc import thinned
+from sklearn.metrics import roc_auc_score
 
 
 def collected(probability, target, bins=8192):

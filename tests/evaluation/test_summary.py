@@ -1,9 +1,8 @@
 from types import ModuleType
 
+import hybrid_attention.evaluation
 import numpy as np
 import pytest
-
-import hybrid_attention.evaluation
 from hybrid_attention.evaluation import (
     bootstrap_ratio,
     classification_scores,

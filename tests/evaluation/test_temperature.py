@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.evaluation.calibration import pixel_calibration
 from hybrid_attention.evaluation.temperature import fit_temperature
 from hybrid_attention.transforms import TemperatureScaling

@@ -1,7 +1,6 @@
 import math
 
 import pytest
-
 from hybrid_attention.evaluation.text import p_value, percent, plural, score_interval, score_spread
 
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_dice
-
 from hybrid_attention.evaluation.threshold import THRESHOLDS, choose_threshold, dice_at
+from monai.metrics import compute_dice
 
 
 def lines(*rows):

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.evaluation import confidence_scores, mutual_information
 from hybrid_attention.evaluation.uncertainty import CONFIDENCES, OF_SEVERAL
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-
 from hybrid_attention.evaluation.members import FLIPS, MemberPredictions
 from hybrid_attention.evaluation.threshold import dice_at
 from hybrid_attention.evaluation.variants import Variant, score_variant, variants_of
 from hybrid_attention.transforms import TemperatureScaling
+
 from tests.evaluation.predicted import discs
 
 

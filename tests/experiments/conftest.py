@@ -1,11 +1,11 @@
 import json
 from pathlib import Path
 
+import hybrid_attention.evaluation
 import pytest
 import yaml
-
-import hybrid_attention.evaluation
 from hybrid_attention.experiments import Runner, read_plan
+
 from tests.experiments import drawn_bundle, fake_bundle
 
 CONTENT = {"name": "trial", "bundle": "hybrid", "options": {"epochs": 3}, "runs": [{"name": "han"}]}

@@ -1,9 +1,9 @@
 import shutil
 
-import pytest
-
 import hybrid_attention.report
+import pytest
 from hybrid_attention.experiments import collect, read_plan, report
+
 from tests.report.conftest import read_rows, write_run
 
 

@@ -2,7 +2,6 @@ import shlex
 
 import pytest
 from fire.parser import DefaultParseValue
-
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.experiments import read_plan
 from hybrid_attention.experiments.commands import bundle_command, portable_commands, shown

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.experiments import Runner, processes, read_plan
 from hybrid_attention.experiments.execution import duration
 from hybrid_attention.experiments.run_folder import changed_configs
+
 from tests.experiments import drawn_bundle, fake_bundle
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from hybrid_attention.experiments import overview, read_plan
 from hybrid_attention.experiments.overview import TimeLeft
 

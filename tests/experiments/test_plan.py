@@ -2,7 +2,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.experiments import read_plan
 
 

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.losses import BCEJaccardLoss
+from torch import nn
 
 
 class Both(NamedTuple):

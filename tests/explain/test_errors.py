@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.explain import NothingMarkedError, grad_cam, layer_name
 from hybrid_attention.networks import HybridAttentionNet, PlainUNet
+from torch import nn
 
 X = torch.rand(2, 2, 8, 8)
 ONES = torch.ones(2, 1, 8, 8)

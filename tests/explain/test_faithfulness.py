@@ -9,9 +9,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
-
 from hybrid_attention.explain import grad_cam
+from scipy.stats import spearmanr
 
 
 def rank_correlation(one, other):

@@ -4,14 +4,13 @@ import copy
 
 import pytest
 import torch
+from hybrid_attention.engines import to_memory_format
+from hybrid_attention.explain import NothingMarkedError, grad_cam
+from hybrid_attention.networks import HybridAttentionNet, PlainUNet, TripleEncoderUNet
 from monai.data import MetaTensor
 from monai.networks.nets import DenseNet121
 from monai.visualize import GradCAM
 from torch import nn
-
-from hybrid_attention.engines import to_memory_format
-from hybrid_attention.explain import NothingMarkedError, grad_cam
-from hybrid_attention.networks import HybridAttentionNet, PlainUNet, TripleEncoderUNet
 
 
 class Squares(nn.Module):

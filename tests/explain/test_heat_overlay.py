@@ -3,9 +3,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from matplotlib import colormaps
-
 from hybrid_attention.explain import heat_overlay
+from matplotlib import colormaps
 
 COLD, HOT = (np.array(colormaps["inferno"](level, bytes=True)[:3], dtype=float) for level in (0, 255))
 

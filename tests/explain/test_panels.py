@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from hybrid_attention.explain import draw_panels, heat_overlay
 from hybrid_attention.explain.panels import GAP
 

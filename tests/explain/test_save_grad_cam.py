@@ -6,12 +6,11 @@ import logging
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.engines import PrecisionInferer
+from hybrid_attention.explain import SaveGradCAM, SaveGradCAMOverlays, grad_cam, heat_overlay
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from PIL import Image
-
-from hybrid_attention.engines import PrecisionInferer
-from hybrid_attention.explain import SaveGradCAM, SaveGradCAMOverlays, grad_cam, heat_overlay
 
 NAMES = ("benign/a (1).png", "benign/b.png", "c.png")
 

@@ -5,13 +5,12 @@ import logging
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.data.reading import read_grey
+from hybrid_attention.explain import SavePanels, draw_panels, grad_cam
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Resized
 from PIL import Image
-
-from hybrid_attention.data.reading import read_grey
-from hybrid_attention.explain import SavePanels, draw_panels, grad_cam
 
 SIZE = (64, 96)  # of the image files, (W, H)
 

@@ -2,7 +2,6 @@ from collections import namedtuple
 
 import pytest
 import torch
-
 from hybrid_attention.explain.scores import choose_output, image_scores
 
 LOGITS = torch.tensor([[[[1.0, -3], [5, -7]]], [[[-1.0, 2], [-4, -6]]]])

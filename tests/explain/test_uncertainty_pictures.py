@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.explain import draw_uncertainty, heat_overlay, write_uncertainty_pictures
 from hybrid_attention.explain.uncertainty_pictures import MASK, TRUTH
+from PIL import Image
+
 from tests.evaluation.predicted import found
 
 

@@ -9,12 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.deploy import archive
 from hybrid_attention.deploy.archive import package, unpack_archive
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.engines import save_weights
+from PIL import Image
+
 from tests.bundles.commands import BUNDLES
 from tests.dicom_files import region, write_dicom
 from tests.label.label_server import Server, environment

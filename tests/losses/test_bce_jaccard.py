@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.losses import BCEJaccardLoss
 
 LN2 = math.log(2)

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch.nn import functional
-
 from hybrid_attention.losses import BCEJaccardLoss, MultiTaskLoss, MultiTaskTarget
+from torch.nn import functional
 
 LN2 = math.log(2)
 LN3 = math.log(3)

@@ -1,9 +1,8 @@
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.networks import DeepAttentionUNet
 from hybrid_attention.networks.deep_attention_unet import GatedDecoderStage
+from torch import nn
 
 SMALL = {
     "channels": (4, 8),

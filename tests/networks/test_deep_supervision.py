@@ -1,9 +1,8 @@
 import pytest
 import torch
+from hybrid_attention.networks import DeepSupervision, HybridAttentionNet
 from monai.losses import DeepSupervisionLoss, DiceLoss
 from torch import nn
-
-from hybrid_attention.networks import DeepSupervision, HybridAttentionNet
 
 
 class Tiny(nn.Module):

@@ -1,8 +1,7 @@
 import pytest
 import torch
-from monai.networks.nets import DenseNet121
-
 from hybrid_attention.networks import DenseNet121Encoder
+from monai.networks.nets import DenseNet121
 
 MAPS = [(64, 2), (256, 4), (512, 8), (1024, 16), (1024, 32)]
 
@@ -23,12 +22,7 @@ def test_smallest_and_odd_sizes_and_three_dimensions():
         assert DenseNet121Encoder().eval()(torch.rand(1, 3, 16, 31))[-1].shape == (1, 1024, 1, 2)
         assert DenseNet121Encoder(depth=4).eval()(torch.rand(1, 3, 32, 77))[-1].shape == (1, 1024, 1, 2)
         volume = DenseNet121Encoder(spatial_dims=3, in_channels=1).eval()(torch.rand(1, 1, 16, 32, 16))
-    assert [tuple(f.shape[1:]) for f in volume] == [
-        (64, 8, 16, 8),
-        (256, 4, 8, 4),
-        (512, 2, 4, 2),
-        (1024, 1, 2, 1),
-    ]
+    assert [tuple(f.shape[1:]) for f in volume] == [(64, 8, 16, 8), (256, 4, 8, 4), (512, 2, 4, 2), (1024, 1, 2, 1)]
 
 
 def test_whole_encoder_computes_what_densenet_computes():

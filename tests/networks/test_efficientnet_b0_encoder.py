@@ -3,9 +3,8 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import EfficientNetBN
-
 from hybrid_attention.networks import EfficientNetB0Encoder
+from monai.networks.nets import EfficientNetBN
 
 CHANNELS = (16, 24, 40, 112, 1280)
 STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}  # by number of the block; 1 elsewhere

@@ -6,9 +6,8 @@ import re
 
 import pytest
 import torch
-from monai.networks.nets import DenseNet121
-
 from hybrid_attention.networks import DENSENET121, DenseNet121Encoder, HybridAttentionNet, encoders
+from monai.networks.nets import DenseNet121
 
 
 @pytest.fixture(scope="module")

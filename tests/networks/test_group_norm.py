@@ -1,9 +1,8 @@
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.networks import with_group_norm
 from hybrid_attention.networks.peers import flexible_unet
+from torch import nn
 
 
 def test_whole_network_does_without_batch_norm():

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.networks import HybridAttentionNet
 
 BASELINE = {"conv_block": False, "sfeb": False, "tam": False}

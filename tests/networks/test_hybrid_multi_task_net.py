@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.networks import HybridAttentionNet, HybridMultiTaskNet, lesion_logit
 
 SMALL = {"sfeb": False, "tam": False}

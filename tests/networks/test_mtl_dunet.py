@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.networks import MTLDUNet, MultiTaskOCANet, MultiTaskOutput
 
 SMALL = {"channels": (16, 24, 32)}

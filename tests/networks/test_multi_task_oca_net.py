@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.networks import LesionLogit, MultiTaskOCANet, MultiTaskOutput
 
 SMALL = {"channels": (32, 16, 24)}

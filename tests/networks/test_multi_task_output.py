@@ -1,7 +1,5 @@
 import pytest
 import torch
-from torch import nn
-
 from hybrid_attention.explain import grad_cam
 from hybrid_attention.networks import (
     LesionLogit,
@@ -11,6 +9,7 @@ from hybrid_attention.networks import (
     MultiTaskOutput,
     lesion_logit,
 )
+from torch import nn
 
 BUILDERS = {
     "oca": lambda: MultiTaskOCANet(channels=(16, 16, 24)),
@@ -144,7 +143,7 @@ def test_mask_and_classes_has_the_state_dict_of_its_network(net):
     holder.load_state_dict({f"inside.{name}": 2 * tensor for name, tensor in changed.items()})
     assert all(torch.equal(tensor, 2 * changed[name]) for name, tensor in net.state_dict().items())
     with pytest.raises(RuntimeError, match="Missing key"):
-        both.load_state_dict({name: tensor for name, tensor in list(changed.items())[1:]})
+        both.load_state_dict(dict(list(changed.items())[1:]))
 
 
 def test_state_dict_of_a_network_that_has_a_part_named_network():

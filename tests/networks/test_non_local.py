@@ -1,9 +1,8 @@
 import pytest
 import torch
+from hybrid_attention.networks.blocks import NonLocal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from hybrid_attention.networks.blocks import NonLocal
 
 
 @pytest.fixture(autouse=True)

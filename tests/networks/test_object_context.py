@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.networks.blocks import ObjectContext, conv_group_norm
 
 

@@ -3,11 +3,11 @@ import sys
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
-
 from hybrid_attention.explain import grad_cam
 from hybrid_attention.networks import peers
 from hybrid_attention.networks.triple_encoder_unet import pad_to_multiple
+from monai.bundle import ConfigParser
+
 from tests.bundles.commands import bundle, config
 
 CASES = [  # builder, arguments, input shape, output shape, parameters

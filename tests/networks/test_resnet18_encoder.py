@@ -1,9 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import ResNet
-
 from hybrid_attention.networks import ResNet18Encoder
+from monai.networks.nets import ResNet
 
 CHANNELS = (64, 64, 128, 256, 512)
 

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.networks.blocks import SFEB
 
 

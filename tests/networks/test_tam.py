@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.networks.blocks import GSA, TAM, TSA, AxialPositionEmbedding
 
 
@@ -12,8 +11,7 @@ def seed():
 
 
 @pytest.mark.parametrize(
-    ("spatial_dims", "shape"),
-    [(2, (2, 24, 16, 16)), (2, (1, 24, 5, 9)), (2, (1, 24, 1, 1)), (3, (1, 24, 3, 4, 5))],
+    ("spatial_dims", "shape"), [(2, (2, 24, 16, 16)), (2, (1, 24, 5, 9)), (2, (1, 24, 1, 1)), (3, (1, 24, 3, 4, 5))]
 )
 def test_keeps_the_shape(spatial_dims, shape):
     assert TAM(spatial_dims, 24, 8).eval()(torch.rand(shape)).shape == shape

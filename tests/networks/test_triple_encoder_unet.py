@@ -1,7 +1,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-
 from hybrid_attention.networks import TripleEncoderUNet
 
 R, D, E = "resnet18", "densenet121", "efficientnet-b0"

@@ -8,9 +8,6 @@ import re
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser
-from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet
-
 from hybrid_attention.networks import (
     DENSENET121,
     EFFICIENTNET_B0,
@@ -22,6 +19,8 @@ from hybrid_attention.networks import (
     triple_encoder_unet,
 )
 from hybrid_attention.networks.weights import source_of_each
+from monai.bundle import ConfigParser
+from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet
 
 R, D, E = "resnet18", "densenet121", "efficientnet-b0"
 PUBLISHED = {R: RESNET18, D: DENSENET121, E: EFFICIENTNET_B0}
@@ -66,8 +65,7 @@ def starts_from(net, state, name):
 
 
 @pytest.mark.parametrize(
-    ("weights", "file_name"),
-    [(RESNET18, "resnet18-f37072fd.pth"), (EFFICIENTNET_B0, "efficientnet-b0-355c32eb.pth")],
+    ("weights", "file_name"), [(RESNET18, "resnet18-f37072fd.pth"), (EFFICIENTNET_B0, "efficientnet-b0-355c32eb.pth")]
 )
 def test_published_file_names(weights, file_name):
     assert weights.file_name == file_name

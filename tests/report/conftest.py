@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.evaluation import confusion_counts, overlap_scores, summarize
 from hybrid_attention.evaluation.calibration import PixelCalibration
 from hybrid_attention.evaluation.classification import classification_scores
@@ -17,6 +15,7 @@ from hybrid_attention.evaluation.lesions import lesion_detection
 from hybrid_attention.evaluation.pictures import write_picture, write_pictures
 from hybrid_attention.evaluation.roc import PixelRoc
 from hybrid_attention.evaluation.surface import surface_distances
+from PIL import Image
 
 CLASSES = ("benign", "malignant", "normal")
 

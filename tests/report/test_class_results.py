@@ -3,7 +3,6 @@ import json
 import re
 
 import pytest
-
 from hybrid_attention.report import compare, read_run
 from hybrid_attention.report.class_results import accuracy_table, class_tables
 from hybrid_attention.report.matching import match_runs

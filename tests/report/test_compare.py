@@ -3,7 +3,6 @@ import math
 import re
 
 import pytest
-
 from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.report import compare
 

@@ -8,15 +8,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.evaluation import CaseScores
+from hybrid_attention.explain import SaveGradCAM
+from hybrid_attention.report import compare
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd
 from PIL import Image
 from torch import nn
 
-from hybrid_attention.evaluation import CaseScores
-from hybrid_attention.explain import SaveGradCAM
-from hybrid_attention.report import compare
 from tests.report.conftest import disc
 
 SEEN, FILE = (32, 32), (96, 64)  # (W, H) of what the network sees and of the files

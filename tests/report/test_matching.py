@@ -1,5 +1,4 @@
 import pytest
-
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
 

@@ -1,12 +1,12 @@
 import re
 
 import pytest
-
 from hybrid_attention.evaluation import merge_folds
 from hybrid_attention.report import compare, read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.results import score_tables
 from hybrid_attention.report.settings import settings_table
+
 from tests.report.conftest import write_run
 
 

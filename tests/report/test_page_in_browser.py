@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import pytest
-
 from hybrid_attention.report import compare, read_run
 from hybrid_attention.report import page as report_page
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.pictures import embedded_cases, picture_kinds
+
 from tests.report.conftest import speckled, write_run
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from hybrid_attention.evaluation.pictures import picture_path
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.pictures import embedded_cases, picture_kinds
+from PIL import Image
+
 from tests.report.conftest import speckled
 
 FIRST = "benign/benign (0).png"

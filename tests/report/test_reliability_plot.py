@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from hybrid_attention.report import reliability_figure, write_reliability_figure
 from PIL import Image
 
-from hybrid_attention.report import reliability_figure, write_reliability_figure
 from tests.evaluation.predicted import found
 
 

@@ -3,7 +3,6 @@ import math
 from pathlib import Path
 
 import pytest
-
 from hybrid_attention.report import read_run
 from hybrid_attention.report.runs import require_curves
 

@@ -2,7 +2,6 @@ import dataclasses
 import math
 
 import pytest
-
 from hybrid_attention.report import read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.paired_scores import paired_scores

@@ -3,11 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from hybrid_attention.engines import Prediction
 from hybrid_attention.report.stress_plot import draw_examples, draw_stress, write_figure
 from hybrid_attention.transforms.degradations import DEGRADATIONS, Degrade
+from PIL import Image
 
 TRUE = (slice(8, 24), slice(8, 20))  # of the image, (W, H)
 

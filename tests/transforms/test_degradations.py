@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-
 from hybrid_attention.transforms import Degrade, Degraded
 from hybrid_attention.transforms.burnt_in import lesion_lines
 from hybrid_attention.transforms.degradations import DEGRADATIONS, STRENGTHS
+from monai.data import MetaTensor
 
 SIZE = (160, 120)  # (W, H)
 WORDS = ("text", "callipers")

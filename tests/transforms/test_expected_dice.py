@@ -3,7 +3,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-
 from hybrid_attention.transforms import ExpectedDice
 
 

@@ -6,13 +6,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.data import GreyReader
+from hybrid_attention.transforms import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, RandRotate90d, Resized
 from scipy.ndimage import binary_dilation, gaussian_gradient_magnitude
-
-from hybrid_attention.data import GreyReader
-from hybrid_attention.transforms import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
 
 
 def noise(*shape, dtype=np.float32):

@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import ellipe
-
 from hybrid_attention.transforms import MeasureLesion
+from scipy.special import ellipe
 
 SHAPES = (
     "long_axis short_axis long_axis_angle lesion_width lesion_height width_to_height orientation perimeter circularity "

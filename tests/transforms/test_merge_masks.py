@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.transforms import MergeMasks, MergeMasksd
 from monai.data import MetaTensor
 
-from hybrid_attention.transforms import MergeMasks, MergeMasksd
 from tests.dicom_files import region, write_dicom
 
 FIRST = np.array([[0, 255, 0], [0, 0, 0]], np.uint8)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-
 from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, OUTLINE, TRUE_POSITIVE, Overlay
 
 

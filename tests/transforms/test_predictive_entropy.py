@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-
 from hybrid_attention.transforms import PredictiveEntropy, PredictiveEntropyd
 
 

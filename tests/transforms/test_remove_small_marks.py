@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.transforms import RemoveSmallMarks, RemoveSmallMarksd
 from monai.data import MetaTensor
 
-from hybrid_attention.transforms import RemoveSmallMarks, RemoveSmallMarksd
 from tests.evaluation.drawing import drawn
 
 MASK = """

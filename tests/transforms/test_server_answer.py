@@ -2,9 +2,9 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from hybrid_attention.transforms import ServerAnswerd
 from monai.data import MetaTensor
 
-from hybrid_attention.transforms import ServerAnswerd
 from tests.dicom_files import region, write_dicom
 
 MASK = MetaTensor(torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.uint8))  # (W, H): 2 across, 3 deep

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from hybrid_attention.networks import MaskAndClasses, MTLDUNet
 from hybrid_attention.transforms import SplitMaskAndClassesd
 

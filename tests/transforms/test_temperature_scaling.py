@@ -2,9 +2,8 @@ import math
 
 import pytest
 import torch
-from monai.data import MetaTensor
-
 from hybrid_attention.transforms import TemperatureScaling, TemperatureScalingd
+from monai.data import MetaTensor
 
 
 def test_by_hand():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
 from hybrid_attention.networks.blocks.group_norm import GROUPS, conv_group_norm
+from torch import nn
 
 
 class ObjectContext(nn.Module):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from hybrid_attention.networks.blocks.convolutions import conv_norm_act
 from monai.networks.layers import Conv
 from torch import nn
-
-from hybrid_attention.networks.blocks.convolutions import conv_norm_act
 
 REFERENCE_GRID = 16  # a 256 wide image at stride 16
 

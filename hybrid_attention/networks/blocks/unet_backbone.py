@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from hybrid_attention.networks.blocks.convolutions import conv_norm_act, interpolation_mode, resize_like
+from hybrid_attention.networks.blocks.group_norm import GROUPS
 from monai.networks.blocks import ResidualUnit
 from monai.networks.layers import Pool
 from torch import nn
-
-from hybrid_attention.networks.blocks.convolutions import conv_norm_act, interpolation_mode, resize_like
-from hybrid_attention.networks.blocks.group_norm import GROUPS
 
 
 def plain_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
@@ -81,11 +80,7 @@ class UNetBackbone(nn.Module):
     """
 
     def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        channels: Sequence[int],
-        stage: Callable[[int, int, int], nn.Module],
+        self, spatial_dims: int, in_channels: int, channels: Sequence[int], stage: Callable[[int, int, int], nn.Module]
     ) -> None:
         super().__init__()
         if not channels:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks import nets
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import set_batch_norm_momentum
 from hybrid_attention.networks.peers.padded import Padded, without
+from monai.networks import nets
+from torch import nn
 
 WIDTHS = (32, 64, 128, 256, 512)
 

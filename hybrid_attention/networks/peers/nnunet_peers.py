@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai.networks.layers import Conv, Norm
-from torch import nn
-
 from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.networks.peers.padded import Padded, without
+from monai.networks.layers import Conv, Norm
+from torch import nn
 
 MAX_WIDTH = {2: 512, 3: 320}
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
 from hybrid_attention.networks.blocks.convolutions import check_input
 from hybrid_attention.networks.triple_encoder_unet import crop_like, pad_to_multiple
+from torch import nn
 
 
 class Padded(nn.Module):
