@@ -41,6 +41,7 @@ def test_properties_that_other_tools_ask_for(name, workflow, phantoms, tmp_path)
     )
     made.initialize()
     assert not made.check_properties()
+    assert workflow != "train" or made.val_interval == 1
 
 
 def test_train_handlers_are_dicts_that_other_tools_extend(name):
@@ -86,7 +87,12 @@ def test_metadata(name):
     metadata = json.loads(config(name, "metadata.json").read_text())
     required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
     assert set(required.split()) | {"authors", "copyright", "network_data_format", "changelog"} <= set(metadata)
-    assert {"fire", "pyyaml"} <= set(metadata["required_packages_version"])  # of `python -m monai.bundle`
+    pinned = metadata["required_packages_version"]
+    assert {"fire", "pyyaml"} <= set(pinned)  # of `python -m monai.bundle`
+    first = json.loads(config("hybrid", "metadata.json").read_text())
+    others = first["required_packages_version"]
+    assert {name for name in pinned if others.get(name, pinned[name]) != pinned[name]} == set()
+    assert metadata["numpy_version"] == first["numpy_version"] == "2.2.6"  # the last one for Python 3.10, the zoo's
     assert metadata["version"] in metadata["changelog"]
     assert metadata["version"] == hybrid_attention.__version__
     assert isinstance(metadata["supported_apps"], dict)

@@ -1,4 +1,4 @@
-"""Archives of all four bundles, unpacked where this project is not installed."""
+"""Archives of all bundles, unpacked where this project is not installed."""
 
 import json
 import shutil

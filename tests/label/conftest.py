@@ -1,4 +1,4 @@
-"""MONAI Label in its own environment, with the archives of all four bundles and nothing else of this project."""
+"""MONAI Label in its own environment, with the archives of all bundles and nothing else of this project."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ def app(make_app, bundles):
 
 @pytest.fixture(scope="session")
 def server(label_python, app, images):
-    """A server with all four bundles; its datastore is filled over REST."""
+    """A server with all bundles; its datastore is filled over REST."""
     with Server(label_python, app, BUNDLES) as running:
         for path in sorted(images.iterdir()):
             answer = running.add_image(path.stem, path)
