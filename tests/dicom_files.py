@@ -11,8 +11,9 @@ ULTRASOUND, MULTI_FRAME, CAPTURE, REPORT = (
     "1.2.840.10008.5.1.4.1.1.7",
     "1.2.840.10008.5.1.4.1.1.88.33",
 )
-EXPLICIT, JPEG, JPEG_LOSSLESS, MPEG4, RLE = (
+EXPLICIT, DEFLATED, JPEG, JPEG_LOSSLESS, MPEG4, RLE = (
     "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.4.50",
     "1.2.840.10008.1.2.4.70",
     "1.2.840.10008.1.2.4.102",
@@ -59,7 +60,7 @@ def write_dicom(path, pixels, photometric="MONOCHROME2", regions=(), syntax=EXPL
     made = header(**{"kind": MULTI_FRAME if several else ULTRASOUND, "syntax": syntax, **attributes})
     shape = pixels.shape[1:] if several else pixels.shape
     made.Rows, made.Columns, made.PhotometricInterpretation = shape[0], shape[1], photometric
-    made.SamplesPerPixel = 3 if len(shape) == 3 else 1
+    made.SamplesPerPixel = attributes.get("SamplesPerPixel", 3 if len(shape) == 3 else 1)
     if made.SamplesPerPixel == 3 and "PlanarConfiguration" not in made:
         made.PlanarConfiguration = 0
     made.BitsAllocated = 8 * pixels.dtype.itemsize
@@ -74,6 +75,21 @@ def write_dicom(path, pixels, photometric="MONOCHROME2", regions=(), syntax=EXPL
     if made.file_meta.TransferSyntaxUID.is_encapsulated:
         made["PixelData"].is_undefined_length = True
     made.save_as(path, enforce_file_format=True)
+    return path
+
+
+def set_text(path, **texts):
+    """Give attributes of a file values that need not be what their kind allows."""
+    from pydicom import dcmread
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    stored = dcmread(path)
+    for keyword, text in texts.items():
+        tag, value = Tag(tag_for_keyword(keyword)), text.encode() + b" " * (len(text) % 2)
+        stored._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    stored.save_as(path)
     return path
 
 

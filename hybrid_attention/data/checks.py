@@ -8,6 +8,7 @@ from typing import Any
 
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import mask_fault, merged_mask
+from hybrid_attention.data.nifti import place_fault
 from hybrid_attention.data.reading import read_grey
 
 
@@ -66,14 +67,13 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     for path in case.get("label", []):
         try:
             mask = to_tissue(read_grey(path), case["image"])
+            elsewhere = place_fault(path, case["image"])
         except ValueError as error:
             problems.append(f"{path}: {error}")
             continue
         if mask.shape != shape:
             problems.append(f"{path}: mask of {_size(mask.shape)} pixels for an image of {_size(shape)}")
-        fault = mask_fault(mask)
-        if fault:
-            problems.append(f"{path}: {fault}")
+        problems += [f"{path}: {fault}" for fault in (elsewhere, mask_fault(mask)) if fault]
         masks.append(mask)
     if problems or not masks:
         return problems, case

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hybrid_attention.data.dicom_syntax import syntax_fault
+from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
 from hybrid_attention.data.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ class FrameGeometry:
         size: width and height of a frame in pixels.
         box: left, top, right and bottom of the part that shows tissue; right and bottom are the first pixel beyond.
         spacing: width and height of a pixel in mm, or None where the file doesn't say.
+        aspect: height of a pixel in widths, from the spacing, else from Pixel Aspect Ratio; 1 where neither says.
     """
 
     size: tuple[int, int]
     box: tuple[int, int, int, int]
     spacing: tuple[float, float] | None
+    aspect: float = 1.0
 
     @property
     def part(self) -> tuple[slice, slice]:
@@ -139,6 +142,25 @@ def frame_count(header: Dataset) -> int:
     return max(int(header.get("NumberOfFrames") or 1), 1)
 
 
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """Return the values of an attribute.
+
+    Args:
+        header: the data set, or an item of a sequence.
+        keyword: of the attribute.
+
+    Returns:
+        The numbers; none where the attribute is missing, empty, or one of its values is not a finite number.
+    """
+    try:
+        value = header.get(keyword)
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        found = [float(one) for one in (value if several else [value])]
+    except (TypeError, ValueError):
+        return []
+    return found if all(map(math.isfinite, found)) else []
+
+
 def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
     """Name the frames of a DICOM file, each of which is a case of its own.
 
@@ -151,12 +173,12 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
 
     Raises:
         ValueError: `frames` is none of these, or names a frame that the file lacks, or no decoder for its pixels
-            is installed; and what `read_header` raises.
+            is installed, or they contradict the header; and what `read_header` raises.
     """
     if not (frames in ("all", "middle") if isinstance(frames, str) else isinstance(frames, Sequence) and frames):
         raise ValueError(f"frames must be 'all', 'middle' or a list of numbers counted from 1, got {frames!r}")
     header = read_header(path)
-    fault = syntax_fault(header)
+    fault = syntax_fault(header) or length_fault(path, header)
     if fault is not None:
         raise ValueError(fault)
     modality = header.get("Modality")
@@ -168,15 +190,15 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
     if count == 1:
         return [str(path)]
     if frames == "all":
-        numbers: Sequence[Any] = range(1, count + 1)
+        chosen: Sequence[Any] = range(1, count + 1)
     elif frames == "middle":
-        numbers = [(count + 1) // 2]
+        chosen = [(count + 1) // 2]
     else:
-        numbers = list(frames)
-    wrong = [number for number in numbers if number not in range(1, count + 1)]
+        chosen = list(frames)
+    wrong = [number for number in chosen if number not in range(1, count + 1)]
     if wrong:
         raise ValueError(f"there is no frame {wrong[0]!r}: the file has {count}, counted from 1")
-    return [f"{path}#{number}" for number in numbers]
+    return [f"{path}#{number}" for number in chosen]
 
 
 def frame_geometry(header: Dataset) -> FrameGeometry:
@@ -215,14 +237,16 @@ def frame_geometry(header: Dataset) -> FrameGeometry:
             )
         boxes.append(box)
         spacings.append(_region_spacing(region))
-    if not boxes:
-        return FrameGeometry((width, height), (0, 0, width, height), _stated_spacing(header))
-    box = (*np.min(boxes, axis=0)[:2].tolist(), *np.max(boxes, axis=0)[2:].tolist())
     stated = [spacing for spacing in spacings if spacing is not None]
-    if not stated:
-        return FrameGeometry((width, height), box, _stated_spacing(header))
-    agree = len(stated) == len(spacings) and np.allclose(stated, stated[0], rtol=1e-3, atol=0)
-    return FrameGeometry((width, height), box, stated[0] if agree else None)
+    if stated:
+        agree = len(stated) == len(spacings) and np.allclose(stated, stated[0], rtol=1e-3, atol=0)
+        spacing = stated[0] if agree else None
+    else:
+        spacing = _stated_spacing(header)
+    box = (*np.min(boxes, axis=0)[:2].tolist(), *np.max(boxes, axis=0)[2:].tolist()) if boxes else (0, 0, width, height)
+    ratio = numbers(header, "PixelAspectRatio") if spacing is None else [spacing[1], spacing[0]]
+    aspect = ratio[0] / ratio[1] if len(ratio) == 2 and min(ratio) > 0 else 1.0
+    return FrameGeometry((width, height), box, spacing, aspect)
 
 
 def _region_spacing(region: Dataset) -> tuple[float, float] | None:
@@ -230,8 +254,8 @@ def _region_spacing(region: Dataset) -> tuple[float, float] | None:
     if units != (_CENTIMETRES, _CENTIMETRES):
         return None
     # a delta is negative where the axis runs the other way
-    width, height = (abs(float(region.get(f"PhysicalDelta{axis}") or 0)) * 10 for axis in "XY")
-    return (width, height) if width > 0 and height > 0 else None
+    deltas = [abs(value) * 10 for axis in "XY" for value in numbers(region, f"PhysicalDelta{axis}")]
+    return (deltas[0], deltas[1]) if len(deltas) == 2 and min(deltas) > 0 else None
 
 
 def _stated_spacing(header: Dataset) -> tuple[float, float] | None:
@@ -239,9 +263,9 @@ def _stated_spacing(header: Dataset) -> tuple[float, float] | None:
     for shared in header.get("SharedFunctionalGroupsSequence") or []:
         holders += shared.get("PixelMeasuresSequence") or []
     for holder in holders:
-        spacing = holder.get("PixelSpacing")
-        if spacing and len(spacing) == 2 and min(spacing) > 0:
-            return float(spacing[1]), float(spacing[0])  # DICOM gives the distance of rows first
+        spacing = numbers(holder, "PixelSpacing")
+        if len(spacing) == 2 and min(spacing) > 0:
+            return spacing[1], spacing[0]  # DICOM gives the distance of rows first
     return None
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hybrid_attention.data.dicom import frame_count, frame_geometry, read_header, split_frame
-from hybrid_attention.data.dicom_syntax import syntax_fault
+from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header, split_frame
+from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
 from hybrid_attention.data.grey import luma
 from PIL import Image
 
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read the tissue of one frame of a DICOM file as a grey plane.
 
     Monochrome pixels pass the modality and VOI transformations of the file (rescale, window, tables), MONOCHROME1 is
-    inverted, so that bright is always bright. Colour becomes luma (ITU-R 601-2), as with other pictures.
+    inverted, so that bright is always bright. An empty or invalid value (no number, a slope of 0, a window narrower
+    than its function allows) counts as absent. Padding (Pixel Padding Value, with its range) becomes as dark as the
+    darkest other pixel. Colour becomes luma (ITU-R 601-2), as with other pictures.
 
     Args:
         path: a file with one frame, or a frame, `cine.dcm#3`.
@@ -33,8 +36,8 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         ValueError: no DICOM file, damaged, video, of an unknown photometric interpretation, without pixels, with
-            several frames and none named, or compressed in a way that needs a package that is missing (which is
-            named). The message does not name the file.
+            pixels that contradict the header, with several frames and none named, or compressed in a way that needs
+            a package that is missing (which is named). The message does not name the file.
         ImportError: pydicom is missing.
     """
     file, number = split_frame(path)
@@ -49,6 +52,9 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         known = ", ".join((*_MONOCHROME, *_COLOUR, "PALETTE COLOR"))
         raise ValueError(f"pixels of the photometric interpretation {kind!r} can't be read; known are {known}")
     pixels = _decoded(file, header, (number or 1) - 1)
+    shape = (int(header.Rows), int(header.Columns), *((3,) if kind in _COLOUR else ()))
+    if pixels.shape != shape:
+        raise ValueError(f"its pixels are of shape {pixels.shape}; as {kind}, a frame would be of shape {shape}")
     try:
         grey = _monochrome(pixels, header) if kind in _MONOCHROME else _luma(pixels, header)
     except Exception as error:  # tables and windows that contradict themselves
@@ -58,15 +64,13 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _decoded(file: Path, header: Dataset, index: int) -> np.ndarray:
     """Return a frame as stored, (H, W) or (H, W, 3), with YBR turned into RGB."""
-    fault = syntax_fault(header)
+    fault = syntax_fault(header) or length_fault(file, header)
     if fault is not None:
         raise ValueError(fault)
     try:
         return _frame(file, header, index)
     except Exception as error:  # pydicom and the decoders raise many kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(error, AttributeError | KeyError):
-            raise ValueError(f"it has no pixel data ({reason})") from None
         raise ValueError(f"truncated or damaged DICOM file ({reason})") from None
 
 
@@ -75,7 +79,11 @@ def _frame(file: Path, header: Dataset, index: int) -> np.ndarray:
         from pydicom.pixels import pixel_array
     except ImportError:  # pydicom 2
         return _frame_of_pydicom_2(file, index)
-    return pixel_array(file, index=index)
+    if not header.file_meta.TransferSyntaxUID.is_deflated:
+        return pixel_array(file, index=index)  # reads this frame alone
+    from pydicom import dcmread
+
+    return pixel_array(dcmread(file), index=index)
 
 
 def _frame_of_pydicom_2(file: Path, index: int) -> np.ndarray:
@@ -103,6 +111,41 @@ def _processing() -> Any:
 
 
 def _monochrome(pixels: np.ndarray, header: Dataset) -> np.ndarray:
+    padding = _padding(pixels, header)
+    _drop_invalid(header)
+    grey = _bright_is_bright(pixels, header)
+    if padding.any() and not padding.all():
+        grey[padding] = grey[~padding].min()
+    return grey
+
+
+def _padding(pixels: np.ndarray, header: Dataset) -> np.ndarray:
+    """Return where pixels as stored are padding."""
+    values = numbers(header, "PixelPaddingValue")
+    ends = [*values, *numbers(header, "PixelPaddingRangeLimit")]
+    return (pixels >= min(ends)) & (pixels <= max(ends)) if values else np.zeros(pixels.shape, bool)
+
+
+def _drop_invalid(header: Dataset) -> None:
+    """Remove what pydicom could not compute with, as viewers do."""
+    slope, intercept = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
+    if slope not in ([], [0.0]) or intercept:
+        header.RescaleSlope = slope[0] if slope not in ([], [0.0]) else 1
+        header.RescaleIntercept = intercept[0] if intercept else 0
+    elif "RescaleSlope" in header:
+        del header.RescaleSlope
+    if header.get("VOILUTFunction", "LINEAR") not in _WINDOW_FUNCTIONS:
+        del header.VOILUTFunction
+    centres, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
+    linear = header.get("VOILUTFunction", "LINEAR") == "LINEAR"
+    if not centres or not widths or widths[0] <= 0 or (linear and widths[0] < 1):
+        for keyword in ("WindowCenter", "WindowWidth"):
+            if keyword in header:
+                delattr(header, keyword)
+
+
+def _bright_is_bright(pixels: np.ndarray, header: Dataset) -> np.ndarray:
+    """Apply the transformations to pixels as stored, and invert MONOCHROME1."""
     processing = _processing()
     grey = processing.apply_voi_lut(processing.apply_modality_lut(pixels, header), header).astype(np.float64)
     if header.PhotometricInterpretation == "MONOCHROME2":

@@ -1,13 +1,17 @@
-"""Whether the pixels of a DICOM file can be decoded here, and what to install or do when they can't."""
+"""Whether the pixels of a DICOM file are what its header says and can be decoded here, and what to do when not."""
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _VIDEO = ("MPEG", "HEVC")
+_ITEM = b"\xfe\xff\x00\xe0"
+_STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP")  # of JPEG and JPEG-LS, JPEG 2000, JP2
 _DECODERS = {
     "JPEG-LS": "pyjpegls",
     "JPEG 2000": "pillow",
@@ -40,6 +44,65 @@ def syntax_fault(header: Dataset) -> str | None:
     package = next((package for start, package in _DECODERS.items() if syntax.name.startswith(start)), None)
     cure = f"install {package}" if package else "no package for it is known here"
     return f"its pixels are compressed as {syntax.name}, and no decoder is installed: {cure}"
+
+
+def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
+    """Say how the pixel data of a file contradict its header: by their length, or compressed by their frames.
+
+    Args:
+        path: the file.
+        header: of the file.
+
+    Returns:
+        A message, or None where they agree, or where compressed frames can't be told apart.
+    """
+    try:
+        status = os.stat(path)
+        length, held = _length_and_frames(os.fspath(path), status.st_mtime_ns, status.st_size)
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        return f"truncated or damaged DICOM file ({error})"
+    if length is None:
+        return "it has no pixel data"
+    frames, kind = max(int(header.get("NumberOfFrames") or 1), 1), str(header.PhotometricInterpretation)
+    if header.file_meta.TransferSyntaxUID.is_encapsulated:
+        return None if held in (None, frames) else f"its header states {frames} frame(s), its pixel data hold {held}"
+    samples = 2 if kind == "YBR_FULL_422" else int(header.get("SamplesPerPixel") or 1)  # two pixels share the colour
+    row = int(header.Columns) * samples * int(header.BitsAllocated) // 8
+    expected = row * int(header.Rows) * frames
+    if expected <= length < expected + max(row, 2):  # what is less than a row is padding
+        return None
+    damaged = "truncated or damaged DICOM file: " if length < expected else ""
+    return (
+        f"{damaged}its pixel data have {length} bytes, but its header states {frames} frame(s) of "
+        f"{header.Columns}x{header.Rows} pixels as {kind} with {header.BitsAllocated} bits a sample, {expected} bytes"
+    )
+
+
+@lru_cache(maxsize=64)  # a loop is asked once a frame
+def _length_and_frames(path: str, changed: int, size: int) -> tuple[int | None, int | None]:
+    """Return the bytes of pixel data, and the number of frames where they are compressed and it can be told."""
+    from pydicom import dcmread
+
+    stored = dcmread(path, specific_tags=["PixelData"])
+    if "PixelData" not in stored:
+        return None, None
+    content, syntax = stored.PixelData, stored.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return len(content), None
+    fragments = _fragments(content)[1:]  # the first is the table of offsets, often empty
+    if syntax.name.startswith("RLE"):
+        return len(content), len(fragments)
+    return len(content), sum(fragment.startswith(_STARTS) for fragment in fragments) or None
+
+
+def _fragments(content: bytes) -> list[bytes]:
+    """Return the items of encapsulated pixel data."""
+    found, place = [], 0
+    while content[place : place + 4] == _ITEM:
+        start, length = place + 8, int.from_bytes(content[place + 4 : place + 8], "little")
+        found.append(content[start : start + length])
+        place = start + length
+    return found
 
 
 def _has_decoder(syntax: str) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from hybrid_attention.data.reading import IMAGE_SUFFIXES, NIFTI_SUFFIXES, natural_order, strip_suffix
+from hybrid_attention.data.nifti import NIFTI_SUFFIXES
+from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order, strip_suffix
 
 
 def mask_owner(path: str | os.PathLike[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,13 +12,12 @@ from typing import Any
 import numpy as np
 from hybrid_attention.data.dicom import DICOM_SUFFIXES, geometry, is_dicom, split_frame, strip_dicom_suffix
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
-from hybrid_attention.data.grey import luma
+from hybrid_attention.data.nifti import NIFTI_SUFFIXES, is_nifti, read_nifti, slice_geometry
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
 from PIL import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ALL_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 
 
@@ -47,11 +47,6 @@ def to_grey(image: Image.Image) -> Image.Image:
 def natural_order(path: Path) -> tuple[int | str, ...]:
     """Return a sorting key that orders names as people do: "benign (2)" before "benign (10)"."""
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
-
-
-def is_nifti(path: str | os.PathLike[str]) -> bool:
-    """Tell by its name whether a file is NIfTI."""
-    return str(path).lower().endswith(NIFTI_SUFFIXES)
 
 
 def strip_suffix(name: str) -> str:
@@ -87,10 +82,15 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError("the file does not exist")
     if file.stat().st_size == 0:
         raise ValueError("the file has zero bytes")
-    if is_dicom(path):
-        array = read_dicom_grey(path)
-    else:
-        array = _read_nifti(path) if is_nifti(path) else _read_picture(path)
+    read = read_dicom_grey if is_dicom(path) else read_nifti if is_nifti(path) else _read_picture
+    try:
+        array = read(path)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # whatever a library did not foresee belongs to this file, too
+        raise ValueError(f"it can't be read ({type(error).__name__}: {error})") from error
+    if array.ndim != 2:
+        raise ValueError(f"expected one grey plane, got an array of shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{int((~np.isfinite(array)).sum())} pixels are NaN or Inf")
     return array
@@ -107,24 +107,6 @@ def _read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"truncated or damaged image ({error})") from None
 
 
-def _read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
-    import nibabel
-
-    try:
-        array = np.asarray(nibabel.load(path).dataobj)
-    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
-        raise ValueError(f"damaged NIfTI file ({error})") from None
-    if array.dtype.names:  # RGB stored as a structured type
-        array = luma(np.stack([array[name] for name in array.dtype.names], axis=-1))
-    elif array.dtype == np.uint8 and array.ndim == 5 and array.shape[4] in (3, 4):  # RGB as vectors, by SimpleITK
-        array = luma(array)
-    while array.ndim > 2 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != 2:
-        raise ValueError(f"expected one 2D slice, got an array of shape {array.shape}")
-    return array.astype(np.float32)
-
-
 def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
     """Return the size of a pixel where the file states it.
 
@@ -136,16 +118,19 @@ def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
     """
     if is_dicom(path):
         return geometry(path).spacing
-    if not is_nifti(path):
-        return None
-    import nibabel
+    return slice_geometry(path).spacing if is_nifti(path) else None
 
-    header: Any = nibabel.load(path).header
-    per_mm = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}.get(header.get_xyzt_units()[0])
-    if per_mm is None:
-        return None
-    width, height = (float(size) * per_mm for size in header.get_zooms()[:2])
-    return (width, height) if width > 0 and height > 0 else None
+
+def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
+    """Return width and height of a pixel in the side of a square of the same area: (1, 1) but for DICOM and NIfTI."""
+    if is_dicom(path):
+        width, height = 1.0, geometry(path).aspect
+    elif is_nifti(path):
+        width, height = slice_geometry(path).sizes
+    else:
+        return 1.0, 1.0
+    side = math.sqrt(width * height)
+    return width / side, height / side
 
 
 class GreyReader(ImageReader):

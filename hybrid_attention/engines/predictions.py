@@ -14,7 +14,8 @@ from hybrid_attention.data.dicom import to_full_frame, to_tissue
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import PREDICTIONS, result_path
 from hybrid_attention.data.masks import find_masks, merged_mask
-from hybrid_attention.data.reading import is_nifti, pixel_spacing, read_grey
+from hybrid_attention.data.nifti import is_nifti, write_nifti
+from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.transforms import ExpectedDice, MeasureLesion, Overlay
@@ -30,7 +31,7 @@ class SavePredictions:
     """Write a mask and an overlay for each image of an inference run, and a table of all.
 
     An image `a/b.png` gives `a/b_mask.png` (0 and 255, at the image's own size) and `a/b_overlay.png`; a NIfTI image
-    gives `a/b_mask.nii.gz` (0 and 1, with the affine of the image). Of a DICOM image the network sees the tissue alone:
+    gives `a/b_mask.nii.gz` (0 and 1, stored as the image is). Of a DICOM image the network sees the tissue alone:
     `a/b_mask.png` has the size of the whole frame, so have the maps below; overlay and measures are of the tissue. A
     frame `a/b.dcm#3` gives `a/b#3_mask.png`. `predictions.csv` lists them with the measures of the lesion
     (`prediction_row`), `predictions.json` is the same with typed values. Where truth lies beside the image the overlay
@@ -93,7 +94,7 @@ class SavePredictions:
     def _save_map(self, case_id: str, source: str, what: str, fraction: np.ndarray) -> None:
         with atomic_path(self._path(case_id, source, what)) as temporary:
             if is_nifti(source):
-                _write_nifti(fraction.astype(np.float32), source, temporary)
+                write_nifti(fraction.astype(np.float32), source, temporary)
             else:
                 whole = to_full_frame(fraction, source)
                 Image.fromarray((whole.T * 255).round().astype(np.uint8)).save(temporary)
@@ -110,19 +111,28 @@ class SavePredictions:
         mask_path = self._path(case_id, source, "mask")
         with atomic_path(mask_path) as temporary:
             if is_nifti(source):
-                _write_nifti(mask, source, temporary)
+                write_nifti(mask, source, temporary)
             else:
                 Image.fromarray(to_full_frame(mask, source).T * np.uint8(255)).save(temporary)
         truth = [to_tissue(read_grey(path), source) for path in find_masks(source)]
         overlay_path = result_path(self.folder, case_id, "overlay")
         with atomic_path(overlay_path) as temporary:
             Image.fromarray(self.overlay(image, mask, merged_mask(truth) if truth else None)).save(temporary)
+        spacing = pixel_spacing(source)
+        row = prediction_row(
+            mask,
+            spacing or pixel_proportions(source),
+            self.class_names,
+            class_probability,
+            probability,
+            unit="mm" if spacing else "pixel",
+        )
         self.rows.append(
             {
                 "case_id": case_id,
                 "mask": mask_path.relative_to(self.folder).as_posix(),
                 "overlay": overlay_path.relative_to(self.folder).as_posix(),
-                **prediction_row(mask, pixel_spacing(source), self.class_names, class_probability, probability),
+                **row,
             }
         )
 
@@ -140,15 +150,17 @@ def prediction_row(
     class_names: Sequence[str] | None = None,
     class_probability: Any = None,
     probability: np.ndarray | None = None,
+    unit: str = "mm",
 ) -> dict[str, Any]:
     """Describe a prediction by plain values: the size of the image, the measures of the lesion, its worth, the class.
 
     Args:
         mask: (W, H), 0 and 1, at the image's own size.
-        spacing: width and height of a pixel in mm, or None where they are unknown.
+        spacing: width and height of a pixel in `unit`, or None where they are unknown.
         class_names: names of the classes, or None.
         class_probability: (classes,), in their order.
         probability: of lesion, (W, H), or None where it is not known.
+        unit: of the spacing; see `MeasureLesion`.
 
     Returns:
         `width` and `height` of the image, `lesion_pixels`, `lesion_area_fraction`, what `MeasureLesion` gives, with a
@@ -165,7 +177,7 @@ def prediction_row(
         "height": mask.shape[1],
         "lesion_pixels": int(mask.sum()),
         "lesion_area_fraction": round(float(mask.mean()), 6),
-        **MeasureLesion()(mask, spacing),
+        **MeasureLesion()(mask, spacing, unit),
         **worth,
         **classes,
     }
@@ -175,10 +187,3 @@ def plane(array: Any) -> np.ndarray:
     """Return one plane of an engine's output as an array of the CPU, (W, H) or (1, W, H) -> (W, H)."""
     values = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
     return values[0] if values.ndim == 3 else values
-
-
-def _write_nifti(array: np.ndarray, source: str, path: Path) -> None:
-    import nibabel
-
-    original: Any = nibabel.load(source)
-    nibabel.save(nibabel.Nifti1Image(array.reshape(original.shape[:3]), original.affine), path)  # without colours

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from hybrid_attention.data.files import prepare_output_folder, write_csv
 from hybrid_attention.data.identity import data_digest
-from hybrid_attention.data.reading import pixel_spacing, read_grey
+from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.predictions import PROBABILITY
@@ -159,7 +159,7 @@ class CaseScores:
 
     def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
         """Return the size of a scored pixel along (W, H), in the unit of the distances."""
-        spacing = pixel_spacing(case["image"]) if self.distance_unit == "mm" else None
+        spacing = (pixel_spacing if self.distance_unit == "mm" else pixel_proportions)(case["image"])
         sizes = read_grey(case["image"]).shape
         return tuple(
             own / scored * one for own, scored, one in zip(sizes, mask.shape[1:], spacing or (1.0, 1.0), strict=True)

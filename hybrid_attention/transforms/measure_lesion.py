@@ -24,7 +24,7 @@ class MeasureLesion(Transform):
 
     A mask may have several components (pixels that touch over edges or corners); all measures but `lesions` and
     `total_area` are of the largest one. Lengths are in mm and areas in mm² where the spacing is known, else in pixels
-    of the image; `unit` says which.
+    of the image (where these are known not to be square, in the side of a square of the same area); `unit` says which.
 
     - `long_axis`, `short_axis`: the largest and the smallest distance of two parallel callipers that touch the lesion
       (Feret diameters). The outline runs through the middles of the outer pixel edges, so that smooth shapes are
@@ -53,13 +53,14 @@ class MeasureLesion(Transform):
     backend: ClassVar = [TransformBackends.NUMPY]
 
     def __call__(
-        self, mask: torch.Tensor | np.ndarray, spacing: Sequence[float] | None = None
+        self, mask: torch.Tensor | np.ndarray, spacing: Sequence[float] | None = None, unit: str = "mm"
     ) -> dict[str, float | int | str | None]:
         """Return the measures.
 
         Args:
             mask: (W, H); above 0.5 is lesion.
-            spacing: width and height of a pixel in mm, or None where they are unknown.
+            spacing: width and height of a pixel in `unit`, or None where they are unknown.
+            unit: "mm", or "pixel" where the file states no more than the proportions of its pixels.
 
         Returns:
             By name, in the order above; floats have four digits.
@@ -76,7 +77,7 @@ class MeasureLesion(Transform):
         components, count = ndimage.label(marked, np.ones((3, 3)))
         measures: dict[str, Any] = {
             "lesions": int(count),
-            "unit": "pixel" if spacing is None else "mm",
+            "unit": "pixel" if spacing is None else unit,
             "total_area": float(marked.sum() * sizes.prod()),
             **dict.fromkeys(_OF_LARGEST),
             "largest_area": 0.0,

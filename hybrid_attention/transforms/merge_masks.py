@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import merged_mask
+from hybrid_attention.data.nifti import place_fault
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
@@ -42,7 +43,7 @@ class MergeMasksd(MapTransform):
         image_key: key of the image, (C, *spatial), at its own size; nothing is looked at where it holds none.
 
     Raises:
-        ValueError: (at the call) mask and image are of different sizes.
+        ValueError: (at the call) mask and image are of different sizes, or lie elsewhere by their NIfTI headers.
     """
 
     backend: ClassVar = MergeMasks.backend
@@ -70,4 +71,8 @@ class MergeMasksd(MapTransform):
             mask = MetaTensor(tissue, meta=mask.meta) if isinstance(mask, MetaTensor) else tissue
         if mask.shape[1:] != image.shape[1:]:
             raise ValueError(f"{source} is of size {tuple(image.shape[1:])}, but its mask of {tuple(mask.shape[1:])}")
+        file = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
+        fault = None if file is None else place_fault(str(file), source)
+        if fault:
+            raise ValueError(f"{file}: {fault}")
         return mask

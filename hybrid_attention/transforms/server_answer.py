@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from hybrid_attention.data.dicom import is_dicom, to_full_frame
-from hybrid_attention.data.reading import is_nifti
+from hybrid_attention.data.nifti import is_nifti, slice_geometry
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
@@ -57,8 +57,9 @@ class ServerAnswerd(MapTransform):
             return result
         place = _affine(path) if str(extension).lower().endswith(VOLUMES) else None
         for key in self.key_iterator(result):
-            mask = to_full_frame(np.asarray(result[key]), path)
-            result[key] = mask if place is None else mask[..., None]
+            mask = np.asarray(result[key])
+            mask = slice_geometry(path).to_file(mask) if is_nifti(path) else to_full_frame(mask, path)
+            result[key] = mask if place is None or mask.ndim == 3 else mask[..., None]
         # where the server finds the image's shape, it resizes the mask to it: to the tissue, or to (W, H) of (W, H, 1)
         result.pop("image", None)
         result["image_meta_dict"] = {"original_affine": place}
@@ -67,10 +68,7 @@ class ServerAnswerd(MapTransform):
 
 def _affine(path: str | os.PathLike[str]) -> Any:
     if is_nifti(path):
-        import nibabel
-
-        image: Any = nibabel.load(path)
-        return image.affine
+        return slice_geometry(path).affine
     from monai.data import ITKReader
 
     reader = ITKReader()

@@ -17,10 +17,10 @@ from hybrid_attention.data.dicom import (
     to_full_frame,
     to_tissue,
 )
-from hybrid_attention.data.reading import is_image, pixel_spacing, read_grey, strip_suffix
+from hybrid_attention.data.reading import is_image, pixel_proportions, pixel_spacing, read_grey, strip_suffix
 from PIL import Image
 
-from tests.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, write_dicom
+from tests.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, set_text, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
 
@@ -108,6 +108,24 @@ def test_pixel_spacing_where_no_region_states_one(tmp_path):
     seconds = [region(0, 0, 7, 5, units=4)]
     assert pixel_spacing(write_dicom(tmp_path / "b.dcm", RAMP, regions=seconds, **spacing)) == (0.2, 0.3)
     assert pixel_spacing(write_dicom(tmp_path / "c.dcm", RAMP)) is None
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    """Height to width 2 to 1, as Pixel Aspect Ratio has it; a spacing says more."""
+    tall = {"PixelAspectRatio": [2, 1]}
+    file = write_dicom(tmp_path / "a.dcm", RAMP, **tall)
+    assert geometry(file).aspect == 2 and pixel_spacing(file) is None
+    assert pixel_proportions(file) == pytest.approx((2**-0.5, 2**0.5))
+    spaced = write_dicom(tmp_path / "b.dcm", RAMP, PixelSpacing=[0.3, 0.2], **tall)
+    assert pixel_proportions(spaced) == pytest.approx((1.5**-0.5, 1.5**0.5))
+    assert pixel_proportions(write_dicom(tmp_path / "c.dcm", RAMP)) == (1, 1)
+    for text in ("", "x\\1", "0\\1", "2"):
+        assert pixel_proportions(set_text(file, PixelAspectRatio=text)) == (1, 1)
+
+
+@pytest.mark.parametrize("text", ["", "x\\0.2", "0\\0.2", "nan\\0.2"])
+def test_empty_and_invalid_spacing_is_absent(tmp_path, text):
+    assert pixel_spacing(set_text(write_dicom(tmp_path / "a.dcm", RAMP), PixelSpacing=text)) is None
 
 
 def test_mask_goes_back_into_the_frame(tmp_path):

@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 import pytest
-from hybrid_attention.data import GreyReader, dicom_syntax
+from hybrid_attention.data import DataError, GreyReader, dicom_syntax, image_datalist, reading
 from hybrid_attention.data.reading import read_grey
 from monai.transforms import LoadImage
 from PIL import Image
 
-from tests.dicom_files import JPEG, JPEG_LOSSLESS, RLE, jpeg_frames, region, to_ybr, write_dicom
+from tests.dicom_files import DEFLATED, JPEG, JPEG_LOSSLESS, RLE, jpeg_frames, region, set_text, to_ybr, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
 
@@ -111,6 +111,96 @@ def test_frames_of_a_loop_are_cropped_alike(tmp_path, packed):
         stored.save_as(file)
     for number, frame in enumerate(frames, start=1):
         np.testing.assert_array_equal(read_grey(f"{file}#{number}"), frame[2:6, 1:5].T)
+
+
+def test_deflated(tmp_path):
+    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "a.dcm", RAMP, syntax=DEFLATED)), RAMP.T)
+    loop = write_dicom(tmp_path / "b.dcm", np.stack([RAMP, RAMP // 2]), syntax=DEFLATED, NumberOfFrames=2)
+    np.testing.assert_array_equal(read_grey(f"{loop}#2"), RAMP.T // 2)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_as_dark_as_the_darkest_pixel(tmp_path, kind):
+    """Padded by -2000 to -1999: as they are, all else would look alike."""
+    signed = RAMP.astype(np.int16)
+    signed[:2, :2] = -2000
+    signed[5, 7] = -1999
+    tissue = signed.T if kind == "MONOCHROME2" else -1 - signed.T.astype(int)  # of the range -32768 to 32767
+    padded, inside = signed.T < 0, signed.T >= 0
+    grey = read_grey(
+        write_dicom(tmp_path / "a.dcm", signed, kind, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1999)
+    )
+    np.testing.assert_array_equal(grey[inside], tissue[inside])
+    assert set(grey[padded]) == {tissue[inside].min()}
+    one = read_grey(write_dicom(tmp_path / "b.dcm", signed, kind, PixelPaddingValue=-2000))
+    assert one[7, 5] == (-1999 if kind == "MONOCHROME2" else 1998)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"RescaleSlope": "", "RescaleIntercept": ""},
+        {"RescaleSlope": "abc", "RescaleIntercept": "0"},
+        {"RescaleSlope": "0", "RescaleIntercept": "0"},
+        {"RescaleSlope": "nan", "RescaleIntercept": ""},
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"WindowCenter": "", "WindowWidth": "20"},
+        {"WindowCenter": "100", "WindowWidth": "0"},
+        {"WindowCenter": "x", "WindowWidth": "20"},
+        {"WindowCenter": "100", "WindowWidth": "-3", "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": "100", "WindowWidth": "0", "VOILUTFunction": ""},
+    ],
+)
+def test_empty_and_invalid_values_are_absent(tmp_path, texts):
+    np.testing.assert_array_equal(read_grey(set_text(write_dicom(tmp_path / "a.dcm", RAMP), **texts)), RAMP.T)
+
+
+def test_half_a_rescale_counts(tmp_path):
+    file = set_text(write_dicom(tmp_path / "a.dcm", RAMP), RescaleSlope="", RescaleIntercept="-7")
+    np.testing.assert_array_equal(read_grey(file), RAMP.T - 7.0)
+    file = set_text(write_dicom(tmp_path / "b.dcm", RAMP), RescaleSlope="2", RescaleIntercept="")
+    np.testing.assert_array_equal(read_grey(file), RAMP.T * 2.0)
+
+
+def test_pixels_that_contradict_their_header(tmp_path):
+    """Each is listed with its file, none is read."""
+    three = np.stack([RAMP] * 3)
+    write_dicom(tmp_path / "subsampled.dcm", COLOURS, "YBR_FULL_422")  # but holds full colour
+    write_dicom(tmp_path / "frames.dcm", RAMP, raw=three.tobytes())
+    write_dicom(tmp_path / "packed.dcm", RAMP, syntax=JPEG, raw=jpeg_frames(three))
+    write_dicom(tmp_path / "loop.dcm", three, syntax=JPEG, raw=jpeg_frames([RAMP]), NumberOfFrames=3)
+    write_dicom(tmp_path / "samples.dcm", COLOURS, "MONOCHROME2")
+    write_dicom(tmp_path / "deep.dcm", RAMP, raw=RAMP.astype("<u2").tobytes())
+    write_dicom(tmp_path / "size.dcm", RAMP, syntax=JPEG, raw=jpeg_frames([RAMP[:3]]))
+    with pytest.raises(DataError) as error:
+        image_datalist(tmp_path)
+    lines = {line.split(": ")[0].split("/")[-1]: line for line in str(error.value).splitlines() if "  - " in line}
+    expected = {
+        "subsampled.dcm": "72 bytes, but its header states 1 frame(s) of 6x4 pixels as YBR_FULL_422",
+        "frames.dcm": "144 bytes, but its header states 1 frame(s) of 8x6 pixels",
+        "packed.dcm": "states 1 frame(s), its pixel data hold 3",
+        "loop.dcm": "states 3 frame(s), its pixel data hold 1",
+        "samples.dcm": "shape (4, 6, 3); as MONOCHROME2, a frame would be of shape (4, 6)",
+        "deep.dcm": "96 bytes, but",
+        "size.dcm": "truncated or damaged DICOM file",
+    }
+    assert set(lines) == set(expected)
+    assert [name for name, message in expected.items() if message not in lines[name]] == [], str(error.value)
+
+
+def test_bytes_of_padding_are_no_contradiction(tmp_path):
+    file = write_dicom(tmp_path / "a.dcm", RAMP[:, :5], raw=RAMP[:, :5].tobytes() + bytes(4))
+    np.testing.assert_array_equal(read_grey(file), RAMP[:, :5].T)
+
+
+def test_any_error_of_a_decoder_names_the_file(tmp_path, monkeypatch):
+    file = write_dicom(tmp_path / "a.dcm", RAMP)
+    monkeypatch.setattr(reading, "read_dicom_grey", lambda path: {}["Rows"])
+    with pytest.raises(ValueError, match=r"a\.dcm: it can't be read \(KeyError: 'Rows'\)"):
+        GreyReader().read(file)
+    monkeypatch.setattr(reading, "read_dicom_grey", lambda path: np.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match=r"a\.dcm: .*shape \(2, 3, 4\)"):
+        GreyReader().read(file)
 
 
 def test_reader_of_the_bundles(tmp_path):

@@ -10,6 +10,8 @@ from hybrid_attention.engines.predictions import prediction_row
 from ignite.engine import Engine
 from PIL import Image
 
+from tests.dicom_files import write_dicom
+
 FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesion_area_fraction"]
 
 
@@ -57,6 +59,18 @@ def test_measures_in_both_tables(images, tmp_path):
     assert typed[1]["largest_area"] == 10.0
     assert typed[1]["lesion_pixels"] == 500
     assert "predicted_class" not in rows[0]
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    """Twice as tall as wide: 35 across and 13 down are as wide as 35 and as tall as 26."""
+    pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+    file = write_dicom(tmp_path / "a.dcm", np.eye(40, 60, dtype=np.uint8), PixelAspectRatio=[2, 1])
+    _, (row,) = predicted([file], [box(35, 13)], tmp_path / "out")
+    assert (row["unit"], row["total_area"]) == ("pixel", 35 * 13)
+    assert row["width_to_height"] == pytest.approx(35 / 26, abs=1e-4)
+    assert row["lesion_width"] == pytest.approx(35 / 2**0.5, abs=1e-4)
+    with Image.open(tmp_path / "out" / "a_mask.png") as mask:  # as the file stores its pixels
+        assert mask.size == (60, 40) and sum(mask.tobytes()) == 255 * 35 * 13
 
 
 def test_nothing_marked_is_empty_in_csv_and_null_in_json(images, tmp_path):

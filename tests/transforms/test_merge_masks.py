@@ -1,3 +1,4 @@
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -47,6 +48,19 @@ def test_a_mask_of_the_whole_frame_is_cut_to_the_tissue_of_dicom(tmp_path):
     assert result["label"].meta["filename_or_obj"] == "m.png"
     tissue = torch.tensor([[[0, 1.0, 0], [0, 0, 1]]])
     np.testing.assert_array_equal(MergeMasksd(keys="label")(case((2, 3), tissue, path))["label"], tissue)
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
+    for name, shift in (("a.nii", 0.0), ("b.nii", 1.0)):
+        affine = np.diag([-0.1, -0.1, 1, 1])
+        affine[0, 3] = shift
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 3), np.uint8), affine), tmp_path / name)
+    own, other = (
+        MetaTensor(torch.ones(1, 4, 3), meta={"filename_or_obj": tmp_path / name}) for name in ("a.nii", "b.nii")
+    )
+    assert MergeMasksd(keys="label")(case((4, 3), own, tmp_path / "a.nii"))["label"].sum() == 12
+    with pytest.raises(ValueError, match=r"b\.nii: its affine .*, 1\.0\].* of the image .*a\.nii"):
+        MergeMasksd(keys="label")(case((4, 3), other, tmp_path / "a.nii"))
 
 
 def test_a_mask_of_another_size_is_refused():

@@ -61,10 +61,10 @@ def test_as_a_volume_the_mask_of_dicom_has_its_geometry(tmp_path, photometric):
 
 @pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3, 1, 1, 3)])
 def test_masks_of_nifti_are_nifti_in_the_same_place(tmp_path, shape):
-    affine = np.array([[0, -0.5, 0, 7], [0.25, 0, 0, -3], [0, 0, 2, 5], [0, 0, 0, 1.0]])
+    affine = np.array([[-0.5, 0, 0, 7], [0, 0.25, 0, -3], [0, 0, 2, 5], [0, 0, 0, 1.0]])  # its rows run upwards
     path = tmp_path / "a.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), affine), path)
     result = answer(path)
     assert result["result_extension"] == ".nii.gz"
-    assert result["pred"].shape == (2, 3, 1)
+    np.testing.assert_array_equal(result["pred"], np.asarray(MASK)[:, ::-1, None])
     np.testing.assert_allclose(result["image_meta_dict"]["original_affine"], affine, atol=1e-5)

@@ -1,0 +1,216 @@
+"""NIfTI files as images: one slice in one orientation, whatever that of the file, and the way back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hybrid_attention.data.grey import luma
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+_PER_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+_TOLERANCE = 0.1  # of a pixel, by which the corners of two grids may differ
+
+
+@dataclass(frozen=True)
+class SliceGeometry:
+    """How the slice of a file lies in its array and in space.
+
+    Args:
+        shape: of the file's array, without colours.
+        axes: of the array: the one that runs across the picture and the one that runs down.
+        flips: whether the file stores them backwards.
+        sizes: width and height of a pixel in the unit of the file.
+        spacing: the same in mm, or None where the file states no physical size.
+        affine: of the file, (4, 4).
+        placed: False where the file says nothing of its place in space.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, int]
+    flips: tuple[bool, bool]
+    sizes: tuple[float, float]
+    spacing: tuple[float, float] | None
+    affine: np.ndarray
+    placed: bool
+
+    def to_plane(self, array: np.ndarray) -> np.ndarray:
+        """Return the slice as a picture, (W, H), from an array of `shape`."""
+        plane = array.squeeze(tuple(axis for axis in range(array.ndim) if axis not in self.axes))
+        plane = plane if self.axes[0] < self.axes[1] else plane.T
+        return plane[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+
+    def to_file(self, plane: np.ndarray) -> np.ndarray:
+        """Return a picture, (W, H), as the file would store it, an array of `shape`; ValueError if it doesn't fit."""
+        size = tuple(self.shape[axis] for axis in self.axes)
+        if plane.shape != size:
+            raise ValueError(f"a plane of {plane.shape} does not fit the slice of {size}")
+        stored = plane[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        return (stored if self.axes[0] < self.axes[1] else stored.T).reshape(self.shape)
+
+    def corners(self) -> np.ndarray:
+        """Return where three corners of the picture lie: the first pixel, the last across, the last down; (3, 3)."""
+        ends = np.zeros((3, 3))
+        for index, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True), start=1):
+            last = self.shape[axis] - 1
+            ends[:, axis] = last if flip else 0
+            ends[index, axis] = 0 if flip else last
+        return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+
+def is_nifti(path: str | os.PathLike[str]) -> bool:
+    """Tell by its name whether a file is NIfTI."""
+    return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
+def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
+    """Find how the slice of a NIfTI file is turned into a picture.
+
+    As radiologists look at it: to the right is the patient's left, of a sagittal slice posterior, and down is
+    posterior, else inferior; of oblique slices each axis counts as the nearest of these. That is also how ITK writes a
+    PNG as NIfTI. A file without orientation (both codes 0) or with the identity as affine, as Python tools write,
+    doesn't say how it lies: its first axis runs across and its second down. Pixels of exactly 1 x 1 are those of a
+    picture that was converted, not of a physical size.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: the file is damaged, or holds more than one slice.
+    """
+    return _geometry(_load(path))
+
+
+def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a NIfTI file with one slice as a grey picture, in the orientation of `slice_geometry`.
+
+    Args:
+        path: the file; colours become luma.
+
+    Returns:
+        float32 array of shape (W, H).
+
+    Raises:
+        ValueError: the file is damaged, or holds more than one slice.
+    """
+    image = _load(path)
+    geometry = _geometry(image)
+    try:
+        array = np.asarray(image.dataobj)
+    except Exception as error:  # gzip and zlib raise many kinds for a damaged file
+        raise ValueError(f"damaged NIfTI file ({error})") from None
+    if array.dtype.names:  # RGB stored as a structured type
+        array = luma(np.stack([array[name] for name in array.dtype.names], axis=-1))
+    elif _has_vectors(image):
+        array = luma(array)
+    return geometry.to_plane(array.reshape(geometry.shape)).astype(np.float32)
+
+
+def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Write a picture, (W, H), so that viewers lay it over the image it was made from.
+
+    Args:
+        plane: as large as the image.
+        source: NIfTI file of the image, whose orientation and affine the new file has.
+        path: the file to write.
+    """
+    import nibabel
+
+    original = _load(source)
+    array = np.ascontiguousarray(_geometry(original).to_file(plane))
+    image: Any = nibabel.Nifti1Image(array, original.affine if _states_affine(original) else None)
+    if image.affine is None:
+        image.header.set_zooms(original.header.get_zooms()[: array.ndim])
+    image.header.set_xyzt_units(*original.header.get_xyzt_units())
+    nibabel.save(image, path)
+
+
+def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> str | None:
+    """Say why a mask can't be laid over an image pixel by pixel, as far as NIfTI files tell.
+
+    Flipped or transposed axes are no reason: both are read in one orientation.
+
+    Args:
+        mask: file of the mask.
+        image: file of the image.
+
+    Returns:
+        A message that names both affines, or None where nothing is known to be wrong.
+
+    Raises:
+        ValueError: see `slice_geometry`.
+    """
+    if not is_nifti(image):
+        return None
+    own = slice_geometry(image)
+    if not is_nifti(mask):
+        if own.axes == tuple(sorted(own.axes)) and not any(own.flips):
+            return None
+        return (
+            f"it has no orientation, and the image {image} is not stored as viewers show it (affine "
+            f"{_text(own.affine)}): save the mask as NIfTI"
+        )
+    other = slice_geometry(mask)
+    if own.placed == other.placed:
+        if not own.placed or np.abs(own.corners() - other.corners()).max() < _TOLERANCE * min(own.sizes):
+            return None
+    return (
+        f"its affine {_text(other.affine)} lies elsewhere than that of the image {image}, {_text(own.affine)}: "
+        "resample the mask to the grid of the image"
+    )
+
+
+def _load(path: str | os.PathLike[str]) -> Any:
+    import nibabel
+
+    try:
+        return nibabel.load(path)
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a damaged file
+        raise ValueError(f"damaged NIfTI file ({error})") from None
+
+
+def _states_affine(image: Any) -> bool:
+    return bool(image.header["qform_code"] or image.header["sform_code"])
+
+
+def _has_vectors(image: Any) -> bool:
+    """Tell whether the fifth axis holds colours, as SimpleITK writes them."""
+    return image.get_data_dtype() == np.uint8 and len(image.shape) == 5 and image.shape[4] in (3, 4)
+
+
+def _geometry(image: Any) -> SliceGeometry:
+    from nibabel.orientations import io_orientation
+
+    shape = image.shape[:4] if _has_vectors(image) else image.shape
+    long = [axis for axis, extent in enumerate(shape[:3]) if extent > 1]
+    if len(long) > 2 or len(shape) < 2 or any(extent > 1 for extent in shape[3:]):
+        raise ValueError(f"expected one 2D slice, got an array of shape {image.shape}")
+    axes = sorted([*long, *(axis for axis in range(len(shape[:3])) if axis not in long)][:2])
+    flips = [False, False]
+    header, affine = image.header, image.affine
+    placed = _states_affine(image) and not np.array_equal(affine, np.eye(4))
+    if placed:
+        toward = io_orientation(affine)[axes]  # (world axis, 1 towards right, anterior or superior) of each
+        if not np.isfinite(toward).all():
+            raise ValueError(f"damaged NIfTI file (its affine is {_text(affine)})")
+        order = np.argsort(toward[:, 0])
+        axes, flips = [axes[one] for one in order], [bool(toward[one, 1] > 0) for one in order]
+    zooms = [float(header.get_zooms()[axis]) for axis in axes]
+    unit = _PER_MM.get(header.get_xyzt_units()[0])
+    physical = unit is not None and min(zooms) > 0 and zooms != [1, 1]
+    return SliceGeometry(
+        shape[:3],
+        (axes[0], axes[1]),
+        (flips[0], flips[1]),
+        (zooms[0], zooms[1]) if min(zooms) > 0 else (1.0, 1.0),
+        (zooms[0] * unit, zooms[1] * unit) if physical and unit else None,
+        affine,
+        placed,
+    )
+
+
+def _text(affine: np.ndarray) -> str:
+    return str(np.round(affine[:3], 4).tolist())

@@ -1,0 +1,134 @@
+"""One picture, stored in every orientation: it is read alike, and what is made of it lies over the file's pixels."""
+
+import itertools
+
+import nibabel
+import numpy as np
+import pytest
+from hybrid_attention.data.checks import inspect_cases
+from hybrid_attention.data.nifti import place_fault, slice_geometry, write_nifti
+from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
+from PIL import Image
+
+PICTURE = np.arange(12, dtype=np.float32).reshape(4, 3)  # (W, H)
+SIZES = (0.2, 0.1)  # width and height of a pixel in mm
+# world axes (x to the right, y to anterior, z to superior) that run across and down; both backwards in the picture
+PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
+ORIENTATIONS = list(itertools.product(PLANES, [False, True], [False, True], [False, True]))
+
+
+def store(path, picture=PICTURE, plane="axial", transposed=False, across=False, down=False, shift=0.0, unit="mm"):
+    """Write a picture as a volume of one slice; `across` and `down` store it backwards."""
+    affine, shape = np.zeros((4, 4)), [1, 1, 1]
+    affine[3, 3] = 1
+    axes = (1, 0) if transposed else (0, 1)
+    for axis, world, size, extent, back in zip(axes, PLANES[plane], SIZES, picture.shape, (across, down), strict=True):
+        affine[world, axis] = size if back else -size
+        affine[world, 3] = shift - (size * (extent - 1) if back else 0)
+        shape[axis] = extent
+    affine[({0, 1, 2} - set(PLANES[plane])).pop(), 2] = 5
+    stored = picture[:: -1 if across else 1, :: -1 if down else 1]
+    image = nibabel.Nifti1Image((stored.T if transposed else stored).reshape(shape), affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(("plane", "transposed", "across", "down"), ORIENTATIONS)
+def test_every_orientation(tmp_path, plane, transposed, across, down):
+    file = store(tmp_path / "a.nii.gz", plane=plane, transposed=transposed, across=across, down=down)
+    np.testing.assert_array_equal(read_grey(file), PICTURE)
+    assert pixel_spacing(file) == pytest.approx(SIZES)
+    write_nifti((PICTURE == 7).astype(np.uint8), file, tmp_path / "mask.nii.gz")
+    image, mask = nibabel.load(file), nibabel.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(mask.get_fdata(), image.get_fdata() == 7)
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-6)
+    assert mask.header.get_xyzt_units()[0] == "mm"
+    # the truth may be stored in any other orientation of that plane
+    other = store(tmp_path / "b.nii.gz", plane=plane, transposed=not transposed, across=not across, down=down)
+    assert place_fault(other, file) is None
+
+
+def test_a_tilted_slice_counts_as_the_nearest_plane(tmp_path):
+    file = store(tmp_path / "a.nii.gz", across=True, transposed=True)
+    image = nibabel.load(file)
+    turn = np.radians(20)
+    tilt = np.array([[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]])
+    affine = image.affine.copy()
+    affine[:3, :3] = tilt @ affine[:3, :3]
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), affine), file)
+    np.testing.assert_array_equal(read_grey(file), PICTURE)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_axis_of_one_slice_may_be_any(tmp_path, place):
+    shape = [4, 3]
+    shape.insert(place, 1)
+    file = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(PICTURE.reshape(shape), np.eye(4)), file)
+    np.testing.assert_array_equal(read_grey(file), PICTURE)
+    write_nifti(PICTURE, file, tmp_path / "mask.nii")
+    assert nibabel.load(tmp_path / "mask.nii").shape == tuple(shape)
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), None])
+def test_without_orientation_as_stored(tmp_path, affine):
+    """The identity is what Python tools write for a picture; codes of 0 say that nothing is known."""
+    file = tmp_path / "a.nii.gz"
+    image = nibabel.Nifti1Image(PICTURE, affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, file)
+    np.testing.assert_array_equal(read_grey(file), PICTURE)
+    assert pixel_spacing(file) is None and not slice_geometry(file).placed
+    write_nifti((PICTURE > 3).astype(np.uint8), file, tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "mask.nii.gz").affine, nibabel.load(file).affine)
+    assert place_fault(tmp_path / "mask.nii.gz", file) is None
+
+
+def test_a_png_that_itk_converted_has_no_size_in_mm(tmp_path):
+    itk = pytest.importorskip("itk")
+    Image.fromarray(PICTURE.T.astype(np.uint8)).save(tmp_path / "a.png")
+    itk.imwrite(itk.imread(str(tmp_path / "a.png")), str(tmp_path / "a.nii.gz"))
+    assert nibabel.load(tmp_path / "a.nii.gz").header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), PICTURE)
+    assert pixel_spacing(tmp_path / "a.nii.gz") is None
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000), ("unknown", None)])
+def test_units(tmp_path, unit, factor):
+    file = store(tmp_path / "a.nii", unit=unit)
+    assert pixel_spacing(file) == (None if factor is None else pytest.approx((0.2 * factor, 0.1 * factor)))
+    assert pixel_proportions(file) == pytest.approx((2**0.5, 2**-0.5))
+
+
+@pytest.mark.parametrize("change", ["shift", "sizes", "identity"])
+def test_a_mask_elsewhere_is_refused_with_both_affines(tmp_path, monkeypatch, change):
+    image = store(tmp_path / "a.nii.gz", across=True)
+    mask = tmp_path / "a_mask.nii.gz"
+    truth = (PICTURE > 5).astype(np.uint8)
+    if change == "identity":
+        nibabel.save(nibabel.Nifti1Image(truth, np.eye(4)), mask)
+    else:
+        monkeypatch.setattr(f"{__name__}.SIZES", SIZES if change == "shift" else (0.2, 0.2))
+        store(mask, truth, shift=0.3 if change == "shift" else 0.0)
+    problems, _ = inspect_cases([{"case_id": "a", "image": str(image), "label": [str(mask)]}])
+    assert len(problems) == 1
+    for part in (
+        str(mask),
+        str(image),
+        *(str(np.round(nibabel.load(path).affine[:3], 4).tolist()) for path in (mask, image)),
+    ):
+        assert part in problems[0]
+
+
+def test_a_png_can_not_say_how_it_lies_over_a_turned_image(tmp_path):
+    Image.fromarray((PICTURE.T > 5).astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    assert place_fault(tmp_path / "mask.png", store(tmp_path / "a.nii.gz")) is None
+    turned = place_fault(tmp_path / "mask.png", store(tmp_path / "b.nii.gz", across=True))
+    assert "b.nii.gz is not stored as viewers show it" in turned
+
+
+def test_a_volume_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 3, 2), np.float32), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ValueError, match=r"shape \(4, 3, 2\)"):
+        slice_geometry(tmp_path / "a.nii")
