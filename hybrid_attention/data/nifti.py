@@ -41,15 +41,18 @@ class SliceGeometry:
         """Return the slice as a picture, (W, H), from an array of `shape`."""
         plane = array.squeeze(tuple(axis for axis in range(array.ndim) if axis not in self.axes))
         plane = plane if self.axes[0] < self.axes[1] else plane.T
-        return plane[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        return self._flipped(plane)
 
     def to_file(self, plane: np.ndarray) -> np.ndarray:
         """Return a picture, (W, H), as the file would store it, an array of `shape`; ValueError if it doesn't fit."""
         size = tuple(self.shape[axis] for axis in self.axes)
         if plane.shape != size:
             raise ValueError(f"a plane of {plane.shape} does not fit the slice of {size}")
-        stored = plane[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        stored = self._flipped(plane)
         return (stored if self.axes[0] < self.axes[1] else stored.T).reshape(self.shape)
+
+    def _flipped(self, plane: np.ndarray) -> np.ndarray:
+        return np.flip(plane, [axis for axis, flip in enumerate(self.flips) if flip]).copy()
 
     def corners(self) -> np.ndarray:
         """Return where three corners of the picture lie: the first pixel, the last across, the last down; (3, 3)."""
@@ -120,7 +123,7 @@ def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | o
     import nibabel
 
     original = _load(source)
-    array = np.ascontiguousarray(_geometry(original).to_file(plane))
+    array = _geometry(original).to_file(plane)
     image: Any = nibabel.Nifti1Image(array, original.affine if _states_affine(original) else None)
     if image.affine is None:
         image.header.set_zooms(original.header.get_zooms()[: array.ndim])
