@@ -5,8 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-ULTRASOUND, MULTI_FRAME, CAPTURE, REPORT = (
+ULTRASOUND, ENHANCED, MULTI_FRAME, CAPTURE, REPORT = (
     "1.2.840.10008.5.1.4.1.1.6.1",
+    "1.2.840.10008.5.1.4.1.1.6.2",
     "1.2.840.10008.5.1.4.1.1.3.1",
     "1.2.840.10008.5.1.4.1.1.7",
     "1.2.840.10008.5.1.4.1.1.88.33",

@@ -52,7 +52,7 @@ class SliceGeometry:
         return (stored if self.axes[0] < self.axes[1] else stored.T).reshape(self.shape)
 
     def _flipped(self, plane: np.ndarray) -> np.ndarray:
-        return np.flip(plane, [axis for axis, flip in enumerate(self.flips) if flip]).copy()
+        return np.flip(plane, tuple(axis for axis, flip in enumerate(self.flips) if flip)).copy()
 
     def corners(self) -> np.ndarray:
         """Return where three corners of the picture lie: the first pixel, the last across, the last down; (3, 3)."""

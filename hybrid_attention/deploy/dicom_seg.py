@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hybrid_attention import __version__
-from hybrid_attention.data.dicom import frame_count, read_header
+from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header
 from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.data.files import atomic_path
 
@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 NAME = "hybrid_attention"
-_NOT_OF_ONE_FRAME = (
-    "NumberOfFrames",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",  # would become pixel measures, which ask for a slice thickness
-)
+_NOT_OF_ONE_FRAME = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
 _STILL_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -37,7 +31,9 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     It belongs to the study, patient and frame of reference of the source, forms a series of its own, and has one
     segment (SNOMED CT: morphologically abnormal structure, lesion, of the breast; marked by an algorithm, with the
     version of this package). Each of its frames refers to the instance, and in a multi-frame source to the frame, whose
-    pixels it marks one for one. Positions in space are not copied. Frames without a mark are left out.
+    pixels it marks one for one. Pixel measures are there where the source has a spacing; position and orientation where
+    it has these, too. Slice thickness may then not be missing: it is that of the source, else the height of a pixel.
+    Frames without a mark are left out.
 
     Reference:
         DICOM PS3.3, section A.51, Segmentation IOD; PS3.16, CID 7150 and 7151.
@@ -67,10 +63,12 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     marked = {number: (masks[number].T > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
     if not marked:
         raise ValueError(f"there is nothing to write for {source}: none of its {len(masks)} masks marks anything")
-    first = next(iter(marked.values()))
-    made = _of_one_frame(header, first)
+    if _places_each_frame(header):
+        frames = [marked.get(number, np.zeros(size[::-1], np.uint8)) for number in range(1, count + 1)]
+        return _segmentation(header, copy.deepcopy(header), np.stack(frames))
+    made = _segmentation(header, _of_one_frame(header), next(iter(marked.values()))[None])
     if "NumberOfFrames" in header:
-        _extend(made, header, marked)
+        _extend(made, marked)
     return made
 
 
@@ -106,17 +104,37 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def _of_one_frame(header: Dataset, mask: np.ndarray) -> Dataset:
-    """Return a segmentation with one frame, (H, W), that refers to the instance."""
+def _places_each_frame(header: Dataset) -> bool:
+    """Tell whether a file with several frames has a position for each, which highdicom then copies."""
+    shared, each = (header.get(f"{name}FunctionalGroupsSequence") or [{}] for name in ("Shared", "PerFrame"))
+    complete = "PlaneOrientationSequence" in shared[0] and "PixelMeasuresSequence" in shared[0]
+    return complete and all("PlanePositionSequence" in group for group in each)
+
+
+def _of_one_frame(header: Dataset) -> Dataset:
+    """Return the header of a still image in the place of the source: highdicom takes no loops without positions."""
+    image = copy.deepcopy(header)
+    image.SOPClassUID = _STILL_ULTRASOUND
+    spacing, thickness = frame_geometry(header).spacing, numbers(header, "SliceThickness")
+    position, orientation = numbers(header, "ImagePositionPatient"), numbers(header, "ImageOrientationPatient")
+    for keyword in (*_NOT_OF_ONE_FRAME, *_PLACE):
+        if keyword in image:
+            delattr(image, keyword)
+    if spacing is not None:
+        width, height = (float(f"{size:.10g}") for size in spacing)  # as decimals of a DICOM file
+        image.PixelSpacing = [height, width]
+        image.SliceThickness = thickness[0] if thickness and thickness[0] > 0 else height
+        if (len(position), len(orientation)) == (3, 6):
+            image.ImagePositionPatient, image.ImageOrientationPatient = position, orientation
+    return image
+
+
+def _segmentation(header: Dataset, image: Dataset, masks: np.ndarray) -> Dataset:
+    """Return a segmentation of (frames, H, W) that refers to the instance of `header`, in the place of `image`."""
     highdicom = require_highdicom()
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
-    image = copy.deepcopy(header)
-    image.SOPClassUID = _STILL_ULTRASOUND  # highdicom takes multi-frame images only with positions in space
-    for keyword in _NOT_OF_ONE_FRAME:
-        if keyword in image:
-            delattr(image, keyword)
     for keyword in (*_MAY_BE_EMPTY, "AccessionNumber"):  # de-identified files may lack them
         setattr(image, keyword, image.get(keyword))
     algorithm = highdicom.AlgorithmIdentificationSequence(
@@ -133,7 +151,7 @@ def _of_one_frame(header: Dataset, mask: np.ndarray) -> Dataset:
     )
     made = highdicom.seg.Segmentation(
         source_images=[image],
-        pixel_array=mask[None],
+        pixel_array=masks,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[segment],
         series_instance_uid=generate_uid(),
@@ -155,7 +173,7 @@ def _of_one_frame(header: Dataset, mask: np.ndarray) -> Dataset:
     return made
 
 
-def _extend(made: Dataset, header: Dataset, masks: Mapping[int, np.ndarray]) -> None:
+def _extend(made: Dataset, masks: Mapping[int, np.ndarray]) -> None:
     """Give a segmentation of one frame a frame for each of `masks`, which refers to that frame of the source."""
     from pydicom import Dataset
 
@@ -166,13 +184,14 @@ def _extend(made: Dataset, header: Dataset, masks: Mapping[int, np.ndarray]) -> 
     made.DimensionIndexSequence.append(order)
 
     pattern = made.PerFrameFunctionalGroupsSequence[0]
+    before = numbers(pattern.FrameContentSequence[0], "DimensionIndexValues")
     groups = []
     for position, number in enumerate(masks, start=1):
         group = copy.deepcopy(pattern)
         group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = number
         content = group.FrameContentSequence[0]
         content.TemporalPositionIndex = position  # among the frames here; the reference has the source's number
-        content.DimensionIndexValues = [1, position]
+        content.DimensionIndexValues = [*map(int, before), position]
         groups.append(group)
     made.PerFrameFunctionalGroupsSequence = groups
     made.NumberOfFrames = len(groups)

@@ -12,7 +12,7 @@ from hybrid_attention.deploy import SaveDicomSegmentation, write_dicom_segmentat
 from ignite.engine import Engine
 from PIL import Image
 
-from tests.dicom_files import EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
+from tests.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
@@ -124,13 +124,86 @@ def compressed(tmp_path):
     return write_dicom(tmp_path / "jpeg.dcm", frames, syntax=JPEG, raw=raw, NumberOfFrames=3, **lossy, **place)
 
 
-@pytest.mark.parametrize("name", ["still", "cine", "compressed"])
+PLACE = {"ImagePositionPatient": [5, 6, 7], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}
+TISSUE = [region(0, 0, 12, 6)]  # pixels of 0.1 mm across and 0.2 mm down
+SOURCES = {
+    "nothing known": {},
+    "spacing": {"regions": TISSUE},
+    "thickness": {"PixelSpacing": [0.3, 0.2], "SliceThickness": 2},
+    "place": {"regions": TISSUE, **PLACE},
+    "place without spacing": PLACE,
+    "spacing of a loop": {"regions": TISSUE, "NumberOfFrames": 3},
+    "place of a loop": {"regions": TISSUE, "NumberOfFrames": 3, **PLACE},
+    "place of each frame": {"kind": ENHANCED, "NumberOfFrames": 3},
+}
+
+
+def item(**values):
+    from pydicom import Dataset
+
+    made = Dataset()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return [made]
+
+
+def of_source(name, folder):
+    """Return the segmentation of a source: frame 1 and, of loops, frame 3."""
+    settings = dict(SOURCES[name])
+    if name == "place of each frame":
+        settings["SharedFunctionalGroupsSequence"] = item(
+            PlaneOrientationSequence=item(ImageOrientationPatient=PLACE["ImageOrientationPatient"]),
+            PixelMeasuresSequence=item(PixelSpacing=[0.3, 0.2], SliceThickness=1),
+        )
+        settings["PerFrameFunctionalGroupsSequence"] = [
+            item(PlanePositionSequence=item(ImagePositionPatient=[5, 6 - frame, 7]))[0] for frame in range(3)
+        ]
+    several = "NumberOfFrames" in settings
+    source = write_dicom(folder / "source.dcm", np.zeros((3, 7, 13) if several else (7, 13), np.uint8), **settings)
+    return written(folder / "seg.dcm", source, {1: mask(4), **({3: mask(5, 6)} if several else {})})
+
+
+@pytest.mark.parametrize(
+    ("name", "spacing", "thickness", "positions"),
+    [
+        ("nothing known", None, None, None),
+        ("spacing", [0.2, 0.1], 0.2, None),
+        ("thickness", [0.3, 0.2], 2, None),
+        ("place", [0.2, 0.1], 0.2, [[5, 6, 7]]),
+        ("place without spacing", None, None, None),
+        ("spacing of a loop", [0.2, 0.1], 0.2, None),
+        ("place of a loop", [0.2, 0.1], 0.2, [[5, 6, 7]] * 2),
+        ("place of each frame", [0.3, 0.2], 1, [[5, 6, 7], [5, 4, 7]]),
+    ],
+)
+def test_functional_groups_that_viewers_ask_for(tmp_path, name, spacing, thickness, positions):
+    """OHIF and 3D Slicer read spacing and orientation from the shared groups and positions from those of the frames."""
+    seg = of_source(name, tmp_path)
+    shared, each = seg.SharedFunctionalGroupsSequence[0], seg.PerFrameFunctionalGroupsSequence
+    assert ("PixelMeasuresSequence" in shared) == (spacing is not None)
+    if spacing is not None:
+        (measures,) = shared.PixelMeasuresSequence
+        assert (list(measures.PixelSpacing), measures.SliceThickness) == (spacing, thickness)
+    assert ("PlaneOrientationSequence" in shared) == (positions is not None)
+    if positions is not None:
+        assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == PLACE["ImageOrientationPatient"]
+        assert [list(group.PlanePositionSequence[0].ImagePositionPatient) for group in each] == positions
+    assert shared.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1
+    pixels = seg.pixel_array.reshape(-1, 7, 13)
+    np.testing.assert_array_equal(pixels, [mask(4).T, mask(5, 6).T][: len(pixels)])
+    kept = [group.DerivationImageSequence[0].SourceImageSequence[0].get("ReferencedFrameNumber") for group in each]
+    assert kept == ([1, 3] if "NumberOfFrames" in SOURCES[name] else [None])
+
+
+@pytest.mark.parametrize("name", [*SOURCES, "compressed"])
 def test_validator(name, request, tmp_path):
     tool = shutil.which("dciodvfy")
     if tool is None:
         pytest.skip("dciodvfy (package dicom3tools) is not installed")
-    masks = {1: mask(4)} if name == "still" else {1: mask(4), 3: mask(5, 6)}
-    written(tmp_path / "seg.dcm", request.getfixturevalue(name), masks)
+    if name == "compressed":
+        written(tmp_path / "seg.dcm", request.getfixturevalue(name), {1: mask(4), 3: mask(5, 6)})
+    else:
+        of_source(name, tmp_path)
     done = subprocess.run([tool, tmp_path / "seg.dcm"], capture_output=True, text=True)
     assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Warning"))] == []
     assert "Segmentation" in done.stdout + done.stderr  # it knew what it looked at
