@@ -1,14 +1,13 @@
 """From folders of images to lists of cases and leak-free splits."""
 
-from hybrid_attention.data.busi import busi_datalist
 from hybrid_attention.data.checks import DataError, check_training_cases
 from hybrid_attention.data.class_labels import with_class_index
+from hybrid_attention.data.datasets import bus_bra_datalist, busi_datalist, datalist, udiat_datalist
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.leakage import AuditResult, audit
 from hybrid_attention.data.phantom_dataset import write_phantom_dataset
 from hybrid_attention.data.reading import GreyReader
 from hybrid_attention.data.splits import Split, busi_facts, split_cases
-from hybrid_attention.data.udiat import udiat_datalist
 
 __all__ = [
     "AuditResult",
@@ -16,9 +15,11 @@ __all__ = [
     "GreyReader",
     "Split",
     "audit",
+    "bus_bra_datalist",
     "busi_datalist",
     "busi_facts",
     "check_training_cases",
+    "datalist",
     "image_datalist",
     "split_cases",
     "udiat_datalist",

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from hybrid_attention.data.busi import PUBLISHED_FOLDER
 from hybrid_attention.data.checks import DataError, raise_problems
 from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
+from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, remove_partial_files, write_csv, write_json
 from hybrid_attention.data.leak_share import random_leaks, read_split, split_leaks
 from hybrid_attention.data.local_features import Picture, describe, opencv

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 # how far the lesion area of a re-encoded mask may lie from the published one's, as a share of the image
 _AREA_TOLERANCE = 0.003
 _MATCHING_SHARE = 0.8
+_TITLES = {"bus_bra": "BUS-BRA"}
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,9 @@ def split_cases(
 
     The rule is the same for all data: test on fold k, validate on fold (k + 1) mod n, train on the others. For BUSI
     the folds are the published ones (`busi_facts`; always five), with the 21 images left out whose group bears two
-    classes. Any other data get folds by `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`,
-    shuffled by `seed`. `lesions_only` then drops the class "normal" from all parts; it never moves a case.
+    classes; for BUS-BRA they are the official ones, of which fold k + 1 goes with BUSI's fold k. Any other data get
+    folds by `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`, shuffled by `seed`. `lesions_only`
+    then drops the class "normal" from all parts; it never moves a case.
 
     Args:
         cases: from `busi_datalist` or `udiat_datalist`.
@@ -137,19 +139,16 @@ def split_cases(
     Raises:
         ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part.
     """
-    known = is_busi(cases)
-    if known and num_folds != 5:
-        raise ValueError(f"BUSI's leak-free folds are 5, got num_folds={num_folds}")
     if num_folds < 3:
         raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
     if not 0 <= fold < num_folds:
         raise ValueError(f"fold must be from 0 to {num_folds - 1}, got {fold}")
-    if known:
-        facts = busi_facts()
-        cases = [{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases]
-        folds = [int(facts[case["case_id"]]["fold"]) for case in cases]
-    else:
-        folds = _stratified_group_folds(cases, num_folds, seed)
+    by_set: dict[str, Cases] = {}
+    for case in cases:
+        by_set.setdefault(case.get("dataset", ""), []).append(case)
+    numbered = [_numbered(part, num_folds, seed) for part in by_set.values()]
+    cases = [case for part, _, _ in numbered for case in part]
+    folds = [number for _, numbers, _ in numbered for number in numbers]
     validation_fold = (fold + 1) % num_folds
     parts: dict[str, Cases] = {"train": [], "validation": [], "test": [], "excluded": []}
     for case, number in zip(cases, folds, strict=True):
@@ -161,18 +160,37 @@ def split_cases(
             part = "validation"
         else:
             part = "train"
-        parts[part].append(case)
+        parts[part].append({key: value for key, value in case.items() if key != "fold"})
     needed = {"train": 2, "validation": 1, "test": 1}  # batch norm can't learn from a single case
     short = [f"{name} ({len(parts[name])})" for name, least in needed.items() if len(parts[name]) < least]
     if short:
         raise ValueError(f"{len(cases)} cases in {num_folds} folds leave too few for {', '.join(short)}")
     rule = (
-        f"{'BUSI leak-free folds' if known else f'grouped stratified folds by seed {seed}'}, "
+        f"{' and '.join(dict.fromkeys(name for _, _, name in numbered))}, "
         f"test fold {fold} of {num_folds}, validation fold {validation_fold}, "
         f"{'lesion images only' if lesions_only else 'all classes'}"
     )
     logger.info("split: %s: %s", rule, ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
     return Split(**parts, rule=rule)
+
+
+def _numbered(cases: Cases, num_folds: int, seed: int) -> tuple[Cases, list[int], str]:
+    """Give the cases of one data set their folds: those that it was published with, else grouped ones.
+
+    Returns:
+        The cases, with groups; the fold of each, negative for those left out; and the rule in words.
+    """
+    if all("fold" in case for case in cases):
+        published, name = [int(case["fold"]) for case in cases], f"{_TITLES[cases[0]['dataset']]} official folds"
+    elif is_busi(cases):
+        facts = busi_facts()
+        cases = [{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases]
+        published, name = [int(facts[case["case_id"]]["fold"]) for case in cases], "BUSI leak-free folds"
+    else:
+        return cases, _stratified_group_folds(cases, num_folds, seed), f"grouped stratified folds by seed {seed}"
+    if num_folds != 5:
+        raise ValueError(f"{name} are 5, got num_folds={num_folds}")
+    return cases, published, name
 
 
 def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, seed: int) -> list[int]:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import default_prepare_batch
 from monai.utils import CommonKeys
+from torch.nn.functional import interpolate
 
 
 class AugmentBatch:
@@ -19,17 +22,22 @@ class AugmentBatch:
     Args:
         geometric: augmentations of kornia that move pixels; the mask moves along, by nearest neighbour.
         intensity: augmentations of grey values, modules that take and return (B, 1, W, H) with values from 0 to 1.
+        prepare_batch: makes of the augmented batch what the trainer takes, for example `prepare_multi_task_batch`.
+        sizes: progressive sizes, as {first epoch: side in pixels}: from that epoch on images and masks are resized to
+            squares of that side. For this, give the object to the trainer's handlers, too.
 
     Shape:
         - `image`: (B, C, W, H), all C channels alike
         - `label`: (B, 1, W, H)
-        - output: the same two, on the device
+        - output: of `prepare_batch`; by default the same two, on the device
     """
 
     def __init__(
         self,
         geometric: Sequence[torch.nn.Module] = (),
         intensity: Sequence[Callable[[torch.Tensor], torch.Tensor]] = (),
+        prepare_batch: Callable[..., Any] = default_prepare_batch,
+        sizes: Mapping[int, int] | None = None,
     ) -> None:
         self.geometric: torch.nn.Module | None = None
         if geometric:
@@ -38,6 +46,22 @@ class AugmentBatch:
             parts: Any = geometric
             self.geometric = AugmentationSequential(*parts, data_keys=["input", "mask"])
         self.intensity = list(intensity)
+        self.prepare_batch = prepare_batch
+        self.sizes = dict(sizes or {})
+        self.size: int | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
+
+    def start_epoch(self, engine: Engine) -> None:
+        """Choose the size of the epoch that starts."""
+        started = [first for first in self.sizes if first <= engine.state.epoch]
+        self.size = self.sizes[max(started)] if started else None
 
     def __call__(
         self,
@@ -45,11 +69,11 @@ class AugmentBatch:
         device: torch.device | str | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images and masks, augmented.
+    ) -> Any:
+        """Return the prepared batch, augmented.
 
         Args:
-            batchdata: holds `image` and `label`.
+            batchdata: holds `image`, `label` and what `prepare_batch` looks for.
             device: where the tensors go.
             non_blocking: copy without waiting for the device.
             kwargs: passed to `Tensor.to`.
@@ -71,4 +95,9 @@ class AugmentBatch:
                 grey, label = self.geometric(grey, label)
             for augmentation in self.intensity:
                 grey = augmentation(grey).clamp(0, 1)
-        return grey.repeat(1, channels, 1, 1), label
+            if self.size is not None and grey.shape[2:] != (self.size, self.size):
+                size = [self.size, self.size]
+                grey = interpolate(grey, size, mode="bilinear", antialias=True).clamp(0, 1)
+                label = interpolate(label, size, mode="nearest-exact")
+        augmented = {**batchdata, CommonKeys.IMAGE: grey.repeat(1, channels, 1, 1), CommonKeys.LABEL: label}
+        return self.prepare_batch(augmented, device, non_blocking, **kwargs)

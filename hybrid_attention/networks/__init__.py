@@ -3,8 +3,10 @@
 from hybrid_attention.networks.blocks.group_norm import with_group_norm
 from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
 from hybrid_attention.networks.deep_supervision import DeepSupervision
+from hybrid_attention.networks.efficientnet_lite import EfficientNetLiteEncoder
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
+from hybrid_attention.networks.hybrid_lite_net import HybridLiteNet
 from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
 from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
@@ -28,7 +30,9 @@ __all__ = [
     "DeepSupervision",
     "DenseNet121Encoder",
     "EfficientNetB0Encoder",
+    "EfficientNetLiteEncoder",
     "HybridAttentionNet",
+    "HybridLiteNet",
     "HybridMultiTaskNet",
     "LesionLogit",
     "MTLDUNet",

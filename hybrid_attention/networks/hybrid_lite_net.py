@@ -1,0 +1,110 @@
+"""A light network for masks and classes: EfficientNet-Lite encoder, U-Net decoder, HAN's attention where it pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, interpolation_mode, resize_like
+from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
+from hybrid_attention.networks.blocks.sfeb import SFEB
+from hybrid_attention.networks.blocks.tam import TAM
+from hybrid_attention.networks.efficientnet_lite import EfficientNetLiteEncoder
+from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+from hybrid_attention.networks.weights import WeightsSource
+from torch import nn
+
+
+class LiteDecoderStage(nn.Module):
+    """Upsample to the size of a skip, concatenate, convolve twice.
+
+    Args:
+        in_channels: channels that come from below.
+        skip_channels: channels of the skip.
+        out_channels: channels of the output.
+        enhance: block on the skip: SFEB or `nn.Identity()`.
+
+    Shape:
+        - input: (batch, in_channels, *coarse) and (batch, skip_channels, height, width)
+        - output: (batch, out_channels, height, width)
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, enhance: nn.Module) -> None:
+        super().__init__()
+        self.enhance = enhance
+        self.conv = nn.Sequential(
+            conv_norm_act(2, in_channels + skip_channels, out_channels), conv_norm_act(2, out_channels, out_channels)
+        )
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """Return the decoded features at the skip's size."""
+        skip = self.enhance(skip)
+        return self.conv(torch.cat([resize_like(x, skip, interpolation_mode(2)), skip], dim=1))
+
+
+class HybridLiteNet(nn.Module):
+    """Segment and classify with an EfficientNet-Lite encoder and a U-Net decoder.
+
+    The decoder ends at half the input's size, and its logits are interpolated to the whole. The classes are told from
+    the deepest features.
+
+    Args:
+        in_channels: number of input channels, 1 for grey images, or 3.
+        num_classes: number of classes of the image, or None for no class head.
+        num_regions: number of regions of the mask, the background included.
+        encoder: "lite0", "lite1" or "lite2"; see `EfficientNetLiteEncoder`.
+        channels: width of the four decoder stages, the deepest first.
+        sfeb: whether the skips have HAN's spatial feature enhancement blocks.
+        tam: whether the deepest features have HAN's transformer attention module.
+        drop: largest probability of the encoder's stochastic depth.
+        encoder_weights: None (random), "imagenet" or a path; see `EfficientNetLiteEncoder`.
+
+    Shape:
+        - input: (batch, in_channels, width, height), values from 0 to 1, every side at least 32
+        - output: `MultiTaskOutput`: mask (batch, num_regions, width, height), coarse_mask None, class_logits
+          (batch, num_classes) or None; all of them logits
+
+    Raises:
+        ValueError: When an argument or the input doesn't fit, or with SFEB in training mode a batch holds one item.
+    """
+
+    gradcam_layer = "encoder.stages.4"
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int | None = 3,
+        num_regions: int = 2,
+        encoder: str = "lite0",
+        channels: Sequence[int] = (128, 64, 32, 16),
+        sfeb: bool = False,
+        tam: bool = False,
+        drop: float = 0.1,
+        encoder_weights: WeightsSource = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.encoder = EfficientNetLiteEncoder(encoder, in_channels, drop, encoder_weights)
+        *skips, deepest = self.encoder.channels
+        if len(channels) != len(skips):
+            raise ValueError(f"channels must be {len(skips)} widths, one per decoder stage, got {list(channels)}")
+        self.tam = TAM(2, deepest, grid=8) if tam else nn.Identity()
+        self.decoder = nn.ModuleList()
+        width = deepest
+        for skip, out in zip(reversed(skips), channels, strict=True):
+            self.decoder.append(LiteDecoderStage(width, skip, out, SFEB(2, skip) if sfeb else nn.Identity()))
+            width = out
+        self.head = region_head(2, width, num_regions)
+        self.classifier = class_head(2, deepest, num_classes)
+
+    def forward(self, x: torch.Tensor) -> MultiTaskOutput:
+        """Return the logits of the mask and of the classes."""
+        check_input(x, 2, self.in_channels, self.encoder.stride)
+        x = x.transpose(2, 3)  # this package's images are (W, H), those of ImageNet (H, W)
+        *skips, deepest = self.encoder(x)
+        deepest = self.tam(deepest)
+        y = deepest
+        for i, stage in enumerate(self.decoder):
+            y = stage(y, skips[-1 - i])
+        mask = resize_like(self.head(y), x, interpolation_mode(2))  # (b, regions, h/2, w/2) -> (b, regions, h, w)
+        return MultiTaskOutput(mask=mask.transpose(2, 3), coarse_mask=None, class_logits=self.classifier(deepest))
