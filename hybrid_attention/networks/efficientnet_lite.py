@@ -52,9 +52,10 @@ class SamePadConv2d(nn.Conv2d):
         if self.stride[0] == 2:
             high, wide = self.kernel_size[0] - 2 + x.shape[2] % 2, self.kernel_size[1] - 2 + x.shape[3] % 2
             x = F.pad(x, [wide // 2, wide - wide // 2, high // 2, high - high // 2])
-        if self.training and self.groups > 1 and x.device.type == "cpu" and not torch.jit.is_scripting():
-            with torch.autocast("cpu", enabled=False):
-                return self._conv_forward(x.float(), self.weight, self.bias)
+        if not torch.jit.is_scripting():
+            if self.training and self.groups > 1 and x.device.type == "cpu":
+                with torch.autocast("cpu", enabled=False):
+                    return self._conv_forward(x.float(), self.weight, self.bias)
         return self._conv_forward(x, self.weight, self.bias)
 
 

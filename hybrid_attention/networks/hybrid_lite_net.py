@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, interpolation_mode, resize_like
+from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, resize_like
 from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
@@ -39,7 +39,7 @@ class LiteDecoderStage(nn.Module):
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Return the decoded features at the skip's size."""
         skip = self.enhance(skip)
-        return self.conv(torch.cat([resize_like(x, skip, interpolation_mode(2)), skip], dim=1))
+        return self.conv(torch.cat([resize_like(x, skip, "bilinear"), skip], dim=1))
 
 
 class HybridLiteNet(nn.Module):
@@ -101,10 +101,10 @@ class HybridLiteNet(nn.Module):
         """Return the logits of the mask and of the classes."""
         check_input(x, 2, self.in_channels, self.encoder.stride)
         x = x.transpose(2, 3)  # this package's images are (W, H), those of ImageNet (H, W)
-        *skips, deepest = self.encoder(x)
-        deepest = self.tam(deepest)
+        features = self.encoder(x)
+        deepest = self.tam(features[-1])
         y = deepest
         for i, stage in enumerate(self.decoder):
-            y = stage(y, skips[-1 - i])
-        mask = resize_like(self.head(y), x, interpolation_mode(2))  # (b, regions, h/2, w/2) -> (b, regions, h, w)
+            y = stage(y, features[-2 - i])
+        mask = resize_like(self.head(y), x, "bilinear")  # (b, regions, h/2, w/2) -> (b, regions, h, w)
         return MultiTaskOutput(mask=mask.transpose(2, 3), coarse_mask=None, class_logits=self.classifier(deepest))

@@ -168,7 +168,7 @@ def load_encoder_weights(
             "%s starts from random weights, unless trained ones are loaded; the published results start from ImageNet: "
             "encoder_weights='imagenet' or the path of %s.",
             name,
-            published.file_name,
+            published.url,
         )
         return
     if spatial_dims != 2:

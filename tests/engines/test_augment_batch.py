@@ -76,3 +76,24 @@ def test_channels_that_differ_are_refused():
     data["image"][:, 1] = 0
     with pytest.raises(ValueError, match="the 3 channels of the images differ"):
         AugmentBatch()(data, "cpu")
+
+
+def test_progressive_sizes():
+    from ignite.engine import Engine
+
+    augment = AugmentBatch(sizes={1: 16, 3: 24})
+    seen = []
+    engine = Engine(lambda engine, batch: seen.append(tuple(augment(batch)[0].shape[2:])))
+    augment.attach(engine)
+    batch = {"image": torch.rand(2, 1, 32, 32), "label": torch.ones(2, 1, 32, 32)}
+    engine.run([batch], max_epochs=4)
+    assert seen == [(16, 16), (16, 16), (24, 24), (24, 24)]
+
+
+def test_the_batch_is_prepared_as_asked():
+    from hybrid_attention.engines import prepare_multi_task_batch
+
+    batch = {"image": torch.rand(2, 1, 8, 8), "label": torch.ones(2, 1, 8, 8), "class_index": torch.tensor([2, 0])}
+    image, target = AugmentBatch(prepare_batch=prepare_multi_task_batch)(batch)
+    assert torch.equal(image, batch["image"])
+    assert target.class_index.tolist() == [2, 0]

@@ -135,9 +135,9 @@ def test_missing_damaged_and_foreign_files(published_file, tmp_path):
         DenseNet121Encoder(weights=unnamed)
 
 
-def test_only_flat_images_with_three_channels_have_imagenet_weights(published_file):
-    with pytest.raises(ValueError, match="RepeatChannel"):
-        HybridAttentionNet(in_channels=1, encoder_weights=published_file)
+def test_only_flat_images_with_one_or_three_channels_have_imagenet_weights(published_file):
+    with pytest.raises(ValueError, match="got 2"):
+        HybridAttentionNet(in_channels=2, encoder_weights=published_file)
     with pytest.raises(ValueError, match="spatial_dims=2, got 3"):
         HybridAttentionNet(spatial_dims=3, encoder_weights="imagenet")
 
