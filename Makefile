@@ -8,7 +8,7 @@ LABEL_INSTALLED := $(LABEL)/.installed
 CONFIGS := bundles/hybrid/configs
 DEMO ?= output/demo
 # small enough for a laptop; the data are synthetic phantoms
-DEMO_TRAINING := --output_dir $(DEMO) --image_size 96 --precision bf16 --channels_last True
+DEMO_TRAINING := --output_dir $(DEMO) --image_size 96
 DEMO_CONFIGS := '$(CONFIGS)/train.yaml','$(CONFIGS)/from_scratch.yaml'
 
 .PHONY: install demo test test-label lint results clean

@@ -42,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what computes the network; auto: torch on a GPU and for few images, else the fastest that is installed",
     )
     predict.add_argument(
-        "--precision", default="fp32", choices=("fp32", "bf16"), help="of the arithmetic; bf16 is faster (%(default)s)"
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16"),
+        help="of the arithmetic; auto: bf16 where the processor computes it, else fp32",
     )
     predict.add_argument("--threshold", type=float, help="of the probability (default: the decision's, else 0.5)")
     predict.add_argument(
@@ -143,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--minutes", type=float, help="stop after this time with exit status 3, to be called again"
     )
     experiments.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
-    experiments.add_argument("--threads", type=int, help="threads of each run (default: cores / jobs)")
+    experiments.add_argument("--threads", type=int, help="threads of each run (default: physical cores / jobs)")
     experiments.add_argument("--dry_run", action="store_true", help="list state, time left and commands of each run")
     experiments.add_argument("--collect", metavar="FOLDER", help="only copy tables of finished runs to FOLDER/LIST/RUN")
     experiments.add_argument(

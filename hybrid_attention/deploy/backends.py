@@ -20,6 +20,7 @@ from hybrid_attention.deploy.fingerprint import network_digest
 from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.optional import require
+from hybrid_attention.engines.inferer import choose_precision
 from torch import nn
 
 # each with the packages that it needs, its own first
@@ -39,7 +40,7 @@ CACHE_VARIABLE = "HYBRID_ATTENTION_CACHE"
 logger = logging.getLogger(__name__)
 
 
-def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: int | None = None) -> nn.Module:
+def run_on(backend: str, network: nn.Module, precision: str = "auto", images: int | None = None) -> nn.Module:
     """Return a module that computes what a network does, on a backend.
 
     Args:
@@ -48,7 +49,7 @@ def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: in
             fastest: the network itself on a GPU and for fewer than 30 images, else ONNX Runtime in fp32 and OpenVINO in
             bf16 (where the processor has it), or the other one if it can and is alone installed, or the network itself.
         network: the module; its device counts.
-        precision: fp32, bf16 or fp16, as `PrecisionInferer` has it.
+        precision: auto, fp32, bf16 or fp16, as `PrecisionInferer` has it; auto is fp32 with the backend "onnx".
         images: how many there will be; None for many.
 
     Raises:
@@ -57,6 +58,8 @@ def run_on(backend: str, network: nn.Module, precision: str = "fp32", images: in
     if backend not in CHOICES:
         raise ValueError(f"backend must be one of {', '.join(CHOICES)}, got {backend!r}")
     device = next(network.parameters()).device.type
+    if precision == AUTO:
+        precision = "fp32" if backend == "onnx" else choose_precision(precision, device)
     if backend == AUTO:
         few = images is not None and images < WORTH_CONVERTING
         able = [] if few or device != "cpu" else [name for name in _FASTEST.get(precision, ()) if _can(name, precision)]
@@ -182,7 +185,8 @@ class _Converted(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the network's output."""
         if not self._converted:
-            self._converted.append(on_backend(self.network, self.backend, x, precision=self.precision))
+            with torch.autocast(x.device.type, enabled=False):  # the copy has a precision of its own
+                self._converted.append(on_backend(self.network, self.backend, x, precision=self.precision))
             logger.info("computed by %s in %s", self.backend, self.precision)
         output: torch.Tensor = self._converted[0](x)
         return output

@@ -31,7 +31,7 @@ class Options:
         threshold: of the probability, between 0 and 1; None for the decision's, else the config's.
         decision: `decision.json` of `hybrid-attention reliability`: flips, temperature and threshold, which belong
             together; None for the config's.
-        precision: of the arithmetic: fp32, or bf16, which is faster on processors that have it.
+        precision: of the arithmetic: fp32, bf16, or auto for bf16 where the processor computes it, else fp32.
         frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also a picture of the entropy of each pixel.
         gradcam: also a heat map of what the network looks at.
@@ -40,7 +40,7 @@ class Options:
 
     threshold: float | None = None
     decision: str | os.PathLike[str] | None = None
-    precision: str = "fp32"
+    precision: str = "auto"
     frames: str | Sequence[int] = "all"
     uncertainty: bool = False
     gradcam: bool = False

@@ -8,7 +8,7 @@ from hybrid_attention.engines.early_stopping import EarlyStopping
 from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.history import History
-from hybrid_attention.engines.inferer import PrecisionInferer, to_memory_format
+from hybrid_attention.engines.inferer import PrecisionInferer, choose_precision, to_memory_format
 from hybrid_attention.engines.invocation import begin_run, find_bundle_root
 from hybrid_attention.engines.multi_task import UnpackMultiTaskd, class_pair, multi_task_pair, prepare_multi_task_batch
 from hybrid_attention.engines.predictions import SavePredictions
@@ -43,6 +43,7 @@ __all__ = [
     "UnpackMultiTaskd",
     "begin_run",
     "bundle_weights",
+    "choose_precision",
     "class_pair",
     "effective_recipe",
     "find_bundle_root",

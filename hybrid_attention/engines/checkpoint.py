@@ -111,7 +111,7 @@ class Checkpoint:
             engine.terminate()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        cure = "choose another --output_dir, or start afresh with --resume False"
+        cure = "give the earlier settings, choose another --output_dir, or start afresh with --resume False"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike

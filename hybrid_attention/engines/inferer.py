@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
 from monai.inferers import SimpleInferer
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTO = "auto"
+# values of ONEDNN_MAX_CPU_ISA with AVX-512 but without bf16; torch knows of lower ones by itself
+_AVX512_WITHOUT_BF16 = ("AVX512_CORE", "AVX512_CORE_VNNI")
 
+logger = logging.getLogger(__name__)
 
 Output = TypeVar("Output", bound="torch.Tensor | tuple[torch.Tensor | None, ...]")
 
@@ -22,7 +29,7 @@ class PrecisionInferer(SimpleInferer):
     give the trainer `amp: true`.
 
     Args:
-        precision: "fp32", "bf16" or "fp16" (CUDA only).
+        precision: "auto", "fp32", "bf16" or "fp16" (CUDA only); see `choose_precision`.
         channels_last: lay images out as channels-last, as the network's weights should be.
 
     Raises:
@@ -31,10 +38,8 @@ class PrecisionInferer(SimpleInferer):
 
     def __init__(self, precision: str = "fp32", channels_last: bool = False) -> None:
         super().__init__()
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        _check(precision)
         self.precision = precision
-        self.dtype = PRECISIONS[precision]
         self.channels_last = channels_last
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Output], *args: Any, **kwargs: Any) -> Output:
@@ -49,14 +54,78 @@ class PrecisionInferer(SimpleInferer):
         Returns:
             The network's output, float32; fields of a named tuple that are None stay None.
         """
-        if self.precision == "fp16" and inputs.device.type != "cuda":
-            raise ValueError("precision fp16 needs a CUDA device; on a CPU use bf16 or fp32")
+        dtype = PRECISIONS[choose_precision(self.precision, inputs.device)]
         if self.channels_last:
             layout = torch.channels_last if inputs.ndim == 4 else torch.channels_last_3d
             inputs = inputs.contiguous(memory_format=layout)
-        with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
             output = network(inputs, *args, **kwargs)
         return _in_float32(output)
+
+
+def choose_precision(precision: str, device: torch.device | str) -> str:
+    """Return the precision to compute in.
+
+    Args:
+        precision: "auto" for bf16 where the device computes it, else fp32; or "fp32", "bf16" or "fp16", which are
+            returned. A warning is logged where bf16 is asked for on a device that only emulates it.
+        device: that computes.
+
+    Returns:
+        "fp32", "bf16" or "fp16".
+
+    Raises:
+        ValueError: unknown precision, or fp16 on another device than a GPU.
+    """
+    _check(precision)
+    kind = torch.device(device).type
+    if precision == "fp16" and kind != "cuda":
+        raise ValueError("precision fp16 needs a CUDA device; on a CPU use bf16 or fp32")
+    if precision == AUTO:
+        return "bf16" if computes_bf16(kind) else "fp32"
+    if precision == "bf16" and not computes_bf16(kind):
+        _warn_of_emulation(kind)
+    return precision
+
+
+@cache
+def computes_bf16(kind: str) -> bool:
+    """Tell whether a kind of device has instructions for bf16; others emulate it, many times slower than fp32.
+
+    On a CPU these are AVX-512 BF16 or AMX, unless ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA keep torch from using them.
+
+    Args:
+        kind: type of the device, "cpu" or "cuda".
+    """
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return (
+        kind == "cpu"
+        and torch.cpu._is_avx512_bf16_supported()  # of the processor; those with AMX have it, too
+        and cpu_capability().startswith("AVX512")
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in _AVX512_WITHOUT_BF16
+    )
+
+
+def cpu_capability() -> str:
+    """Return the vector instructions that torch uses on this CPU, for example "AVX2"."""
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+@cache
+def _warn_of_emulation(kind: str) -> None:
+    name = f"this CPU ({cpu_capability()})" if kind == "cpu" else f"the device {kind}"
+    logger.warning(
+        "precision bf16: %s has no bf16 instructions and emulates them, which can take ten times as long as fp32; "
+        "--precision auto chooses what is fast",
+        name,
+    )
+
+
+def _check(precision: str) -> None:
+    if precision not in (AUTO, *PRECISIONS):
+        raise ValueError(f"precision must be one of {', '.join((AUTO, *PRECISIONS))}, got {precision!r}")
 
 
 def _in_float32(output: Any) -> Any:
@@ -76,7 +145,12 @@ def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.
 
     Returns:
         The network.
+
+    Raises:
+        ValueError: `channels_last` is text.
     """
+    if not isinstance(channels_last, bool):
+        raise ValueError(f"channels_last must be True or False, got {channels_last!r}")
     if channels_last:
         is_3d = any(parameter.ndim == 5 for parameter in network.parameters())
         network.to(memory_format=torch.channels_last_3d if is_3d else torch.channels_last)  # type: ignore[call-overload]

@@ -13,6 +13,7 @@ import hybrid_attention
 import monai
 import torch
 from hybrid_attention.data.identity import file_digest
+from hybrid_attention.engines.inferer import computes_bf16, cpu_capability
 from hybrid_attention.engines.invocation import command_line_options, config_files
 
 
@@ -58,13 +59,14 @@ def commit() -> str | None:
 
 
 def processor() -> str:
-    """Return the processor's name and the number of threads that torch uses."""
+    """Return the processor's name, the instructions that torch uses of it, and the number of threads."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text(encoding="utf-8").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} threads"
+    capability = cpu_capability() + (" with bf16" if computes_bf16("cpu") else "")
+    return f"{name} ({capability}), {torch.get_num_threads()} threads"
 
 
 def without_folder(value: Any, relative: bool = True) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.flip_average import FlipAverage
+from hybrid_attention.engines.inferer import computes_bf16
 from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.training_record import check_against_training, read_record
 from hybrid_attention.engines.weight_files import find_weights, load_weights
@@ -93,6 +94,8 @@ class TrainedRun:
             "encoder_weights": None,  # the trained weights hold the encoder
             "num_workers": 0,
         }
+        if self.recipe.get("precision") == "bf16" and not computes_bf16(self.device.type):
+            places |= {"precision": "fp32", "channels_last": False}  # near bf16, and not emulated
         self._config = ConfigParser({**self.recipe, **places})
         self._config.parse()
         self.network: torch.nn.Module = self._get("network")

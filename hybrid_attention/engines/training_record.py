@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.identity import case_digests
+from hybrid_attention.engines.inferer import choose_precision
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.engines.provenance import without_folder
 from hybrid_attention.engines.weight_files import weights_digest
@@ -31,7 +32,8 @@ def effective_recipe() -> dict[str, Any]:
 
     Returns:
         Plain values by top-level key; empty where no command line of `python -m monai.bundle run` is there. The number
-        of epochs belongs to it only where the learning-rate schedule depends on it.
+        of epochs belongs to it only where the learning-rate schedule depends on it. Precision and memory layout are
+        those that this machine computes in, never "auto".
     """
     files = config_files()
     if not files:
@@ -51,7 +53,11 @@ def effective_recipe() -> dict[str, Any]:
         }
     if "@epochs" not in json.dumps(recipe.get("lr_scheduler")):
         recipe.pop("epochs", None)
-    return json.loads(json.dumps(recipe))
+    recipe = json.loads(json.dumps(recipe))
+    if "precision" in recipe:
+        recipe["precision"] = choose_precision(recipe["precision"], parser.get_parsed_content("device"))
+        recipe["channels_last"] = parser.get_parsed_content("channels_last")
+    return recipe
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import torch
 from hybrid_attention.experiments import processes
 from hybrid_attention.experiments.collect import merge_folds_done
 from hybrid_attention.experiments.commands import bundle_command, shown
@@ -49,7 +50,7 @@ class Runner:
         out: folder of all results; the list's is OUT/LIST.
         minutes: time budget; None for none.
         jobs: runs at a time.
-        threads: of each; None shares the cores among the jobs.
+        threads: of each; None shares those that torch uses, one per physical core, among the jobs.
         command: gives the arguments of `python` for a run, a step, the images and the run's folder.
 
     Raises:
@@ -78,7 +79,7 @@ class Runner:
             raise ValueError(f"--out {out} lies in the folder of the images; choose another")
         self.data = folder_identity(dataset_dir)
         self.jobs = jobs
-        self.threads = threads or max(1, _cores() // jobs)
+        self.threads = threads or max(1, torch.get_num_threads() // jobs)
         self.command = command
         self.start = time.monotonic()
         self.deadline = None if minutes is None else self.start + 60 * minutes
@@ -242,7 +243,3 @@ def _ending(job: _Job) -> str:
         file.seek(job.log_start)
         lines = [line.strip() for line in file.read().splitlines() if line.strip()]
     return f"{status}: {lines[-1]}" if lines else status
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -85,7 +85,11 @@ class RunFolder:
         state = _read(self.path / _STATE)
         if not state:
             return []
-        changed = differences(_flat(state["definition"]), _flat(self.run.definition()))
+        earlier, now = _flat(state["definition"]), _flat(self.run.definition())
+        # a list that leaves these to the processor goes with any; the checkpoint holds a run to what it began with
+        for key in {"options.precision", "options.channels_last"} - now.keys():
+            earlier.pop(key, None)
+        changed = differences(earlier, now)
         return [f"{self.run.label} was started with another definition: {'; '.join(changed)}"] if changed else []
 
     def notes(self) -> list[str]:
@@ -143,6 +147,7 @@ class RunFolder:
             "images": images,
             "images_per_second": round(images * len(epochs) / seconds, 2) if seconds else None,
             "data_sha256": record["data_sha256"],
+            "precision": record.get("recipe", {}).get("precision"),
             **_machine(record),
         }
         evaluation = {}

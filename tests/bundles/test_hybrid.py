@@ -347,8 +347,8 @@ def test_documented_rows_of_table_2():
 @pytest.mark.busi
 @pytest.mark.slow
 def test_bundle_on_real_images(busi, tmp_path):
-    options = ["--dataset_dir", busi, "--output_dir", tmp_path, "--image_size", "64", "--precision", "bf16"]
-    bundle("training", [TRAIN, SCRATCH], *options, "--epochs", "2", "--channels_last", "True")
+    options = ["--dataset_dir", busi, "--output_dir", tmp_path, "--image_size", "64"]
+    bundle("training", [TRAIN, SCRATCH], *options, "--epochs", "2")
     bundle("evaluating", [TRAIN, SCRATCH, EVALUATE], *options)
     summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
     assert summary["cases"] == 125

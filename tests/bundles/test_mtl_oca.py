@@ -27,7 +27,7 @@ UNET = (
 def trained(phantoms, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
     options = ["--dataset_dir", phantoms, "--output_dir", out, *SMALL, *NETWORK, "--epochs", 3, "--batch_size", 4]
-    bundle("training", [TRAIN], *options, "--precision", "bf16")
+    bundle("training", [TRAIN], *options)
     return out
 
 
@@ -86,7 +86,7 @@ def test_evaluation_scores_mask_and_class(evaluated):
 def test_inference_writes_mask_class_and_heat(trained, evaluated, phantoms, tmp_path):
     weights = trained / "models" / "model.pt"
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_path", weights, *SMALL]
-    bundle("inference", [INFERENCE], *options, "--precision", "bf16")  # the record tells the network's widths
+    bundle("inference", [INFERENCE], *options)  # the record tells the network's widths
     rows = {row["case_id"]: row for row in rows_of(tmp_path / "predictions.csv")}
     assert len(rows) == 21
     for case in rows_of(evaluated / "per_case.csv"):  # the same network, config and images by another way

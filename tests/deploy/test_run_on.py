@@ -3,6 +3,7 @@ import torch
 from hybrid_attention import cli
 from hybrid_attention.deploy import run_on
 from hybrid_attention.deploy.backends import CHOICES
+from hybrid_attention.engines import PrecisionInferer
 from hybrid_attention.networks.peers import residual_unet
 
 X = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
@@ -28,15 +29,33 @@ def test_auto_converts_where_it_pays(network, monkeypatch):
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: True)
     assert run_on("auto", network, images=29) is network
-    assert run_on("auto", network, images=30).backend == "onnx"
-    assert run_on("auto", network, images=30).precision == "fp32"
+    assert run_on("auto", network, "fp32", 30).backend == "onnx"
+    assert run_on("auto", network, "fp32", 30).precision == "fp32"
     placed = run_on("auto", network, "bf16")
     assert (placed.backend, placed.precision) == ("openvino", "bf16")
     monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: False)
     assert run_on("auto", network, "bf16") is network
-    assert run_on("auto", network).backend == "onnx"
+    assert run_on("auto", network, "fp32").backend == "onnx"
     assert run_on("auto", network, "fp16", images=30) is network
     assert run_on("auto", network.to("meta"), images=30) is network  # as on a GPU
+
+
+@pytest.mark.parametrize(("able", "backend", "precision"), [(True, "openvino", "bf16"), (False, "onnx", "fp32")])
+def test_the_precision_that_the_processor_computes(able, backend, precision, network, monkeypatch):
+    pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    monkeypatch.setattr("hybrid_attention.engines.inferer.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: able)
+    placed = run_on("auto", network)
+    assert (placed.backend, placed.precision) == (backend, precision)
+    assert run_on("openvino", network).precision == precision
+    assert run_on("onnx", network).precision == "fp32"
+
+
+def test_a_copy_is_converted_in_its_own_precision(network):
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    with torch.no_grad():
+        copied = PrecisionInferer("bf16")(X, run_on("onnx", network))
+        torch.testing.assert_close(copied, network(X), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("missing", [("openvino", "onnxruntime"), ("onnxscript",), ("onnx",)])
@@ -44,13 +63,13 @@ def test_auto_where_something_is_missing(missing, network, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else name)
     assert run_on("auto", network) is network
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else name)
-    assert run_on("auto", network).backend == "openvino"
+    assert run_on("auto", network, "fp32").backend == "openvino"
 
 
 @pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
 def test_converted_at_the_first_batch_with_the_weights_of_then(backend, package, network, tmp_path):
     pytest.importorskip(package, reason="the extra `export` is not installed")
-    placed = run_on(backend, network)
+    placed = run_on(backend, network, "fp32")
     assert not (tmp_path / "cache").exists()
     with torch.no_grad():
         for weight in network.parameters():

@@ -174,7 +174,7 @@ def test_other_architecture(tmp_path):
 
 def test_other_recipe(tmp_path):
     run(tmp_path, epochs=1, recipe={"seed": 0, "fold": 1})
-    with pytest.raises(ValueError, match="another recipe: fold was 1, is 2; choose another --output_dir"):
+    with pytest.raises(ValueError, match="another recipe: fold was 1, is 2; give the earlier settings"):
         run(tmp_path, epochs=2, recipe={"seed": 0, "fold": 2}, resume=True)
 
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from hybrid_attention.engines.training_record import (
 )
 from hybrid_attention.engines.weight_files import weights_digest
 from PIL import Image
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -136,6 +139,24 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
     assert recipe("--config_file", str(base), "--rate", "$None")["rate"] is None
     assert recipe("--config_file", str(base), "--net::a", "False")["net"] == {"_target_": "N", "a": False}
     assert recipe() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "able", "computed"),
+    [
+        ((), True, ("bf16", True)),
+        ((), False, ("fp32", False)),
+        (("--precision", "bf16"), False, ("bf16", True)),
+        (("--precision", "fp32", "--channels_last", "True"), True, ("fp32", True)),
+    ],
+)
+def test_recipe_tells_what_was_computed_in(options, able, computed, monkeypatch):
+    monkeypatch.setattr("hybrid_attention.engines.inferer.computes_bf16", lambda kind: able)
+    for config in sorted(ROOT.glob("bundles/*/configs/train.yaml")):
+        monkeypatch.setattr(sys, "argv", ["run", "--config_file", str(config), "--device", "cpu", *options])
+        recipe = effective_recipe()
+        assert (recipe["precision"], recipe["channels_last"]) == computed
+        assert recipe["network"].startswith("$")  # all else as the config has it
 
 
 def test_trained_setting(tmp_path):

@@ -147,13 +147,21 @@ def test_two_at_a_time(run_list, tmp_path):
 
 
 def test_threads(write_list, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.experiments.execution._cores", lambda: 8)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
     code = "import os; print('threads', os.environ['OMP_NUM_THREADS'])"
     for given, expected in ((None, 4), (3, 3)):
         runner = Runner(read_plan(write_list()), images, tmp_path / str(given), jobs=2, threads=given)
         runner.command = lambda *_: ["-c", code]
         runner()
         assert f"threads {expected}\n" in (tmp_path / str(given) / "trial/han/seed_0/fold_0/log.txt").read_text()
+
+
+def test_a_list_that_leaves_the_precision_to_the_processor_goes_on(run_list):
+    named = {"epochs": 3, "precision": "bf16", "channels_last": True}
+    assert run_list(options=named) == 0
+    assert run_list(options={"epochs": 3}) == 0
+    with pytest.raises(ValueError, match=r"options\.precision was 'bf16', is 'fp32'"):
+        run_list(options={**named, "precision": "fp32"})
 
 
 def test_another_definition_is_refused(run_list, tmp_path):

@@ -92,7 +92,7 @@ def run_with(**options):
         (run_with(learning_rate="1e-3"), "option learning_rate is the text '1e-3' in YAML"),
         (run_with(learning_rate="high"), "option learning_rate is 'high', but 0.001 in the config is of another type"),
         (run_with(learning_rate=float("nan")), "option learning_rate must be text, a number"),
-        (run_with(channels_last=1), "option channels_last is 1, but False"),
+        (run_with(lesions_only=1), "option lesions_only is 1, but True"),
         (run_with(image_size=True), "option image_size is True, but 256"),
         (run_with(network_def="PlainUNet"), "option network_def is 'PlainUNet'"),
         (run_with(resume="true"), "option resume is set by the runner"),
