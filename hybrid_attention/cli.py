@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
-    experiments.add_argument("--dataset_dir", help="folder of the images")
+    experiments.add_argument("--dataset_dir", nargs="+", help="folder of the images, or several")
     experiments.add_argument("--out", required=True, metavar="RUNS", help="results go to RUNS/LIST/RUN/seed_S/fold_F")
     experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these runs of the list")
     experiments.add_argument(

@@ -132,6 +132,7 @@ class CaseScores:
             distances = surface_distances(prediction, target, self._pixel_size(case, prediction))
             row = {
                 "case_id": case["case_id"],
+                "dataset": case.get("dataset", ""),
                 "class": case["class"],
                 "group": case["group"],
                 **{name: round(value, 6) for name, value in {**overlap_scores(counts), **distances}.items()},

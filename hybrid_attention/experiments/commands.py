@@ -6,7 +6,7 @@ import ast
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,19 +21,20 @@ _DOUBLE_QUOTED = re.compile(r"""[^"$`\\!]*'[^"$`\\!]*""")
 
 
 def bundle_command(
-    run: Run, step: str, dataset_dir: str | os.PathLike[str], output_dir: str | os.PathLike[str]
+    run: Run, step: str, dataset_dir: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]
 ) -> list[str]:
     """Return the arguments of `python` for one step of a run; the working directory is the checkout.
 
     Args:
         run: the run.
         step: "training", or the part of the split to evaluate.
-        dataset_dir: folder of the images.
+        dataset_dir: folders of the images.
         output_dir: folder of the run.
     """
     folder = f"bundles/{run.bundle}/configs"
     configs = [f"{folder}/train.yaml", *run.configs]
-    places = {"dataset_dir": os.fspath(dataset_dir), "output_dir": os.fspath(output_dir)}
+    images = [os.fspath(folder) for folder in dataset_dir]
+    places = {"dataset_dir": images if len(images) > 1 else images[0], "output_dir": os.fspath(output_dir)}
     if step == "training":
         options = {"resume": True, **run.options}
     else:
@@ -59,7 +60,7 @@ def portable_commands(run: Run) -> list[str]:
         options=without_folder(run.options, relative=False),
         evaluation_options=without_folder(run.evaluation_options, relative=False),
     )
-    return [shown(bundle_command(run, step, "DATASET", "RUN")) for step in run.steps]
+    return [shown(bundle_command(run, step, ["DATASET"], "RUN")) for step in run.steps]
 
 
 def _option_words(options: Mapping[str, Any]) -> list[str]:

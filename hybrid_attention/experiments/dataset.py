@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,22 @@ from hybrid_attention.data.files import write_json
 
 _FILE = "data.json"
 
+# the folder of a data set, or several
+DatasetDir = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-def folder_identity(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return names and sizes of all files of a data folder, as one digest; hidden files don't count.
+
+def data_folders(dataset_dir: DatasetDir) -> list[Path]:
+    """Return the whole paths of one or several data folders."""
+    if isinstance(dataset_dir, (str, os.PathLike)):
+        return [Path(dataset_dir).resolve()]
+    return [Path(folder).resolve() for folder in dataset_dir]
+
+
+def folder_identity(folders: Sequence[Path]) -> dict[str, Any]:
+    """Return names and sizes of all files of data folders, as one digest; hidden files don't count.
 
     Args:
-        folder: the images.
+        folders: the images.
 
     Returns:
         `files`, `bytes` and `names_and_sizes_sha256`.
@@ -25,14 +36,16 @@ def folder_identity(folder: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such folder, or no file in it.
     """
-    root = Path(folder)
-    files = sorted(
-        (path.relative_to(root).as_posix(), path.stat().st_size)
-        for path in root.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    )
-    if not files:
-        raise FileNotFoundError(f"data folder {folder} does not exist or holds no file")
+    files: list[tuple[str, int]] = []
+    for root in folders:
+        inside = sorted(
+            (path.relative_to(root).as_posix(), path.stat().st_size)
+            for path in root.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        )
+        if not inside:
+            raise FileNotFoundError(f"data folder {root} does not exist or holds no file")
+        files += inside
     text = "\n".join(f"{size} {name}" for name, size in files)
     return {
         "files": len(files),

@@ -17,12 +17,12 @@ import torch
 from hybrid_attention.experiments import processes
 from hybrid_attention.experiments.collect import merge_folds_done
 from hybrid_attention.experiments.commands import bundle_command, shown
-from hybrid_attention.experiments.dataset import check_same_data, folder_identity, note_data
+from hybrid_attention.experiments.dataset import DatasetDir, check_same_data, data_folders, folder_identity, note_data
 from hybrid_attention.experiments.plan import Plan, Run
 from hybrid_attention.experiments.run_folder import LOG, RunFolder, changed_configs, check_unchanged
 
 DONE, FAILED, TIME_IS_UP = 0, 1, 3
-Command = Callable[[Run, str, Path, Path], list[str]]
+Command = Callable[[Run, str, list[Path], Path], list[str]]
 
 _ORDER = ("part", "to do", "failed")
 _POLL = 0.1
@@ -46,7 +46,7 @@ class Runner:
 
     Args:
         plan: the runs.
-        dataset_dir: folder of the images.
+        dataset_dir: folder of the images, or several.
         out: folder of all results; the list's is OUT/LIST.
         minutes: time budget; None for none.
         jobs: runs at a time.
@@ -62,7 +62,7 @@ class Runner:
     def __init__(
         self,
         plan: Plan,
-        dataset_dir: str | os.PathLike[str],
+        dataset_dir: DatasetDir,
         out: str | os.PathLike[str],
         minutes: float | None = None,
         jobs: int = 1,
@@ -73,11 +73,11 @@ class Runner:
             if value is not None and not value > 0:
                 raise ValueError(f"--{name} must be above 0, got {value}")
         self.plan = plan
-        self.dataset_dir = Path(dataset_dir).resolve()
+        self.folders = data_folders(dataset_dir)
         self.out = Path(out).resolve()
-        if self.out.is_relative_to(self.dataset_dir):
+        if any(self.out.is_relative_to(folder) for folder in self.folders):
             raise ValueError(f"--out {out} lies in the folder of the images; choose another")
-        self.data = folder_identity(dataset_dir)
+        self.data = folder_identity(self.folders)
         self.jobs = jobs
         self.threads = threads or max(1, torch.get_num_threads() // jobs)
         self.command = command
@@ -147,7 +147,7 @@ class Runner:
         return [self._start_step(folder, todo[0], lock)]
 
     def _start_step(self, folder: RunFolder, step: str, lock: int) -> _Job:
-        words = self.command(folder.run, step, self.dataset_dir, folder.path)
+        words = self.command(folder.run, step, self.folders, folder.path)
         log = folder.path / LOG
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {step}: {shown(words)}\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from hybrid_attention.experiments.commands import bundle_command, shown
-from hybrid_attention.experiments.dataset import check_same_data, folder_identity
+from hybrid_attention.experiments.dataset import DatasetDir, check_same_data, data_folders, folder_identity
 from hybrid_attention.experiments.execution import duration
 from hybrid_attention.experiments.plan import Plan, Run
 from hybrid_attention.experiments.run_folder import Progress, RunFolder, check_unchanged
@@ -37,12 +37,12 @@ class TimeLeft:
         return f"{known}{self.unknown} step{'s' * (self.unknown > 1)} of unknown time left"
 
 
-def overview(plan: Plan, dataset_dir: str | os.PathLike[str], out: str | os.PathLike[str]) -> str:
+def overview(plan: Plan, dataset_dir: DatasetDir, out: str | os.PathLike[str]) -> str:
     """Describe what is done and what is left of a list; nothing is written.
 
     Args:
         plan: the runs.
-        dataset_dir: folder of the images.
+        dataset_dir: folder of the images, or several.
         out: folder of all results.
 
     Returns:
@@ -54,7 +54,8 @@ def overview(plan: Plan, dataset_dir: str | os.PathLike[str], out: str | os.Path
     """
     out = Path(out).resolve()
     check_unchanged(plan, out)
-    check_same_data(out / plan.name, folder_identity(dataset_dir))
+    images = data_folders(dataset_dir)
+    check_same_data(out / plan.name, folder_identity(images))
     folders = [RunFolder(out, run) for run in plan.runs]
     known = [(folder.run, folder.progress()) for folder in folders]
     lines, total = [f"commands are for the folder {plan.root}"], TimeLeft(0)
@@ -66,9 +67,7 @@ def overview(plan: Plan, dataset_dir: str | os.PathLike[str], out: str | os.Path
         lines += [f"  note: {note}" for note in folder.notes()]
         if progress.state != "done":
             todo = [step for step in run.steps if step not in progress.finished]
-            lines += [
-                f"  {shown(bundle_command(run, step, Path(dataset_dir).resolve(), folder.path))}" for step in todo
-            ]
+            lines += [f"  {shown(bundle_command(run, step, images, folder.path))}" for step in todo]
     done = sum(progress.state == "done" for _, progress in known)
     return "\n".join([*lines, f"{plan.name}: {done} of {len(known)} runs are done; one after another {total}"])
 

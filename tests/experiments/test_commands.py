@@ -36,7 +36,7 @@ def run(write_list):
 @pytest.mark.parametrize("value", VALUES, ids=str)
 def test_values_come_through(run, value):
     run.options["lr_schedule"] = value
-    words = bundle_command(run, "training", "a b/#c", "out")
+    words = bundle_command(run, "training", ["a b/#c"], "out")
     options = command_line_options(words)
     assert options["lr_schedule"] == value
     assert options["dataset_dir"] == "a b/#c"
@@ -44,15 +44,20 @@ def test_values_come_through(run, value):
     assert shlex.split(shown(words)) == ["python", *words]
 
 
+def test_several_data_sets(run):
+    words = bundle_command(run, "training", ["a", "b/#c"], "out")
+    assert command_line_options(words)["dataset_dir"] == ["a", "b/#c"]
+
+
 def test_null_is_an_expression(run):
     run.options["groups_csv"] = None  # a plain None would be left out by MONAI
-    words = bundle_command(run, "training", "data", "out")
+    words = bundle_command(run, "training", ["data"], "out")
     assert words[-2:] == ["--groups_csv", "$None"]
     assert shown(words).endswith("--groups_csv '$None'")
 
 
 def test_training(run):
-    words = bundle_command(run, "training", "data", "out")
+    words = bundle_command(run, "training", ["data"], "out")
     assert words[:4] == ["-m", "monai.bundle", "run", "training"]
     folder = "bundles/hybrid/configs"
     assert [str(path) for path in config_files(words)] == [f"{folder}/train.yaml", f"{folder}/from_scratch.yaml"]
@@ -71,7 +76,7 @@ def test_training(run):
 
 
 def test_evaluation(run):
-    words = bundle_command(run, "validation", "data", "out")
+    words = bundle_command(run, "validation", ["data"], "out")
     assert words[3] == "evaluating"
     assert [path.name for path in config_files(words)] == ["train.yaml", "from_scratch.yaml", "evaluate.yaml"]
     options = command_line_options(words)

@@ -223,7 +223,7 @@ def test_other_images_are_refused(run_list, images):
         ({"minutes": 0}, ValueError, "--minutes must be above 0, got 0"),
         ({"minutes": float("nan")}, ValueError, "--minutes must be above 0, got nan"),
         ({"jobs": -1}, ValueError, "--jobs must be above 0, got -1"),
-        ({"dataset_dir": "nowhere"}, FileNotFoundError, "data folder nowhere does not exist"),
+        ({"dataset_dir": "nowhere"}, FileNotFoundError, "nowhere does not exist"),
         ({"out": "images/runs"}, ValueError, "lies in the folder of the images"),
     ],
 )
