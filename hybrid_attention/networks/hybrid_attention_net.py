@@ -15,7 +15,8 @@ from hybrid_attention.networks.blocks.convolutions import (
 )
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
-from hybrid_attention.networks.encoders import DenseNet121Encoder
+from hybrid_attention.networks.efficientnet_lite import SCALES, EfficientNetLiteEncoder
+from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, Encoder, ResNet18Encoder
 from hybrid_attention.networks.weights import WeightsSource
 from monai.networks.layers import Conv
 from torch import nn
@@ -82,11 +83,13 @@ class HybridAttentionNet(nn.Module):
         sfeb_pooling: "local" or "global"; see `SFEB`.
         encoder_depth: number of dense blocks; 3 as the counts say, or 4 for the whole DenseNet-121, which adds a
             fifth scale with its skip and decoder stage (beyond the paper).
+        encoder: "densenet121", the paper's, or beyond the paper "resnet18", "efficientnet-b0", "efficientnet-lite0",
+            "efficientnet-lite1" or "efficientnet-lite2", which have five scales and two dimensions.
         encoder_weights: what the encoder starts from: None (random; logged), "imagenet" (downloaded once) or the
             path of the published file.
 
     Shape:
-        - input: (batch, in_channels, *spatial), any size with every side at least 16 (32 with `encoder_depth=4`)
+        - input: (batch, in_channels, *spatial), any size with every side at least 16 (32 with five scales)
         - output: (batch, out_channels, *spatial), logits
 
         For `torch.export` give dynamic sides twice that minimum: it treats a map that is one wide as a case apart.
@@ -117,6 +120,7 @@ class HybridAttentionNet(nn.Module):
         sfeb_pooling: str = "local",
         encoder_depth: int = 3,
         encoder_weights: WeightsSource = None,
+        encoder: str = "densenet121",
     ) -> None:
         super().__init__()
         self.mode = interpolation_mode(spatial_dims)
@@ -127,7 +131,7 @@ class HybridAttentionNet(nn.Module):
             return SFEB(spatial_dims, channels, sfeb_pooling) if sfeb else nn.Identity()
 
         width = BOTTLENECK_CHANNELS
-        self.encoder = DenseNet121Encoder(spatial_dims, in_channels, encoder_depth, encoder_weights)
+        self.encoder = _encoder(encoder, spatial_dims, in_channels, encoder_depth, encoder_weights)
         self.bottleneck = nn.Sequential(
             OrderedDict(
                 reduce=conv_relu(spatial_dims, self.encoder.channels[-1], width),
@@ -138,7 +142,7 @@ class HybridAttentionNet(nn.Module):
             )
         )
         self.decoder = nn.ModuleList()
-        for level in reversed(range(encoder_depth)):  # the deepest skip first
+        for level in reversed(range(len(self.encoder.channels) - 1)):  # the deepest skip first
             skip = SKIP_CHANNELS[level]
             self.decoder.append(DecoderStage(spatial_dims, width, self.encoder.channels[level], skip, enhance(skip)))
             width = skip
@@ -158,3 +162,18 @@ class HybridAttentionNet(nn.Module):
         for i, stage in enumerate(self.decoder):
             y = stage(y, features[-2 - i])
         return self.head(self.final(resize_like(y, x, self.mode)))
+
+
+def _encoder(name: str, spatial_dims: int, in_channels: int, depth: int, weights: WeightsSource) -> Encoder:
+    if name == "densenet121":
+        return DenseNet121Encoder(spatial_dims, in_channels, depth, weights)
+    if name in ("resnet18", "efficientnet-b0"):
+        kind = ResNet18Encoder if name == "resnet18" else EfficientNetB0Encoder
+        return kind(spatial_dims, in_channels, weights)
+    sizes = [f"efficientnet-{size}" for size in SCALES]
+    if name not in sizes:
+        known = ", ".join(["densenet121", "resnet18", "efficientnet-b0", *sizes])
+        raise ValueError(f"encoder must be one of {known}, got {name!r}")
+    if spatial_dims != 2:
+        raise ValueError(f"{name} is for spatial_dims=2, got {spatial_dims}")
+    return EfficientNetLiteEncoder(name.removeprefix("efficientnet-"), in_channels, weights=weights)

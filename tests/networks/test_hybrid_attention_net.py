@@ -133,3 +133,20 @@ def test_channels_last_under_bfloat16_autocast_stays_near_float32(net):
             output = net(x.contiguous(memory_format=torch.channels_last))
     assert output.dtype == torch.bfloat16
     assert (output.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "channels"),
+    [("resnet18", 512), ("efficientnet-b0", 1280), ("efficientnet-lite0", 320), ("efficientnet-lite2", 352)],
+)
+def test_other_encoders(encoder, channels):
+    network = HybridAttentionNet(encoder=encoder).eval()
+    assert network.encoder.channels[-1] == channels
+    assert network(torch.rand(1, 3, 45, 64)).shape == (1, 1, 45, 64)
+
+
+def test_unknown_encoder():
+    with pytest.raises(ValueError, match="vgg16"):
+        HybridAttentionNet(encoder="vgg16")
+    with pytest.raises(ValueError, match="spatial_dims=2, got 3"):
+        HybridAttentionNet(3, encoder="efficientnet-lite0")
