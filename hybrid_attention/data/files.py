@@ -17,13 +17,15 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path` that is renamed to it when the block succeeds.
 
     When the block raises, the temporary file is removed and `path` keeps what it held before.
 
     Args:
         path: the file to write; its folder is made if it is missing.
+        durable: wait until the disk holds it, so that it survives a power failure; pictures that a run can write again
+            need not.
 
     Raises:
         OSError: when the folder can't be written or the disk is full; the message names the file and the cure.
@@ -36,8 +38,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         # mkstemp makes files for their owner alone; give what a plain open() would have given
         umask = os.umask(0)
         os.umask(umask)

@@ -68,7 +68,7 @@ class HybridLiteNet(nn.Module):
         ValueError: When an argument or the input doesn't fit, or with SFEB in training mode a batch holds one item.
     """
 
-    gradcam_layer = "encoder.stages.4"
+    gradcam_layer = "bottleneck"  # what both tasks see
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class HybridLiteNet(nn.Module):
         if len(channels) != len(skips):
             raise ValueError(f"channels must be {len(skips)} widths, one per decoder stage, got {list(channels)}")
         self.tam = TAM(2, deepest, grid=8) if tam else nn.Identity()
+        self.bottleneck = nn.Identity()  # a name for the features that Grad-CAM looks at
         self.decoder = nn.ModuleList()
         width = deepest
         for skip, out in zip(reversed(skips), channels, strict=True):
@@ -102,8 +103,8 @@ class HybridLiteNet(nn.Module):
         check_input(x, 2, self.in_channels, self.encoder.stride)
         x = x.transpose(2, 3)  # this package's images are (W, H), those of ImageNet (H, W)
         features = self.encoder(x)
-        deepest = self.tam(features[-1])
-        y = deepest
+        deepest = self.bottleneck(self.tam(features[-1]).transpose(2, 3))  # (W, H), as the image
+        y = deepest.transpose(2, 3)
         for i, stage in enumerate(self.decoder):
             y = stage(y, features[-2 - i])
         mask = resize_like(self.head(y), x, "bilinear")  # (b, regions, h/2, w/2) -> (b, regions, h, w)

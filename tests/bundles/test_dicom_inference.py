@@ -36,7 +36,7 @@ def images(tmp_path, phantoms):
 def parsed(name, images, out, **options):
     parser = ConfigParser()
     parser.read_config(config(name, "inference"))
-    parser.update({"dataset_dir": str(images), "output_dir": str(out), "image_size": 32, **options})
+    parser.update({"dataset_dir": str(images), "output_dir": str(out), "image_size": 64, **options})
     return parser
 
 

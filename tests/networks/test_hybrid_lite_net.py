@@ -49,6 +49,14 @@ def test_images_are_turned_for_the_encoder():
     assert torch.equal(seen[0], x.transpose(2, 3))
 
 
+def test_gradcam_sees_the_package_s_axes():
+    network = HybridLiteNet().eval()
+    shapes = []
+    network.get_submodule(network.gradcam_layer).register_forward_hook(lambda *call: shapes.append(call[2].shape))
+    network(torch.rand(1, 1, 64, 96))
+    assert shapes == [(1, 320, 2, 3)]
+
+
 @torch.no_grad()
 def test_scripted_equals_eager():
     network = HybridLiteNet(tam=True, sfeb=True).eval()
