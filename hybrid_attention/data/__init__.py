@@ -5,6 +5,7 @@ from hybrid_attention.data.class_labels import with_class_index
 from hybrid_attention.data.datasets import bus_bra_datalist, busi_datalist, datalist, udiat_datalist
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.leakage import AuditResult, audit
+from hybrid_attention.data.masks import MaskReader
 from hybrid_attention.data.phantom_dataset import write_phantom_dataset
 from hybrid_attention.data.reading import GreyReader
 from hybrid_attention.data.splits import Split, busi_facts, split_cases
@@ -13,6 +14,7 @@ __all__ = [
     "AuditResult",
     "DataError",
     "GreyReader",
+    "MaskReader",
     "Split",
     "audit",
     "bus_bra_datalist",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hybrid_attention.data.dicom import to_tissue
-from hybrid_attention.data.masks import mask_fault, merged_mask
+from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.nifti import place_fault
 from hybrid_attention.data.reading import read_grey
 
@@ -48,9 +48,9 @@ def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[li
         threads: files read at the same time.
 
     Returns:
-        Problems, a line each: unreadable files, masks of another size than their image, a benign or malignant case
-        whose masks are all empty, a normal case whose mask is not. And copies of the cases in which those with masks
-        carry the share of lesion pixels as `lesion_area_fraction`.
+        Problems, a line each: unreadable files, bad masks and those of another size than their image, a benign or
+        malignant case whose masks are all empty, a normal case whose mask is not. And copies of the cases in which
+        those with masks carry the share of lesion pixels as `lesion_area_fraction`.
     """
     with ThreadPoolExecutor(max_workers=threads) as pool:
         results = list(pool.map(_inspect_case, cases))
@@ -66,14 +66,15 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     masks = []
     for path in case.get("label", []):
         try:
-            mask = to_tissue(read_grey(path), case["image"])
+            mask = to_tissue(read_mask(path), case["image"])
             elsewhere = place_fault(path, case["image"])
         except ValueError as error:
             problems.append(f"{path}: {error}")
             continue
         if mask.shape != shape:
             problems.append(f"{path}: mask of {_size(mask.shape)} pixels for an image of {_size(shape)}")
-        problems += [f"{path}: {fault}" for fault in (elsewhere, mask_fault(mask)) if fault]
+        if elsewhere:
+            problems.append(f"{path}: {elsewhere}")
         masks.append(mask)
     if problems or not masks:
         return problems, case

@@ -1,4 +1,4 @@
-"""How masks are named, found beside their image, judged and merged."""
+"""How masks are named, found beside their image, read and merged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from hybrid_attention.data.dicom import is_dicom
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES
-from hybrid_attention.data.reading import IMAGE_SUFFIXES, natural_order, strip_suffix
+from hybrid_attention.data.reading import IMAGE_SUFFIXES, GreyReader, natural_order, read_plane, strip_suffix
+from PIL import Image
+from scipy import ndimage
+
+# in the folder of the masks or the one above: what pixels count as that their mask says to ignore
+IGNORE_FILE = "ignore_label.txt"
+
+# largest share of an image that a lesion covers; of the 2,157 masks of BUSI and BUS-BRA none exceeds 0.58, and 95 %
+# stay below 0.25, so that they exceed 0.75 when they are inverted
+_LARGEST = 0.75
+_IGNORED = (255, 65535)  # the usual ignore labels
+_MOST_LABELS = 32
+_EDGE = 8  # pixels over which the edge of a lesion may be soft
+_STRAY = 0.002  # share of the pixels that may be grey elsewhere: real images have more than 0.15, JPEG masks 0.0001
 
 
 def mask_owner(path: str | os.PathLike[str]) -> str | None:
@@ -50,29 +64,142 @@ def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     return sorted(found, key=natural_order)
 
 
-def merged_mask(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Merge the masks of one case into one: a pixel is lesion where any mask is brighter than half its maximum.
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a mask file.
 
     Args:
-        arrays: grey masks of one shape, of any value range (0/1, 0/255, 16-bit).
+        path: of any kind that `read_grey` reads, but for DICOM.
+
+    Returns:
+        Boolean array of shape (W, H), by the rule of `binary_mask`.
+
+    Raises:
+        ValueError: what `read_grey` says of a bad file, several pages, or values that are not those of a mask. The
+            message does not name the file.
+    """
+    if is_dicom(path):
+        raise ValueError("masks are not read from DICOM: save it as PNG or NIfTI")
+    return binary_mask(read_plane(path, mask_values, several_pages=False), _ignored_pixels(Path(path).parent))
+
+
+def mask_values(image: Image.Image) -> np.ndarray:
+    """Return the values of a mask as its program meant them.
+
+    Args:
+        image: of any mode.
+
+    Returns:
+        Array of shape (H, W): of a coloured palette with black first the indices, of other colours the brightest
+        channel, else grey values. What is transparent is black.
+    """
+    if image.mode == "P" and "transparency" not in image.info:
+        colours = np.zeros((256, 3), np.uint8)
+        stated = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours[: len(stated)] = stated
+        indices = np.asarray(image)
+        used = colours[np.unique(indices[indices > 0])]
+        if not colours[0].any() and used.any(axis=1).all() and (used != used[:, :1]).any():
+            return indices
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        alpha = image.convert("RGBA")
+        image = Image.composite(alpha.convert("RGB"), Image.new("RGB", image.size), alpha.getchannel("A"))
+    if image.mode in ("1", "L") or image.mode[0] in "IF":
+        return np.asarray(image)
+    return np.asarray(image.convert("RGB")).max(axis=-1)
+
+
+def binary_mask(values: np.ndarray, ignored: str | None = None) -> np.ndarray:
+    """Decide what is lesion in a mask.
+
+    Two values, or two clusters of values with soft edges or noise of JPEG between them, are background and lesion. A
+    few clean values are labels, and all but 0 are lesion. 255 (or 65535) beside small labels marks pixels to ignore.
+
+    Args:
+        values: of any type, from 0 on.
+        ignored: what pixels to ignore count as, "background" or "lesion"; None refuses masks that have them.
+
+    Returns:
+        Boolean array of that shape.
+
+    Raises:
+        ValueError: the values are none of these, there are pixels to ignore and `ignored` is None, or more than three
+            quarters of the image are lesion.
+    """
+    lesion = values if values.dtype == bool else _lesion(values, ignored)
+    if lesion.mean() > _LARGEST:
+        raise ValueError(f"{lesion.mean():.0%} of the image are lesion: is the mask inverted, or not one?")
+    return lesion
+
+
+def _lesion(values: np.ndarray, ignored: str | None) -> np.ndarray:
+    levels = np.unique(values)
+    low, high = float(levels[0]), float(levels[-1])
+    if low < 0:
+        raise ValueError(f"values from {low:g} to {high:g}: those of a mask start at 0")
+    if len(levels) > 2 and high in _IGNORED and levels[-2] <= _MOST_LABELS:
+        if ignored is None:
+            raise ValueError(
+                f"{high:g} beside labels up to {levels[-2]:g} usually means pixels to ignore: write the word background "
+                f"or lesion, as which they shall count, into a file {IGNORE_FILE} in the folder of the masks or above it"
+            )
+        return _lesion(np.where(values == high, 0 if ignored == "background" else levels[-2], values), None)
+    if len(levels) <= 2 and (low == 0 or low == high):
+        return values > 0
+    if 2 < len(levels) <= _MOST_LABELS and _has_clean_labels(values):
+        return values > 0
+    if (high <= 1 or high >= 32) and low <= high / 4 and _has_two_clusters(values.astype(np.float32)):
+        return values > (low + high) / 2
+    raise ValueError(
+        f"{len(levels)} values from {low:g} to {high:g} are neither background and lesion nor a few labels: is it a mask?"
+    )
+
+
+def _has_clean_labels(values: np.ndarray) -> bool:
+    """Tell whether most pixels between the least and the largest value lie in areas, not on an edge or in noise."""
+    middle = (values > values.min()) & (values < values.max())
+    edge = (ndimage.minimum_filter(values, 3) < values) & (values < ndimage.maximum_filter(values, 3))
+    alike = np.zeros(values.shape, int)
+    for axis in (0, 1):
+        same = np.diff(values, axis=axis) == 0
+        alike += np.insert(same, 0, False, axis) + np.insert(same, same.shape[axis], False, axis).astype(int)
+    return bool(((alike >= 2) & ~edge)[middle].mean() > 0.5)
+
+
+def _has_two_clusters(values: np.ndarray) -> bool:
+    """Tell whether all grey lies between black and white, a few pixels from either."""
+    level = (values - values.min()) / (values.max() - values.min())
+    reach = [ndimage.distance_transform_edt(apart) <= _EDGE for apart in (level > 1 / 4, level < 3 / 4)]
+    grey = (level > 1 / 8) & (level < 7 / 8)
+    return bool((grey & ~(reach[0] & reach[1])).mean() <= _STRAY)
+
+
+def _ignored_pixels(folder: Path) -> str | None:
+    for place in (folder, folder.parent):
+        if (place / IGNORE_FILE).is_file():
+            word = (place / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").strip()
+            if word not in ("background", "lesion"):
+                raise ValueError(f"{place / IGNORE_FILE} must hold the word background or lesion, got {word!r}")
+            return word
+    return None
+
+
+def merged_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Merge the masks of one case into one: a pixel is lesion where it is in any of them.
+
+    Args:
+        masks: of one shape, from `read_mask` or of 0 and 1; others are judged by `binary_mask`.
 
     Returns:
         Boolean array of that shape.
     """
-    return np.any([(array > 0.5 * max(float(array.max()), 1e-9)) for array in arrays], axis=0)
+    return np.any([mask > 0 if _is_binary(mask) else binary_mask(mask) for mask in masks], axis=0)
 
 
-def mask_fault(mask: np.ndarray) -> str | None:
-    """Say what makes an array unfit to be a mask.
+def _is_binary(mask: np.ndarray) -> bool:
+    return mask.dtype == bool or bool(((mask == 0) | (mask == 1)).all())
 
-    Args:
-        mask: grey values.
 
-    Returns:
-        A message, or None for a fit one: empty, 0/1, or with a clear white. A "black" mask with compression noise of a
-        few grey levels would otherwise become a large lesion.
-    """
-    low, high = float(mask.min()), float(mask.max())
-    if 1 < high < 32:
-        return f"values from {low:g} to {high:g} are neither 0/1 nor black/white: is it a mask?"
-    return None
+class MaskReader(GreyReader):
+    """MONAI image reader of masks, by `read_mask`: `LoadImaged(keys, reader=MaskReader)` gives 0 and 1."""
+
+    read_file = staticmethod(read_mask)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,15 @@ from hybrid_attention.data.dicom_pixels import read_dicom_grey
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES, is_nifti, read_nifti, slice_geometry
 from monai.data import ImageReader
 from monai.utils import ensure_tuple
-from PIL import Image
+from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 ALL_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
+# the content decides; Pillow would hand other kinds, such as PostScript, to programs outside
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF
+
+logger = logging.getLogger(__name__)
 
 
 def to_grey(image: Image.Image) -> Image.Image:
@@ -66,25 +74,54 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image file as a grey array.
 
     Args:
-        path: PNG, JPEG or BMP of any mode, NIfTI with one slice, DICOM with one frame, or a frame of a DICOM file
+        path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PGM or PPM of any mode, turned as its orientation tag says, of
+            several pages the first; NIfTI with one slice, DICOM with one frame, or a frame of a DICOM file
             (`cine.dcm#3`), of which the tissue is read.
 
     Returns:
         Array of shape (W, H), MONAI's axis order for every reader; uint8 or float32.
 
     Raises:
-        ValueError: the file is empty, truncated, not an image, holds NaN or Inf, or is not one 2D slice or frame. The
-            message says which, without the file's name, so that callers can list many.
+        ValueError: the file is empty, truncated, not an image, holds NaN, Inf or one grey value alone, or is not one 2D
+            slice or frame. The message says which, without the file's name, so that callers can list many.
+        ImportError: the file is DICOM and pydicom is missing.
+    """
+    grey = read_plane(path)
+    if grey.size == 0 or grey.min() == grey.max():
+        raise ValueError(
+            f"all pixels have one grey value{f', {grey.flat[0]:g}' if grey.size else ''}: it shows nothing"
+        )
+    return grey
+
+
+def read_plane(
+    path: str | os.PathLike[str], values: Callable[[Image.Image], Any] = to_grey, several_pages: bool = True
+) -> np.ndarray:
+    """Read a file as `read_grey` does, whatever it shows.
+
+    Args:
+        path: see `read_grey`.
+        values: what becomes of a picture that Pillow reads, upright: an array of shape (H, W).
+        several_pages: read the first of several, with a warning in the log; False refuses the file.
+
+    Returns:
+        Array of shape (W, H).
+
+    Raises:
+        ValueError: see `read_grey`, but for the single grey value.
         ImportError: the file is DICOM and pydicom is missing.
     """
     file, _ = split_frame(path)
     if not file.is_file():
-        raise ValueError("the file does not exist")
+        target = f": it is a link to {os.readlink(file)}" if file.is_symlink() else ""
+        raise ValueError(f"the file does not exist{target}")
     if file.stat().st_size == 0:
         raise ValueError("the file has zero bytes")
-    read = read_dicom_grey if is_dicom(path) else read_nifti if is_nifti(path) else _read_picture
     try:
-        array = read(path)
+        if is_dicom(path):
+            array = read_dicom_grey(path)
+        else:
+            array = read_nifti(path) if is_nifti(path) else _read_picture(file, values, several_pages)
     except (ValueError, ImportError):
         raise
     except Exception as error:  # whatever a library did not foresee belongs to this file, too
@@ -96,15 +133,35 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     return array
 
 
-def _read_picture(path: str | os.PathLike[str]) -> np.ndarray:
+def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_pages: bool) -> np.ndarray:
     try:
-        with Image.open(path) as image:
-            return np.asarray(to_grey(image)).T
+        with Image.open(path, formats=_FORMATS) as image:
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # what a phone adds to a JPEG
+            image.load()
+            with suppress(Exception):  # a damaged tag says nothing, to viewers neither
+                ImageOps.exif_transpose(image, in_place=True)
+            plane = np.asarray(values(image)).T
+            if image.mode.startswith("I;16") and _white_is_zero(image):
+                plane = 65535 - plane  # Pillow inverts 8 bits alone
     except Image.UnidentifiedImageError:
-        start = Path(path).open("rb").read(16)
+        start = path.open("rb").read(16)
         raise ValueError(f"not an image (it starts with {start!r})") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"truncated or damaged image ({error})") from None
+    if pages > 1:
+        if not several_pages:
+            raise ValueError(f"it has {pages} pages: save each as a file of its own")
+        _say_first_page(path, pages)
+    return plane
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+@cache  # a file is read more than once
+def _say_first_page(path: Path, pages: int) -> None:
+    logger.warning("%s has %d pages, of which the first is read", path, pages)
 
 
 def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
@@ -136,9 +193,11 @@ def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
 class GreyReader(ImageReader):
     """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see one thing.
 
-    Several files given for one key (the masks of one case) become channels. Use it as
-    `LoadImaged(keys, reader=GreyReader)`.
+    Several files given for one key become channels. Use it as `LoadImaged(keys, reader=GreyReader)`, and for masks
+    `MaskReader`.
     """
+
+    read_file = staticmethod(read_grey)
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
         """Tell whether all of `filename` are images by their names."""
@@ -162,7 +221,7 @@ class GreyReader(ImageReader):
         images = []
         for name in ensure_tuple(data):
             try:
-                images.append((str(name), read_grey(name)))
+                images.append((str(name), self.read_file(name)))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return images

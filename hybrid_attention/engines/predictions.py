@@ -15,7 +15,7 @@ import torch
 from hybrid_attention.data.dicom import to_full_frame, to_tissue
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import PREDICTIONS, result_path
-from hybrid_attention.data.masks import find_masks, merged_mask
+from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
 from hybrid_attention.data.nifti import is_nifti, write_nifti
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.class_columns import class_columns
@@ -129,7 +129,7 @@ class SavePredictions:
                 write_nifti(mask, source, temporary)
             else:
                 Image.fromarray(to_full_frame(mask, source).T * np.uint8(255)).save(temporary)
-        truth = [to_tissue(read_grey(path), source) for path in find_masks(source)]
+        truth = [to_tissue(read_mask(path), source) for path in find_masks(source)]
         overlay_path = result_path(self.folder, case_id, "overlay")
         with atomic_path(overlay_path, durable=False) as temporary:
             picture = self.overlay(image, mask, merged_mask(truth) if truth else None)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from hybrid_attention.data.dicom import to_tissue
-from hybrid_attention.data.masks import merged_mask
+from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import read_grey
 from torch.nn import functional as F
 
@@ -39,7 +39,7 @@ def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, thresho
         threshold: from which on a pixel is lesion.
     """
     image = torch.as_tensor(read_grey(case["image"])).float()[None]
-    masks = [to_tissue(read_grey(path), case["image"]) for path in case["label"]]
+    masks = [to_tissue(read_mask(path), case["image"]) for path in case["label"]]
     target = torch.as_tensor(merged_mask(masks)).float()[None] if masks else torch.zeros_like(image)
     enlarged = F.interpolate(probability[None].float(), size=image.shape[1:], mode="bilinear", align_corners=False)[0]
     return Planes(image, (enlarged >= threshold).float(), target, enlarged)

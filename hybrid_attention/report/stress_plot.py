@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.files import atomic_path
-from hybrid_attention.data.masks import merged_mask
+from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.engines.trained_run import TrainedRun
 from hybrid_attention.report.drawing import COLOURS, legend, look_of, new_figure, plain, tidy
@@ -80,7 +80,7 @@ def draw_examples(
         The figure: a block of `SHOWN` strengths a kind.
     """
     image = read_grey(case["image"]).astype(np.float32)[None]  # (1, W, H)
-    masks = np.stack([to_tissue(read_grey(path), case["image"]) for path in case["label"]])
+    masks = np.stack([to_tissue(read_mask(path), case["image"]) for path in case["label"]])
     white, truth = full_scale(image), merged_mask(list(masks)).astype(float)
     lines = math.ceil((len(kinds) + 1) / 2)
     tall = image.shape[2] / image.shape[1]

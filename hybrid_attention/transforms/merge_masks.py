@@ -17,10 +17,10 @@ from monai.utils import TransformBackends
 
 
 class MergeMasks(Transform):
-    """Merge the channels of a mask into one: lesion (1) where any channel is brighter than half its maximum.
+    """Merge the masks of one case, one a channel, into one: lesion (1) where any of them has it (`merged_mask`).
 
     Shape:
-        - Input: (n, spatial…), any value range
+        - Input: (n, spatial…), as `MaskReader` gives them
         - Output: (1, spatial…), float32, 0 or 1
     """
 
