@@ -139,8 +139,8 @@ def _lesion(values: np.ndarray, ignored: str | None) -> np.ndarray:
     if len(levels) > 2 and high in _IGNORED and levels[-2] <= _MOST_LABELS:
         if ignored is None:
             raise ValueError(
-                f"{high:g} beside labels up to {levels[-2]:g} usually means pixels to ignore: write the word background "
-                f"or lesion, as which they shall count, into a file {IGNORE_FILE} in the folder of the masks or above it"
+                f"{high:g} beside labels up to {levels[-2]:g} usually means pixels to ignore: write background or "
+                f"lesion, as which they shall count, into a file {IGNORE_FILE} in the folder of the masks or above it"
             )
         return _lesion(np.where(values == high, 0 if ignored == "background" else levels[-2], values), None)
     if len(levels) <= 2 and (low == 0 or low == high):
@@ -150,7 +150,8 @@ def _lesion(values: np.ndarray, ignored: str | None) -> np.ndarray:
     if (high <= 1 or high >= 32) and low <= high / 4 and _has_two_clusters(values.astype(np.float32)):
         return values > (low + high) / 2
     raise ValueError(
-        f"{len(levels)} values from {low:g} to {high:g} are neither background and lesion nor a few labels: is it a mask?"
+        f"{len(levels)} values from {low:g} to {high:g} are neither background and lesion nor a few labels: "
+        "is it a mask?"
     )
 
 

@@ -87,10 +87,8 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
         ImportError: the file is DICOM and pydicom is missing.
     """
     grey = read_plane(path)
-    if grey.size == 0 or grey.min() == grey.max():
-        raise ValueError(
-            f"all pixels have one grey value{f', {grey.flat[0]:g}' if grey.size else ''}: it shows nothing"
-        )
+    if grey.min() == grey.max():
+        raise ValueError(f"all pixels have one grey value ({grey.flat[0]:g}): it shows nothing")
     return grey
 
 
@@ -128,6 +126,8 @@ def read_plane(
         raise ValueError(f"it can't be read ({type(error).__name__}: {error})") from error
     if array.ndim != 2:
         raise ValueError(f"expected one grey plane, got an array of shape {array.shape}")
+    if array.size == 0:
+        raise ValueError("it has no pixels")
     if not np.isfinite(array).all():
         raise ValueError(f"{int((~np.isfinite(array)).sum())} pixels are NaN or Inf")
     return array
@@ -140,7 +140,7 @@ def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_page
             image.load()
             with suppress(Exception):  # a damaged tag says nothing, to viewers neither
                 ImageOps.exif_transpose(image, in_place=True)
-            plane = np.asarray(values(image)).T
+            plane = np.array(values(image)).T
             if image.mode.startswith("I;16") and _white_is_zero(image):
                 plane = 65535 - plane  # Pillow inverts 8 bits alone
     except Image.UnidentifiedImageError:

@@ -143,11 +143,13 @@ def test_mask_goes_back_into_the_frame(tmp_path):
 
 def test_truth_beside_is_of_the_whole_frame(tmp_path):
     write_dicom(tmp_path / "cine.dcm", CINE, NumberOfFrames=3, regions=[region(2, 1, 5, 4)])
-    Image.new("L", (8, 6), 255).save(tmp_path / "cine#2_mask.png")
+    mask = Image.new("L", (8, 6))
+    mask.paste(255, (2, 1, 6, 5))
+    mask.save(tmp_path / "cine#2_mask.png")
     assert len(image_datalist(tmp_path)) == 3
     case = {"case_id": "x", "image": str(tmp_path / "cine.dcm#2"), "label": [tmp_path / "cine#2_mask.png"]}
     assert inspect_cases([case])[1][0]["lesion_area_fraction"] == 1
-    Image.new("L", (7, 6), 255).save(tmp_path / "cine#2_mask.png")
+    mask.crop((0, 0, 7, 6)).save(tmp_path / "cine#2_mask.png")
     with pytest.raises(DataError, match="mask of 7x6 pixels for an image of 4x4"):
         image_datalist(tmp_path)
 

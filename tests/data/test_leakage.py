@@ -167,12 +167,14 @@ def test_split_is_judged(audited, tmp_path):
 
 
 def test_images_without_texture_are_compared_by_their_bytes(tmp_path):
-    save(tmp_path / "in" / "black.png", np.zeros((80, 90), np.uint8))
-    save(tmp_path / "in" / "grey.png", np.full((80, 90), 90, np.uint8))
-    save(tmp_path / "in" / "grey again.bmp", np.full((80, 90), 90, np.uint8))
-    save(tmp_path / "in" / "grey wide.png", np.full((90, 80), 90, np.uint8))
-    save(tmp_path / "in" / "dot.png", np.zeros((1, 1), np.uint8))
-    save(tmp_path / "in" / "line.png", np.zeros((2000, 1), np.uint8))
+    black, grey = np.zeros((80, 90), np.uint8), np.full((80, 90), 90, np.uint8)
+    black[0, 0] = grey[0, 0] = 1
+    save(tmp_path / "in" / "black.png", black)
+    save(tmp_path / "in" / "grey.png", grey)
+    save(tmp_path / "in" / "grey again.bmp", grey)
+    save(tmp_path / "in" / "grey wide.png", grey.T.copy())
+    save(tmp_path / "in" / "two.png", black[:1, :2].copy())
+    save(tmp_path / "in" / "line.png", np.arange(2000, dtype=np.uint8)[:, None])
     save(tmp_path / "in" / "tiny.png", phantom(1)[:12, :15].copy())
     audit(tmp_path / "in", tmp_path / "out", progress=False)
     assert grouped(tmp_path / "out", "duplicate_group") == [{"grey.png", "grey again.bmp"}]

@@ -1,7 +1,17 @@
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
-from hybrid_attention.data.masks import find_masks, mask_owner
+import torch
+from hybrid_attention.data import MaskReader
+from hybrid_attention.data.checks import inspect_cases
+from hybrid_attention.data.masks import IGNORE_FILE, find_masks, mask_owner, read_mask
+from hybrid_attention.evaluation.original_size import at_original_size
+from hybrid_attention.transforms import MergeMasksd
+from monai.transforms import LoadImaged
+from PIL import Image
+from scipy import ndimage
 
 
 @pytest.mark.parametrize(
@@ -36,3 +46,168 @@ def test_masks_beside_an_image(tmp_path, image, masks):
     for name in ("a_mask.png", "a_mask_10.jpg", "a_mask_2.nii.gz", "a#3_mask.png", "a.b_mask.bmp", "a_mask.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in find_masks(tmp_path / image)] == masks
+
+
+def disc(place, radius=12, size=(80, 100)):
+    """A lesion, (H, W)."""
+    rows, columns = np.indices(size)
+    return (rows - place[0]) ** 2 + (columns - place[1]) ** 2 < radius**2
+
+
+FIRST, SECOND, THIRD = disc((20, 20)), disc((55, 70)), disc((20, 70), 8)
+ALL = FIRST | SECOND | THIRD
+LABELS = FIRST + 2 * SECOND + 3 * THIRD.astype(int)  # one value a lesion
+
+
+def read(tmp_path, image, name="m.png", **options):
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(tmp_path / name, **options)
+    return read_mask(tmp_path / name).T
+
+
+@pytest.mark.parametrize("values", [(40, 80, 120), (60, 120, 120), (80, 160, 255), (1, 2, 3), (20, 128, 255)])
+def test_labels_are_all_lesion(tmp_path, values):
+    grey = np.array([0, *values], np.uint8)[LABELS]
+    np.testing.assert_array_equal(read(tmp_path, grey), ALL)
+    np.testing.assert_array_equal(read(tmp_path, grey.astype(np.uint16)), ALL)
+
+
+@pytest.mark.parametrize("values", [(1, 2, 3), (257, 514, 771), (20000, 40000, 65535)])
+def test_labels_of_sixteen_bits(tmp_path, values):
+    np.testing.assert_array_equal(read(tmp_path, np.array([0, *values], np.uint16)[LABELS], "m.tif"), ALL)
+
+
+@pytest.mark.parametrize("colours", [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(128, 0, 0), (0, 64, 0), (0, 0, 9)]])
+def test_a_colour_a_lesion(tmp_path, colours):
+    rgb = np.array([(0, 0, 0), *colours], np.uint8)[LABELS]
+    np.testing.assert_array_equal(read(tmp_path, rgb), ALL)
+    palette = Image.fromarray(LABELS.astype(np.uint8), "P")
+    palette.putpalette([0, 0, 0, *np.ravel(colours)])
+    np.testing.assert_array_equal(read(tmp_path, palette), ALL)
+    np.testing.assert_array_equal(read(tmp_path, palette, "m.gif"), ALL)
+
+
+def test_a_palette_of_greys_is_seen_as_shown(tmp_path):
+    palette = Image.fromarray((~ALL).astype(np.uint8), "P")
+    palette.putpalette([255, 255, 255, 0, 0, 0])
+    np.testing.assert_array_equal(read(tmp_path, palette), ALL)
+
+
+def test_transparent_pixels_are_background(tmp_path):
+    rgba = np.full((*ALL.shape, 4), 255, np.uint8)
+    rgba[..., 3] = ALL * 255
+    np.testing.assert_array_equal(read(tmp_path, rgba), ALL)
+
+
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_noise_of_jpeg(tmp_path, quality):
+    assert (read(tmp_path, ALL * np.uint8(255), "m.jpg", quality=quality) != ALL).mean() < 0.001
+
+
+@pytest.mark.parametrize("maximum", [60, 255, 65535])
+@pytest.mark.parametrize("sigma", [0.7, 1.5])
+def test_soft_edges_are_cut_in_the_middle(tmp_path, maximum, sigma):
+    soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
+    assert (read(tmp_path, soft, "m.tif") != ALL).mean() < 0.005
+
+
+def test_soft_edges_of_straight_sides(tmp_path):
+    square = Image.new("L", (40, 40))
+    square.paste(255, (9, 9, 31, 31))
+    mask = read(tmp_path, square.resize((20, 20), Image.Resampling.BOX))  # a border of half and a quarter of white
+    assert mask.sum() == 12 * 12 - 4  # the corners, a quarter of white, are out
+    assert mask[10].sum() == 12
+
+
+@pytest.mark.parametrize("maximum", [255, 65535])
+def test_pixels_to_ignore_need_a_decision(tmp_path, maximum):
+    ring = disc((20, 20), 15) & ~FIRST
+    values = (FIRST + 2 * SECOND).astype(np.uint16)
+    values[ring] = maximum
+    folder = tmp_path / "benign"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=f"{maximum} beside labels up to 2.*background or lesion.*{IGNORE_FILE}"):
+        read(folder, values)
+    (tmp_path / IGNORE_FILE).write_text("background\n")
+    np.testing.assert_array_equal(read(folder, values), FIRST | SECOND)
+    (folder / IGNORE_FILE).write_text("lesion")
+    np.testing.assert_array_equal(read(folder, values), FIRST | SECOND | ring)
+    (folder / IGNORE_FILE).write_text("255")
+    with pytest.raises(ValueError, match=f"{IGNORE_FILE} must hold the word background or lesion, got '255'"):
+        read(folder, values)
+
+
+def test_pixels_to_ignore_in_a_palette(tmp_path):
+    values = FIRST.astype(np.uint8)
+    values[disc((20, 20), 15) & ~FIRST] = 255
+    palette = Image.fromarray(values, "P")
+    palette.putpalette([0, 0, 0, 128, 0, 0, *[0, 9, 0] * 253, 224, 224, 192])  # as Pascal VOC's
+    with pytest.raises(ValueError, match="255 beside labels up to 1"):
+        read(tmp_path, palette)
+
+
+def photograph():
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 100)), 1.5)
+    return ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (photograph(), "values from 0 to 255 are neither"),
+        (np.stack([photograph()] * 3, axis=-1), "values from 0 to 255 are neither"),
+        (np.random.default_rng(0).integers(0, 3, (80, 100), np.uint8), "3 values from 0 to 2 are neither"),
+        (np.where(disc((40, 50), 25), 0, 255).astype(np.uint8), "76% of the image are lesion"),
+        (~disc((40, 50), 20), "84% of the image are lesion"),
+        (np.ones((80, 100), np.uint8), "100% of the image are lesion"),
+        (1 + ALL.astype(np.uint8), "2 values from 1 to 2 are neither"),
+    ],
+)
+def test_what_is_no_mask_is_refused(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, values)
+
+
+def test_noisy_labels_are_not_taken_for_soft_edges(tmp_path):
+    grey = np.array([0, 60, 120, 255], np.uint8)[LABELS]
+    with pytest.raises(ValueError, match="are neither"):
+        read(tmp_path, grey, "m.jpg", quality=60)
+
+
+def test_labels_in_nifti(tmp_path):
+    labels = LABELS.T.astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz").T, ALL)
+    nibabel.save(nibabel.Nifti1Image(np.where(labels > 2, -1, labels), np.eye(4)), tmp_path / "m.nii.gz")
+    with pytest.raises(ValueError, match="values from -1 to 2"):
+        read_mask(tmp_path / "m.nii.gz")
+
+
+def test_several_pages_would_be_a_part_of_the_truth(tmp_path):
+    first, second = Image.fromarray(FIRST), Image.fromarray(SECOND)
+    first.save(tmp_path / "m.tif", save_all=True, append_images=[second])
+    with pytest.raises(ValueError, match="2 pages"):
+        read_mask(tmp_path / "m.tif")
+
+
+def test_every_reader_of_masks_goes_by_the_rule(tmp_path):
+    Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (80, 1))).save(tmp_path / "a.png")
+    Image.fromarray(np.array([0, 40, 80, 120], np.uint8)[LABELS]).save(tmp_path / "a_mask.png")
+    case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
+    loaded = MergeMasksd("label")(LoadImaged("label", MaskReader, ensure_channel_first=True)(case))
+    np.testing.assert_array_equal(loaded["label"][0].T, ALL)
+    np.testing.assert_array_equal(at_original_size(case, torch.zeros(1, 4, 4), 0.5).target[0].T, ALL)
+    assert inspect_cases([case])[1][0]["lesion_area_fraction"] == pytest.approx(ALL.mean())
+
+
+@pytest.mark.busi
+def test_real_masks_pass(busi):
+    for path in sorted(busi.rglob("*_mask*.png"))[::20]:
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(read_mask(path), np.asarray(image).T > 0)
+
+
+@pytest.mark.busi
+def test_real_images_are_no_masks(busi):
+    for path in [path for path in sorted(busi.rglob("*.png")) if mask_owner(path) is None][::40]:
+        with pytest.raises(ValueError, match="are neither"):
+            read_mask(path)

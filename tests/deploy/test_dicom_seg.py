@@ -17,6 +17,7 @@ from tests.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
 SIZE = (13, 7)  # width and height of frames: 91 pixels, no multiple of 8
+RAMP = np.arange(91, dtype=np.uint8).reshape(7, 13)  # a frame
 
 
 def mask(*columns):
@@ -225,10 +226,10 @@ def test_handler_writes_one_file_a_source(tmp_path):
     folder, out = tmp_path / "images", tmp_path / "out"
     (folder / "b").mkdir(parents=True)
     tissue = [region(3, 1, 6, 5)]  # four columns from 3, five rows from 1
-    write_dicom(folder / "b" / "cine.dcm", np.zeros((3, 7, 13), np.uint8), NumberOfFrames=3, regions=tissue)
-    write_dicom(folder / "still.dcm", np.zeros((7, 13), np.uint8), regions=tissue)
-    write_dicom(folder / "unmarked.dcm", np.zeros((7, 13), np.uint8), regions=tissue)
-    Image.new("L", (4, 5)).save(folder / "picture.png")
+    write_dicom(folder / "b" / "cine.dcm", np.stack([RAMP] * 3), NumberOfFrames=3, regions=tissue)
+    write_dicom(folder / "still.dcm", RAMP, regions=tissue)
+    write_dicom(folder / "unmarked.dcm", RAMP, regions=tissue)
+    Image.fromarray(RAMP[:5, :4]).save(folder / "picture.png")
     cases = image_datalist(folder)
     marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (3, 4), "still.dcm": (1, 2), "picture.png": (0, 0)}
 
@@ -253,8 +254,8 @@ def test_handler_writes_one_file_a_source(tmp_path):
 
 
 def test_handler_overwrites_nothing(tmp_path):
-    write_dicom(tmp_path / "a.dcm", np.zeros((7, 13), np.uint8))
-    write_dicom(tmp_path / "a.dicom", np.zeros((2, 7, 13), np.uint8), NumberOfFrames=2)
+    write_dicom(tmp_path / "a.dcm", RAMP)
+    write_dicom(tmp_path / "a.dicom", np.stack([RAMP] * 2), NumberOfFrames=2)
     engine = Engine(lambda engine, batch: [{"pred": torch.ones(13, 7)} for _ in batch])
     SaveDicomSegmentation(tmp_path / "out").attach(engine)
     with pytest.raises(ValueError, match=r"of .*a.dicom would overwrite .*a_segmentation.dcm"):

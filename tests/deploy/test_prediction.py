@@ -93,7 +93,7 @@ def test_every_format(picture, tmp_path):
     assert rows[0]["total_area"] == (mask > 0).sum()
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (1, 1), (2, 300)])
+@pytest.mark.parametrize("shape", [(3, 3), (1, 2), (2, 300)])
 def test_tiny_images(shape, tmp_path):
     Image.fromarray((np.arange(np.prod(shape)) % 250).reshape(shape).astype(np.uint8)).save(tmp_path / "tiny.png")
     (row,) = predict(tmp_path / "tiny.png", tmp_path / "out", backend="torch")

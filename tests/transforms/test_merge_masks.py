@@ -18,8 +18,13 @@ def test_channels_merge_whatever_their_range():
 
 
 def test_grey_edges_count_above_half():
-    merged = MergeMasks()(np.array([[[10, 120, 130, 255]]], np.uint8))
-    np.testing.assert_array_equal(merged[0], [[0, 0, 1, 1]])
+    merged = MergeMasks()(np.array([[[0, 5, 120, 130, 250, 255]]], np.uint8))
+    np.testing.assert_array_equal(merged[0], [[0, 0, 0, 1, 1, 1]])
+
+
+def test_what_is_no_mask_is_refused():
+    with pytest.raises(ValueError, match="3 values from 0 to 2"):
+        MergeMasks()(np.random.default_rng(0).integers(0, 3, (1, 16, 20)))
 
 
 def test_empty_mask_stays_empty():
