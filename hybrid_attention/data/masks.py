@@ -43,7 +43,7 @@ def mask_owner(path: str | os.PathLike[str]) -> str | None:
 def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside it.
 
-    They are PNG, JPEG, BMP or NIfTI, whatever the image is. Those of `a.nii.gz` are `a_mask.EXT`, those of the frame
+    They are of any format but DICOM, whatever the image is. Those of `a.nii.gz` are `a_mask.EXT`, those of the frame
     `loop.dcm#3` are `loop#3_mask.EXT`.
 
     Args:

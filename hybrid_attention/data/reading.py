@@ -135,7 +135,8 @@ def read_plane(
 
 def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_pages: bool) -> np.ndarray:
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        # by its name Pillow would map an uncompressed TIFF to memory, and garble it where its tag says to turn it
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # what a phone adds to a JPEG
             image.load()
             with suppress(Exception):  # a damaged tag says nothing, to viewers neither

@@ -73,7 +73,7 @@ def predict(
     a row in `predictions.csv` (`SavePredictions` says more).
 
     Args:
-        images: PNG, JPEG, BMP, NIfTI or DICOM file, or a folder of them.
+        images: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, NIfTI or DICOM file, or a folder of them.
         out: folder of the results.
         bundle: name or folder; see `bundle_folder`.
         weights: the weight file, its first part, or the folder of a run; None for the bundle's own.

@@ -1,9 +1,12 @@
 import nibabel
 import numpy as np
 import pytest
-from hybrid_attention.data.reading import GreyReader, read_grey
+from hybrid_attention.data.masks import read_mask
+from hybrid_attention.data.reading import GreyReader, is_image, read_grey
 from monai.transforms import LoadImage
 from PIL import Image
+
+from tests.dicom_files import write_dicom
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # (H, W)
 
@@ -127,3 +130,94 @@ def test_reader_names_the_file(tmp_path):
     (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"x\.png: the file has zero bytes"):
         GreyReader().read(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_tags_are_applied(tmp_path, orientation, suffix):
+    shown = np.kron(np.array([[250, 0, 0], [0, 0, 120]], np.uint8), np.ones((16, 16), np.uint8))  # as viewers show it
+    turned = {  # what a file holds that a viewer turns into that
+        1: shown,
+        2: shown[:, ::-1],
+        3: shown[::-1, ::-1],
+        4: shown[::-1],
+        5: shown.T,
+        6: shown.T[::-1],
+        7: shown[::-1, ::-1].T,
+        8: shown.T[:, ::-1],
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == ".webp" else {"quality": 100} if suffix == ".jpg" else {}
+    Image.fromarray(np.ascontiguousarray(turned[orientation])).save(tmp_path / f"a{suffix}", exif=exif, **options)
+    np.testing.assert_allclose(read_grey(tmp_path / f"a{suffix}").T, shown, atol=3)
+    mask = np.ascontiguousarray(turned[orientation] > 200)
+    Image.fromarray(mask * np.uint8(255)).save(tmp_path / f"m{suffix}", exif=exif, **options)
+    np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}").T, shown > 200)
+
+
+def test_a_damaged_tag_says_nothing(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png").T, RAMP)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.gif", "a.bmp", "a.pgm", "a.jp2", "a.webp"])
+def test_formats_beside_png(tmp_path, name):
+    options = {"lossless": True} if name.endswith("webp") else {}
+    assert is_image(tmp_path / name)
+    Image.fromarray(RAMP).save(tmp_path / name, **options)
+    np.testing.assert_array_equal(read_grey(tmp_path / name), RAMP.T)
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_that_counts_from_white(tmp_path, kind, white_is_zero):
+    stored = RAMP.astype(kind)
+    Image.fromarray(stored).save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    tag = data.index((262).to_bytes(2, "little") + (3).to_bytes(2, "little"))
+    data[tag + 8] = 0 if white_is_zero else 1
+    (tmp_path / "a.tif").write_bytes(data)
+    expected = np.iinfo(kind).max - stored if white_is_zero else stored
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif").T, expected)
+
+
+def test_of_several_pages_the_first_is_read_and_the_log_says_so(tmp_path, caplog):
+    first, second = Image.fromarray(RAMP), Image.fromarray(RAMP[::-1].copy())
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    for _ in range(2):
+        np.testing.assert_array_equal(read_grey(tmp_path / "a.tif").T, RAMP)
+    assert caplog.text.count("a.tif has 2 pages, of which the first is read") == 1
+
+
+def test_postscript_is_not_handed_to_another_program(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(ValueError, match="PS-Adobe"):
+        read_grey(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "I;16"])
+def test_one_grey_value_shows_nothing(tmp_path, mode):
+    Image.new(mode, (4, 3), 1 if mode in ("L", "I;16") else 0).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"one grey value \([01]\)"):
+        read_grey(tmp_path / "a.png")
+
+
+def test_an_invisible_image_shows_nothing(tmp_path):
+    rgba = np.repeat(RAMP[..., None], 4, axis=-1)
+    rgba[..., 3] = 0
+    with pytest.raises(ValueError, match="one grey value"):
+        read_grey(save(tmp_path / "a.png", rgba))
+
+
+def test_a_window_that_shows_nothing(tmp_path):
+    pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+    write_dicom(tmp_path / "a.dcm", RAMP, WindowCenter=5000, WindowWidth=10)
+    with pytest.raises(ValueError, match="one grey value"):
+        read_grey(tmp_path / "a.dcm")
+
+
+def test_a_link_to_nowhere(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone/b.png")
+    with pytest.raises(ValueError, match=r"does not exist.*link to gone/b\.png"):
+        read_grey(tmp_path / "a.png")

@@ -27,7 +27,7 @@ def busi_datalist(
 ) -> list[dict[str, Any]]:
     """List the cases of BUSI, or of a folder in its layout, one dict a case; every file is read once and checked.
 
-    The layout is that of the published archive: a folder for each class, images named as one likes (PNG, JPEG, BMP,
+    The layout is that of the published archive: a folder for each class, images named as one likes (PNG, JPEG, TIFF,
     NIfTI, DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
     DICOM file with several is a case, `NAME.dcm#1` and so on, with masks of its own, `NAME#1_mask.png`; unless
     `groups_csv` says otherwise the frames of a file never straddle a split. DICOM files that by their kind hold no
