@@ -1,4 +1,4 @@
-"""Bundles by their names, from a checkout, an unpacked archive or any folder."""
+"""Bundles by their names, or from any folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import hybrid_attention
 import torch
+from hybrid_attention.engines.invocation import METADATA, own_bundles
 from hybrid_attention.engines.trained_network import NETWORK, plain_definition
 from hybrid_attention.engines.training_record import read_record, trained_setting
 from hybrid_attention.engines.weight_files import RELEASED, find_weights, load_weights
 from monai.bundle import ConfigParser
 
-METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.yaml"
 # of a config that looks into the record by itself
 DEFAULT_NETWORK = "default_network"
@@ -25,8 +24,7 @@ def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
     """Find the folder of a bundle.
 
     Args:
-        bundle: folder of a bundle; or the name of one below `bundles/` of the checkout that this package runs from, or
-            of the unpacked archive that holds it.
+        bundle: folder of a bundle; or the name of one that comes with this package, see `own_bundles`.
 
     Returns:
         The folder, which holds `configs/metadata.json`.
@@ -40,15 +38,7 @@ def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
         return own[str(bundle)]
     if (given / METADATA).is_file():
         return given.resolve()
-    known = f"those here are {', '.join(sorted(own))}" if own else "there are none here: work in a checkout"
-    raise ValueError(f"{bundle} is no bundle: {known}; or give a folder with {METADATA}")
-
-
-def own_bundles() -> dict[str, Path]:
-    """Return the folders of the bundles by name: of the checkout that this package runs from, or of its archive."""
-    home = Path(hybrid_attention.__file__).resolve().parents[1]
-    found = [home / METADATA, *home.glob(f"bundles/*/{METADATA}")]
-    return {path.parents[1].name: path.parents[1] for path in found if path.is_file()}
+    raise ValueError(f"{bundle} is not a bundle: choose {', '.join(sorted(own))}, or a folder with {METADATA}")
 
 
 def weights_of(folder: Path, weights: str | os.PathLike[str] | None = None) -> Path:

@@ -9,7 +9,7 @@ from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.history import History
 from hybrid_attention.engines.inferer import PrecisionInferer, choose_precision, to_memory_format
-from hybrid_attention.engines.invocation import begin_run, find_bundle_root
+from hybrid_attention.engines.invocation import begin_run, find_bundle_root, run_folder
 from hybrid_attention.engines.multi_task import UnpackMultiTaskd, class_pair, multi_task_pair, prepare_multi_task_batch
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
@@ -52,6 +52,7 @@ __all__ = [
     "multi_task_pair",
     "prepare_multi_task_batch",
     "prepare_output_folder",
+    "run_folder",
     "save_released_weights",
     "save_weights",
     "start_from",

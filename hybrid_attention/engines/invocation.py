@@ -14,6 +14,7 @@ from typing import Any
 import hybrid_attention
 from monai.bundle import ConfigParser
 
+METADATA = "configs/metadata.json"
 # options of `python -m monai.bundle run` itself
 OWN_OPTIONS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 _WORDS = {"true": "True", "false": "False", "null": "'$None'", "none": "'$None'"}
@@ -68,12 +69,35 @@ def _config_of_label_server(words: Sequence[str]) -> list[Path]:
     return [] if folder is None else [Path(folder) / "configs" / "train.yaml"]
 
 
+def own_bundles() -> dict[str, Path]:
+    """Return the folders of the bundles that come with this package, by name.
+
+    They are those of the installed package, of its checkout, or the one unpacked archive that holds it.
+    """
+    package = Path(hybrid_attention.__file__).resolve().parent
+    installed, home = [*package.glob(f"bundles/*/{METADATA}")], package.parent
+    found = installed or [path for path in (home / METADATA, *home.glob(f"bundles/*/{METADATA}")) if path.is_file()]
+    return {path.parents[1].name: path.parents[1] for path in found}
+
+
+def run_folder(bundle_root: str) -> str:
+    """Return the folder that the runs of a bundle write to unless told otherwise.
+
+    Args:
+        bundle_root: folder of the bundle.
+
+    Returns:
+        The same; for a bundle inside the installed package, a folder of its name in the working directory.
+    """
+    root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
+    return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
+
+
 def find_bundle_root(name: str) -> str:
     """Find the folder of a bundle, from any working directory and after the folder was moved.
 
     It is the folder above the `configs/` of the config file on the command line; where there is none (a workflow made
-    in Python), the folder that holds this package if that is a packaged bundle or a checkout with `bundles/<name>`;
-    else the working directory, MONAI's own convention.
+    in Python), the bundle of that name among `own_bundles`; else the working directory, MONAI's own convention.
 
     Args:
         name: folder name of the bundle below `bundles/`.
@@ -84,9 +108,8 @@ def find_bundle_root(name: str) -> str:
     files = config_files()
     if files and files[0].is_file() and files[0].resolve().parent.name == "configs":
         return str(files[0].resolve().parents[1])
-    home = Path(hybrid_attention.__file__).resolve().parents[1]
-    for folder in (home, home / "bundles" / name):
-        if (folder / "configs" / "metadata.json").is_file():
+    for folder in own_bundles().values():
+        if folder.name == name or (folder / "hybrid_attention").is_dir():  # an archive's folder may have another name
             return str(folder)
     return str(Path.cwd())
 

@@ -24,16 +24,17 @@ def bare_environment(folder, names):
 
 
 def _with_requirements(names):
-    found, waiting = {}, [Requirement(name) for name in names]
+    found, seen, waiting = {}, set(), [Requirement(name) for name in names]
     while waiting:
         wanted = waiting.pop()
-        name = re.sub(r"[-_.]+", "-", wanted.name).lower()
-        if name in found:
+        name, extras = re.sub(r"[-_.]+", "-", wanted.name).lower(), frozenset(wanted.extras)
+        if (name, extras) in seen:
             continue
+        seen.add((name, extras))
         found[name] = metadata.distribution(name)
         for line in found[name].requires or []:
             needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
                 waiting.append(needed)
     return found.values()
 

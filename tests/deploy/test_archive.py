@@ -147,7 +147,7 @@ def test_verify_runs_the_archives_own_code(untrained, unchecked, tmp_path):
 
 
 def test_unknown_bundle():
-    with pytest.raises(ValueError, match=r"mtl is no bundle: .*attention_unet, explainable, hybrid, mtl_oca"):
+    with pytest.raises(ValueError, match=r"mtl is not a bundle: .*attention_unet, explainable, hybrid"):
         bundle_folder("mtl")
 
 

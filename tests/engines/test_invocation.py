@@ -9,7 +9,9 @@ from hybrid_attention.engines.invocation import (
     command_line_options,
     config_files,
     find_bundle_root,
+    own_bundles,
     root_cause,
+    run_folder,
 )
 
 
@@ -60,10 +62,26 @@ def test_bundle_root_without_a_command_line(tmp_path, monkeypatch):
 
 def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
+    (tmp_path / "hybrid_attention").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["python"])
     monkeypatch.setattr(hybrid_attention, "__file__", str(tmp_path / "hybrid_attention" / "__init__.py"))
     assert find_bundle_root("hybrid") == str(tmp_path)
+
+
+def test_bundles_inside_the_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "hybrid_attention"
+    bundle = package / "bundles" / "hybrid"
+    for folder in (bundle, package.parent / "bundles" / "of_others"):
+        (folder / "configs").mkdir(parents=True)
+        (folder / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.setattr(hybrid_attention, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(sys, "argv", ["python"])
+    monkeypatch.chdir(tmp_path)
+    assert own_bundles() == {"hybrid": bundle}
+    assert find_bundle_root("hybrid") == str(bundle)
+    assert run_folder(str(bundle)) == str(tmp_path / "hybrid")
+    assert run_folder(str(package.parent)) == str(package.parent)
 
 
 CONFIG = {
