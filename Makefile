@@ -1,4 +1,4 @@
-# make demo | test | test-label | lint | results | clean     (PYTHON=python3.11 chooses the interpreter)
+# make demo | test | test-label | lint | results | dist | clean     (PYTHON=python3.11 chooses the interpreter)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
@@ -11,7 +11,7 @@ DEMO ?= output/demo
 DEMO_TRAINING := --output_dir $(DEMO) --image_size 96
 DEMO_CONFIGS := '$(CONFIGS)/train.yaml','$(CONFIGS)/from_scratch.yaml'
 
-.PHONY: install demo test test-label lint results clean
+.PHONY: install demo test test-label lint results dist clean
 
 install: $(INSTALLED)
 
@@ -68,6 +68,10 @@ results: install
 		$(BIN)/hybrid-attention experiments $$list --out $(OUT) --collect docs/results --report output/reports || failed=1; \
 	done; \
 	$(BIN)/python scripts/results_table.py && test -z "$$failed"
+
+# a wheel and a source distribution, with the bundles and their released weights
+dist: install
+	$(BIN)/python -m build
 
 clean:
 	git clean -fdXq -- output bundles
