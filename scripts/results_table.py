@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from averages_table import averages_table
+from data_sets_table import data_sets_table
 from folds_table import folds_table
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
 from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
@@ -310,6 +311,7 @@ EXPERIMENTS = {
     "peers": peers_table,
     "classes": classes_table,
     "study": study_table,
+    "data_sets": data_sets_table,
     "normal_images": normal_images_table,
 }
 

@@ -77,7 +77,7 @@ def study_table(experiment: Path) -> str:
         cells = (
             ("", "")
             if name == base_name
-            else (f"{100 * difference:+.1f}", _verdict(difference, _noise(base, len(seeds))))
+            else (f"{100 * difference:+.1f}", verdict(difference, noise(base, len(seeds))))
         )
         rows.append((titles[name], shown, medians, *cells))
     header = ("change", "Dice", "median Dice", "minus base", "more than noise")
@@ -140,7 +140,7 @@ def _dice(run: Run) -> float:
     return float(run.summary["lesion_only"]["dice"]["mean"])
 
 
-def _noise(base: list[float], seeds: int = 1) -> float | None:
+def noise(base: list[float], seeds: int = 1) -> float | None:
     """Bound 95 % of the differences between the mean of so many more runs and that of these, by chance alone."""
     count = len(base)
     if count < 2:
@@ -148,10 +148,11 @@ def _noise(base: list[float], seeds: int = 1) -> float | None:
     return float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(base) * math.sqrt(1 / seeds + 1 / count)
 
 
-def _verdict(difference: float, noise: float | None) -> str:
-    if noise is None:
+def verdict(difference: float, bound: float | None) -> str:
+    """Say whether a difference exceeds what chance brings."""
+    if bound is None:
         return "not known"
-    return "no" if abs(difference) <= noise else "better" if difference > 0 else "worse"
+    return "no" if abs(difference) <= bound else "better" if difference > 0 else "worse"
 
 
 def _caption(run: Run, base: list[float], counts: list[int]) -> str:
@@ -161,11 +162,11 @@ def _caption(run: Run, base: list[float], counts: list[int]) -> str:
         f"{run.recorded('split')}: the validation fold; {size} x {size} pixels, {epochs} epochs; Dice of "
         f"{run.recorded('lesion_cases')} lesion images in percent"
     )
-    bounds = [(count, noise) for count in counts if (noise := _noise(base, count)) is not None]
+    bounds = [(count, bound) for count in counts if (bound := noise(base, count)) is not None]
     if not bounds:
         return f"{text}. One seed each, so how much a result moves by chance is not known here."
-    chances = [(f"the mean of {count} runs" if count > 1 else "a run", noise) for count, noise in bounds]
-    chance = ", ".join(f"{who} by up to {100 * noise:.1f} points" for who, noise in chances)
+    chances = [(f"the mean of {count} runs" if count > 1 else "a run", bound) for count, bound in bounds]
+    chance = ", ".join(f"{who} by up to {100 * bound:.1f} points" for who, bound in chances)
     return (
         f"{text}. The base was trained with {len(base)} seeds. In 95 of 100 cases (t distribution) chance alone moves "
         f"{chance} from their mean, so of many changes one or the other will look better or worse than it is."

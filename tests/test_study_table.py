@@ -17,9 +17,9 @@ def script():
 
 def test_noise_is_what_chance_does_to_a_difference_to_the_mean(script):
     # deviation 0.02; one more run varies as much as one of them, their mean by a third of its square; t of 2 degrees
-    assert script._noise([0.6, 0.62, 0.64]) == pytest.approx(4.302653 * 0.02 * (4 / 3) ** 0.5)
-    assert script._noise([0.6, 0.62, 0.64], 3) == pytest.approx(4.302653 * 0.02 * (2 / 3) ** 0.5)
-    assert script._noise([0.6]) is None
+    assert script.noise([0.6, 0.62, 0.64]) == pytest.approx(4.302653 * 0.02 * (4 / 3) ** 0.5)
+    assert script.noise([0.6, 0.62, 0.64], 3) == pytest.approx(4.302653 * 0.02 * (2 / 3) ** 0.5)
+    assert script.noise([0.6]) is None
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_noise_is_what_chance_does_to_a_difference_to_the_mean(script):
     [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "no"), (-0.02, 0.02, "no"), (0.5, None, "not known")],
 )
 def test_verdict(script, difference, noise, verdict):
-    assert script._verdict(difference, noise) == verdict
+    assert script.verdict(difference, noise) == verdict
 
 
 def test_a_study_on_the_test_fold_is_refused(script, tmp_path):
