@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from hybrid_attention.data.checks import raise_problems
+from hybrid_attention.data.tables import read_table
 
 PARTS = ("train", "validation", "test", "excluded")
 RANDOM_SPLITS = {"80/10/10": 0.1, "80/20": 0.2}  # name: share of test images
@@ -28,19 +28,13 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is no such table, or no image is for training or none for testing.
+        ValueError: it is not such a table, or no image is for training or none for testing.
         DataError: images that were not audited, that are named twice or whose part is unknown: all of them listed.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = [row for _, row in read_table(path, ("case_id", "part"))]
     except FileNotFoundError:
         raise FileNotFoundError(f"split {path} does not exist; `hybrid-attention splits` writes one") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"split {path} is not a CSV file in UTF-8 ({error})") from None
-    found = list(rows[0]) if rows else []
-    if not {"case_id", "part"} <= set(found):
-        raise ValueError(f"split {path} must be a CSV file with the columns case_id and part, got {found}")
     known = set(image_ids)
     parts: dict[str, str] = {}
     problems = []

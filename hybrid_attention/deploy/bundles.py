@@ -94,9 +94,11 @@ def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
             same = {key: value for key, value in trained.items() if key in own and own[key] == value}
             other = {key: value for key, value in trained.items() if key not in same}
             parser.update({NETWORK: {**same, **plain_definition(other, {})}})
-    # whole paths: a name that begins with $, @ or % would else be taken for an expression
-    given = {key: os.path.abspath(value) if key in _PATHS else value for key, value in settings.items()}
-    parser.update({"bundle_root": os.path.abspath(folder), **given})
+    paths = {key: os.path.abspath(settings.pop(key)) for key in _PATHS if key in settings}
+    parser.update(settings)
+    parser.parse()
+    # not as text of the config, where # is another way to write ::, and $, @ and % begin an expression
+    parser.ref_resolver.resolved_content.update({"bundle_root": os.path.abspath(folder), **paths})
     return parser
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from hybrid_attention.data.folder import PREDICTIONS
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, weights_of
 from hybrid_attention.engines import SavePredictions
-from hybrid_attention.engines.invocation import root_cause
+from hybrid_attention.engines.errors import root_cause
 
 RUN = "run"
 DECISION = ("flips", "temperature", "threshold")
@@ -121,7 +121,7 @@ def predict(
 def _read_decision(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read flips, temperature and threshold."""
     try:
-        decision = json.loads(Path(path).read_text(encoding="utf-8"))
+        decision = json.loads(Path(path).read_bytes())  # of any encoding
     except ValueError as error:
         raise ValueError(f"{path} is no decision of hybrid-attention reliability: {error}") from None
     if not isinstance(decision, dict) or set(decision) != set(DECISION):

@@ -71,7 +71,7 @@ class SaveDicomSegmentation:
             file, number = split_frame(source)
             if file != self._file:
                 self._write()
-                case_id = str(split_frame(case["case_id"])[0])
+                case_id = case["case_id"] if number is None else case["case_id"].rpartition("#")[0]
                 self._file, self._target = file, result_path(self.folder, case_id, "segmentation", ".dcm")
             self._masks[number or 1] = to_full_frame(plane(output[self.key]).astype(np.uint8), source)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from hybrid_attention.data import write_phantom_dataset
 from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_network
-from hybrid_attention.engines.invocation import root_cause
+from hybrid_attention.engines.errors import root_cause
 from hybrid_attention.engines.weight_files import BEST
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
@@ -51,11 +51,7 @@ def check_metadata(folder: Path) -> str:
 def check_network(folder: Path) -> str:
     """The network takes and gives the shapes and values that the metadata promise."""
     verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(folder / METADATA),
-        config_file=str(folder / INFERENCE),
-        device="cpu",
-        bundle_root=str(folder),
+        net_id="network_def", meta_file=str(folder / METADATA), config_file=str(folder / INFERENCE), device="cpu"
     )
     return "verify_net_in_out of network_def"
 
@@ -72,7 +68,6 @@ def check_torchscript(folder: Path) -> str:
             ckpt_file=str(folder / "models" / BEST),
             meta_file=str(folder / METADATA),
             config_file=str(folder / INFERENCE),
-            bundle_root=str(folder),
         )
         with torch.no_grad(), torch.jit.optimized_execution(False):
             exported = torch.jit.load(path).eval()(image)
@@ -138,7 +133,6 @@ def _properties(folder: Path, kind: str, config: str) -> str:
             config_file=str(folder / config),
             meta_file=str(folder / METADATA),
             logging_file=False,
-            bundle_root=str(folder),
             dataset_dir=str(images),
             output_dir=str(Path(temporary) / "results"),
         )

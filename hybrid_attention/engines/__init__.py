@@ -9,8 +9,9 @@ from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.history import History
 from hybrid_attention.engines.inferer import PrecisionInferer, choose_precision, to_memory_format
-from hybrid_attention.engines.invocation import begin_run, find_bundle_root, run_folder
+from hybrid_attention.engines.invocation import find_bundle_root, run_folder
 from hybrid_attention.engines.multi_task import UnpackMultiTaskd, class_pair, multi_task_pair, prepare_multi_task_batch
+from hybrid_attention.engines.overrides import begin_run
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.progress import Progress
 from hybrid_attention.engines.tensorboard import TensorBoardLog

@@ -86,8 +86,6 @@ class TrainedRun:
         self.device = torch.device(default if device is None else device)
         places = {
             "imports": ["$import hybrid_attention"],
-            "dataset_dir": os.fspath(dataset_dir),
-            "groups_csv": None if groups_csv is None else os.fspath(groups_csv),
             "device": self.device,
             # not wrapped for several processes, as the training may have had it
             "network": "$hybrid_attention.engines.to_memory_format(@network_def, @channels_last).to(@device)",
@@ -98,6 +96,10 @@ class TrainedRun:
             places |= {"precision": "fp32", "channels_last": False}  # near bf16, and not emulated
         self._config = ConfigParser({**self.recipe, **places})
         self._config.parse()
+        # not as text of the config, where # is another way to write ::
+        self._config.ref_resolver.resolved_content.update(
+            dataset_dir=os.fspath(dataset_dir), groups_csv=None if groups_csv is None else os.fspath(groups_csv)
+        )
         self.network: torch.nn.Module = self._get("network")
         load_weights(self.network, self.weights)
         self._inferer: Any = self._get("validate#inferer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from hybrid_attention.evaluation.csv_table import read_table
+from hybrid_attention.data.tables import read_table
 
 Curve = list[dict[str, float]]
 

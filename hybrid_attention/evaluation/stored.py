@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybrid_attention.data.tables import read_table
 from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX, predicted_classes
-from hybrid_attention.evaluation.csv_table import read_table
 from hybrid_attention.evaluation.lesions import LESION_COUNTS
 from hybrid_attention.evaluation.metrics import COUNTS, SCORES, overlap_scores
 from hybrid_attention.evaluation.record import read_record

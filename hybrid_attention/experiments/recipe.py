@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.engines.invocation import OWN_OPTIONS, check_overrides
+from hybrid_attention.engines.overrides import OWN_OPTIONS, merge_configs
 from hybrid_attention.engines.provenance import without_folder
 from monai.bundle import ComponentLocator, ConfigParser
 
@@ -21,6 +21,8 @@ from monai.bundle import ComponentLocator, ConfigParser
 NOTHING = "$None"
 # the runner gives these itself
 _GIVEN = ("dataset_dir", "output_dir", "fold", "seed", "resume")
+# what the runner runs
+_RUN_IDS = ("training", "evaluating")
 _PLACES = {"ckpt_dir", "ckpt_path", "evaluation_dir", "part"}
 
 
@@ -67,31 +69,21 @@ def read_recipe(
     files, faults = config_files(root, bundle, configs)
     if faults:
         return nothing, faults
-    training = ConfigParser.load_config_files([str(root / path) for path in files[:-1]])
-    evaluation = ConfigParser.load_config_files([str(root / path) for path in files])
-    own = frozenset(ConfigParser.load_config_file(str(root / files[-1])))
-    given = dict.fromkeys(_GIVEN, 0)
-    for config, overrides, added in (
-        (training, options, given),
-        (evaluation, evaluation_options, {**given, "part": 0}),
-    ):
-        faults += _value_faults(config, overrides)
-        try:
-            written = {key: NOTHING if value is None else value for key, value in overrides.items()}
-            check_overrides(config, {**written, **added})
-        except ValueError as error:
-            faults.append(str(error))
+    paths, given = [root / path for path in files], dict.fromkeys(_GIVEN, NOTHING)
+    training, first = merge_configs(paths[:-1], {**_written(options), **given}, _RUN_IDS)
+    _, second = merge_configs(paths, {**_written(evaluation_options), **given, "part": NOTHING}, _RUN_IDS)
+    faults = [*_value_faults(options), *_value_faults(evaluation_options), *first, *second]
     if faults:
-        return nothing, faults
+        return nothing, list(dict.fromkeys(faults))
+    own = frozenset(ConfigParser.load_config_file(str(paths[-1])))
     parser = ConfigParser(training)
     parser.update(without_folder(options, relative=False))
     merged = parser.get()
     faults = [*_target_faults(merged, options), *_fold_faults(merged, folds)]
     text = json.dumps(merged, sort_keys=True, default=str)
     epochs = merged.get("epochs")
-    if not isinstance(epochs, int) or epochs < 1:
-        faults.append(f"epochs must be a whole number from 1, got {epochs!r}")
-        return nothing, faults
+    if not isinstance(epochs, int):
+        return nothing, [*faults, f"epochs must be a whole number from 1, got {epochs!r}"]
     return Recipe(epochs, hashlib.sha256(text.encode()).hexdigest(), own), faults
 
 
@@ -116,7 +108,11 @@ def config_files(root: Path, bundle: str, configs: Sequence[str]) -> tuple[list[
     return files, faults
 
 
-def _value_faults(config: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
+def _written(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: NOTHING if value is None else value for key, value in options.items()}
+
+
+def _value_faults(options: Mapping[str, Any]) -> list[str]:
     faults = []
     for key, value in options.items():
         top = key.replace("::", "#").split("#")[0]
@@ -126,10 +122,6 @@ def _value_faults(config: Mapping[str, Any], options: Mapping[str, Any]) -> list
             faults.append(f"option {key} must be text, a number, true, false, null, a list or a mapping, got {value!r}")
         elif isinstance(value, str) and _reads_as_number(value):
             faults.append(f"option {key} is the text {value!r} in YAML: write it as a number, with a point (1.0e-3)")
-        else:
-            expected = config.get(key)
-            if not _fits(expected, value):
-                faults.append(f"option {key} is {value!r}, but {expected!r} in the config is of another type")
     return faults
 
 
@@ -150,15 +142,6 @@ def _reads_as_number(text: str) -> bool:
         return isinstance(ast.literal_eval(text), int | float)
     except (ValueError, SyntaxError):
         return False
-
-
-def _fits(expected: Any, value: Any) -> bool:
-    """Tell whether a value is of the kind that the config states; expressions and null fit everything."""
-    for either in (expected, value):
-        if either is None or (isinstance(either, str) and either[:1] in ("$", "@")):
-            return True
-    kinds: dict[type, Any] = {bool: bool, int: int, float: (int, float), str: str, list: list, dict: dict}
-    return isinstance(value, kinds[type(expected)]) and isinstance(value, bool) == isinstance(expected, bool)
 
 
 def _target_faults(merged: Any, options: Mapping[str, Any]) -> list[str]:

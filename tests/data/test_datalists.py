@@ -180,6 +180,16 @@ def test_udiat_csv_and_faults(udiat):
         udiat_datalist(udiat)
 
 
+def test_udiat_csv_from_excel_and_an_image_of_two_classes(udiat):
+    (udiat / "DatasetB.xlsx").unlink()
+    table = udiat / "DatasetB.csv"
+    table.write_bytes("Image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n;\r\n".encode("utf-16"))
+    assert [case["class"] for case in udiat_datalist(udiat)] == ["benign", "malignant", "benign"]
+    table.write_text("Image,Type\n1,Benign\n2,Benign\n000001,Malignant\n")
+    with pytest.raises(ValueError, match="gives two classes to 000001"):
+        udiat_datalist(udiat)
+
+
 def test_any_folder(tmp_path):
     picture(tmp_path / "a" / "one.png")
     mask(tmp_path / "a" / "one_mask.png")

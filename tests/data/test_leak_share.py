@@ -47,8 +47,8 @@ def test_split_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("", ValueError, r"columns case_id and part, got \[\]"),
-        ("case_id,class\na.png,x\n", ValueError, r"columns case_id and part, got \['case_id', 'class'\]"),
+        ("", ValueError, "lacks the columns case_id, part; it has none"),
+        ("case_id,class\na.png,x\n", ValueError, "lacks the columns part; it has case_id, class"),
         ("case_id,part\na.png,train\n", ValueError, "no image with part 'test'"),
         ("case_id,part\na.png,test\n", ValueError, "no image with part 'train'"),
         ("case_id,part\na.png,val\n", DataError, r"a\.png: part 'val', expected one of train"),

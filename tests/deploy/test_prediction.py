@@ -62,6 +62,21 @@ def test_same_as_the_bundle(picture, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_places_with_signs_of_the_configs(picture, tmp_path):
+    root = tmp_path / "study#7"
+    for name in ("configs", "models"):
+        shutil.copytree(config("hybrid", "train").parents[1] / name, root / "my@bundle" / name)
+    (root / "IMAGES").mkdir()
+    for name in ("img.png", "img#2.png"):
+        shutil.copy(picture, root / "IMAGES" / name)
+    rows = predict(root / "IMAGES", root / "RESULTS", root / "my@bundle", backend="torch")
+    assert {row["case_id"] for row in rows} == {"img.png", "img#2.png"}
+    assert (root / "RESULTS" / "img#2_mask.png").is_file()
+    predict(root / "IMAGES", root / "AGAIN", weights=root / "my@bundle", backend="torch")
+    assert (root / "AGAIN" / "img_mask.png").read_bytes() == (root / "RESULTS" / "img_mask.png").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["study#7"]
+
+
 def test_every_format(picture, tmp_path):
     pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
     import nibabel

@@ -1,16 +1,13 @@
-import subprocess
 import sys
 from pathlib import Path
 
 import hybrid_attention
 import pytest
 from hybrid_attention.engines.invocation import (
-    check_overrides,
     command_line_options,
     config_files,
     find_bundle_root,
     own_bundles,
-    root_cause,
     run_folder,
 )
 
@@ -24,6 +21,39 @@ def test_options():
         "names": ["x", "y"],
         "path": "some/where",
     }
+
+
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [
+        *((name, name) for name in ("2024", "1e3", "007", "a,b", "1,2", "study#7", "/a/study#7/x", "a#b@c", "$x")),
+        ("'a b/#c'", "a b/#c"),
+        ("['BUSI', 'study#7']", ["BUSI", "study#7"]),
+        ("[BUSI,2024]", ["BUSI", "2024"]),
+        ("./None", "./None"),
+        ("None", None),
+        ("True", True),  # also what `--dataset_dir` without a value is
+        ("{'resnet18': 'r.pth'}", {"resnet18": "r.pth"}),
+    ],
+)
+def test_paths_are_what_was_typed(typed, path):
+    assert command_line_options(["--dataset_dir", typed]) == {"dataset_dir": path}
+    assert command_line_options([f"--dataset_dir={typed}"]) == {"dataset_dir": path}
+
+
+def test_other_values_are_what_monai_makes_of_them():
+    words = ["-epochs", "3", "--class-names", "[benign,malignant]", "--flips", "[[],[0]]", "--resume", "--part", "test"]
+    expected = {"epochs": 3, "class_names": ["benign", "malignant"], "flips": [[], [0]], "resume": True, "part": "test"}
+    assert command_line_options(words) == expected
+
+
+def test_the_file_of_arguments_counts_where_the_command_line_says_nothing(tmp_path):
+    file = tmp_path / "arguments.yaml"
+    file.write_text("config_file: [a/train.yaml, b.yaml]\nepochs: 7\nfold: 2\ngroups_csv: null\n")
+    words = ["--args_file", str(file), "--epochs", "3"]
+    options = command_line_options(words)
+    assert (options["epochs"], options["fold"], options["groups_csv"]) == (3, 2, "$None")
+    assert config_files(words) == [Path("a/train.yaml"), Path("b.yaml")]
 
 
 @pytest.mark.parametrize(
@@ -82,77 +112,3 @@ def test_bundles_inside_the_installed_package(tmp_path, monkeypatch):
     assert find_bundle_root("hybrid") == str(bundle)
     assert run_folder(str(bundle)) == str(tmp_path / "hybrid")
     assert run_folder(str(package.parent)) == str(package.parent)
-
-
-CONFIG = {
-    "epochs": 3,
-    "resume": False,
-    "network_def": {"_target_": "Net", "tam": True},
-    "train": {"handlers": [{"_target_": "Seed", "seed": 0}], "memory": []},
-}
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["epochs", "network_def", "network_def#tam", "network_def#depth", "train#handlers#0#seed", "+new", "meta_file"],
-)
-def test_overrides_that_do_something(key):
-    check_overrides(CONFIG, {key: False})
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("epoch", 1, "--epoch names no key of the config; did you mean --epochs"),
-        ("train#handler#0#seed", 1, "names no key"),
-        ("train#handlers#1#seed", 1, "names no key"),
-        ("train#handlers#first", 1, "names no key"),
-        ("train#memories", 1, "names no key"),
-        ("network_def#a#b", 1, "names no key"),
-        ("resume", "false", "--resume false is the text 'false': write False"),
-        ("network_def#tam", "null", r"write '\$None'"),
-        ("epochs", None, r"--epochs None has no effect, since MONAI leaves it out: write '\$None'"),
-    ],
-)
-def test_overrides_that_would_do_nothing(key, value, message):
-    with pytest.raises(ValueError, match=message):
-        check_overrides(CONFIG, {key: value})
-
-
-def test_the_cause_is_printed_last():
-    code = (
-        "from hybrid_attention.engines.invocation import explain_errors\n"
-        "explain_errors()\n"
-        "try:\n"
-        "    try:\n        1 / 0\n"
-        "    except ZeroDivisionError as error:\n        raise ValueError('mask missing: add a.png') from error\n"
-        "except ValueError as error:\n    raise RuntimeError('Failed to instantiate component') from error\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.rstrip().splitlines()[-1] == "The cause: ValueError: mask missing: add a.png"
-
-
-def test_the_root_of_a_chain():
-    cause, wrapped, outer = ValueError("mask missing"), RuntimeError("Failed to build"), RuntimeError("Failed to run")
-    wrapped.__cause__, outer.__cause__ = cause, wrapped
-    assert [root_cause(error) for error in (outer, wrapped, cause)] == [cause] * 3
-    cause.__cause__ = KeyError("a")
-    assert root_cause(outer) is cause
-
-
-def test_the_root_of_a_circle():
-    code = (
-        "from hybrid_attention.engines.invocation import root_cause\n"
-        "def again(error):\n"
-        "    try:\n        raise root_cause(error) from error\n"
-        "    except RuntimeError as caught:\n        return caught\n"
-        "cause, wrapped, outer = (RuntimeError(f'Failed to {what}') for what in ('read a.png', 'build', 'run'))\n"
-        "wrapped.__cause__ = cause\n"
-        "assert again(wrapped) is cause and cause.__cause__ is wrapped\n"
-        "assert again(cause) is cause\n"
-        "outer.__cause__ = cause\n"
-        "assert root_cause(outer) is cause\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

@@ -46,6 +46,13 @@ def test_predictions_are_those_of_the_evaluation(masks, phantoms):
         assert one.case["image"].endswith(one.case["case_id"])  # as in the data list, not as transformed
 
 
+def test_places_with_signs_of_the_configs(masks, phantoms, tmp_path):
+    (tmp_path / "study#7").symlink_to(masks)
+    (tmp_path / "images#1").symlink_to(phantoms)
+    run = TrainedRun(tmp_path / "study#7", tmp_path / "images#1", "cpu")
+    assert str(tmp_path / "images#1") in run.cases("test")[0]["image"]
+
+
 def test_validation_and_test_cases_are_apart(masks, phantoms):
     run = TrainedRun(masks, phantoms, "cpu")
     test, validation = ({case["group"] for case in run.cases(part)} for part in ("test", "validation"))

@@ -1,10 +1,14 @@
 import shlex
+import sys
 
 import pytest
 from fire.parser import DefaultParseValue
+from hybrid_attention.engines import begin_run
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.experiments import read_plan
 from hybrid_attention.experiments.commands import bundle_command, portable_commands, shown
+
+from tests.bundles.commands import ROOT
 
 VALUES = [
     3,
@@ -47,6 +51,17 @@ def test_values_come_through(run, value):
 def test_several_data_sets(run):
     words = bundle_command(run, "training", ["a", "b/#c"], "out")
     assert command_line_options(words)["dataset_dir"] == ["a", "b/#c"]
+
+
+@pytest.mark.parametrize("place", ["/out#1/a b", "/2024,b", "/a@b"])
+@pytest.mark.parametrize("step", ["training", "test"])
+def test_places_come_through(run, step, place, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", bundle_command(run, step, ["/a", f"/data{place}"], place)[1:])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    resolved = {}
+    begin_run(resolved)
+    assert (resolved["dataset_dir"], resolved["output_dir"]) == (["/a", f"/data{place}"], place)
 
 
 def test_null_is_an_expression(run):

@@ -90,11 +90,11 @@ def run_with(**options):
         (run_with(dataset_dir="x"), "option dataset_dir is set by the runner"),
         (run_with(config_file="x"), "option config_file is set by the runner"),
         (run_with(learning_rate="1e-3"), "option learning_rate is the text '1e-3' in YAML"),
-        (run_with(learning_rate="high"), "option learning_rate is 'high', but 0.001 in the config is of another type"),
+        (run_with(learning_rate="high"), "learning_rate must be a number, got 'high'"),
         (run_with(learning_rate=float("nan")), "option learning_rate must be text, a number"),
-        (run_with(lesions_only=1), "option lesions_only is 1, but True"),
-        (run_with(image_size=True), "option image_size is True, but 256"),
-        (run_with(network_def="PlainUNet"), "option network_def is 'PlainUNet'"),
+        (run_with(lesions_only=1), "lesions_only must be True or False, got 1"),
+        (run_with(image_size=True), "image_size must be a whole number from 1, got True"),
+        (run_with(network_def="PlainUNet"), "network_def must be a mapping, got 'PlainUNet'"),
         (run_with(resume="true"), "option resume is set by the runner"),
         (run_with(encoder_weights="null"), "encoder_weights null is the text"),
         (run_with(epochs=0), "epochs must be a whole number from 1, got 0"),
@@ -193,9 +193,10 @@ def test_only(write_list):
 def test_the_checkout_above_the_list_is_used(tmp_path, write_list):
     configs = tmp_path / "bundles" / "tiny" / "configs"
     configs.mkdir(parents=True)
-    keys = "dataset_dir output_dir fold seed resume epochs".split()
-    (configs / "train.yaml").write_text("\n".join(f"{key}: 1" for key in keys))
-    (configs / "evaluate.yaml").write_text("part: test\n")
+    keys = "fold seed resume epochs".split()
+    places = "dataset_dir: null\noutput_dir: null\n"
+    (configs / "train.yaml").write_text(places + "\n".join(f"{key}: 1" for key in keys))
+    (configs / "evaluate.yaml").write_text("part: test\nrun: $@part\n")
     plan = read_plan(write_list(bundle="tiny", options={"epochs": 2}))
     assert plan.root == tmp_path
     with pytest.raises(ValueError, match=r"there is no bundle 'hybrid' in .*, which holds tiny"):

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from hybrid_attention.data.checks import inspect_cases, raise_problems
+from hybrid_attention.data.tables import read_index
 
 TABLE, FOLDS = "bus_data.csv", "5-fold-cv.csv"
 
@@ -28,6 +28,7 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: a folder or a table is missing.
+        ValueError: a table is damaged, or says two things of an image.
         DataError: images that a table does not list, images without a mask, unreadable files, masks of another size:
             all listed.
     """
@@ -35,27 +36,27 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for part in ("Images", "Masks", TABLE, FOLDS):
         if not (root / part).exists():
             raise FileNotFoundError(f"{root / part} does not exist; give the folder of BUS-BRA as published")
-    table = pd.read_csv(root / TABLE).set_index("ID")
-    folds = pd.read_csv(root / FOLDS).set_index("ID")["kFold"]
+    table = read_index(root / TABLE, "ID", ("Case", "Pathology", "BIRADS", "Device"))
+    folds = read_index(root / FOLDS, "ID", ("kFold",))
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
     for image in sorted((root / "Images").glob("*.png")):
-        if image.stem not in table.index or image.stem not in folds.index:
+        if image.stem not in table or image.stem not in folds:
             problems.append(f"{image}: {TABLE} or {FOLDS} does not list {image.stem}")
             continue
-        row = table.loc[image.stem]
+        row = table[image.stem]
         cases.append(
             {
                 "case_id": f"Images/{image.name}",
                 "image": str(image),
                 "label": [str(root / "Masks" / image.name.replace("bus_", "mask_", 1))],
-                "class": str(row["Pathology"]),
+                "class": row["Pathology"],
                 "group": f"bus_bra/{row['Case']}",
                 "synthetic": False,
                 "dataset": "bus_bra",
-                "fold": int(folds[image.stem]) - 1,
-                "birads": str(row["BIRADS"]),
-                "device": str(row["Device"]),
+                "fold": int(folds[image.stem]["kFold"]) - 1,
+                "birads": row["BIRADS"],
+                "device": row["Device"],
             }
         )
     if not cases:

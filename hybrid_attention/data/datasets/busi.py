@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from hybrid_attention.data.folder import each_frame, image_files
 from hybrid_attention.data.masks import find_masks
 from hybrid_attention.data.phantom_dataset import is_synthetic
 from hybrid_attention.data.reading import ALL_SUFFIXES, natural_order, strip_suffix
+from hybrid_attention.data.tables import read_index
 
 CLASSES = ("benign", "malignant", "normal")
 PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
@@ -111,14 +110,11 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
         Group by image_id.
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: it is not such a table (see `read_index`), or an image is in two groups: all listed.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows: list[Mapping[str, str]] = list(csv.DictReader(file))
-    wanted = {"image_id", "duplicate_group"}
-    if not rows or not wanted <= set(rows[0]):
-        raise ValueError(f"{path} must be a CSV file with the columns {sorted(wanted)}")
-    return {row["image_id"]: row["duplicate_group"] or split_frame(row["image_id"])[0].as_posix() for row in rows}
+    rows = read_index(path, "image_id", ("duplicate_group",))
+    given = {name: row["duplicate_group"].strip() for name, row in rows.items()}
+    return {name: group or split_frame(name)[0].as_posix() for name, group in given.items()}
 
 
 def _folders() -> str:

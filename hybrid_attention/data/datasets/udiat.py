@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import inspect_cases, raise_problems
 from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.tables import read_table
 
 _TABLES = ("DatasetB.xlsx", "DatasetB.csv")
 
@@ -68,15 +68,19 @@ def _read_classes(root: Path) -> dict[str, str]:
     if table is None:
         raise FileNotFoundError(f"{root} holds none of {', '.join(_TABLES)}, the table of benign and malignant cases")
     if table.suffix == ".csv":
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = [list(row) for row in csv.reader(file) if row]
+        read = [row for _, row in read_table(table)]
+        rows = [list(read[0]), *(list(row.values()) for row in read)] if read else []
     else:
         rows = _read_sheet(table)
     header = [str(cell).strip().lower() for cell in rows[0]] if rows else []
     if "image" not in header or "type" not in header:
         raise ValueError(f"{table} must have the columns 'Image' and 'Type', found {header}")
     image, kind = header.index("image"), header.index("type")
-    classes = {_stem(row[image]): str(row[kind]).strip().lower() for row in rows[1:] if row[image] not in (None, "")}
+    named = [(_stem(row[image]), str(row[kind]).strip().lower()) for row in rows[1:] if row[image] not in (None, "")]
+    classes = dict(named)
+    twice = sorted({name for name, of in named if of != classes[name]})
+    if twice:
+        raise ValueError(f"{table} gives two classes to {', '.join(twice)}")
     unknown = sorted(set(classes.values()) - {"benign", "malignant"})
     if unknown:
         raise ValueError(f"{table}: unknown Type {unknown}; expected 'Benign' or 'Malignant'")
