@@ -181,7 +181,7 @@ def test_wrong_options(picture, tmp_path):
         Options(threshold=1.5)
     with pytest.raises(ValueError, match=r"backend must be one of auto, torch, openvino, onnx, got 'tensorrt'"):
         predict(picture, tmp_path / "out", backend="tensorrt")
-    with pytest.raises(ValueError, match="unet is no bundle"):
+    with pytest.raises(ValueError, match="unet is not a bundle"):
         predict(picture, tmp_path / "out", bundle="unet")
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         predict("nowhere", tmp_path / "out")
