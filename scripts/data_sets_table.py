@@ -29,7 +29,7 @@ TITLES = {
         "lite2": "EfficientNet-Lite2",
         "masks_alone": "no class head",
         "lesions_alone": "no normal images, two classes",
-        "class_weight_1": "weight of the class loss 1 instead of 0.3",
+        "class_weight_1": "weight of the class loss 1 instead of 0.5",
         "mild_augmentation": "geometric augmentation alone",
     },
     "hybrid_lite": {"hybrid_lite": "hybrid_lite"},
