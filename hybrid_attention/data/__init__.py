@@ -6,6 +6,7 @@ from hybrid_attention.data.datasets import bus_bra_datalist, busi_datalist, data
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.leakage import AuditResult, audit
 from hybrid_attention.data.masks import MaskReader
+from hybrid_attention.data.on_demand import OnDemand
 from hybrid_attention.data.phantom_dataset import write_phantom_dataset
 from hybrid_attention.data.reading import GreyReader
 from hybrid_attention.data.splits import Split, busi_facts, split_cases
@@ -15,6 +16,7 @@ __all__ = [
     "DataError",
     "GreyReader",
     "MaskReader",
+    "OnDemand",
     "Split",
     "audit",
     "bus_bra_datalist",

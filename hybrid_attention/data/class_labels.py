@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_attention.data.checks import raise_problems
+from hybrid_attention.data.on_demand import on_demand
 
 
+@on_demand
 def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str] | None) -> list[dict[str, Any]]:
     """Return copies of the cases that carry the index of their class.
 

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from hybrid_attention.data.dicom import split_frame
+from hybrid_attention.data.on_demand import on_demand
 
 Cases = list[dict[str, Any]]
 
@@ -115,6 +116,7 @@ def _same_lesion(case: dict[str, Any]) -> bool:
     return abs(case["lesion_area_fraction"] - area) < _AREA_TOLERANCE
 
 
+@on_demand
 def split_cases(
     cases: Sequence[dict[str, Any]], fold: int = 0, num_folds: int = 5, lesions_only: bool = True, seed: int = 0
 ) -> Split:

@@ -6,6 +6,7 @@ from hybrid_attention.transforms.expected_dice import ExpectedDice
 from hybrid_attention.transforms.gaussian_derivative import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
 from hybrid_attention.transforms.measure_lesion import MeasureLesion
 from hybrid_attention.transforms.merge_masks import MergeMasks, MergeMasksd
+from hybrid_attention.transforms.naming_compose import NamingCompose
 from hybrid_attention.transforms.overlay import Overlay
 from hybrid_attention.transforms.predictive_entropy import PredictiveEntropy, PredictiveEntropyd
 from hybrid_attention.transforms.random_speckle import RandomSpeckle
@@ -24,6 +25,7 @@ __all__ = [
     "MeasureLesion",
     "MergeMasks",
     "MergeMasksd",
+    "NamingCompose",
     "Overlay",
     "PredictiveEntropy",
     "PredictiveEntropyd",

@@ -44,6 +44,26 @@ def test_properties_that_other_tools_ask_for(name, workflow, phantoms, tmp_path)
     assert workflow != "train" or made.val_interval == 1
 
 
+def test_without_a_run_id_no_phantoms_are_written(name, phantoms, tmp_path, monkeypatch, caplog):
+    """3D Slicer sends an empty one, and MONAI then makes all that is in the config; the images are the user's."""
+    asked = []
+    monkeypatch.setattr(hybrid_attention.data, "write_phantom_dataset", lambda root: asked.append(root) or phantoms)
+    stems = [phantoms / "benign" / f"benign ({number})" for number in (1, 2, 3)]
+    cases = [{"image": f"{stem}.png", "label": f"{stem}_mask.png"} for stem in stems]
+    parser = loaded(config(name, "train"))
+    for key in ("run", "training"):
+        del parser.config[key]
+    if "class_names" in parser.config:
+        parser.config["class_names"] = None
+    given = {"bundle_root": str(tmp_path), "device": "cpu", "image_size": 32}
+    parser.update({**given, "train#dataset#data": cases[:2], "validate#dataset#data": cases[2:]})
+    parser.get_parsed_content("")
+    assert [len(parser.get_parsed_content(f"{part}#dataset")) for part in ("train", "validate")] == [2, 1]
+    assert asked == [] and "SYNTHETIC" not in caplog.text
+    parser.get_parsed_content("split").part("train")  # what looks at them makes them
+    assert asked == [f"{tmp_path}/data/phantoms"] and "SYNTHETIC" in caplog.text
+
+
 def test_train_handlers_are_dicts_that_other_tools_extend(name):
     train = ConfigParser.load_config_file(config(name, "train"))
     assert all(isinstance(handler, dict) for handler in train["train"]["handlers"])

@@ -56,6 +56,17 @@ def test_training_replaces_the_weights(server, app, images, name):
     assert "Reload model from cache" in server.log.read_text()[log_before:]
 
 
+def test_training_as_3d_slicer_sends_it(server, app):
+    """With an empty run_id MONAI makes all that is in the config, but the images are the user's alone."""
+    before = len(server.log.read_text())
+    status, lines = server.train("attention_unet", run_id="")
+    assert status == "DONE", lines
+    record = json.loads((app / "model/attention_unet/models/training.json").read_text())
+    assert {part: len(found) for part, found in record["images"].items()} == {"training": 6, "validation": 1}
+    assert not (app / "model" / "attention_unet" / "data").exists()
+    assert "SYNTHETIC" not in server.log.read_text()[before:]
+
+
 def test_classes_are_missing_and_said_to_be(server, app):
     models = app / "model" / "mtl_oca" / "models"
     status, lines = server.train("mtl_oca")

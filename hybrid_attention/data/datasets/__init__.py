@@ -12,6 +12,7 @@ from hybrid_attention.data.datasets.bus_bra import bus_bra_datalist
 from hybrid_attention.data.datasets.busi import busi_datalist
 from hybrid_attention.data.datasets.udiat import udiat_datalist
 from hybrid_attention.data.identity import case_digests
+from hybrid_attention.data.on_demand import on_demand
 
 Folder = str | os.PathLike[str]
 
@@ -22,6 +23,7 @@ LAYOUTS: list[tuple[tuple[str, ...], Callable[[Folder], list[dict[str, Any]]]]] 
 ]
 
 
+@on_demand
 def datalist(root: Folder | Sequence[Folder], groups_csv: Folder | None = None) -> list[dict[str, Any]]:
     """List the cases of one or several data sets, each by the reader of its layout.
 

@@ -11,6 +11,7 @@ from hybrid_attention.data.checks import DataError, inspect_cases, raise_problem
 from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.data.folder import each_frame, image_files
 from hybrid_attention.data.masks import find_masks
+from hybrid_attention.data.on_demand import on_demand
 from hybrid_attention.data.phantom_dataset import is_synthetic
 from hybrid_attention.data.reading import ALL_SUFFIXES, natural_order, strip_suffix
 from hybrid_attention.data.tables import read_index
@@ -21,6 +22,7 @@ PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published arc
 logger = logging.getLogger(__name__)
 
 
+@on_demand
 def busi_datalist(
     root: str | os.PathLike[str], groups_csv: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
