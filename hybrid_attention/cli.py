@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -153,6 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--report", metavar="FOLDER", help="only compare finished runs, in FOLDER/LIST/report.html"
     )
 
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal can't show must not decide the exit status
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args([_with_underscores(word) for word in words])
     run: dict[str, Callable[[argparse.Namespace], int | None]] = {

@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,14 @@ def test_merge(tmp_path):
     assert json.loads((tmp_path / "both" / "summary.json").read_text())["folds"]["merged"] == [0, 1]
     assert main(["merge", folds[0], folds[0], "--out", str(tmp_path / "twice")]) == 1
     assert not (tmp_path / "twice").exists()
+
+
+def test_a_terminal_that_can_not_print_a_name_decides_nothing(tmp_path):
+    (tmp_path / "l\u00e9sion").mkdir()
+    command = [sys.executable, "-m", "hybrid_attention", "phantoms", str(tmp_path / "l\u00e9sion" / "set")]
+    words = ["--benign", "1", "--malignant", "1", "--normal", "0", "--size", "64", "64"]
+    done = subprocess.run(
+        [*command, *words], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"l\xe9sion" in done.stdout

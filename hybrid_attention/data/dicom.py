@@ -18,7 +18,7 @@ from hybrid_attention.data.extras import how_to_install
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-DICOM_SUFFIXES = (".dcm", ".dicom")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 ULTRASOUND = ("US", "IVUS")
 
 _NUMBERED = re.compile(r"^(.+)#(\d+)$", re.DOTALL)
@@ -72,13 +72,12 @@ def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file, or the file of a frame, is DICOM: by its name, without an ending by its first bytes."""
+    """Tell whether a file, or the file of a frame, is DICOM, by its name or its first bytes."""
     file, _ = split_frame(path)
-    suffix = file.suffix[1:]
     if file.name.upper() == "DICOMDIR":
         return False
-    if suffix and not suffix.isdigit():  # the last part of a UID is no ending
-        return file.name.lower().endswith(DICOM_SUFFIXES)
+    if file.name.lower().endswith(DICOM_SUFFIXES):
+        return True
     try:
         with open(file, "rb") as opened:
             return opened.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hybrid_attention.data.listing import name_fault
+
 _PARTIAL = ".part."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -79,8 +81,12 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         OSError: when the folder can't be made or written; the message names it and the cure.
+        ValueError: its name is not valid UTF-8.
     """
     folder = Path(path)
+    fault = name_fault(folder.absolute())
+    if fault:
+        raise ValueError(fault)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; choose another folder to write to (--output_dir or --out)")
     probe = folder / ".write_test"

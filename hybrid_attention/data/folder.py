@@ -10,11 +10,13 @@ from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
 from hybrid_attention.data.dicom import NoPictureError, frame_paths, is_dicom
+from hybrid_attention.data.listing import files_below, is_note, name_fault, same_name
 from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import ALL_SUFFIXES, is_image, strip_suffix
 
 # the table that an inference run leaves in the folder of its results
 PREDICTIONS = "predictions.csv"
+_NAMED = 20  # files in a warning
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def image_datalist(
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist; give an image or a folder of images")
     root = source.parent if source.is_file() else source
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    files = [source] if source.is_file() else files_below(source)
     if results is not None:
         target = Path(results).resolve()
         if target == root.resolve():
@@ -68,7 +70,7 @@ def image_datalist(
     owners: dict[str, Path] = {}
     for image in images:
         key = image.relative_to(root).as_posix()
-        result = strip_suffix(key)
+        result = same_name(strip_suffix(key))
         if result in owners:
             problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
         owners[result] = image
@@ -81,8 +83,31 @@ def image_datalist(
 
 
 def image_files(files: Iterable[Path]) -> list[Path]:
-    """Return those of `files` that are images by their kind, neither masks by their names nor hidden."""
-    return [path for path in files if is_image(path) and mask_owner(path) is None and not path.name.startswith(".")]
+    """Return those of `files` that are images by their kind, and not masks by their names; the log names the rest.
+
+    Raises:
+        DataError: names that are not UTF-8, all listed.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    faults: list[str] = []
+    for path in (files := list(files)):
+        fault = name_fault(path)
+        if fault:
+            faults.append(fault)
+        elif mask_owner(path) is None:
+            (images if is_image(path) else others).append(path)
+    raise_problems(faults, len(files), "rename them")
+    log_left_out([path for path in others if not is_note(path)], "no image of a kind that is read")
+    return images
+
+
+def log_left_out(files: Sequence[Path], reason: str) -> None:
+    """Name files in one warning, of many the first."""
+    if files:
+        more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+        names = ", ".join(map(str, files[:_NAMED]))
+        logger.warning("%d files are left out (%s): %s%s", len(files), reason, names, more)
 
 
 def each_frame(

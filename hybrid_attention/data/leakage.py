@@ -17,12 +17,13 @@ from hybrid_attention.data.checks import DataError, raise_problems
 from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
 from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, remove_partial_files, write_csv, write_json
+from hybrid_attention.data.folder import image_files
 from hybrid_attention.data.leak_share import random_leaks, read_split, split_leaks
+from hybrid_attention.data.listing import files_below
 from hybrid_attention.data.local_features import Picture, describe, opencv
-from hybrid_attention.data.masks import mask_owner
 from hybrid_attention.data.near_copies import Copy, find_copies
 from hybrid_attention.data.phantom_dataset import is_synthetic
-from hybrid_attention.data.reading import is_image, natural_order, read_grey
+from hybrid_attention.data.reading import natural_order, read_grey
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -142,8 +143,9 @@ def audit(
 
     Args:
         folder: images of the formats of `data.reading`, in folders of any depth (or the folder that holds the published
-            `Dataset_BUSI_with_GT`). Files named as masks (`NAME_mask.png`, `NAME_mask_1.png`), hidden ones and `out`
-            are skipped; masks in a folder of their own would be taken for images, so name the folder of the images.
+            `Dataset_BUSI_with_GT`). Files named as masks (`NAME_mask.png`, `NAME_mask_1.png`), hidden ones, thumbnails,
+            recycle bins and `out` are skipped; masks in a folder of their own would be taken for images, so name the
+            folder of the images.
         out: folder for the results; it is made if it is missing.
         split_csv: a split to judge, with the columns `case_id` and `part`, as `hybrid-attention splits` writes it.
         seed: of the random splits.
@@ -201,15 +203,9 @@ def audit(
 
 def _find_images(root: Path, out: Path) -> list[Path]:
     inside = out.resolve().is_relative_to(root.resolve())
-    found = [
-        path
-        for path in root.rglob("*")
-        if is_image(path)
-        and mask_owner(path) is None
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and not (inside and path.resolve().is_relative_to(out.resolve()))
-        and path.is_file()
-    ]
+    found = image_files(
+        path for path in files_below(root) if not (inside and path.resolve().is_relative_to(out.resolve()))
+    )
     if not found:
         raise DataError(
             f"no image in {root} (masks, which are named NAME_mask.png, don't count): is it the right folder?"

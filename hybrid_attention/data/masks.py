@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from hybrid_attention.data.dicom import is_dicom
-from hybrid_attention.data.nifti import NIFTI_SUFFIXES
-from hybrid_attention.data.reading import IMAGE_SUFFIXES, GreyReader, natural_order, read_plane, strip_suffix
+from hybrid_attention.data.listing import is_clutter, is_note, same_name
+from hybrid_attention.data.reading import GreyReader, is_image, natural_order, read_plane, strip_suffix
 from PIL import Image
 from scipy import ndimage
+
+_MASK = re.compile(r"(.+)_mask(?:_\d+)?$", re.DOTALL)
 
 # in the folder of the masks or the one above: what pixels count as that their mask says to ignore
 IGNORE_FILE = "ignore_label.txt"
@@ -32,19 +35,18 @@ def mask_owner(path: str | os.PathLike[str]) -> str | None:
         path: for example "benign (4)_mask_1.png", or "a_mask.nii.gz".
 
     Returns:
-        For example "benign (4)"; None for the name of no mask.
+        For example "benign (4)", as `same_name` has it; None for the name of no mask.
     """
-    stem, separator, number = strip_suffix(Path(path).name).rpartition("_mask")
-    if not separator or not (number == "" or (number.startswith("_") and number[1:].isdigit())):
-        return None
-    return stem
+    name = Path(path).name
+    match = _MASK.match(strip_suffix(name)) or _MASK.match(Path(name).stem)  # whatever the suffix
+    return same_name(match[1]) if match else None
 
 
 def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside it.
 
-    They are of any format but DICOM, whatever the image is. Those of `a.nii.gz` are `a_mask.EXT`, those of the frame
-    `loop.dcm#3` are `loop#3_mask.EXT`.
+    Those of `a.nii.gz` are `a_mask.EXT`, those of the frame `loop.dcm#3` are `loop#3_mask.EXT`. Files of kinds that are
+    not read are among them, since without them the truth would be incomplete.
 
     Args:
         image: path of the image.
@@ -53,13 +55,13 @@ def find_masks(image: str | os.PathLike[str]) -> list[Path]:
         The masks' paths, sorted by number.
     """
     image = Path(image)
-    stem = strip_suffix(image.name)
+    stem = same_name(strip_suffix(image.name))
     found = [
         path
         for path in image.parent.iterdir()
-        if path.name.startswith(stem)
-        and path.name.lower().endswith((*IMAGE_SUFFIXES, *NIFTI_SUFFIXES))
+        if same_name(path.name).startswith(stem)
         and mask_owner(path) == stem
+        and not (is_clutter(path.name) or is_note(path) or path.is_dir())
     ]
     return sorted(found, key=natural_order)
 
@@ -79,6 +81,8 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """
     if is_dicom(path):
         raise ValueError("masks are not read from DICOM: save it as PNG or NIfTI")
+    if not is_image(path):
+        raise ValueError("masks of this kind are not read: save it as PNG or NIfTI, or take it out")
     return binary_mask(read_plane(path, mask_values, several_pages=False), _ignored_pixels(Path(path).parent))
 
 

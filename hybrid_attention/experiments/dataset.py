@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.files import write_json
+from hybrid_attention.data.listing import files_below
 
 _FILE = "data.json"
 
@@ -25,7 +26,7 @@ def data_folders(dataset_dir: DatasetDir) -> list[Path]:
 
 
 def folder_identity(folders: Sequence[Path]) -> dict[str, Any]:
-    """Return names and sizes of all files of data folders, as one digest; hidden files don't count.
+    """Return names and sizes of all files of data folders, as one digest, without what `is_clutter` names.
 
     Args:
         folders: the images.
@@ -39,9 +40,7 @@ def folder_identity(folders: Sequence[Path]) -> dict[str, Any]:
     files: list[tuple[str, int]] = []
     for root in folders:
         inside = sorted(
-            (path.relative_to(root).as_posix(), path.stat().st_size)
-            for path in root.rglob("*")
-            if path.is_file() and not path.name.startswith(".")
+            (path.relative_to(root).as_posix(), path.stat().st_size) for path in files_below(root) if path.is_file()
         )
         if not inside:
             raise FileNotFoundError(f"data folder {root} does not exist or holds no file")
@@ -50,7 +49,7 @@ def folder_identity(folders: Sequence[Path]) -> dict[str, Any]:
     return {
         "files": len(files),
         "bytes": sum(size for _, size in files),
-        "names_and_sizes_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "names_and_sizes_sha256": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(),
     }
 
 

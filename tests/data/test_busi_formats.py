@@ -108,7 +108,7 @@ def test_a_folder_of_bad_dicom_files_alone(tmp_path):
     with pytest.raises(DataError, match=r"a\.dcm: not a DICOM file"):
         busi_datalist(tmp_path)
     header(REPORT, Modality="SR").save_as(tmp_path / "benign" / "a.dcm", enforce_file_format=True)
-    with pytest.raises(DataError, match=r"no image \(\.png, .*\.nii, \.nii\.gz, \.dcm, \.dicom\) in benign/"):
+    with pytest.raises(DataError, match=r"no image \(\.png, .*\.nii, \.nii\.gz, \.dcm, \.dicom, \.ima\) in benign/"):
         busi_datalist(tmp_path)
 
 

@@ -1,4 +1,5 @@
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -226,3 +227,81 @@ def test_any_folder_faults(tmp_path):
         image_datalist(tmp_path)
     assert "would overwrite" in str(caught.value)
     assert "mask of 3x3 pixels for an image of 20x16" in str(caught.value)
+
+
+def test_what_is_left_out_is_listed_once(small, tmp_path, caplog):
+    for name in ("a.mha", "clip.avi", "noise.raw"):
+        (small / "benign" / name).write_bytes(b"x" * 200)
+    (small / "benign" / "gone").symlink_to(small / "nowhere")
+    (small / "notes.txt").write_text("text")
+    picture(small / "benign" / "@eaDir" / "benign (1).png" / "thumb.jpg")
+    picture(small / "unsure" / "u.png")
+    assert len(busi_datalist(small)) == 4
+    assert caplog.text.count("left out") == 2
+    for name in ("4 files", "a.mha", "clip.avi", "noise.raw", "benign/gone", "unsure/u.png"):
+        assert name in caplog.text
+    assert "thumb" not in caplog.text
+    assert "notes" not in caplog.text
+
+
+def test_second_mask_that_is_not_read(small):
+    np.save(small / "benign" / "benign (1)_mask_1.npy", np.zeros((16, 20)))
+    with pytest.raises(DataError, match=r"benign \(1\)_mask_1\.npy: masks of this kind are not read"):
+        busi_datalist(small)
+
+
+def test_linked_and_nested_folders_of_a_class(small, tmp_path):
+    picture(tmp_path / "elsewhere" / "a.tif")
+    mask(tmp_path / "elsewhere" / "a_mask.png")
+    (small / "benign" / "more").symlink_to(tmp_path / "elsewhere")
+    cases = {case["case_id"]: case for case in busi_datalist(small)}
+    assert cases["benign/more/a.tif"]["label"] == [str(small / "benign" / "more" / "a_mask.png")]
+    assert cases["benign/more/a.tif"]["group"] == "benign/more/a.tif"
+
+
+def test_accents_of_images_masks_and_groups(small, tmp_path):
+    picture(small / "benign" / "le\u0301sion.png")
+    mask(small / "benign" / "l\u00e9sion_mask.png")
+    table = tmp_path / "groups.csv"
+    names = ["benign/benign (1).png", "benign/benign (2).png", "benign/benign (10).png", "normal/normal (1).png"]
+    rows = [f"{name},{number}" for number, name in enumerate([*names, "benign/l\u00e9sion.png"])]
+    table.write_text("\n".join(["image_id,duplicate_group", *rows]), encoding="utf-8")
+    groups = {case["case_id"]: case["group"] for case in busi_datalist(small, groups_csv=table)}
+    assert groups["benign/le\u0301sion.png"] == "4"
+
+
+def test_names_that_are_not_utf_8_are_refused_before_anything_else(tmp_path):
+    picture(tmp_path / "benign" / "a.png")
+    bad = os.fsencode(tmp_path / "benign") + b"/l\xe9sion.png"
+    shutil.copy(tmp_path / "benign" / "a.png", os.fsdecode(bad))
+    for read in (busi_datalist, image_datalist):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path)
+        assert r"l\xe9sion.png: the name is not valid UTF-8" in str(caught.value)
+        str(caught.value).encode()
+
+
+def test_any_folder_and_its_links(tmp_path, caplog):
+    picture(tmp_path / "in" / "one.webp")
+    picture(tmp_path / "other" / "two.gif")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    picture(tmp_path / "in" / ".ipynb_checkpoints" / "one-checkpoint.png")
+    (tmp_path / "in" / "clip.mp4").write_bytes(b"film")
+    assert [case["case_id"] for case in image_datalist(tmp_path / "in")] == ["link/two.gif", "one.webp"]
+    assert "1 files are left out" in caplog.text
+    assert "clip.mp4" in caplog.text
+    (tmp_path / "in" / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(DataError, match=r"gone\.png: the file does not exist: it is a link to nowhere\.png"):
+        image_datalist(tmp_path / "in")
+
+
+def test_images_of_one_grey_value_are_listed(tmp_path):
+    Image.new("L", (9, 9), 0).save(tmp_path / "black.png")
+    Image.new("RGBA", (9, 9), (200, 100, 50, 0)).save(tmp_path / "invisible.png")
+    picture(tmp_path / "good.png")
+    with pytest.raises(DataError) as caught:
+        image_datalist(tmp_path)
+    assert str(caught.value).startswith("2 problem(s) in 3 case(s)")
+    assert "black.png: all pixels have one grey value (0)" in str(caught.value)
+    assert "invisible.png: all pixels have one grey value (0)" in str(caught.value)

@@ -209,3 +209,11 @@ def test_all_bad_files_at_once(tmp_path):
     }
     assert set(lines) == set(expected)
     assert [name for name, message in expected.items() if message not in lines[name]] == [], str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.IMA", "a.dcm", "a", "1.2.840.7", "a.img", "a.v2"])
+def test_dicom_is_known_by_its_content(tmp_path, name):
+    write_dicom(tmp_path / name, RAMP)
+    assert [case["case_id"] for case in image_datalist(tmp_path)] == [name]
+    (tmp_path / name).write_bytes(b"x" * 200)
+    assert is_dicom(tmp_path / name) == name.endswith(("IMA", "dcm"))

@@ -211,3 +211,21 @@ def test_real_images_are_no_masks(busi):
     for path in [path for path in sorted(busi.rglob("*.png")) if mask_owner(path) is None][::40]:
         with pytest.raises(ValueError, match="are neither"):
             read_mask(path)
+
+
+@pytest.mark.parametrize("name", ["a_mask_1.npy", "a_mask_1.nrrd", "a_mask_1.dcm", "a_mask_1.svg"])
+def test_a_mask_of_a_kind_that_is_not_read_leaves_the_truth_incomplete(tmp_path, name):
+    Image.fromarray(FIRST).save(tmp_path / "a_mask.png")
+    (tmp_path / name).write_bytes(b"something")
+    (tmp_path / "a_mask.txt").write_text("a note")
+    (tmp_path / "._a_mask.png").write_bytes(b"of a Mac")
+    assert [path.name for path in find_masks(tmp_path / "a.png")] == ["a_mask.png", name]
+    with pytest.raises(ValueError, match="are not read"):
+        read_mask(tmp_path / name)
+
+
+@pytest.mark.parametrize("image", ["le\u0301sion.png", "l\u00e9sion.png"])
+@pytest.mark.parametrize("mask", ["le\u0301sion_mask.png", "l\u00e9sion_mask.png"])
+def test_accents_in_one_piece_or_two(tmp_path, image, mask):
+    (tmp_path / mask).touch()
+    assert [path.name for path in find_masks(tmp_path / image)] == [mask]

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import inspect_cases, raise_problems
+from hybrid_attention.data.folder import image_files
+from hybrid_attention.data.listing import files_below
 from hybrid_attention.data.tables import read_index
 
 TABLE, FOLDS = "bus_data.csv", "5-fold-cv.csv"
@@ -40,7 +42,7 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     folds = read_index(root / FOLDS, "ID", ("kFold",))
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
-    for image in sorted((root / "Images").glob("*.png")):
+    for image in image_files(files_below(root / "Images")):
         if image.stem not in table or image.stem not in folds:
             problems.append(f"{image}: {TABLE} or {FOLDS} does not list {image.stem}")
             continue
@@ -60,7 +62,7 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
             }
         )
     if not cases:
-        problems.append(f"{root / 'Images'}: no .png file in it")
+        problems.append(f"{root / 'Images'}: no image in it")
     more, cases = inspect_cases(cases)
     raise_problems(problems + more, len(cases), "complete the folder from the published archive")
     return cases

@@ -9,7 +9,8 @@ from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
 from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.folder import each_frame, image_files
+from hybrid_attention.data.folder import each_frame, image_files, log_left_out
+from hybrid_attention.data.listing import files_below, same_name
 from hybrid_attention.data.masks import find_masks
 from hybrid_attention.data.on_demand import on_demand
 from hybrid_attention.data.phantom_dataset import is_synthetic
@@ -32,7 +33,8 @@ def busi_datalist(
     NIfTI, DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
     DICOM file with several is a case, `NAME.dcm#1` and so on, with masks of its own, `NAME#1_mask.png`; unless
     `groups_csv` says otherwise the frames of a file never straddle a split. DICOM files that by their kind hold no
-    image (reports, segmentations) are left out, and the log names them; so are hidden files, without a word.
+    image (reports, segmentations) are left out, and the log names them; so are files of kinds that are not read. Hidden
+    files, thumbnails and recycle bins are left out without a word.
 
     Reference:
         W. Al-Dhabyani, M. Gomaa, H. Khaled, A. Fahmy, "Dataset of breast ultrasound images", Data in Brief 28 (2020)
@@ -68,18 +70,22 @@ def busi_datalist(
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
     unreadable: list[str] = []
+    files = image_files(files_below(root))
+    log_left_out([path for path in files if path.relative_to(root).parts[0] not in CLASSES], f"not in {_folders()}")
     for name in CLASSES:
-        images, faults = each_frame(sorted(image_files((root / name).glob("*")), key=natural_order))
+        own = [path for path in files if path.relative_to(root).parts[0] == name]
+        images, faults = each_frame(sorted(own, key=lambda path: (path.parent, natural_order(path))))
         unreadable += faults
-        owners: dict[str, Path] = {}
+        owners: dict[Path, Path] = {}
         for image in images:
             masks, stem = find_masks(image), strip_suffix(image.name)
             if not masks:
                 problems.append(f"{image}: no mask beside it (expected {stem}_mask.png)")
-            if owners.setdefault(stem, image) != image:
-                problems.append(f"{image}: its masks would be those of {owners[stem].name}; rename one, or take it out")
-            case_id = f"{name}/{image.name}"
-            if groups and case_id not in groups:
+            owner = owners.setdefault(image.with_name(same_name(stem)), image)
+            if owner != image:
+                problems.append(f"{image}: its masks would be those of {owner.name}; rename one, or take it out")
+            case_id = image.relative_to(root).as_posix()
+            if groups and same_name(case_id) not in groups:
                 problems.append(f"{groups_csv}: no row for {case_id}")
             cases.append(
                 {
@@ -87,7 +93,7 @@ def busi_datalist(
                     "image": str(image),
                     "label": [str(mask) for mask in masks],
                     "class": name,
-                    "group": groups.get(case_id, f"{name}/{split_frame(image)[0].name}"),
+                    "group": groups.get(same_name(case_id), split_frame(image)[0].relative_to(root).as_posix()),
                     "synthetic": synthetic,
                     "dataset": "busi",
                 }
@@ -116,7 +122,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     rows = read_index(path, "image_id", ("duplicate_group",))
     given = {name: row["duplicate_group"].strip() for name, row in rows.items()}
-    return {name: group or split_frame(name)[0].as_posix() for name, group in given.items()}
+    return {same_name(name): group or split_frame(name)[0].as_posix() for name, group in given.items()}
 
 
 def _folders() -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from hybrid_attention.data.checks import inspect_cases, raise_problems
 from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.folder import image_files
+from hybrid_attention.data.listing import files_below
 from hybrid_attention.data.tables import read_table
 
 _TABLES = ("DatasetB.xlsx", "DatasetB.csv")
@@ -37,7 +39,7 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for folder in (root / "original", root / "GT"):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} does not exist; give the folder that holds original/ and GT/")
-    images = sorted((root / "original").glob("*.png"))
+    images = image_files(files_below(root / "original"))
     classes = _read_classes(root)
     cases, problems = [], []
     for image in images:
@@ -56,7 +58,7 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
             }
         )
     if not cases:
-        problems.append(f"{root / 'original'}: no .png file in it")
+        problems.append(f"{root / 'original'}: no image in it")
     more, cases = inspect_cases(cases)
     raise_problems(problems + more, len(cases), "complete the folder from the published archive")
     return cases
