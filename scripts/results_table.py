@@ -17,7 +17,7 @@ from averages_table import averages_table
 from data_sets_table import data_sets_table
 from folds_table import folds_table
 from hybrid_attention.evaluation import CONVENTIONS, paired_tests
-from hybrid_attention.evaluation.text import markdown_grid, percent, percent_interval, score_interval
+from hybrid_attention.evaluation.text import markdown_grid, number, percent, percent_interval, score_interval
 from hybrid_attention.report import Run, read_run
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.paired_scores import class_scores, paired_scores
@@ -230,7 +230,7 @@ def _lesion_caption(run: Run) -> str:
 
 
 def _pixel_auc(path: Path) -> str:
-    return f"{json.loads(path.read_text(encoding='utf-8'))['pixel_roc']['auc']:.3f}"
+    return number(json.loads(path.read_text(encoding="utf-8"))["pixel_roc"]["auc"], 3)
 
 
 def difference(run: Run, reference: Run) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,16 @@ from hybrid_attention.data.files import remove_partial_files, write_json
 from hybrid_attention.data.identity import case_digests, data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import RECORD, differences, read_record
-from hybrid_attention.engines.weight_files import BEST, save_weights, save_whole, weights_digest, weights_mismatch
+from hybrid_attention.engines.weight_files import (
+    BEST,
+    not_finite,
+    save_weights,
+    save_whole,
+    weights_digest,
+    weights_mismatch,
+)
 from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
 
 LATEST = "checkpoint.pt"
 _FORMAT = 1
@@ -28,7 +37,7 @@ class Checkpoint:
     `model.pt` holds the network's weights alone, from the epoch with the best validation metric; `checkpoint.pt` holds
     all that is needed to go on after the last whole epoch. Both appear by rename, so a kill at any moment leaves whole
     files. `training.json` beside them says how the weights came about. Attach last, after validation, learning-rate
-    schedule, early stopping and history.
+    schedule, early stopping and history. A training that diverges is stopped before its weights are validated or saved.
 
     Args:
         folder: where the two files lie.
@@ -72,6 +81,7 @@ class Checkpoint:
         self.resume = resume
         self.weights_of = weights_of
         self.initial_weights = initial_weights
+        self._learns = False  # some loss of this epoch is finite
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer.
@@ -80,6 +90,7 @@ class Checkpoint:
             engine: the trainer.
         """
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_if_diverged)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _start(self, engine: Engine) -> None:
@@ -121,11 +132,39 @@ class Checkpoint:
         network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
         if network_fault:
             raise ValueError(f"{path} is of another architecture: {network_fault}; {cure}")
+        fault = not_finite(state["objects"]["network"])
+        if fault:
+            raise ValueError(f"{path} can't be resumed: {fault}; {cure}")
         changed = differences(state["recipe"], self.recipe)
         changed += [f"the {part} images are others" for part in self.cases if state["data"][part] != self.data[part]]
         if changed or set(state["objects"]) != set(self.objects):
             raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {cure}")
         return state
+
+    def _stop_if_diverged(self, engine: Engine) -> None:
+        """Raise where nothing can be learned any more, before the epoch is validated.
+
+        A scaler (fp16) skips steps whose gradients overflow, so a loss that is not finite is no fault there until all
+        of an epoch are.
+        """
+        loss = float(engine.state.output[0][CommonKeys.LOSS])
+        step = (engine.state.iteration - 1) % engine.state.epoch_length + 1
+        self._learns = math.isfinite(loss) or (self._learns and step > 1)
+        fault = "" if math.isfinite(loss) or engine.scaler is not None else f"the loss is {loss}"
+        if step == engine.state.epoch_length and not fault:
+            fault = not_finite(self.objects["network"].state_dict()) or ("" if self._learns else f"the loss is {loss}")
+        if not fault:
+            return
+        precision = self.recipe.get("precision", "fp32")
+        lower = "" if precision == "fp32" else f"the precision ({precision}: try fp32), "
+        best = self.evaluator.state.best_metric_epoch
+        kept = f"{self.folder / BEST} is of epoch {best}" if best > 0 else "no weights were saved"
+        rate = engine.optimizer.param_groups[0]["lr"]
+        raise FloatingPointError(
+            f"the training diverged in epoch {engine.state.epoch}, step {step} of {engine.state.epoch_length}: "
+            f"{fault}; likely causes are the learning rate ({rate:g} now: try a tenth), {lower}and the data "
+            f"(images of one grey value, wrong masks); {kept}"
+        )
 
     def _save(self, engine: Engine) -> None:
         if engine.state.rank != 0:

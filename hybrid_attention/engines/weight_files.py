@@ -28,7 +28,13 @@ def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None
     Args:
         network: the module.
         path: the file, a plain state dict as MONAI's bundles hold it.
+
+    Raises:
+        ValueError: the weights hold NaN or infinity; the file keeps what it held.
     """
+    fault = not_finite(network.state_dict())
+    if fault:
+        raise ValueError(f"{path} was not written: {fault}")
     save_whole({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, Path(path))
 
 
@@ -201,12 +207,15 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
 
     Raises:
         FileNotFoundError: no such file, or a part is missing; the message says how to get one.
-        ValueError: the file is damaged or of another architecture.
+        ValueError: the file is damaged, of another architecture, or holds NaN or infinity.
     """
     weights = read_weights(path)
     fault = weights_mismatch(network, weights)
     if fault:
         raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
+    fault = not_finite(weights)
+    if fault:
+        raise ValueError(f"{path} can't be used: {fault}; its training diverged: train again")
     network.load_state_dict(weights)
     logger.info("loaded trained weights from %s", path)
     return network.eval()
@@ -276,6 +285,16 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
         for fault, names in faults.items()
         if names
     )
+
+
+def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
+    """Say in one line which weights hold NaN or infinity; empty when none does.
+
+    Args:
+        weights: a state dict.
+    """
+    names = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    return f"{len(names)} of {len(weights)} weights hold NaN or infinity (the first: {names[0]})" if names else ""
 
 
 def save_whole(content: Any, path: Path) -> None:

@@ -47,13 +47,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def is_defined(value: Any) -> bool:
-    """Tell whether a recorded number is there and not NaN."""
+    """Tell whether a recorded number is defined: undefined ones are null, NaN in older records."""
     return value is not None and not math.isnan(value)
 
 
 def _check_share(value: Any, place: str) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not _is_share(value)):
-        raise ValueError(f"{place} is {value!r}, must be a number from 0 to 1, or NaN or null where undefined")
+        raise ValueError(f"{place} is {value!r}, must be a number from 0 to 1, or null where undefined")
 
 
 def _is_share(value: float) -> bool:

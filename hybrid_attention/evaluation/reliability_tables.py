@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from hybrid_attention.evaluation.record import is_defined
 from hybrid_attention.evaluation.risk_coverage import RiskCoverage, risk_coverage
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 from hybrid_attention.evaluation.text import markdown_grid, number, percent, percent_interval
@@ -139,7 +140,7 @@ def reliability_text(summary: Mapping[str, Any]) -> str:
         f"Seconds on {summary['provenance']['processor']}, reading included."
     )
     parts.append(_variants(summary))
-    if summary["variants"][0]["marked_without_lesion"] == summary["variants"][0]["marked_without_lesion"]:
+    if is_defined(summary["variants"][0]["marked_without_lesion"]):
         parts.append(_false_marks(summary["variants"]))
     parts += [
         f"{row['variant']}: no temperature ({row['no_temperature']})"

@@ -121,15 +121,16 @@ def _check(row: Row, place: str) -> None:
 
 
 def _differences(computed: Mapping[str, Any], recorded: Mapping[str, Any], path: str = "") -> list[str]:
-    """Name the numbers that both summaries have and that differ; NaN equals NaN."""
+    """Name the numbers that both summaries have and that differ; undefined (NaN, null) equals undefined."""
     found = []
     for key in computed.keys() & recorded.keys():
         here, there, place = computed[key], recorded[key], f"{path}{key}"
         if isinstance(here, Mapping) and isinstance(there, Mapping):
             found += _differences(here, there, f"{place}.")
-        elif isinstance(here, int | float) and isinstance(there, int | float):
-            both_nan = math.isnan(here) and math.isnan(there)
-            if not both_nan and not math.isclose(here, there, rel_tol=_SAME, abs_tol=_SAME):
+        elif isinstance(here, int | float | None) and isinstance(there, int | float | None):
+            one, other = (math.nan if value is None else value for value in (here, there))
+            both_undefined = math.isnan(one) and math.isnan(other)
+            if not both_undefined and not math.isclose(one, other, rel_tol=_SAME, abs_tol=_SAME):
                 found.append(f"{place}: {there} instead of {here}")
     return sorted(found)
 

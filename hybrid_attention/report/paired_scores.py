@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from hybrid_attention.engines.class_columns import class_probabilities
 from hybrid_attention.evaluation.classification import CLASS_SCORES, class_points, class_summary
+from hybrid_attention.evaluation.record import is_defined
 from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.runs import Row, Run
@@ -89,10 +90,10 @@ def class_scores(run: Run) -> ClassScores | None:
 
 
 def _same(recorded: Mapping[str, float] | None, value: float) -> bool:
-    """Tell whether a recorded score with its interval is of this value; NaN equals NaN."""
-    if recorded is None:
+    """Tell whether a recorded score with its interval is of this value; undefined (NaN, null) equals undefined."""
+    if recorded is None or is_defined(recorded["value"]) != is_defined(value):
         return False
-    return math.isclose(recorded["value"], value, abs_tol=1e-9) or (math.isnan(recorded["value"]) and math.isnan(value))
+    return not is_defined(value) or math.isclose(recorded["value"], value, abs_tol=1e-9)
 
 
 def correct_classes(comparison: Comparison) -> dict[str, list[float]]:

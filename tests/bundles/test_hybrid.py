@@ -165,6 +165,14 @@ def test_inference_after_the_bundle_moved(trained, phantoms, tmp_path):
     assert (moved / "predictions" / "malignant (1)_mask.png").is_file()
 
 
+def test_a_training_that_diverges_fails(phantoms, tmp_path):
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--learning_rate", "1e30", *QUICK]
+    done = bundle("training", [TRAIN], *options, check=False)
+    assert done.returncode == 1
+    assert "FloatingPointError: the training diverged in epoch 1, step " in done.stderr
+    assert not list((tmp_path / "models").glob("*.pt"))
+
+
 def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--epochs", 3, "--resume", "True", *QUICK]
     words = [sys.executable, *command("training", [TRAIN, SCRATCH], *options)]

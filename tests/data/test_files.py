@@ -1,7 +1,9 @@
 import errno
+import json
 import os
 import stat
 
+import numpy as np
 import pytest
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 
@@ -62,3 +64,12 @@ def test_csv_and_json(tmp_path):
     assert (tmp_path / "a.csv").read_text() == 'x,y\n0.1,"ü, b"\n'
     write_json(tmp_path / "a.json", {"b": 1, "a": None})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1,\n  "a": null\n}\n'
+
+
+def test_json_of_undefined_numbers_is_strict(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [float("nan"), (np.float64("nan"), 1.5)], "b": {"c": float("nan")}})
+    strict = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert strict == {"a": [None, [None, 1.5]], "b": {"c": None}}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("inf")})
+    assert json.loads((tmp_path / "a.json").read_text()) == strict

@@ -23,6 +23,7 @@ def run(
     cases=(),
     stop_in_first_epoch=False,
     average=False,
+    poison=None,
 ):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
@@ -63,6 +64,8 @@ def run(
         handler.attach(trainer)
     if stop_after is not None:
         trainer.add_event_handler(Events.EPOCH_COMPLETED(once=stop_after), lambda engine: kill())
+    if poison is not None:
+        poison(trainer, network)
     if stop_in_first_epoch:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: kill())
     try:
@@ -82,6 +85,77 @@ def kill():
 
 def columns(history):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
+
+
+def nan_in_the_data(trainer, network):
+    @trainer.on(Events.EPOCH_STARTED(once=2))
+    def change(engine):
+        engine.state.dataloader[0]["image"] = torch.full((3, 2), torch.nan)
+
+
+def step_to_infinity(trainer, network):
+    trainer.optimizer.register_step_post_hook(
+        lambda *_: network.bias.data.fill_(torch.inf) if trainer.state.epoch == 2 else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("poison", "fault"),
+    [
+        (nan_in_the_data, "the loss is nan"),
+        (step_to_infinity, r"1 of 2 weights hold NaN or infinity \(the first: bias\)"),
+    ],
+)
+def test_a_training_that_diverges_stops_before_it_is_validated(tmp_path, poison, fault):
+    run(tmp_path / "good", epochs=1)
+    causes = r"learning rate \(0\.05 now: try a tenth\), the precision \(fp16: try fp32\), and the data"
+    where = rf"epoch 2, step 1 of 1: {fault}; .*{causes}.*bad/model\.pt is of epoch 1"
+    with pytest.raises(FloatingPointError, match=where):
+        run(tmp_path / "bad", poison=poison, recipe={"precision": "fp16"})
+    for good, bad in zip(*(load(tmp_path / part).values() for part in ("good", "bad")), strict=True):
+        assert torch.equal(good, bad)
+    assert len((tmp_path / "bad" / "history.csv").read_text().splitlines()) == 2
+
+
+def load(folder):
+    return torch.load(folder / "model.pt", weights_only=True)
+
+
+def test_a_scaler_may_skip_steps_but_not_a_whole_epoch(tmp_path):
+    trainer, network, _ = run(tmp_path, epochs=1)
+    checkpoint = Checkpoint(tmp_path, {"network": network}, trainer)
+    trainer.scaler, trainer.state.epoch_length = torch.amp.GradScaler("cpu"), 2
+    for losses, stops in (((torch.nan, 1.0), False), ((1.0, torch.nan), False), ((torch.nan, torch.nan), True)):
+        for step, loss in enumerate(losses, start=1):
+            trainer.state.output, trainer.state.iteration = [{"loss": loss}], step
+            if stops and step == 2:
+                with pytest.raises(FloatingPointError, match="step 2 of 2: the loss is nan"):
+                    checkpoint._stop_if_diverged(trainer)
+            else:
+                checkpoint._stop_if_diverged(trainer)
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path):
+    network, path = torch.nn.Linear(2, 2), tmp_path / "model.pt"
+    save_weights(network, path)
+    kept = path.read_bytes()
+    torch.nn.init.constant_(network.weight, torch.nan)
+    with pytest.raises(ValueError, match=r"model\.pt was not written: 1 of 2 weights hold NaN or infinity .*weight"):
+        save_weights(network, path)
+    assert path.read_bytes() == kept
+    torch.save(network.state_dict(), path)
+    for use in (load_weights, start_from):
+        with pytest.raises(ValueError, match=r"model\.pt can't be used: 1 of 2 weights hold NaN"):
+            use(torch.nn.Linear(2, 2), path)
+
+
+def test_a_checkpoint_of_weights_that_are_not_finite_is_refused(tmp_path):
+    run(tmp_path, epochs=1)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["objects"]["network"]["bias"][0] = torch.inf
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt can't be resumed: 1 of 2 weights hold NaN or infinity"):
+        run(tmp_path, resume=True)
 
 
 def test_resumed_run_equals_the_uninterrupted(tmp_path):
