@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/python -m monai.bundle run training --config_file "[$(DEMO_CONFIGS)]" $(DEMO_TRAINING) --epochs 12
+	$(BIN)/python -m monai.bundle run training --config_file "[$(DEMO_CONFIGS)]" $(DEMO_TRAINING) --epochs 8
 	$(BIN)/python -m monai.bundle run evaluating --config_file "[$(DEMO_CONFIGS),'$(CONFIGS)/evaluate.yaml']" $(DEMO_TRAINING)
 	$(BIN)/python -m monai.bundle run inference --config_file $(CONFIGS)/inference.yaml \
 		--ckpt_path $(DEMO)/models/model.pt --output_dir $(DEMO)/predictions --image_size 96
