@@ -57,11 +57,11 @@ def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     image = Path(image)
     stem = same_name(strip_suffix(image.name))
     found = [
-        path
-        for path in image.parent.iterdir()
-        if same_name(path.name).startswith(stem)
-        and mask_owner(path) == stem
-        and not (is_clutter(path.name) or is_note(path) or path.is_dir())
+        image.with_name(name)
+        for name in os.listdir(image.parent)
+        if same_name(name).startswith(stem)
+        and mask_owner(name) == stem
+        and not (is_clutter(name) or is_note(Path(name)) or image.with_name(name).is_dir())
     ]
     return sorted(found, key=natural_order)
 
