@@ -91,13 +91,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     phantoms.add_argument("--seed", type=int, default=0)
 
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
-    splits.add_argument("folder", help="a folder in BUSI's or UDIAT's layout")
-    splits.add_argument("--out", required=True, help="CSV file: case_id, class, group, part")
+    splits.add_argument("folders", nargs="+", metavar="FOLDER", help="of a data set, or several")
+    splits.add_argument("--out", required=True, help="CSV file: dataset, case_id, class, group, part")
     splits.add_argument("--groups_csv", help="CSV file with image_id and duplicate_group")
     splits.add_argument("--fold", type=int, default=0)
     splits.add_argument("--num_folds", type=int, default=5)
     splits.add_argument("--all_classes", action="store_true", help="keep the images without lesion")
     splits.add_argument("--seed", type=int, default=0)
+
+    download = commands.add_parser("download", help="download a public data set and unpack it; again: go on")
+    download.add_argument("name", choices=("bus_bra", "busi", "breast", "bus_uclm", "udiat"))
+    download.add_argument("--out", required=True, help="folder for it, then a --dataset_dir")
 
     audit = commands.add_parser("audit", help="find images of a folder that are copies of each other")
     audit.add_argument("folder", help="ultrasound images in folders of any depth")
@@ -118,9 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     stress = commands.add_parser("stress", help="test trained networks on degraded images")
     stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
-    stress.add_argument("--dataset_dir", required=True, help="folder of the images")
+    stress.add_argument("--dataset_dir", required=True, nargs="+", help="folder of the images, or several")
     stress.add_argument("--out", required=True, help="folder of the report")
     stress.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
+    stress.add_argument("--split_csv", help="your own split, as in training")
     stress.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
     stress.add_argument(
         "--kinds",
@@ -134,9 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "reliability", help="average flips and networks, calibrate, choose the threshold, tell failures"
     )
     reliability.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
-    reliability.add_argument("--dataset_dir", required=True, help="folder of the images")
+    reliability.add_argument("--dataset_dir", required=True, nargs="+", help="folder of the images, or several")
     reliability.add_argument("--out", required=True, help="folder of tables, figure and pictures")
     reliability.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
+    reliability.add_argument("--split_csv", help="your own split, as in training")
 
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
@@ -166,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verify": _verify,
         "phantoms": _write_phantoms,
         "splits": _write_split,
+        "download": _download,
         "audit": _audit,
         "compare": _compare,
         "merge": _merge,
@@ -312,7 +319,14 @@ def _stress(options: argparse.Namespace) -> None:
 
     _tell_progress()
     folder = stress(
-        options.runs, options.dataset_dir, options.out, options.part, options.kinds, options.seed, options.groups_csv
+        options.runs,
+        options.dataset_dir,
+        options.out,
+        options.part,
+        options.kinds,
+        options.seed,
+        options.groups_csv,
+        options.split_csv,
     )
     print(f"tables and figures: {folder}")
 
@@ -323,7 +337,8 @@ def _reliability(options: argparse.Namespace) -> None:
     from hybrid_attention.report import write_reliability_figure
 
     _tell_progress()
-    result = reliability(options.runs, options.dataset_dir, options.out, groups_csv=options.groups_csv)
+    tables = {"groups_csv": options.groups_csv, "split_csv": options.split_csv}
+    result = reliability(options.runs, options.dataset_dir, options.out, **tables)
     write_reliability_figure(result, options.out)
     count = write_uncertainty_pictures(result, options.out)
     print(f"{result.text}\n{count} pictures, tables and reliability.png in {options.out}")
@@ -341,23 +356,26 @@ def _write_phantoms(options: argparse.Namespace) -> None:
 
 
 def _write_split(options: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from hybrid_attention.data import busi_datalist, split_cases, udiat_datalist
+    from hybrid_attention.data import datalist, split_cases
     from hybrid_attention.data.files import write_csv
 
-    if (Path(options.folder) / "original").is_dir():
-        if options.groups_csv:
-            raise ValueError("--groups_csv is for folders in BUSI's layout; UDIAT's images are a group each")
-        cases = udiat_datalist(options.folder)
-    else:
-        cases = busi_datalist(options.folder, groups_csv=options.groups_csv)
+    cases = datalist(options.folders, groups_csv=options.groups_csv)
     split = split_cases(cases, options.fold, options.num_folds, not options.all_classes, options.seed)
+    columns = ["dataset", "case_id", "class", "group"]
     rows = [
-        {"case_id": case["case_id"], "class": case["class"], "group": case["group"], "part": part}
+        {**{name: case[name] for name in columns}, "part": part}
         for part in ("train", "validation", "test", "excluded")
         for case in getattr(split, part)
     ]
-    write_csv(options.out, rows, ["case_id", "class", "group", "part"])
+    write_csv(options.out, rows, [*columns, "part"])
     counts = ", ".join(f"{len(getattr(split, part))} {part}" for part in ("train", "validation", "test", "excluded"))
     print(f"{split.rule}: {counts}; written to {options.out}")
+
+
+def _download(options: argparse.Namespace) -> None:
+    from hybrid_attention.data.download import SOURCES, download
+
+    source = SOURCES[options.name]
+    if source.files:
+        print(f"{source.title}\n{source.terms}")
+    print(f"unpacked in {download(options.name, options.out)}")

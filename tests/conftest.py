@@ -39,6 +39,12 @@ def busi_native() -> Path:
     return _real("BUSI_NATIVE_DIR")
 
 
+@pytest.fixture(scope="session")
+def bus_bra() -> Path:
+    """The real BUS-BRA images, whole or in part; tests that ask for them are marked `bus_bra`."""
+    return _real("BUS_BRA_DIR")
+
+
 def _real(variable: str) -> Path:
     folder = os.environ.get(variable)
     if not folder:

@@ -2,7 +2,15 @@
 
 from hybrid_attention.data.checks import DataError, check_training_cases
 from hybrid_attention.data.class_labels import with_class_index
-from hybrid_attention.data.datasets import bus_bra_datalist, busi_datalist, datalist, udiat_datalist
+from hybrid_attention.data.datasets import (
+    breast_datalist,
+    bus_bra_datalist,
+    bus_uclm_datalist,
+    busi_datalist,
+    datalist,
+    folder_datalist,
+    udiat_datalist,
+)
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.leakage import AuditResult, audit
 from hybrid_attention.data.masks import MaskReader
@@ -19,11 +27,14 @@ __all__ = [
     "OnDemand",
     "Split",
     "audit",
+    "breast_datalist",
     "bus_bra_datalist",
+    "bus_uclm_datalist",
     "busi_datalist",
     "busi_facts",
     "check_training_cases",
     "datalist",
+    "folder_datalist",
     "image_datalist",
     "split_cases",
     "udiat_datalist",

@@ -40,6 +40,9 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
         for case in cases
         if case.get("class") not in names
     ]
-    cure = "put each image into the folder of its class, or name all classes in class_names (None: don't classify)"
+    cure = (
+        "give each image a class (its folder in BUSI's layout, DatasetB.xlsx in UDIAT's) that class_names lists, or set "
+        "class_names to None for masks alone"
+    )
     raise_problems(problems, len(cases), cure)
     return [{**case, "class_index": names.index(case["class"])} for case in cases]

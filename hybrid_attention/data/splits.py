@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 
 from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.data.on_demand import on_demand
+from hybrid_attention.data.split_table import parts_of_table
 
 Cases = list[dict[str, Any]]
 
@@ -118,7 +120,12 @@ def _same_lesion(case: dict[str, Any]) -> bool:
 
 @on_demand
 def split_cases(
-    cases: Sequence[dict[str, Any]], fold: int = 0, num_folds: int = 5, lesions_only: bool = True, seed: int = 0
+    cases: Sequence[dict[str, Any]],
+    fold: int = 0,
+    num_folds: int = 5,
+    lesions_only: bool = True,
+    seed: int = 0,
+    split_csv: str | os.PathLike[str] | None = None,
 ) -> Split:
     """Split cases into train, validation and test so that no duplicate group straddles them.
 
@@ -126,73 +133,80 @@ def split_cases(
     the folds are the published ones (`busi_facts`; always five), with the 21 images left out whose group bears two
     classes; for BUS-BRA they are the official ones, of which fold k + 1 goes with BUSI's fold k. Any other data get
     folds by `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`, shuffled by `seed`. `lesions_only`
-    then drops the class "normal" from all parts; it never moves a case.
+    then drops the class "normal", and cases of no class whose mask is empty, from all parts; it never moves a case.
+    With `split_csv` the table decides, whatever the data; a split that leaks is refused.
 
     Args:
-        cases: from `busi_datalist` or `udiat_datalist`.
+        cases: from `datalist` or one of the readers.
         fold: which fold is the test fold.
-        num_folds: number of folds, at least 3; 5 for BUSI.
+        num_folds: number of folds, at least 3; 5 for BUSI and BUS-BRA; of a table as many as it has.
         lesions_only: leave the images without lesion out, as the HAN paper does.
-        seed: of the shuffle; not used for BUSI.
+        seed: of the shuffle; not used for published folds and tables.
+        split_csv: a split of your own; see `parts_of_table`.
 
     Returns:
         The split.
 
     Raises:
-        ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part.
+        FileNotFoundError: `split_csv` does not exist.
+        ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part; see
+            `parts_of_table` for what is wrong with a table.
     """
-    if num_folds < 3:
-        raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
-    if not 0 <= fold < num_folds:
-        raise ValueError(f"fold must be from 0 to {num_folds - 1}, got {fold}")
-    by_set: dict[str, Cases] = {}
-    for case in cases:
-        by_set.setdefault(case.get("dataset", ""), []).append(case)
-    numbered = [_numbered(part, num_folds, seed) for part in by_set.values()]
-    cases = [case for part, _, _ in numbered for case in part]
-    folds = [number for _, numbers, _ in numbered for number in numbers]
-    validation_fold = (fold + 1) % num_folds
+    by_set: dict[tuple[str, str], Cases] = {}
+    for case in cases:  # by data set and folder
+        own = (case.get("dataset", ""), case.get("image", "")[: -len(case["case_id"])])
+        by_set.setdefault(own, []).append(case)
+    sets = [_with_known_groups(part) for part in by_set.values()]
+    cases = [case for part, _ in sets for case in part]
+    if split_csv is not None:
+        names, rule = parts_of_table(split_csv, cases, fold)
+    else:
+        names, rule = _parts_by_folds(sets, fold, num_folds, seed)
     parts: dict[str, Cases] = {"train": [], "validation": [], "test": [], "excluded": []}
-    for case, number in zip(cases, folds, strict=True):
-        if number < 0 or (lesions_only and case["class"] == "normal"):
-            part = "excluded"
-        elif number == fold:
-            part = "test"
-        elif number == validation_fold:
-            part = "validation"
-        else:
-            part = "train"
+    for case, part in zip(cases, names, strict=True):
+        normal = case["class"] == "normal" or (case["class"] == "" and case["lesion_area_fraction"] == 0)
+        part = "excluded" if lesions_only and normal else part
         parts[part].append({key: value for key, value in case.items() if key != "fold"})
     needed = {"train": 2, "validation": 1, "test": 1}  # batch norm can't learn from a single case
     short = [f"{name} ({len(parts[name])})" for name, least in needed.items() if len(parts[name]) < least]
     if short:
-        raise ValueError(f"{len(cases)} cases in {num_folds} folds leave too few for {', '.join(short)}")
-    rule = (
-        f"{' and '.join(dict.fromkeys(name for _, _, name in numbered))}, "
-        f"test fold {fold} of {num_folds}, validation fold {validation_fold}, "
-        f"{'lesion images only' if lesions_only else 'all classes'}"
-    )
+        raise ValueError(f"{len(cases)} cases, split by {rule}, leave too few for {', '.join(short)}")
+    rule = f"{rule}, {'lesion images only' if lesions_only else 'all classes'}"
     logger.info("split: %s: %s", rule, ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
     return Split(**parts, rule=rule)
 
 
-def _numbered(cases: Cases, num_folds: int, seed: int) -> tuple[Cases, list[int], str]:
-    """Give the cases of one data set their folds: those that it was published with, else grouped ones.
+def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
+    """Return the cases of one data set, those of BUSI with its duplicate groups, and whether they are BUSI's."""
+    if not is_busi(cases):
+        return cases, False
+    facts = busi_facts()
+    return [{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases], True
 
-    Returns:
-        The cases, with groups; the fold of each, negative for those left out; and the rule in words.
-    """
-    if all("fold" in case for case in cases):
-        published, name = [int(case["fold"]) for case in cases], f"{_TITLES[cases[0]['dataset']]} official folds"
-    elif is_busi(cases):
-        facts = busi_facts()
-        cases = [{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases]
-        published, name = [int(facts[case["case_id"]]["fold"]) for case in cases], "BUSI leak-free folds"
-    else:
-        return cases, _stratified_group_folds(cases, num_folds, seed), f"grouped stratified folds by seed {seed}"
-    if num_folds != 5:
-        raise ValueError(f"{name} are 5, got num_folds={num_folds}")
-    return cases, published, name
+
+def _parts_by_folds(sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: int, seed: int) -> tuple[list[str], str]:
+    """Return the part of each case, data set after data set, and the rule in words."""
+    if num_folds < 3:
+        raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
+    if not 0 <= fold < num_folds:
+        raise ValueError(f"fold must be from 0 to {num_folds - 1}, got {fold}")
+    folds: list[int] = []
+    names: dict[str, None] = {}
+    for cases, busi in sets:
+        if busi or all("fold" in case for case in cases):
+            name = "BUSI leak-free folds" if busi else f"{_TITLES[cases[0]['dataset']]} official folds"
+            if num_folds != 5:
+                raise ValueError(f"{name} are 5, got num_folds={num_folds}")
+            facts = busi_facts()
+            folds += [int(facts[case["case_id"]]["fold"] if busi else case["fold"]) for case in cases]
+        else:
+            name = f"grouped stratified folds by seed {seed}"
+            folds += _stratified_group_folds(cases, num_folds, seed)
+        names[name] = None
+    validation_fold = (fold + 1) % num_folds
+    roles = dict.fromkeys(range(num_folds), "train") | {fold: "test", validation_fold: "validation"}
+    rule = f"{' and '.join(names)}, test fold {fold} of {num_folds}, validation fold {validation_fold}"
+    return [roles.get(number, "excluded") for number in folds], rule
 
 
 def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, seed: int) -> list[int]:

@@ -18,7 +18,7 @@ METADATA = "configs/metadata.json"
 # keys that name a file or folder
 PATHS = {
     *("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "ckpt_path", "evaluation_dir"),
-    *("groups_csv", "encoder_weights", "initial_weights"),
+    *("groups_csv", "split_csv", "encoder_weights", "initial_weights"),
 }
 _FLAG = re.compile(r"--?([A-Za-z_][^=]+)(?:=(.*))?", re.DOTALL)
 

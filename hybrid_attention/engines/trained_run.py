@@ -49,9 +49,10 @@ class TrainedRun:
 
     Args:
         run: the weight file (`model.pt`), or the folder of a run or bundle; see `find_weights`.
-        dataset_dir: folder of the images.
+        dataset_dir: folder of the images, or several.
         device: where the network runs; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
+        split_csv: your own split, as in training.
 
     Attributes:
         training: the record without the list of images, of which it holds the numbers.
@@ -64,9 +65,10 @@ class TrainedRun:
     def __init__(
         self,
         run: str | os.PathLike[str],
-        dataset_dir: str | os.PathLike[str],
+        dataset_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         device: torch.device | str | None = None,
         groups_csv: str | os.PathLike[str] | None = None,
+        split_csv: str | os.PathLike[str] | None = None,
     ) -> None:
         self.weights = find_weights(run)
         record = read_record(self.weights)
@@ -84,6 +86,8 @@ class TrainedRun:
         self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
         default = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(default if device is None else device)
+        given = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else dataset_dir
+        folders = [os.fspath(folder) for folder in given]
         places = {
             "imports": ["$import hybrid_attention"],
             "device": self.device,
@@ -98,7 +102,9 @@ class TrainedRun:
         self._config.parse()
         # not as text of the config, where # is another way to write ::
         self._config.ref_resolver.resolved_content.update(
-            dataset_dir=os.fspath(dataset_dir), groups_csv=None if groups_csv is None else os.fspath(groups_csv)
+            dataset_dir=folders[0] if len(folders) == 1 else folders,
+            groups_csv=None if groups_csv is None else os.fspath(groups_csv),
+            split_csv=None if split_csv is None else os.fspath(split_csv),
         )
         self.network: torch.nn.Module = self._get("network")
         load_weights(self.network, self.weights)

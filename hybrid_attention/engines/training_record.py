@@ -20,8 +20,8 @@ RECORD = "training.json"
 
 # settings that don't change what a run computes, or that name places
 _FREE = set(
-    "bundle_root ckpt_dir ckpt_path dataset_dir output_dir evaluation_dir groups_csv device num_workers resume "
-    "early_stop_patience imports initialize run finalize _meta_".split()
+    "bundle_root ckpt_dir ckpt_path dataset_dir output_dir evaluation_dir groups_csv split_csv device num_workers "
+    "resume early_stop_patience imports initialize run finalize _meta_".split()
 )
 
 logger = logging.getLogger(__name__)
@@ -107,8 +107,8 @@ def check_against_training(
         if shared and name not in meant:
             raise ValueError(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
-                "they must be split as in its training: the same folder of images and --groups_csv, and --fold and "
-                "--split_seed where the command has them"
+                "they must be split as in its training: the same folder of images, --groups_csv and --split_csv, and "
+                "--fold and --split_seed where the command has them"
             )
     changed = _changed_settings(record, {**settings, **_network(effective_recipe())})
     if changed:

@@ -44,18 +44,20 @@ class MemberPredictions:
 
 def open_runs(
     runs: Sequence[str | os.PathLike[str]],
-    dataset_dir: str | os.PathLike[str],
+    dataset_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     device: torch.device | str | None = None,
     groups_csv: str | os.PathLike[str] | None = None,
+    split_csv: str | os.PathLike[str] | None = None,
 ) -> dict[str, TrainedRun]:
     """Open trained runs and give each a name.
 
     Args:
         runs: folders or weight files, or `NAME=FOLDER`. Without a name, a run gets the parts of its path in which it
             differs from the others.
-        dataset_dir: folder of the images.
+        dataset_dir: folder of the images, or several.
         device: where the networks run; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
+        split_csv: your own split, as in training.
 
     Returns:
         The runs by name, in order.
@@ -73,7 +75,10 @@ def open_runs(
         twice = [one for one in what if list(what).count(one) > 1]
         if twice:
             raise ValueError(f"{twice[0]} is given twice; the runs must differ (NAME=FOLDER gives a run a name)")
-    return {name: TrainedRun(path, dataset_dir, device, groups_csv) for name, path in zip(names, weights, strict=True)}
+    return {
+        name: TrainedRun(path, dataset_dir, device, groups_csv, split_csv)
+        for name, path in zip(names, weights, strict=True)
+    }
 
 
 def shared_cases(runs: Mapping[str, TrainedRun], part: str) -> Cases:

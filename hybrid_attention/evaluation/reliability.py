@@ -58,10 +58,11 @@ class Reliability:
 
 def reliability(
     runs: Sequence[str | os.PathLike[str]],
-    dataset_dir: str | os.PathLike[str],
+    dataset_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     device: torch.device | str | None = None,
     groups_csv: str | os.PathLike[str] | None = None,
+    split_csv: str | os.PathLike[str] | None = None,
 ) -> Reliability:
     """Predict validation and test cases in all variants, choose on validation, score on test, and write the tables.
 
@@ -72,10 +73,11 @@ def reliability(
 
     Args:
         runs: folders of trained runs, weight files, or `NAME=FOLDER`; several are an ensemble, too.
-        dataset_dir: folder of the images.
+        dataset_dir: folder of the images, or several.
         folder: where the files go.
         device: where the networks run; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
+        split_csv: your own split, as in training.
 
     Returns:
         Scores, predictions of the test cases, and what the files hold.
@@ -85,7 +87,7 @@ def reliability(
         ValueError: runs don't share cases or image size, or were trained on them; or no case has a lesion.
     """
     folder = prepare_output_folder(folder)
-    opened = open_runs(runs, dataset_dir, device, groups_csv)
+    opened = open_runs(runs, dataset_dir, device, groups_csv, split_csv)
     parts = {}
     for part in ("validation", "test"):
         parts[part] = predict_members(opened, shared_cases(opened, part))

@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 
 def stress(
     runs: Sequence[str | os.PathLike[str]],
-    dataset_dir: str | os.PathLike[str],
+    dataset_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     part: str = "test",
     kinds: Sequence[str] | None = None,
     seed: int = 0,
     groups_csv: str | os.PathLike[str] | None = None,
+    split_csv: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Test trained networks on degraded images.
 
@@ -35,12 +36,13 @@ def stress(
 
     Args:
         runs: folders of trainings, or `NAME=FOLDER`, one or more, named as `open_runs` does.
-        dataset_dir: folder of the images.
+        dataset_dir: folder of the images, or several.
         out: folder of the report.
         part: of the split that the networks were trained with: `train`, `validation` or `test`.
         kinds: of `DEGRADATIONS`; None for all.
         seed: of the degradations.
         groups_csv: duplicate groups of your own data, as in training.
+        split_csv: your own split, as in training.
 
     Returns:
         The folder of the report.
@@ -51,7 +53,7 @@ def stress(
             does not exist.
     """
     kinds = checked_kinds(kinds)
-    trained = open_runs(runs, dataset_dir, groups_csv=groups_csv)
+    trained = open_runs(runs, dataset_dir, groups_csv=groups_csv, split_csv=split_csv)
     for name in trained:
         if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path():
             raise ValueError(f"a run is FOLDER or NAME=FOLDER, where NAME can name a folder, got {name!r}")

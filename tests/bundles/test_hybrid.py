@@ -312,8 +312,7 @@ def test_udiat_through_the_bundle(phantoms, tmp_path):
     (tmp_path / "DatasetB.csv").write_text("\n".join(rows))
     parser = ConfigParser()
     parser.read_config(TRAIN)
-    documented = re.search(r'--cases "\\(.*)"', (ROOT / "README.md").read_text()).group(1)
-    parser.update({"dataset_dir": str(tmp_path), "cases": documented, "num_folds": 4, "image_size": 32})
+    parser.update({"dataset_dir": str(tmp_path), "num_folds": 4, "image_size": 32})
     split = parser.get_parsed_content("split")
     assert sorted(len(part) for part in (split.train, split.validation, split.test)) == [2, 2, 4]
     assert parser.get_parsed_content("train#dataset")[0]["image"].shape == (3, 32, 32)

@@ -3,9 +3,8 @@ import os
 import shutil
 
 import numpy as np
-import openpyxl
 import pytest
-from hybrid_attention.data import DataError, busi_datalist, image_datalist, udiat_datalist
+from hybrid_attention.data import DataError, busi_datalist, image_datalist
 from PIL import Image
 
 
@@ -139,56 +138,6 @@ def test_whole_busi(busi):
     assert counts == {"benign": 437, "malignant": 210, "normal": 133}
     assert sum(len(case["label"]) == 2 for case in cases) == 16
     assert sum(len(case["label"]) == 3 for case in cases) == 1
-
-
-@pytest.fixture
-def udiat(tmp_path):
-    root = tmp_path / "udiat"
-    for number in (1, 2, 3):
-        picture(root / "original" / f"00000{number}.png")
-        mask(root / "GT" / f"00000{number}.png")
-    book = openpyxl.Workbook()
-    for row in (
-        ["Image", "Type", "Diagnosis"],
-        ["000001", "Benign", "CYST"],
-        [2, "Malignant", "IDC"],
-        [3, "benign", "FA"],
-    ):
-        book.active.append(row)
-    book.save(root / "DatasetB.xlsx")
-    return root
-
-
-def test_udiat_layout(udiat):
-    cases = udiat_datalist(udiat)
-    assert [case["case_id"] for case in cases] == [f"original/00000{number}.png" for number in (1, 2, 3)]
-    assert [case["class"] for case in cases] == ["benign", "malignant", "benign"]
-    assert len({case["group"] for case in cases}) == 3
-
-
-def test_udiat_csv_and_faults(udiat):
-    (udiat / "DatasetB.xlsx").unlink()
-    with pytest.raises(FileNotFoundError, match=r"DatasetB\.xlsx, DatasetB\.csv"):
-        udiat_datalist(udiat)
-    (udiat / "DatasetB.csv").write_text("Image,Type\n000001,Benign\n000002,Malignant\n")
-    (udiat / "GT" / "000002.png").unlink()
-    with pytest.raises(DataError) as caught:
-        udiat_datalist(udiat)
-    assert "the table of classes has no row for 000003" in str(caught.value)
-    assert "000002.png: the file does not exist" in str(caught.value)
-    (udiat / "DatasetB.csv").write_text("Image,Type\n000001,Unclear\n")
-    with pytest.raises(ValueError, match="unknown Type \\['unclear'\\]"):
-        udiat_datalist(udiat)
-
-
-def test_udiat_csv_from_excel_and_an_image_of_two_classes(udiat):
-    (udiat / "DatasetB.xlsx").unlink()
-    table = udiat / "DatasetB.csv"
-    table.write_bytes("Image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n;\r\n".encode("utf-16"))
-    assert [case["class"] for case in udiat_datalist(udiat)] == ["benign", "malignant", "benign"]
-    table.write_text("Image,Type\n1,Benign\n2,Benign\n000001,Malignant\n")
-    with pytest.raises(ValueError, match="gives two classes to 000001"):
-        udiat_datalist(udiat)
 
 
 def test_any_folder(tmp_path):

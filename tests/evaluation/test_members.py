@@ -7,7 +7,7 @@ from hybrid_attention.evaluation.members import open_runs
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
     """Open runs that are no more than a file, and return their names."""
-    monkeypatch.setattr("hybrid_attention.evaluation.members.TrainedRun", lambda path, folder, device, groups_csv: path)
+    monkeypatch.setattr("hybrid_attention.evaluation.members.TrainedRun", lambda path, *given: path)
 
     def names(*runs):
         places = []

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.checks import inspect_cases, raise_problems
+from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
 from hybrid_attention.data.folder import image_files
 from hybrid_attention.data.listing import files_below
-from hybrid_attention.data.tables import read_index
 
 TABLE, FOLDS = "bus_data.csv", "5-fold-cv.csv"
 
@@ -22,47 +21,33 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         assessing computer-aided diagnosis systems", Medical Physics 51 (2024) 3110, DOI 10.1002/mp.16812.
 
     Args:
-        root: the published folder.
+        root: the published folder. Images may be missing from it; the log says how many.
 
     Returns:
-        Dicts sorted by name with the keys of `busi_datalist`, and `fold` (0 to 4, the official fold less one), `birads`
-        ("2" to "5") and `device`. The group is the patient; the official folds keep patients together.
+        Dicts sorted by name with the keys of `busi_datalist`, and `fold` (0 to 4, the official fold less one). The
+        group is the patient; the official folds keep patients together.
 
     Raises:
-        FileNotFoundError: a folder or a table is missing.
-        ValueError: a table is damaged, or says two things of an image.
+        FileNotFoundError: a table is missing.
+        ValueError: a table lacks a column, has two rows for an image or an unknown class.
         DataError: images that a table does not list, images without a mask, unreadable files, masks of another size:
             all listed.
     """
     root = Path(root)
-    for part in ("Images", "Masks", TABLE, FOLDS):
-        if not (root / part).exists():
-            raise FileNotFoundError(f"{root / part} does not exist; give the folder of BUS-BRA as published")
-    table = read_index(root / TABLE, "ID", ("Case", "Pathology", "BIRADS", "Device"))
-    folds = read_index(root / FOLDS, "ID", ("kFold",))
+    columns = {"Case": "patient", "Pathology": "class", "BIRADS": "birads", "Device": "device"}
+    table = published_rows(root / TABLE, "ID", columns)
+    folds = published_rows(root / FOLDS, "ID", {"kFold": "fold"})
+    images = image_files(files_below(root / "Images"))
+    note_absent(root / TABLE, table, images)
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
-    for image in image_files(files_below(root / "Images")):
+    for image in images:
         if image.stem not in table or image.stem not in folds:
             problems.append(f"{image}: {TABLE} or {FOLDS} does not list {image.stem}")
             continue
         row = table[image.stem]
-        cases.append(
-            {
-                "case_id": f"Images/{image.name}",
-                "image": str(image),
-                "label": [str(root / "Masks" / image.name.replace("bus_", "mask_", 1))],
-                "class": row["Pathology"],
-                "group": f"bus_bra/{row['Case']}",
-                "synthetic": False,
-                "dataset": "bus_bra",
-                "fold": int(folds[image.stem]["kFold"]) - 1,
-                "birads": row["BIRADS"],
-                "device": row["Device"],
-            }
-        )
-    if not cases:
-        problems.append(f"{root / 'Images'}: no image in it")
-    more, cases = inspect_cases(cases)
-    raise_problems(problems + more, len(cases), "complete the folder from the published archive")
-    return cases
+        mask = root / "Masks" / image.name.replace("bus_", "mask_", 1)
+        official = int(folds[image.stem]["fold"]) - 1
+        more = {"fold": official, "birads": row["birads"], "device": row["device"]}
+        cases.append(new_case("bus_bra", root, image, [mask], row["patient"], row["class"], **more))
+    return checked(cases, problems, root)

@@ -50,7 +50,7 @@ def busi_datalist(
     Returns:
         Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`, of a frame
         `folder/name.dcm#1`), `image` (path, likewise), `label` (list of mask paths), `class`, `group`, `synthetic`,
-        `dataset` ("busi", the layout) and `lesion_area_fraction`.
+        `dataset` ("busi", the layout), `birads` and `device` (empty, other sets have them) and `lesion_area_fraction`.
 
     Raises:
         FileNotFoundError: the folder is missing or has no class folder.
@@ -96,6 +96,8 @@ def busi_datalist(
                     "group": groups.get(same_name(case_id), split_frame(image)[0].relative_to(root).as_posix()),
                     "synthetic": synthetic,
                     "dataset": "busi",
+                    "birads": "",
+                    "device": "",
                 }
             )
     if not cases and not unreadable:

@@ -1,0 +1,67 @@
+"""The BrEaST data set (Breast-Lesions-USG): `case001.png`, `case001_tumor.png` and the clinical data as Excel sheet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
+
+TABLE = "*linical*.xlsx"  # its name has the date of its version
+
+logger = logging.getLogger(__name__)
+
+
+def breast_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """List the cases of BrEaST; every file is read once and checked.
+
+    The masks of tumours count; those of other structures (`case001_other1.png`) are not lesions and not read. Normal
+    cases have no mask in the published files and are left out, with a line in the log.
+
+    Reference:
+        A. Pawłowska et al., "Curated benchmark dataset for ultrasound based breast lesion analysis", Scientific Data 11
+        (2024) 148, DOI 10.1038/s41597-024-02984-z; the data: DOI 10.7937/9WKK-Q141.
+
+    Args:
+        root: the folder that holds the clinical data and, in itself or one folder below, the images. Images may be
+            missing; the log says how many.
+
+    Returns:
+        Dicts sorted by name with the keys of `busi_datalist`. Each case is a patient, and so a group.
+
+    Raises:
+        FileNotFoundError: the clinical data are missing.
+        ImportError: openpyxl is missing.
+        ValueError: the table lacks a column, has two rows for an image or an unknown class.
+        DataError: images that the table does not list or without a mask, unreadable files, masks of another size: all
+            listed.
+    """
+    root = Path(root)
+    tables = sorted(root.glob(TABLE))
+    if len(tables) != 1:
+        found = ", ".join(table.name for table in tables) or "none"
+        raise FileNotFoundError(f"{root} must hold one table of clinical data ({TABLE}), found {found}")
+    table = published_rows(tables[0], "Image_filename", {"Classification": "class", "BIRADS": "birads"})
+    found_images = [path for pattern in ("case*.png", "*/case*.png") for path in sorted(root.glob(pattern))]
+    images = [path for path in found_images if re.fullmatch(r"case\d+", path.stem)]
+    note_absent(tables[0], table, images)
+    cases: list[dict[str, Any]] = []
+    problems: list[str] = []
+    normal: list[str] = []
+    for image in images:
+        row = table.get(image.stem)
+        masks = sorted(image.parent.glob(f"{image.stem}_tumor*.png"))
+        if row is None:
+            problems.append(f"{image}: {tables[0].name} does not list it")
+        elif masks:
+            cases.append(new_case("breast", root, image, masks, image.stem, row["class"], birads=row["birads"]))
+        elif row["class"] == "normal":
+            normal.append(image.stem)
+        else:
+            problems.append(f"{image}: no mask beside it (expected {image.stem}_tumor.png)")
+    if normal:
+        logger.warning("%s: %d normal images left out, which have no mask: %s", root, len(normal), ", ".join(normal))
+    return checked(cases, problems, root)

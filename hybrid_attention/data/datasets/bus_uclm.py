@@ -1,0 +1,81 @@
+"""The BUS-UCLM data set: `images/`, `masks/` in colours, and `INFO.csv`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.folder import image_files
+from hybrid_attention.data.listing import files_below
+from PIL import Image
+
+TABLE = "INFO.csv"
+DEVICE = "Siemens ACUSON S2000"  # of all images
+
+# two names of one patient: four of their images are identical
+_SAME_PATIENT = {"CHVI": "CHCO"}
+
+logger = logging.getLogger(__name__)
+
+
+def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """List the cases of BUS-UCLM; every file is read once and checked.
+
+    Left out, with a line in the log: Doppler images and those that combine two views, as the table marks them, and
+    images whose mask has another size (thirteen as published: how the two lie on each other is not known).
+
+    Reference:
+        N. Vallez et al., "BUS-UCLM: Breast ultrasound lesion segmentation dataset", Scientific Data 12 (2025) 242, DOI
+        10.1038/s41597-025-04562-3.
+
+    Args:
+        root: the published folder. Images may be missing from it; the log says how many.
+
+    Returns:
+        Dicts sorted by name with the keys of `busi_datalist`. The group is the patient, the first four letters of the
+        image's name.
+
+    Raises:
+        FileNotFoundError: the table is missing.
+        ValueError: the table lacks a column, has two rows for an image or an unknown class.
+        DataError: images that the table does not list or without a mask, unreadable files, masks that contradict the
+            class: all listed.
+    """
+    root = Path(root)
+    table = published_rows(
+        root / TABLE, "Image", {"Label": "class", "Doppler": "Doppler", "Combined": "combined views"}
+    )
+    images = image_files(files_below(root / "images"))
+    note_absent(root / TABLE, table, images)
+    cases: list[dict[str, Any]] = []
+    left_out: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for image in images:
+        if image.stem not in table:
+            problems.append(f"{image}: {TABLE} does not list it")
+            continue
+        row, mask = table[image.stem], root / "masks" / image.name
+        why = next((kind for kind in ("Doppler", "combined views") if row[kind].lower() in ("yes", "1", "true")), "")
+        sizes = _size(image), _size(mask)
+        if not why and None not in sizes and sizes[0] != sizes[1]:
+            why = "mask of another size"
+        if why:
+            left_out.setdefault(why, []).append(image.stem)
+            continue
+        patient = _SAME_PATIENT.get(image.stem[:4], image.stem[:4])
+        cases.append(new_case("bus_uclm", root, image, [mask], patient, row["class"], device=DEVICE))
+    for why, names in left_out.items():
+        logger.warning("%s: %d images left out (%s): %s", root, len(names), why, ", ".join(names))
+    return checked(cases, problems, root)
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return width and height of an image; None where it can't be read, which the check of all files says better."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError:
+        return None

@@ -1,0 +1,108 @@
+"""What the readers of published data sets share: their tables, the form of a case, and the last check."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import pandas as pd
+from hybrid_attention.data.checks import inspect_cases, raise_problems
+from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.tables import read_table
+
+CLASSES = ("benign", "malignant", "normal")
+
+logger = logging.getLogger(__name__)
+
+
+def published_rows(
+    path: str | os.PathLike[str],
+    key: str,
+    columns: Mapping[str, str],
+    stem: Callable[[str], str] = lambda name: name.removesuffix(".png"),
+) -> dict[str, dict[str, str]]:
+    """Read the table of a data set.
+
+    Args:
+        path: CSV file or Excel sheet with a header.
+        key: its column of image names.
+        columns: its other columns that are needed, each with the name it shall have; capitals don't matter. That named
+            "class" must hold benign, malignant or normal.
+        stem: makes of an image name, as the table has it, the name of the file without its suffix.
+
+    Returns:
+        The rows by stem, all values as text; empty where a cell is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: it is an Excel sheet, and openpyxl is missing.
+        ValueError: it is not a table, lacks a column, has two rows for an image or an unknown class.
+    """
+    path = Path(path)
+    table = _sheet(path) if path.suffix == ".xlsx" else pd.DataFrame([row for _, row in read_table(path)])
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    names = {key.lower(): "key", **{name.lower(): own for name, own in columns.items()}}
+    missing = sorted(set(names) - set(table.columns))
+    if missing:
+        raise ValueError(f"{path} lacks the columns {missing}; it has {list(table.columns)}")
+    table = table[list(names)].rename(columns=names).apply(lambda column: column.str.strip())
+    table = table[table["key"] != ""]
+    table["key"] = table["key"].map(stem)
+    if "class" in table:
+        table["class"] = table["class"].str.lower()
+    table = table.drop_duplicates()
+    twice = sorted(table["key"][table["key"].duplicated()])
+    if twice:
+        raise ValueError(f"{path} has different rows for {', '.join(twice)}")
+    if "class" in table:
+        unknown = table[~table["class"].isin(CLASSES)]
+        if len(unknown):
+            found = ", ".join(f"{row['class']!r} ({row['key']})" for _, row in unknown.iterrows())
+            raise ValueError(f"{path}: expected the classes {', '.join(CLASSES)}, found {found}")
+    return {row.pop("key"): row for row in table.to_dict("records")}
+
+
+def _sheet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_excel(path, dtype=str, keep_default_na=False)
+    except ImportError:
+        raise ImportError(f"reading {path} needs openpyxl: {how_to_install('excel')}") from None
+    except (BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not an Excel sheet ({error})") from None
+
+
+def note_absent(table: Path, listed: Collection[str], images: Iterable[Path]) -> None:
+    """Log how many of the images that a table lists are not there: part of a data set is fine, but worth knowing."""
+    absent = set(listed) - {image.stem for image in images}
+    if absent:
+        logger.warning("%s lists %d images, of which %d are absent", table, len(listed), len(absent))
+
+
+def new_case(
+    dataset: str, root: Path, image: Path, masks: Sequence[Path], group: str, class_name: str = "", **more: Any
+) -> dict[str, Any]:
+    """Return a case as `busi_datalist` describes it; `more` are further keys, such as `birads` and `device`."""
+    return {
+        "case_id": image.relative_to(root).as_posix(),
+        "image": str(image),
+        "label": [str(mask) for mask in masks],
+        "class": class_name,
+        "group": f"{dataset}/{group}",
+        "synthetic": False,
+        "dataset": dataset,
+        "birads": "",
+        "device": "",
+        **more,
+    }
+
+
+def checked(cases: list[dict[str, Any]], problems: Sequence[str], root: Path) -> list[dict[str, Any]]:
+    """Read all files of the cases and raise a `DataError` that lists these and the earlier problems, if any."""
+    nothing = [] if cases or problems else [f"{root}: no image in it"]
+    more, cases = inspect_cases(cases)
+    raise_problems([*problems, *nothing, *more], len(cases), "complete the folder from the published archive")
+    return cases

@@ -1,0 +1,247 @@
+"""Data sets in the layouts in which they are published, generated; BUS-BRA from the real files, too."""
+
+import shutil
+from collections import Counter
+
+import pytest
+from hybrid_attention.data import DataError, datalist, split_cases, with_class_index
+from hybrid_attention.data.masks import merged_mask, read_mask
+from PIL import Image
+
+from tests.data_sets import PLACED, SETS, breast, bus_bra, bus_uclm, busi, picture, plain, udiat
+
+
+@pytest.mark.parametrize("write", SETS, ids=lambda write: write.__name__)
+def test_cases(write, tmp_path):
+    expected = write(tmp_path / "set")
+    cases = datalist(tmp_path / "set")
+    assert [tuple(case[key] for key in ("case_id", "class", "group", "birads", "device")) for case in cases] == expected
+    for case in cases:
+        assert case["dataset"] == PLACED.get(write.__name__, write.__name__) and case["synthetic"] is False
+        lesion = merged_mask([read_mask(path) for path in case["label"]])
+        area = 0 if case["class"] == "normal" or case["case_id"] == "b.jpg" else 36
+        assert lesion.sum() == area and case["lesion_area_fraction"] == area / 320
+        assert lesion[4:10, 4:10].all() or not area
+
+
+@pytest.mark.parametrize("write", SETS[:-1], ids=lambda write: write.__name__)
+def test_cases_one_folder_below(write, tmp_path):
+    expected = write(tmp_path / "download" / "published")
+    (tmp_path / "download" / "archive.zip").write_bytes(b"")
+    assert [case["case_id"] for case in datalist(tmp_path / "download")] == [case[0] for case in expected]
+
+
+def test_all_at_once_can_be_batched(tmp_path):
+    expected = [case for write in SETS for case in write(tmp_path / write.__name__)]
+    cases = datalist([tmp_path / write.__name__ for write in SETS])
+    assert [case["case_id"] for case in cases] == [case[0] for case in expected]
+    folds = {"udiat": 1, "bus_uclm": 2}
+    table = ["case_id;fold", *(f"{case['case_id']};{folds.get(case['dataset'], 0)}" for case in cases)]
+    (tmp_path / "split.csv").write_text("\n".join(table))
+    split = split_cases(cases, lesions_only=False, split_csv=tmp_path / "split.csv")
+    members = [case for part in ("train", "validation", "test") for case in split.part(part)]
+    assert len({frozenset(case) for case in members}) == 1
+    assert not any(value is None for case in members for value in case.values())
+
+
+def test_bus_uclm_says_what_is_left_out(tmp_path, caplog):
+    bus_uclm(tmp_path)
+    datalist(tmp_path)
+    for line in ("(Doppler): DOPP_000", "(combined views): TWIN_000", "(mask of another size): WIDE_000"):
+        assert f"1 images left out {line}" in caplog.text
+
+
+def test_breast_says_what_is_left_out(tmp_path, caplog):
+    breast(tmp_path)
+    datalist(tmp_path)
+    assert "1 normal images left out, which have no mask: case045" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("write", "table", "image"),
+    [
+        (bus_bra, "bus_data.csv", "Images/bus_0001-l.png"),
+        (bus_uclm, "INFO.csv", "images/ALWI_000.png"),
+        (breast, "clinical", "BrEaST-Lesions_USG-images_and_masks/case001.png"),
+        (udiat, "DatasetB.xlsx", "original/000001.png"),
+    ],
+)
+def test_table_and_images_differ(write, table, image, tmp_path, caplog):
+    expected = write(tmp_path)
+    (tmp_path / image).rename(tmp_path / "kept")
+    assert len(datalist(tmp_path)) == len(expected) - 1
+    assert (
+        f"lists {len(expected) + {bus_uclm: 3, breast: 1}.get(write, 0)} images, of which 1 are absent" in caplog.text
+    )
+    assert table in caplog.text
+    shutil.move(tmp_path / "kept", (tmp_path / image).with_name("case999.png"))
+    with pytest.raises(DataError, match=r"case999"):
+        datalist(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("write", "missing", "message"),
+    [
+        (bus_bra, "5-fold-cv.csv", "looks like BUS-BRA, but lacks 5-fold-cv.csv"),
+        (bus_bra, "Masks", "looks like BUS-BRA, but lacks Masks"),
+        (bus_uclm, "INFO.csv", "looks like BUS-UCLM, but lacks INFO.csv"),
+        (breast, "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx", r"looks like BrEaST, but lacks .*\.xlsx"),
+        (udiat, "GT", "looks like UDIAT, but lacks GT"),
+    ],
+)
+def test_almost_a_layout(write, missing, message, tmp_path):
+    write(tmp_path)
+    path = tmp_path / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(FileNotFoundError, match=message):
+        datalist(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("write", "path"),
+    [
+        (bus_bra, "Masks/mask_0001-l.png"),
+        (bus_uclm, "masks/ALWI_000.png"),
+        (udiat, "GT/000001.png"),
+        (breast, "BrEaST-Lesions_USG-images_and_masks/case001_tumor.png"),
+        (plain, "a_mask.png"),
+    ],
+)
+def test_image_without_mask(write, path, tmp_path):
+    write(tmp_path)
+    (tmp_path / path).unlink()
+    with pytest.raises(DataError, match=r"1 problem.*\n.*(000001|0001-l|ALWI_000|case001|a)(_mask|_tumor)?\.png"):
+        datalist(tmp_path)
+
+
+@pytest.mark.parametrize("write", [bus_bra, udiat, breast, plain], ids=lambda write: write.__name__)
+def test_mask_of_another_size(write, tmp_path):
+    write(tmp_path)
+    first = datalist(tmp_path)[0]["label"][0]
+    Image.new("L", (40, 32), 0).save(first)
+    with pytest.raises(DataError, match=r"mask of 40x32 pixels for an image of 20x16"):
+        datalist(tmp_path)
+
+
+def test_mixed_folder(tmp_path):
+    busi(tmp_path)
+    udiat(tmp_path)
+    with pytest.raises(DataError, match=rf"more than one data set \(UDIAT in {tmp_path}, BUSI in {tmp_path}\)"):
+        datalist(tmp_path)
+
+
+@pytest.mark.parametrize("beside", ["bus_bra/Images/x.png", "mine/x.png", "x.png"])
+def test_sets_side_by_side(beside, tmp_path):
+    busi(tmp_path / "busi")
+    bus_bra(tmp_path / "bus_bra") if beside.startswith("bus_bra") else picture(tmp_path / beside)
+    with pytest.raises(DataError, match=rf"more than one data set .*BUSI in {tmp_path / 'busi'}"):
+        datalist(tmp_path)
+
+
+def test_sets_that_share_an_image(tmp_path):
+    busi(tmp_path / "one")
+    udiat(tmp_path / "two")
+    shutil.copy(tmp_path / "one" / "benign" / "a (1).png", tmp_path / "two" / "original" / "000002.png")
+    with pytest.raises(DataError, match=r"000002\.png: is the same image as .*a \(1\)\.png"):
+        datalist([tmp_path / "one", tmp_path / "two"])
+
+
+def test_folders_with_a_case_of_one_name(tmp_path):
+    plain(tmp_path / "one")
+    plain(tmp_path / "two")
+    with pytest.raises(DataError, match=r"two/b\.jpg: has the name of .*one/b\.jpg"):
+        datalist([tmp_path / "one", tmp_path / "two"])
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none does not exist"):
+        datalist(tmp_path / "none")
+    picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match="no image with a mask beside it"):
+        datalist(tmp_path)
+
+
+def test_groups_of_a_plain_folder(tmp_path):
+    plain(tmp_path / "plain")
+    bus_bra(tmp_path / "bus_bra")
+    table = tmp_path / "groups.csv"
+    table.write_text("image_id,duplicate_group\na.png,7\nb.jpg,7\ndeeper/a.png,8\n")
+    cases = datalist([tmp_path / "plain", tmp_path / "bus_bra"], table)
+    assert [case["group"] for case in cases][:3] == ["folder/7", "folder/7", "folder/8"]
+    with pytest.raises(ValueError, match="groups of BUS-BRA are known"):
+        datalist(tmp_path / "bus_bra", table)
+    table.write_text("image_id,duplicate_group\na.png,7\n")
+    with pytest.raises(DataError, match=r"groups\.csv: no row for b\.jpg"):
+        datalist(tmp_path / "plain", table)
+
+
+def test_images_that_would_share_masks(tmp_path):
+    plain(tmp_path)
+    picture(tmp_path / "a.bmp")
+    with pytest.raises(DataError, match=r"a\.png: its masks would be those of a\.bmp"):
+        datalist(tmp_path)
+
+
+def test_udiat_without_its_table(tmp_path, caplog):
+    udiat(tmp_path)
+    (tmp_path / "DatasetB.xlsx").unlink()
+    cases = datalist(tmp_path)
+    assert [case["class"] for case in cases] == ["", "", ""]
+    assert "holds no DatasetB.xlsx or DatasetB.csv" in caplog.text
+    assert len(split_cases(cases * 2, num_folds=3).train) == 2
+    assert with_class_index(cases, None) == cases
+    with pytest.raises(DataError, match=r"original/000001\.png: no class"):
+        with_class_index(cases, ["benign", "malignant"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Image,Type\n1,Unclear\n", r"DatasetB\.csv: expected the classes .* found 'unclear' \(000001\)"),
+        ("Image,Kind\n1,Benign\n", r"DatasetB\.csv lacks the columns \['type'\]"),
+        ("Image,Type\n1,Benign\n000001.png,Malignant\n", r"DatasetB\.csv has different rows for 000001"),
+        ("", r"DatasetB\.csv lacks the columns"),
+    ],
+)
+def test_faulty_table(text, message, tmp_path):
+    udiat(tmp_path)
+    (tmp_path / "DatasetB.xlsx").unlink()
+    (tmp_path / "DatasetB.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        datalist(tmp_path)
+
+
+def test_table_saved_by_excel(tmp_path):
+    udiat(tmp_path)
+    (tmp_path / "DatasetB.xlsx").unlink()
+    text = "image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n2.png;malignant\r\n;\r\n"
+    (tmp_path / "DatasetB.csv").write_bytes(text.encode("utf-16"))
+    assert [case["class"] for case in datalist(tmp_path)] == ["benign", "malignant", "benign"]
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 nothing more", b"Image,Type\n1,Benign\n", b""])
+def test_damaged_sheet(content, tmp_path):
+    udiat(tmp_path)
+    (tmp_path / "DatasetB.xlsx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"DatasetB\.xlsx is not an Excel sheet"):
+        datalist(tmp_path)
+
+
+@pytest.mark.bus_bra
+def test_real_bus_bra(bus_bra):
+    cases = datalist(bus_bra)
+    rows = (bus_bra / "bus_data.csv").read_text().count("\n") - 1
+    assert len(cases) == rows in (1492, 1875)  # the official folds 1 to 4, or all five
+    kinds = Counter(case["class"] for case in cases)
+    assert set(kinds) == {"benign", "malignant"} and min(kinds.values()) > 400
+    assert {case["birads"] for case in cases} == {"2", "3", "4", "5"} and len({case["device"] for case in cases}) == 4
+    parts = {}
+    for fold in range(5 if rows == 1875 else 3):
+        split = split_cases(cases, fold)
+        assert split.rule.startswith("BUS-BRA official folds")
+        owners = {}
+        for part in ("train", "validation", "test"):
+            for case in split.part(part):
+                assert owners.setdefault(case["group"], part) == part
+        parts[fold] = {case["case_id"] for case in split.test}
+    assert parts[0] == {case["case_id"] for case in cases if case["fold"] == 0} and not parts[0] & parts[1]
