@@ -41,8 +41,8 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
         if case.get("class") not in names
     ]
     cure = (
-        "give each image a class (its folder in BUSI's layout, DatasetB.xlsx in UDIAT's) that class_names lists, or set "
-        "class_names to None for masks alone"
+        "give each image a class that class_names lists (by its folder in BUSI's layout, in UDIAT's by DatasetB.xlsx), "
+        "or set class_names to None for masks alone"
     )
     raise_problems(problems, len(cases), cure)
     return [{**case, "class_index": names.index(case["class"])} for case in cases]
