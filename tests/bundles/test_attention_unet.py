@@ -25,6 +25,7 @@ ONE_LOGIT = {
     "explainable": {},
     "attention_unet": {},
     "mtl_oca": {"class_names": None, "edge_channel": False},
+    "hybrid_lite": {"class_names": None},
 }
 
 PREDICTED = """

@@ -53,9 +53,10 @@ class Halves(torch.nn.Module):
 def parsed(name, files, settings):
     parser = ConfigParser()
     parser.read_config([config(name, file) for file in files])
-    several = name == "mtl_oca"
+    several = name in ("mtl_oca", "hybrid_lite")
     form = ("named" if "train" in files else "planes") if several else "logit"
-    parser.update({"network": Halves(3 if several else 0, form), "device": "cpu", "image_size": 32, "gradcam": False})
+    given = {"device": "cpu", "precision": "fp32", "image_size": 32, "gradcam": False}
+    parser.update({"network": Halves(3 if several else 0, form), **given})
     parser.update(settings)
     return parser
 

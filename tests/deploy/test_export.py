@@ -78,7 +78,8 @@ def test_torchscript_equals_eager_at_sizes_that_were_not_seen(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("bundle", "channels"), [("hybrid", 3), ("explainable", 3), ("attention_unet", 1), ("mtl_oca", 2)]
+    ("bundle", "channels"),
+    [("hybrid", 3), ("explainable", 3), ("attention_unet", 1), ("mtl_oca", 2), ("hybrid_lite", 1)],
 )
 def test_networks_of_the_bundles(bundle, channels, tmp_path):
     net = unlike_birth(inference_parser(bundle_folder(bundle)).get_parsed_content("network_def"))
