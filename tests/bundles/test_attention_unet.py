@@ -125,7 +125,7 @@ def test_threshold_moves_the_outline(tmp_path):
 @pytest.mark.parametrize("name", ONE_LOGIT)
 def test_panels_are_a_setting_of_every_bundle(name, phantoms, tmp_path):
     image = phantoms / "benign" / "benign (1).png"
-    settings = {"dataset_dir": str(image), "output_dir": str(tmp_path), "image_size": 32, "device": "cpu"}
+    settings = {"dataset_dir": str(image), "output_dir": str(tmp_path), "image_size": 64, "device": "cpu"}
     parser = parsed(config(name, "inference"), panels=True, gradcam=False, **settings)
     parser.get_parsed_content("evaluator").run()
     with Image.open(image) as grey, Image.open(tmp_path / "benign (1)_panels.png") as picture:
