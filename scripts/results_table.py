@@ -35,8 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = (
     ROOT / "README.md",
-    ROOT / "docs" / "deployment.md",
-    ROOT / "docs" / "experiments.md",
+    *sorted((ROOT / "docs").glob("*.md")),
     RESULTS / "README.md",
     *sorted((ROOT / "bundles").glob("*/docs/README.md")),
 )
