@@ -29,7 +29,7 @@ def test_all_unknown_and_missing_classes_are_listed():
     assert text.startswith("3 problem(s) in 4 case(s):")
     assert "1.png: class 'cyst' is none of benign, malignant, normal" in text
     assert "2.png: no class" in text and "x.png: no class" in text
-    assert "name all classes in class_names" in text
+    assert "set class_names to None" in text
 
 
 @pytest.mark.parametrize("names", [[], ["benign"], ["benign", "benign"]])
