@@ -54,7 +54,7 @@ def unpacked(out):
     return (out / "SET" / "benign" / "a.png").read_bytes() == bytes(range(256)) * 400
 
 
-@pytest.mark.parametrize("checksum", [MD5, None])
+@pytest.mark.parametrize("checksum", [MD5, None], ids=["md5", "none"])
 def test_unpacked_and_not_fetched_again(checksum, server, tmp_path):
     for _ in range(2):
         assert download("busi", tmp_path / "out", [(server.address, checksum)]) == tmp_path / "out"
