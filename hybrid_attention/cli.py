@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict = commands.add_parser("predict", help="segment an image or a folder of images")
     predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
     predict.add_argument("--out", required=True, help="folder of masks, overlays, probabilities and predictions.csv")
-    predict.add_argument("--bundle", default="hybrid", help="name or folder (%(default)s)")
+    predict.add_argument("--bundle", help="name or folder (default: that of the weights, else hybrid_lite)")
     predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     predict.add_argument(
         "--backend",

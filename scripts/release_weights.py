@@ -22,7 +22,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("run", help="folder of the run")
     options.add_argument("bundle", help="folder name below bundles/")
-    options.add_argument("--dataset_dir", required=True, help="the images, to know the split again")
+    options.add_argument("--dataset_dir", required=True, nargs="+", help="the images, to know the split again")
     given = options.parse_args()
     weights = find_weights(given.run)
     folder = ROOT / "bundles" / given.bundle / "models" / RELEASED

@@ -14,6 +14,7 @@ from hybrid_attention.engines.training_record import read_record, trained_settin
 from hybrid_attention.engines.weight_files import RELEASED, find_weights, load_weights
 from monai.bundle import ConfigParser
 
+DEFAULT_BUNDLE = "hybrid_lite"
 INFERENCE = "configs/inference.yaml"
 # of a config that looks into the record by itself
 DEFAULT_NETWORK = "default_network"
@@ -118,10 +119,27 @@ def other_network(config: Mapping[str, Any], weights: str | os.PathLike[str]) ->
     return None if same or DEFAULT_NETWORK in config else dict(trained)
 
 
+def trained_bundle(weights: str | os.PathLike[str] | None) -> str:
+    """Return the name of the bundle that weights were trained with, by their record.
+
+    Args:
+        weights: the weight file, its first part, or the folder of a run; None for no weights.
+
+    Returns:
+        The name; the default bundle where the record names none of this project.
+    """
+    name = "" if weights is None else _recorded_bundle(find_weights(weights))
+    return name if name in own_bundles() else DEFAULT_BUNDLE
+
+
+def _recorded_bundle(weights: str | os.PathLike[str]) -> str:
+    configs = (read_record(weights) or {}).get("provenance", {}).get("config_files", {})
+    return next(iter(configs), "").partition("/")[0]
+
+
 def _check_bundle(folder: Path, weights: str | os.PathLike[str]) -> None:
     """Refuse weights that another bundle of this project was trained to."""
-    configs = (read_record(weights) or {}).get("provenance", {}).get("config_files", {})
-    trained = next(iter(configs), "").partition("/")[0]
+    trained = _recorded_bundle(weights)
     if trained != folder.name and {trained, folder.name} <= set(own_bundles()):
         raise ValueError(f"{weights} were trained with the bundle {trained}, not {folder.name}: name that bundle")
 

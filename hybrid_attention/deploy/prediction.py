@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.folder import PREDICTIONS
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, weights_of
+from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
 from hybrid_attention.engines import SavePredictions
 from hybrid_attention.engines.errors import root_cause
 
@@ -62,7 +62,7 @@ class Options:
 def predict(
     images: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    bundle: str | os.PathLike[str] = "hybrid",
+    bundle: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     backend: str = "auto",
     options: Options | None = None,
@@ -75,7 +75,7 @@ def predict(
     Args:
         images: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, NIfTI or DICOM file, or a folder of them.
         out: folder of the results.
-        bundle: name or folder; see `bundle_folder`.
+        bundle: name or folder, see `bundle_folder`; None for that of the weights, else `hybrid_lite`.
         weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
         backend: see `run_on`.
         options: see `Options`.
@@ -89,7 +89,7 @@ def predict(
             range.
         ImportError: a package is missing that the images or the backend need.
     """
-    folder = bundle_folder(bundle)
+    folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
     chosen = options or Options()
     settings = {
         "dataset_dir": os.fspath(images),

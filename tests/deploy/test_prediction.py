@@ -52,7 +52,7 @@ def test_same_as_the_bundle(picture, tmp_path):
     assert "1 masks and overlays" in done.stderr
     assert "random weights" not in done.stderr
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
-    bundle("inference", [config("hybrid", "inference")], *options)
+    bundle("inference", [config("hybrid_lite", "inference")], *options)
     names = sorted(path.name for path in (tmp_path / "b").iterdir())
     assert names == [
         *("lesion_mask.png", "lesion_overlay.png", "lesion_probability.png"),
@@ -204,7 +204,7 @@ def test_decision_of_reliability(picture, tmp_path):
     predict(picture, tmp_path / "a", backend="torch", options=Options(decision=decision))
     assert sys.excepthook is hook
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
-    bundle("inference", [config("hybrid", "inference"), decision], *options)
+    bundle("inference", [config("hybrid_lite", "inference"), decision], *options)
     predict(picture, tmp_path / "as_is", backend="torch")
     for name in ("lesion_mask.png", "lesion_probability.png", "predictions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -310,7 +310,7 @@ def test_a_run_with_group_norm(picture, tmp_path):
     recipe = {"network_def": definition, "image_size": 64}
     record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
     (tmp_path / "training.json").write_text(json.dumps(record))
-    (row,) = predict(picture, tmp_path / "out", weights=tmp_path, backend="torch")
+    (row,) = predict(picture, tmp_path / "out", "hybrid", weights=tmp_path, backend="torch")
     assert (tmp_path / "out" / row["mask"]).is_file()
 
 
@@ -320,7 +320,7 @@ def test_a_bundle_without_weights_says_where_some_are(picture, tmp_path, capsys)
     assert main(["predict", str(picture), "--out", str(tmp_path / "out"), "--bundle", str(bare)]) == 1
     error = capsys.readouterr().err
     assert "the bundle bare has no trained weights: train it, or name the folder of a run (--weights RUN)" in error
-    assert error.endswith("; bundles that come with weights: hybrid, mtl_oca\n")
+    assert error.endswith("; bundles that come with weights: hybrid, hybrid_lite, mtl_oca\n")
 
 
 def test_weights_of_another_bundle_are_told(picture, tmp_path):
@@ -331,7 +331,7 @@ def test_weights_of_another_bundle_are_told(picture, tmp_path):
     definition = {"_target_": "hybrid_attention.networks.HybridMultiTaskNet"}
     of = {"provenance": {"config_files": {"mtl_oca/train.yaml": ""}}}
     with pytest.raises(ValueError, match="trained with the bundle mtl_oca, not hybrid: name that bundle"):
-        predict(picture, tmp_path / "out", weights=recorded_weights(tmp_path, definition, **of))
+        predict(picture, tmp_path / "out", "hybrid", weights=recorded_weights(tmp_path, definition, **of))
     (tmp_path / "training.json").write_text("[]")
     with pytest.raises(ValueError, match="no record of a training"):
         predict(picture, tmp_path / "out", weights=tmp_path / "model.pt")
