@@ -32,7 +32,10 @@ TITLES = {
         "class_weight_1": "weight of the class loss 1 instead of 0.5",
         "mild_augmentation": "geometric augmentation alone",
     },
-    "hybrid_lite": {"hybrid_lite": "hybrid_lite"},
+    "hybrid_lite": {
+        "hybrid_lite": "recipe of `train.yaml`",
+        "released": "released weights: six more epochs, with the validation fold",
+    },
 }
 
 
