@@ -33,8 +33,8 @@ TITLES = {
         "mild_augmentation": "geometric augmentation alone",
     },
     "hybrid_lite": {
-        "hybrid_lite": "recipe of `train.yaml`",
-        "released": "released weights: six more epochs, with the validation fold",
+        "hybrid_lite": "`train.yaml`, the released weights",
+        "with_validation_fold": "six more epochs, with the validation fold",
     },
 }
 
