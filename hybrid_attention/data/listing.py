@@ -51,17 +51,17 @@ def files_below(root: str | os.PathLike[str]) -> list[Path]:
     Raises:
         OSError: a folder can't be read.
     """
-    queue = [Path(root)] if Path(root).is_dir() else []
+    left = [Path(root)] if Path(root).is_dir() else []
     seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}  # a link upward is a loop
     files: list[Path] = []
-    for start in queue:
-        for place, folders, names in os.walk(start, onerror=_fail):
+    while left:
+        for place, folders, names in os.walk(left.pop(0), onerror=_fail):
             if os.path.realpath(place) in seen:
                 folders.clear()
                 continue
             seen.add(os.path.realpath(place))
             folders[:] = sorted(name for name in folders if not is_clutter(name))
-            queue += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
+            left += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
             files += [Path(place, name) for name in names if not is_clutter(name)]
     return sorted(files)
 

@@ -181,11 +181,14 @@ def test_another_definition_is_refused(run_list, tmp_path):
 def test_changed_configs_of_a_bundle_are_told(run_list, tmp_path, capsys):
     configs = tmp_path / "bundles" / "tiny" / "configs"
     configs.mkdir(parents=True)
-    keys = "dataset_dir output_dir fold seed resume epochs batch_size".split()
+    keys = "fold seed resume epochs batch_size".split()
+    paths = ["dataset_dir: images", "output_dir: out", "part: train"]
     (configs / "evaluate.yaml").write_text("part: test\n")
 
     def write(rate):
-        (configs / "train.yaml").write_text("\n".join([*(f"{key}: 1" for key in keys), f"learning_rate: {rate}"]))
+        (configs / "train.yaml").write_text(
+            "\n".join([*paths, *(f"{key}: 1" for key in keys), f"learning_rate: {rate}"])
+        )
 
     runs = [{"name": "done"}, {"name": "half", "options": HANGS}, {"name": "new"}]
     write(0.1)

@@ -47,7 +47,9 @@ def evaluate(tmp_path):
             path = tmp_path / "images" / case_id
             path.parent.mkdir(parents=True, exist_ok=True)
             marked = disc(96, 40, 30, 12)[: FILE[0], : FILE[1]]
-            Image.fromarray((level * marked).T.astype(np.uint8)).save(path)
+            grey = (level * marked).T.astype(np.uint8)
+            grey[0, 0] = 1  # an image of one grey value is refused
+            Image.fromarray(grey).save(path)
             Image.fromarray((255 * marked * (level > 0)).T.astype(np.uint8)).save(path.with_suffix(".mask.png"))
             case = {"case_id": case_id, "class": case_id.split("/")[0], "group": case_id, "image": str(path)}
             cases.append({**case, "label": [str(path.with_suffix(".mask.png"))], "synthetic": False})
