@@ -85,6 +85,7 @@ def test_recorded_classes_are_believed_for_their_intervals_only(make_run):
     assert with_record(lambda copy: copy["accuracy"].update(value=0.1))["accuracy"] == recorded["accuracy"]
     assert with_record(lambda copy: copy["confusion"][0].reverse())["confusion"] == recorded["confusion"]
     assert with_record(lambda copy: copy["classes"].update(benign="good"))["classes"] == recorded["classes"]
+    assert with_record(lambda copy: copy["macro_auc"].update(value=None))["macro_auc"] == recorded["macro_auc"]
     older = with_record(lambda copy: copy.pop("balanced_accuracy"))
     assert older["balanced_accuracy"] == recorded["balanced_accuracy"]
 

@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
+from hybrid_attention.evaluation.stored import _differences
 from hybrid_attention.report import read_run
 from hybrid_attention.report.runs import require_curves
 
@@ -100,6 +101,18 @@ def test_the_summary_must_be_of_these_cases(make_run):
     record["pooled"]["jaccard"]["value"] -= 0.01
     (folder / "summary.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"not what per_case\.csv gives \(pooled\.jaccard\.value: 0\.99"):
+        read_run(folder)
+
+
+def test_undefined_is_null_or_in_older_summaries_nan_and_no_number(make_run):
+    record, summary = {"a": {"x": None, "y": math.nan}}, {"a": {"x": math.nan, "y": math.nan}}
+    assert _differences(summary, record) == _differences(record, summary) == []
+    assert _differences(summary, {"a": {"x": 0.5}}) == ["a.x: 0.5 instead of nan"]
+    folder = make_run("stale")
+    written = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
+    written["pooled"]["jaccard"]["value"] = None
+    (folder / "summary.json").write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=r"pooled\.jaccard\.value: None instead of 1\.0"):
         read_run(folder)
 
 
