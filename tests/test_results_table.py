@@ -181,7 +181,7 @@ def test_released_weights(script):
     (row,) = cells_of(text, "`mtl_oca`")
     rows = cases_of(script.RESULTS / "normal_images_fold0_128" / "hybrid_multi_task_from_masks")
     empty = [row for row in rows if int(row["tp"]) + int(row["fn"]) == 0]
-    assert f"{len(empty)} images without" in text and f"Dice, {len(rows) - len(empty)} images" in text
+    assert f"{len(empty)} normal images" in text and f"Dice, {len(rows) - len(empty)} images" in text
     assert float(row[1].split(" ")[0]) == pytest.approx(100 * dice_of(rows), abs=0.051)
     assert float(row[3]) == pytest.approx(100 * sum(int(case["fp"]) > 0 for case in empty) / len(empty), abs=0.051)
     right = sum(case["predicted_class"] == case["class"] for case in rows)
