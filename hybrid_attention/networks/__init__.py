@@ -10,7 +10,13 @@ from hybrid_attention.networks.hybrid_lite_net import HybridLiteNet
 from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
 from hybrid_attention.networks.mtl_dunet import MTLDUNet
 from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
-from hybrid_attention.networks.multi_task_output import LesionLogit, MaskAndClasses, MultiTaskOutput, lesion_logit
+from hybrid_attention.networks.multi_task_output import (
+    AsMultiTask,
+    LesionLogit,
+    MaskAndClasses,
+    MultiTaskOutput,
+    lesion_logit,
+)
 from hybrid_attention.networks.plain_unet import PlainUNet
 from hybrid_attention.networks.triple_encoder_models import TripleEncoderModel, triple_encoder_model
 from hybrid_attention.networks.triple_encoder_unet import TripleEncoderUNet
@@ -26,6 +32,7 @@ __all__ = [
     "DENSENET121",
     "EFFICIENTNET_B0",
     "RESNET18",
+    "AsMultiTask",
     "DeepAttentionUNet",
     "DeepSupervision",
     "DenseNet121Encoder",

@@ -37,6 +37,26 @@ def lesion_logit(output: MultiTaskOutput) -> torch.Tensor:
     return output.mask[:, 1:].logsumexp(dim=1, keepdim=True) - output.mask[:, :1]
 
 
+class AsMultiTask(nn.Module):
+    """Return the mask of a network for masks alone as a `MultiTaskOutput`, so that multi-task recipes can train it.
+
+    Args:
+        network: returns the logits of the regions, the background first.
+
+    Shape:
+        - input: what the network takes
+        - output: `MultiTaskOutput`: mask (batch, regions, *spatial), no coarse mask, no class logits
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> MultiTaskOutput:
+        """Return the logits of the mask."""
+        return MultiTaskOutput(mask=self.network(x), coarse_mask=None, class_logits=None)
+
+
 class LesionLogit(nn.Module):
     """Return a multi-task network's lesion logit alone, as a network for masks does; see `lesion_logit`.
 

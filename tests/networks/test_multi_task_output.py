@@ -2,6 +2,7 @@ import pytest
 import torch
 from hybrid_attention.explain import grad_cam
 from hybrid_attention.networks import (
+    AsMultiTask,
     LesionLogit,
     MaskAndClasses,
     MTLDUNet,
@@ -152,3 +153,11 @@ def test_state_dict_of_a_network_that_has_a_part_named_network():
     assert list(both.state_dict()) == ["network.weight", "network.bias"]
     both.load_state_dict({"network.weight": torch.ones(1, 1), "network.bias": torch.zeros(1)})
     assert inner["network"].weight.item() == 1
+
+
+def test_a_network_for_masks_learns_by_a_multi_task_recipe():
+    torch.manual_seed(0)
+    plain = nn.Conv2d(1, 2, 3, padding=1)
+    mask, coarse, classes = AsMultiTask(plain)(images(1, 1, 8, 8))
+    assert torch.equal(mask, plain(images(1, 1, 8, 8))) and coarse is None and classes is None
+    assert MaskAndClasses(AsMultiTask(plain))(images(1, 1, 8, 8)).shape == (1, 1, 8, 8)
