@@ -1,8 +1,11 @@
 """Running a bundle as a user does."""
 
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,9 +24,37 @@ def command(run_id, configs, *options):
     return [*words, *(str(option) for option in options)]
 
 
+# forks of a process that has imported what a run needs, several seconds of work each time
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["monai.bundle.scripts", "monai.engines", "monai.handlers", "hybrid_attention.deploy"])
+
+
 def bundle(run_id, configs, *options, cwd=ROOT, check=True):
-    words = [sys.executable, *command(run_id, configs, *options)]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={"OMP_NUM_THREADS": "2", **os.environ})
+    """Run `python -m monai.bundle run` in a process of its own."""
+    words = command(run_id, configs, *options)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = FORKS.Process(target=_run_module, args=(words[1:], cwd, dict(os.environ), out, err))
+        process.start()
+        process.join()
+        done = subprocess.CompletedProcess(words, process.exitcode, out.read_text(), err.read_text())
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
+
+
+def _run_module(words, cwd, environment, out, err):
+    """Do what `python -m` does in a fresh process."""
+    for stream, path in ((sys.stdout, out), (sys.stderr, err)):
+        with open(path, "wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.path.insert(0, str(cwd))
+    sys.argv = words
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
