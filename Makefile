@@ -1,4 +1,4 @@
-# make demo | test | test-label | lint | results | dist | clean     (PYTHON=python3.11 chooses the interpreter)
+# make demo | test | test-all | test-label | lint | results | dist | clean     (PYTHON=python3.11 chooses the interpreter)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
@@ -11,7 +11,7 @@ DEMO ?= output/demo
 DEMO_TRAINING := --output_dir $(DEMO) --image_size 96
 DEMO_CONFIGS := '$(CONFIGS)/train.yaml','$(CONFIGS)/from_scratch.yaml'
 
-.PHONY: install demo test test-label lint results dist clean
+.PHONY: install demo test test-all test-label lint results dist clean
 
 install: $(INSTALLED)
 
@@ -39,6 +39,10 @@ demo: install
 
 # a process a core; tests of one file stay together, since they share what they train
 test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+# before a release: the slow tests, too
+test-all: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # a real MONAI Label server in an environment of its own; where that can't be installed the tests are skipped and say why

@@ -173,6 +173,7 @@ def test_a_training_that_diverges_fails(phantoms, tmp_path):
     assert not list((tmp_path / "models").glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--epochs", 3, "--resume", "True", *QUICK]
     words = [sys.executable, *command("training", [TRAIN, SCRATCH], *options)]
@@ -212,6 +213,7 @@ def test_killed_three_times_and_resumed(trained, phantoms, tmp_path):
         assert all(torch.equal(cut[key], whole[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_two_processes_validate_each_case_once(phantoms, tmp_path):
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
     words += command("training", [TRAIN, PARALLEL], *QUICK, "--dataset_dir", phantoms, "--output_dir", tmp_path)

@@ -116,6 +116,7 @@ def test_tiny_images(shape, tmp_path):
     assert pixels(tmp_path / "out" / "tiny_mask.png").shape == shape
 
 
+@pytest.mark.slow
 def test_huge_image(picture, tmp_path):
     with Image.open(picture) as image:
         image.resize((4000, 4000), Image.Resampling.BILINEAR).save(tmp_path / "huge.png", compress_level=1)

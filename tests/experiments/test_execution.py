@@ -102,6 +102,7 @@ def test_killed_from_outside(write_list, images, tmp_path, capsys):
     assert "training: killed by signal 9" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_time_is_up_and_on_again(run_list, tmp_path, capsys):
     options = {"epochs": 3, **HANGS}
     start = time.monotonic()
