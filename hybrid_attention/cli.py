@@ -6,12 +6,8 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from hybrid_attention import __version__
-
-if TYPE_CHECKING:
-    from hybrid_attention.experiments import Plan
 
 # of `hybrid_attention.deploy.run_on`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -277,41 +273,26 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _experiments(options: argparse.Namespace) -> int:
-    from hybrid_attention.experiments import Runner, overview, read_plan
+    from hybrid_attention.experiments import Runner, collect, finished_groups, overview, read_runs, report
 
-    plan = read_plan(options.list).only(options.only)
+    runs = read_runs(options.list, options.out, options.only)
     if options.collect or options.report:
-        if options.dry_run:
-            raise ValueError("--dry_run shows what would be run: it goes with neither --collect nor --report")
-        _write_tables(plan, options)
+        groups, failures = finished_groups(runs)
+        if options.collect:
+            folders = collect(groups, options.collect)
+            print(f"{options.list}: {len(folders)} folders of tables in {options.collect}")
+        if options.report and (page := report(groups, options.report)):
+            print(f"report: {page}")
+        if failures:
+            head = "these folds can't be merged, all others are written; remove a fold's folder to run it anew:"
+            raise ValueError("\n  ".join([head, *(f"{name}: {reason}" for name, reason in failures.items())]))
         return 0
     if not options.dataset_dir:
         raise ValueError("--dataset_dir is missing: the folder of the images")
     if options.dry_run:
-        print(overview(plan, options.dataset_dir, options.out))
+        print(overview(runs, options.dataset_dir))
         return 0
-    return Runner(plan, options.dataset_dir, options.out, options.minutes, options.jobs, options.threads)()
-
-
-def _write_tables(plan: Plan, options: argparse.Namespace) -> None:
-    """Collect and report; what stands in the way of one does not keep the other from being written."""
-    from hybrid_attention.experiments import collect, report
-
-    faults: list[str] = []
-    try:
-        if options.collect:
-            folders = collect(plan, options.out, options.collect)
-            print(f"{plan.name}: {len(folders)} folders of tables in {options.collect}/{plan.name}")
-    except (OSError, ValueError) as error:
-        faults.append(str(error))
-    try:
-        page = report(plan, options.out, options.report) if options.report else None
-        if page:
-            print(f"report: {page}")
-    except (OSError, ValueError) as error:
-        faults.append(str(error))
-    if faults:
-        raise ValueError("; ".join(dict.fromkeys(faults)))
+    return Runner(runs, options.dataset_dir, options.minutes, options.jobs, options.threads)()
 
 
 def _stress(options: argparse.Namespace) -> None:

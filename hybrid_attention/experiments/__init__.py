@@ -1,8 +1,16 @@
-"""Lists of runs: executed, resumed, summed up."""
+"""Lists of trainings: expanded, run and resumed, their tables collected."""
 
-from hybrid_attention.experiments.collect import collect, report
-from hybrid_attention.experiments.execution import Runner
-from hybrid_attention.experiments.overview import overview
-from hybrid_attention.experiments.plan import Plan, read_plan
+from hybrid_attention.experiments.runner import Runner, collect, finished_groups, overview, report
+from hybrid_attention.experiments.runs import Run, bundle_command, read_runs, shell_line
 
-__all__ = ["Plan", "Runner", "collect", "overview", "read_plan", "report"]
+__all__ = [
+    "Run",
+    "Runner",
+    "bundle_command",
+    "collect",
+    "finished_groups",
+    "overview",
+    "read_runs",
+    "report",
+    "shell_line",
+]

@@ -4,7 +4,7 @@ from pathlib import Path
 import hybrid_attention.evaluation
 import pytest
 import yaml
-from hybrid_attention.experiments import Runner, read_plan
+from hybrid_attention.experiments import Runner, read_runs
 
 from tests.experiments import drawn_bundle, fake_bundle
 
@@ -50,22 +50,22 @@ def merged(monkeypatch):
 
 
 @pytest.fixture
-def run_list(write_list, images, tmp_path, merged):
+def runs_of(write_list, tmp_path):
+    """Read a list of runs whose results go to `runs`."""
+    return lambda only=(), **keys: read_runs(write_list(**keys), tmp_path / "runs", only)
+
+
+@pytest.fixture
+def run_list(runs_of, images, merged):
     """Run a list with the fake bundle; returns the exit status."""
 
-    def run(only=(), minutes=None, jobs=1, **keys):
-        plan = read_plan(write_list(**keys)).only(only)
-        return Runner(plan, images, tmp_path / "runs", minutes, jobs, command=fake_bundle.command)()
+    def run(only=(), minutes=None, jobs=1, command=fake_bundle.command, **keys):
+        return Runner(runs_of(only, **keys), [images], minutes, jobs, command=command)()
 
     return run
 
 
 @pytest.fixture
-def run_folds(write_list, images, tmp_path):
+def run_folds(runs_of, images):
     """Run a list whose folds are merged for real; returns the exit status. `epochs`: see `drawn_bundle`."""
-
-    def run(epochs, **keys):
-        plan = read_plan(write_list(**keys))
-        return Runner(plan, images, tmp_path / "runs", command=drawn_bundle.command(epochs))()
-
-    return run
+    return lambda epochs, **keys: Runner(runs_of(**keys), [images], command=drawn_bundle.command(epochs))()

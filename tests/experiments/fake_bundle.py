@@ -14,7 +14,7 @@ PROVENANCE = {"commit": "abc", "torch": "2", "processor": "none", "accelerator":
 
 
 def command(run, step, dataset_dir, folder):
-    options = {"epochs": run.recipe.epochs, "fold": run.fold, **run.options}
+    options = {"epochs": run.epochs, "fold": run.fold, **run.options}
     return [__file__, step, str(folder), json.dumps(options)]
 
 

@@ -2,15 +2,16 @@ import shutil
 
 import hybrid_attention.report
 import pytest
-from hybrid_attention.experiments import collect, read_plan, report
+from hybrid_attention.cli import main
+from hybrid_attention.experiments import collect, finished_groups, report
 
 from tests.report.conftest import read_rows, write_run
 
 
 @pytest.fixture
-def collected(write_list, tmp_path):
+def collected(runs_of, tmp_path):
     def run(**keys):
-        folders = collect(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "results")
+        folders = collect(finished_groups(runs_of(**keys))[0], tmp_path / "results")
         return [path.relative_to(tmp_path / "results").as_posix() for path in folders]
 
     return run
@@ -39,7 +40,6 @@ def test_without_a_test_part_the_first_is_the_runs(run_list, collected, tmp_path
     collected(**keys)
     assert names(tmp_path / "results/trial/b") == sorted({*TABLES, "summary_train.json"} - {"roc.csv"})
     assert '"part": "validation"' in (tmp_path / "results/trial/b/summary.json").read_text()
-    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", "per_case.csv", "summary.json"]
     assert [[folder.name for folder in folders] for folders, _ in merged] == [["evaluation_validation"] * 2]
 
 
@@ -81,56 +81,31 @@ def test_a_fold_that_went_away(run_list, collected, tmp_path, merged):
     assert not (folder / "all_folds").exists()
 
 
-def test_runs_of_another_definition_are_not_published(run_list, collected, write_list, tmp_path):
-    assert run_list() == 0
-    changed = {"options": {"epochs": 4}}
-    with pytest.raises(ValueError, match=r"options\.epochs was 3, is 4"):
-        collected(**changed)
-    with pytest.raises(ValueError, match=r"options\.epochs was 3, is 4"):
-        report(read_plan(write_list(**changed)), tmp_path / "runs", tmp_path / "pages")
-
-
-def test_folds_that_cannot_be_merged_hold_up_no_others(run_folds, collected, write_list, tmp_path):
+def test_folds_that_cannot_be_merged_hold_up_no_others(run_folds, write_list, tmp_path, capsys):
     keys = {"runs": [{"name": "a"}, {"name": "b"}], "folds": [0, 1]}
-    recipes = {"a/seed_0/fold_1": 9}
-    assert run_folds(recipes, **{**keys, "folds": [0]}) == 0
-    assert collected(**{**keys, "folds": [0]}) == ["trial/a", "trial/b"]
-    assert run_folds(recipes, **keys) == 1
-    a, b = tmp_path / "runs/trial/a/seed_0", tmp_path / "runs/trial/b/seed_0"
-    assert (len(read_rows(b / "all_folds/per_case.csv")), (a / "all_folds").exists()) == (12, False)
-    shutil.rmtree(b / "all_folds")
-    reason = (
-        "these folds can't be merged, all others are written; remove a fold's folder to run it anew:\n"
-        f"  a/seed_0: {a}/fold_1/evaluation was trained with another recipe than {a}/fold_0/evaluation: epochs differ"
-    )
-    with pytest.raises(ValueError) as raised:
-        collected(**keys)
-    assert str(raised.value) == reason
+    path = write_list(**keys)
+    words = ["experiments", str(path), "--out", str(tmp_path / "runs")]
+    words += ["--collect", str(tmp_path / "results"), "--report", str(tmp_path / "pages")]
+    assert run_folds({"a/seed_0/fold_1": 9}, **keys) == 0
+    assert main(words) == 1
+    a = tmp_path / "runs/trial/a/seed_0"
+    reason = f"{a}/fold_1/evaluation was trained with another recipe than {a}/fold_0/evaluation: epochs differ"
+    assert f"\n  a: {reason}\n" in capsys.readouterr().err
+    assert names(tmp_path / "results/trial") == ["b"]
     assert len(read_rows(tmp_path / "results/trial/b/per_case.csv")) == 12
-    assert names(tmp_path / "results/trial/b") == [
-        "calibration.csv",
-        "fold_0",
-        "fold_1",
-        "per_case.csv",
-        "summary.json",
-    ]
-    assert names(tmp_path / "results/trial/a") == sorted([*TABLES, "calibration.csv"])  # as it was
-    with pytest.raises(ValueError) as raised:
-        report(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "pages")
-    assert str(raised.value) == reason
-    page = (tmp_path / "pages/trial/report.html").read_text()
-    assert "b/seed_0" not in page and "<h1>" in page
+    assert not (a / "all_folds").exists()
+    assert "<h1>" in (tmp_path / "pages/trial/report.html").read_text()
     shutil.rmtree(a / "fold_1")
     assert run_folds({}, **keys) == 0
-    assert collected(**keys) == [f"trial/{name}" for name in ("a/fold_0", "a/fold_1", "a", "b/fold_0", "b/fold_1", "b")]
+    assert main(words) == 0
     assert len(read_rows(tmp_path / "results/trial/a/per_case.csv")) == 12
 
 
-def test_runs_of_other_classes_are_compared_on_what_they_share(run_folds, write_list, tmp_path):
+def test_runs_of_other_classes_are_compared_on_what_they_share(run_folds, runs_of, tmp_path):
     keys = {"runs": [{"name": "all_classes"}, {"name": "lesions_only"}]}
     assert run_folds({}, **keys) == 0
     write_run(tmp_path / "runs/trial/lesions_only/seed_0/fold_0/evaluation", 5, size=32, pictures=False, fold=0)
-    page = report(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "pages")
+    page = report(finished_groups(runs_of(**keys))[0], tmp_path / "pages")
     assert page == tmp_path / "pages/trial/report.html"
     assert "Only the 5 cases that all runs share are compared; left out: 1 of all_classes" in page.read_text()
 
@@ -149,12 +124,12 @@ def test_a_lost_file_is_told(run_list, collected, tmp_path):
         collected()
 
 
-def test_report(run_list, write_list, tmp_path, monkeypatch, merged):
+def test_report(run_list, runs_of, tmp_path, monkeypatch, merged):
     calls = []
     monkeypatch.setattr(hybrid_attention.report, "compare", lambda *given, **options: calls.append((given, options)))
 
     def made(**keys):
-        return report(read_plan(write_list(**keys)), tmp_path / "runs", tmp_path / "pages")
+        return report(finished_groups(runs_of(**keys))[0], tmp_path / "pages")
 
     runs = [{"name": "a"}, {"name": "b", "seeds": [4, 5]}, {"name": "trained_only", "parts": ["validation"]}]
     assert made(runs=runs) is None

@@ -5,8 +5,7 @@ import pytest
 from fire.parser import DefaultParseValue
 from hybrid_attention.engines import begin_run
 from hybrid_attention.engines.invocation import command_line_options, config_files
-from hybrid_attention.experiments import read_plan
-from hybrid_attention.experiments.commands import bundle_command, portable_commands, shown
+from hybrid_attention.experiments import bundle_command, shell_line
 
 from tests.bundles.commands import ROOT
 
@@ -29,12 +28,10 @@ VALUES = [
 
 
 @pytest.fixture
-def run(write_list):
+def run(runs_of):
     overlay = "bundles/hybrid/configs/from_scratch.yaml"
     options = {"epochs": 3, "encoder_weights": "/far/away.pth", "precision": "bf16"}
-    return read_plan(
-        write_list(configs=[overlay], options=options, evaluation_options={"gradcam": True}, folds=[2], seeds=[4])
-    ).runs[0]
+    return runs_of(configs=[overlay], options=options, evaluation_options={"gradcam": True}, folds=[2], seeds=[4])[0]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=str)
@@ -45,7 +42,7 @@ def test_values_come_through(run, value):
     assert options["lr_schedule"] == value
     assert options["dataset_dir"] == "a b/#c"
     assert DefaultParseValue(words[words.index("--lr_schedule") + 1]) == value  # as monai.bundle reads it
-    assert shlex.split(shown(words)) == ["python", *words]
+    assert shlex.split(shell_line(words)) == ["python", *words]
 
 
 def test_several_data_sets(run):
@@ -68,7 +65,7 @@ def test_null_is_an_expression(run):
     run.options["groups_csv"] = None  # a plain None would be left out by MONAI
     words = bundle_command(run, "training", ["data"], "out")
     assert words[-2:] == ["--groups_csv", "$None"]
-    assert shown(words).endswith("--groups_csv '$None'")
+    assert shell_line(words).endswith("--groups_csv '$None'")
 
 
 def test_training(run):
@@ -106,7 +103,9 @@ def test_evaluation(run):
 
 
 def test_the_record_names_no_folder(run):
-    training, evaluation = portable_commands(run)
+    training, evaluation = (
+        shell_line(bundle_command(run.portable(), step, ["DATASET"], "RUN")) for step in ("training", "test")
+    )
     assert "--dataset_dir DATASET --output_dir RUN" in training
     assert "--encoder_weights away.pth" in training
     assert evaluation.endswith("--part test")
