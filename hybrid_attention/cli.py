@@ -1,4 +1,4 @@
-"""The command `hybrid-attention`: what `python -m monai.bundle` does not do."""
+"""The command line tool `hybrid-attention`, for all that `python -m monai.bundle` does not do."""
 
 from __future__ import annotations
 
@@ -29,107 +29,122 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     predict = commands.add_parser("predict", help="segment an image or a folder of images")
     predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
-    predict.add_argument("--out", required=True, help="folder of masks, overlays, probabilities and predictions.csv")
-    predict.add_argument("--bundle", help="name or folder (default: that of the weights, else hybrid_lite)")
+    predict.add_argument(
+        "--out", required=True, help="folder for masks, overlays, probability maps and predictions.csv"
+    )
+    predict.add_argument("--bundle", help="name or folder (default: bundle of the weights, else hybrid_lite)")
     predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     predict.add_argument(
         "--backend",
         default="auto",
         choices=BACKENDS,
-        help="what computes the network; auto: torch on a GPU and for few images, else the fastest that is installed",
+        help="inference backend; auto: torch on a GPU or for few images, else the fastest one installed",
     )
     predict.add_argument(
         "--precision",
         default="auto",
         choices=("auto", "fp32", "bf16"),
-        help="of the arithmetic; auto: bf16 where the processor computes it, else fp32",
+        help="auto: bf16 where the processor supports it, else fp32",
     )
     predict.add_argument("--threshold", type=float, help="of the probability (default: the decision's, else 0.5)")
     predict.add_argument(
         "--decision", metavar="FILE", help="decision.json of `reliability`: flips, temperature and threshold"
     )
     predict.add_argument(
-        "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers counted from 1 (all)"
+        "--frames",
+        nargs="+",
+        default=["all"],
+        help="frames of DICOM loops: all, middle, or numbers from 1 (default: all)",
     )
-    predict.add_argument("--uncertainty", action="store_true", help="also write maps of the uncertainty")
-    predict.add_argument("--gradcam", action="store_true", help="also write heat maps of what the network looks at")
-    predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM segmentations of DICOM images")
+    predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
+    predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
+    predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM Segmentations for DICOM images")
 
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
     export.add_argument("bundle", help="name or folder")
-    export.add_argument("--out", required=True, metavar="FILE", help="ends with .onnx, .ts or .pt")
+    export.add_argument("--out", required=True, metavar="FILE", help="output file, .onnx, .ts or .pt")
     export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     export.add_argument(
-        "--int8", metavar="IMAGES", help="convolutions in 8 bits, calibrated on these images, not those of a test"
+        "--int8",
+        metavar="IMAGES",
+        help="quantise convolutions to 8 bits, calibrated on these images; do not use test images",
     )
 
-    package = commands.add_parser("package", help="write a bundle as an archive that runs without this project")
+    package = commands.add_parser("package", help="write a bundle as a self-contained archive")
     package.add_argument("bundle", help="name or folder")
-    package.add_argument("--out", required=True, help="folder of the archive")
+    package.add_argument("--out", required=True, help="folder for the archive")
     package.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
 
-    verify = commands.add_parser("verify", help="check an archive as MONAI's model zoo does; its code is executed")
-    verify.add_argument("archive", help="archive, or folder of an unpacked one")
+    verify = commands.add_parser("verify", help="run the checks of MONAI's model zoo on an archive; executes its code")
+    verify.add_argument("archive", help="archive, or its unpacked folder")
 
     phantoms = commands.add_parser("phantoms", help="write synthetic images in BUSI's layout")
     phantoms.add_argument("folder", help="new folder")
-    phantoms.add_argument("--benign", type=int, default=34, help="images with a benign-looking lesion (%(default)s)")
-    phantoms.add_argument("--malignant", type=int, default=16, help="with a malignant-looking one (%(default)s)")
-    phantoms.add_argument("--normal", type=int, default=10, help="without a lesion (%(default)s)")
     phantoms.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of all images (default: varied)"
+        "--benign", type=int, default=34, help="number of images with a benign-looking lesion (default: %(default)s)"
+    )
+    phantoms.add_argument(
+        "--malignant", type=int, default=16, help="number with a malignant-looking lesion (default: %(default)s)"
+    )
+    phantoms.add_argument("--normal", type=int, default=10, help="number without a lesion (default: %(default)s)")
+    phantoms.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="size of all images (default: varied)"
     )
     phantoms.add_argument(
         "--echogenicity",
         default="hypoechoic",
-        help="of the lesions: hypoechoic, or mixed: half of the solid ones no darker than the tissue (%(default)s)",
+        help="hypoechoic lesions, or mixed: half of the solid ones no darker than the tissue (default: %(default)s)",
     )
     phantoms.add_argument("--seed", type=int, default=0)
 
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
-    splits.add_argument("folders", nargs="+", metavar="FOLDER", help="of a data set, or several")
-    splits.add_argument("--out", required=True, help="CSV file: dataset, case_id, class, group, part")
+    splits.add_argument("folders", nargs="+", metavar="FOLDER", help="folder of a data set, or several")
+    splits.add_argument("--out", required=True, help="CSV file to write: dataset, case_id, class, group, part")
     splits.add_argument("--groups_csv", help="CSV file with image_id and duplicate_group")
     splits.add_argument("--fold", type=int, default=0)
     splits.add_argument("--num_folds", type=int, default=5)
-    splits.add_argument("--all_classes", action="store_true", help="keep the images without lesion")
+    splits.add_argument("--all_classes", action="store_true", help="include normal images")
     splits.add_argument("--seed", type=int, default=0)
 
-    download = commands.add_parser("download", help="download a public data set and unpack it; again: go on")
+    download = commands.add_parser("download", help="download and unpack a public data set; repeat to resume")
     download.add_argument("name", choices=("bus_bra", "busi", "breast", "bus_uclm", "udiat"))
-    download.add_argument("--out", required=True, help="folder for it, then a --dataset_dir")
+    download.add_argument("--out", required=True, help="folder for the data set, for --dataset_dir")
 
-    audit = commands.add_parser("audit", help="find images of a folder that are copies of each other")
-    audit.add_argument("folder", help="ultrasound images in folders of any depth")
-    audit.add_argument("--out", required=True, help="folder for groups.csv, pairs.csv, the summary and contact sheets")
-    audit.add_argument("--split", help="CSV file with case_id and part: how much of it leaks")
-    audit.add_argument("--seed", type=int, default=0, help="of the random splits it is compared with")
+    audit = commands.add_parser("audit", help="find near-duplicates in a folder of images")
+    audit.add_argument("folder", help="folder of ultrasound images, searched recursively")
+    audit.add_argument("--out", required=True, help="folder for groups.csv, pairs.csv, summary and contact sheets")
+    audit.add_argument("--split", help="CSV file with case_id and part, to measure its leakage")
+    audit.add_argument("--seed", type=int, default=0, help="seed of the random splits for comparison")
 
-    compare = commands.add_parser("compare", help="report on evaluation runs: tables, figures and one HTML page")
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="folder with a per_case.csv, or NAME=FOLDER")
-    compare.add_argument("--out", required=True, help="folder of the report")
-    compare.add_argument("--intersection", action="store_true", help="compare the cases that all runs share")
-    compare.add_argument("--reference", metavar="NAME", help="test all others against this run, not each pair")
-    compare.add_argument("--score", default="dice", help="of tests and figures (%(default)s)")
+    compare = commands.add_parser("compare", help="compare evaluation runs: tables, figures and an HTML page")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="folder with per_case.csv, or NAME=FOLDER")
+    compare.add_argument("--out", required=True, help="folder for the report")
+    compare.add_argument("--intersection", action="store_true", help="compare only the cases that all runs share")
+    compare.add_argument(
+        "--reference", metavar="NAME", help="test all other runs against this one instead of all pairs"
+    )
+    compare.add_argument("--score", default="dice", help="score for tests and figures (default: %(default)s)")
 
-    merge = commands.add_parser("merge", help="make one run of the test folds of a cross-validation")
-    merge.add_argument("folds", nargs="+", metavar="FOLD", help="folder with a per_case.csv, of one fold")
-    merge.add_argument("--out", required=True, help="folder of the merged run")
+    merge = commands.add_parser("merge", help="merge the test folds of a cross-validation into one run")
+    merge.add_argument("folds", nargs="+", metavar="FOLD", help="folder of one fold, with per_case.csv")
+    merge.add_argument("--out", required=True, help="folder for the merged run")
 
-    stress = commands.add_parser("stress", help="test trained networks on degraded images")
-    stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
+    stress = commands.add_parser("stress", help="evaluate trained networks on degraded images")
+    stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, or NAME=FOLDER")
     stress.add_argument("--dataset_dir", required=True, nargs="+", help="folder of the images, or several")
-    stress.add_argument("--out", required=True, help="folder of the report")
-    stress.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
-    stress.add_argument("--split_csv", help="your own split, as in training")
-    stress.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
+    stress.add_argument("--out", required=True, help="folder for the report")
+    stress.add_argument("--groups_csv", help="CSV file of duplicate groups, as in training")
+    stress.add_argument("--split_csv", help="CSV file of the split, as in training")
+    stress.add_argument(
+        "--part", default="test", choices=("train", "validation", "test"), help="(default: %(default)s)"
+    )
     stress.add_argument(
         "--kinds",
         nargs="+",
         metavar="KIND",
-        help="of degradation: speckle, blur, gain, contrast, downscale, text, callipers (all)",
+        help="degradations: speckle, blur, gain, contrast, downscale, text, callipers (default: all)",
     )
-    stress.add_argument("--seed", type=int, default=0, help="of the degradations")
+    stress.add_argument("--seed", type=int, default=0, help="seed of the degradations")
 
     reliability = commands.add_parser(
         "reliability", help="average flips and networks, calibrate, choose the threshold, tell failures"
@@ -140,20 +155,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reliability.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
     reliability.add_argument("--split_csv", help="your own split, as in training")
 
-    experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; call again to go on")
+    experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; repeat to continue")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
     experiments.add_argument("--dataset_dir", nargs="+", help="folder of the images, or several")
     experiments.add_argument("--out", required=True, metavar="RUNS", help="results go to RUNS/LIST/RUN/seed_S/fold_F")
-    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these runs of the list")
+    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="only these runs of the list")
+    experiments.add_argument("--minutes", type=float, help="stop after this time with exit status 3")
+    experiments.add_argument("--jobs", type=int, default=1, help="parallel runs (default: %(default)s)")
+    experiments.add_argument("--threads", type=int, help="threads per run (default: physical cores / jobs)")
+    experiments.add_argument("--dry_run", action="store_true", help="show state, time left and commands of each run")
     experiments.add_argument(
-        "--minutes", type=float, help="stop after this time with exit status 3, to be called again"
+        "--collect", metavar="FOLDER", help="only copy the tables of finished runs to FOLDER/LIST/RUN"
     )
-    experiments.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
-    experiments.add_argument("--threads", type=int, help="threads of each run (default: physical cores / jobs)")
-    experiments.add_argument("--dry_run", action="store_true", help="list state, time left and commands of each run")
-    experiments.add_argument("--collect", metavar="FOLDER", help="only copy tables of finished runs to FOLDER/LIST/RUN")
     experiments.add_argument(
-        "--report", metavar="FOLDER", help="only compare finished runs, in FOLDER/LIST/report.html"
+        "--report", metavar="FOLDER", help="only write a report of finished runs, FOLDER/LIST/report.html"
     )
 
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal can't show must not decide the exit status
