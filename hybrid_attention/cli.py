@@ -29,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     predict = commands.add_parser("predict", help="segment an image or a folder of images")
     predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
-    predict.add_argument(
-        "--out", required=True, help="folder for masks, overlays, probability maps and predictions.csv"
-    )
+    predict.add_argument("--out", required=True, help="folder of masks, overlays, probability maps and predictions.csv")
     predict.add_argument("--bundle", help="name or folder (default: bundle of the weights, else hybrid_lite)")
     predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     predict.add_argument(
@@ -51,10 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--decision", metavar="FILE", help="decision.json of `reliability`: flips, temperature and threshold"
     )
     predict.add_argument(
-        "--frames",
-        nargs="+",
-        default=["all"],
-        help="frames of DICOM loops: all, middle, or numbers from 1 (default: all)",
+        "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers from 1 (default: all)"
     )
     predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
     predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
@@ -65,9 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument("--out", required=True, metavar="FILE", help="output file, .onnx, .ts or .pt")
     export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     export.add_argument(
-        "--int8",
-        metavar="IMAGES",
-        help="quantise convolutions to 8 bits, calibrated on these images; do not use test images",
+        "--int8", metavar="IMAGES", help="8-bit convolutions, calibrated on these images; do not use test images"
     )
 
     package = commands.add_parser("package", help="write a bundle as a self-contained archive")
@@ -80,13 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     phantoms = commands.add_parser("phantoms", help="write synthetic images in BUSI's layout")
     phantoms.add_argument("folder", help="new folder")
-    phantoms.add_argument(
-        "--benign", type=int, default=34, help="number of images with a benign-looking lesion (default: %(default)s)"
-    )
-    phantoms.add_argument(
-        "--malignant", type=int, default=16, help="number with a malignant-looking lesion (default: %(default)s)"
-    )
-    phantoms.add_argument("--normal", type=int, default=10, help="number without a lesion (default: %(default)s)")
+    phantoms.add_argument("--benign", type=int, default=34, help="images with a benign-looking lesion (%(default)s)")
+    phantoms.add_argument("--malignant", type=int, default=16, help="with a malignant-looking lesion (%(default)s)")
+    phantoms.add_argument("--normal", type=int, default=10, help="without a lesion (%(default)s)")
     phantoms.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="size of all images (default: varied)"
     )
@@ -120,9 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("runs", nargs="+", metavar="RUN", help="folder with per_case.csv, or NAME=FOLDER")
     compare.add_argument("--out", required=True, help="folder for the report")
     compare.add_argument("--intersection", action="store_true", help="compare only the cases that all runs share")
-    compare.add_argument(
-        "--reference", metavar="NAME", help="test all other runs against this one instead of all pairs"
-    )
+    compare.add_argument("--reference", metavar="NAME", help="test all other runs against this one, not all pairs")
     compare.add_argument("--score", default="dice", help="score for tests and figures (default: %(default)s)")
 
     merge = commands.add_parser("merge", help="merge the test folds of a cross-validation into one run")
@@ -135,9 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stress.add_argument("--out", required=True, help="folder for the report")
     stress.add_argument("--groups_csv", help="CSV file of duplicate groups, as in training")
     stress.add_argument("--split_csv", help="CSV file of the split, as in training")
-    stress.add_argument(
-        "--part", default="test", choices=("train", "validation", "test"), help="(default: %(default)s)"
-    )
+    stress.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
     stress.add_argument(
         "--kinds",
         nargs="+",
@@ -164,9 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     experiments.add_argument("--jobs", type=int, default=1, help="parallel runs (default: %(default)s)")
     experiments.add_argument("--threads", type=int, help="threads per run (default: physical cores / jobs)")
     experiments.add_argument("--dry_run", action="store_true", help="show state, time left and commands of each run")
-    experiments.add_argument(
-        "--collect", metavar="FOLDER", help="only copy the tables of finished runs to FOLDER/LIST/RUN"
-    )
+    experiments.add_argument("--collect", metavar="FOLDER", help="only copy tables of finished runs to FOLDER/LIST/RUN")
     experiments.add_argument(
         "--report", metavar="FOLDER", help="only write a report of finished runs, FOLDER/LIST/report.html"
     )
