@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 
 _SUBPACKAGES = (
     "data",
+    "phantoms",
+    "audit",
     "transforms",
     "networks",
     "losses",

@@ -250,7 +250,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    from hybrid_attention.data import audit
+    from hybrid_attention.audit import audit
 
     result = audit(options.folder, options.out, options.split, options.seed)
     print(f"{result.summary()}\nwritten to {options.out}")
@@ -275,10 +275,12 @@ def _experiments(options: argparse.Namespace) -> int:
 
     runs = read_runs(options.list, options.out, options.only)
     if options.collect or options.report:
+        if options.dry_run:
+            raise ValueError("--dry_run shows what would be run: it goes with neither --collect nor --report")
         groups, failures = finished_groups(runs)
         if options.collect:
             folders = collect(groups, options.collect)
-            print(f"{options.list}: {len(folders)} folders of tables in {options.collect}")
+            print(f"{runs[0].experiment}: {len(folders)} folders of tables in {options.collect}/{runs[0].experiment}")
         if options.report and (page := report(groups, options.report)):
             print(f"report: {page}")
         if failures:
@@ -324,7 +326,7 @@ def _reliability(options: argparse.Namespace) -> None:
 
 
 def _write_phantoms(options: argparse.Namespace) -> None:
-    from hybrid_attention.data import write_phantom_dataset
+    from hybrid_attention.phantoms import write_phantom_dataset
 
     counts = {name: getattr(options, name) for name in ("benign", "malignant", "normal")}
     size = None if options.size is None else tuple(options.size)

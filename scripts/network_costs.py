@@ -1,4 +1,4 @@
-"""Size and cost of every network of the project and of its peers.
+"""Size and cost of every network of the project and of its baselines.
 
 Each measurement runs in a process of its own, and its result is kept, so that a cut-off run goes on where it was:
 
@@ -41,7 +41,7 @@ from hybrid_attention.networks import (
     MultiTaskOCANet,
     PlainUNet,
     TripleEncoderUNet,
-    peers,
+    baselines,
 )
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -61,16 +61,16 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "MTL-OCA": MultiTaskOCANet,
     "MTL-OCA, masks alone, 3 channels": lambda: LesionLogit(MultiTaskOCANet(in_channels=3, num_classes=None)),
     "MTL-DUNet": MTLDUNet,
-    "U-Net with instance norm": peers.basic_unet,
-    "residual U-Net": peers.residual_unet,
-    "U-Net++": peers.unet_plus_plus,
-    "Attention U-Net": peers.attention_unet,
-    "SegResNet": peers.segresnet,
-    "Swin UNETR": peers.swin_unetr,
-    "FlexibleUNet, EfficientNet-B0": peers.flexible_unet,
-    "FlexibleUNet, ResNet-34": partial(peers.flexible_unet, backbone="resnet34"),
-    "nnU-Net, 6 stages": peers.nnunet,
-    "nnU-Net ResEnc, 6 stages": peers.nnunet_residual,
+    "U-Net with instance norm": baselines.basic_unet,
+    "residual U-Net": baselines.residual_unet,
+    "U-Net++": baselines.unet_plus_plus,
+    "Attention U-Net": baselines.attention_unet,
+    "SegResNet": baselines.segresnet,
+    "Swin UNETR": baselines.swin_unetr,
+    "FlexibleUNet, EfficientNet-B0": baselines.flexible_unet,
+    "FlexibleUNet, ResNet-34": partial(baselines.flexible_unet, backbone="resnet34"),
+    "nnU-Net, 6 stages": baselines.nnunet,
+    "nnU-Net ResEnc, 6 stages": baselines.nnunet_residual,
 }
 WARM_UP = 2
 

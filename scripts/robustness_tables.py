@@ -18,7 +18,7 @@ _SAME = 1e-9
 
 
 def stress_table(folder: Path) -> str:
-    """Lay out what degradations do to a trained network.
+    """Lay out what corruptions do to a trained network.
 
     Args:
         folder: with the `stress.csv` of `hybrid-attention stress`.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hybrid_attention.data import write_phantom_dataset
+from hybrid_attention.phantoms import write_phantom_dataset
 
 
 @pytest.fixture(autouse=True)

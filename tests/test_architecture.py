@@ -12,6 +12,8 @@ PACKAGE = Path(hybrid_attention.__file__).parent
 ORDER = [
     {"quick_start"},
     {"data"},
+    {"phantoms"},
+    {"audit"},
     {"transforms"},
     {"networks", "losses"},
     {"engines"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hybrid_attention.cli import main
-from hybrid_attention.data.phantom_dataset import is_synthetic
+from hybrid_attention.phantoms.dataset import is_synthetic
 from PIL import Image
 
 
@@ -63,7 +63,7 @@ def test_experiments_without_images(tmp_path, capsys):
     assert main([*words, "--collect", str(tmp_path / "results"), "--dry_run"]) == 1
     assert "--dry_run shows what would be run" in capsys.readouterr().err
     assert main([*words, "--only", "hen", "--dry-run"]) == 1
-    assert "trial has no run hen; its runs are han" in capsys.readouterr().err
+    assert "no run hen; its runs are han" in capsys.readouterr().err
 
 
 def test_experiments(phantoms, tmp_path, capsys, monkeypatch):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.bundles.commands import bundle, config
 
-NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"
+NETWORK = "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"
 TRAIN, EVALUATE, INFERENCE = (config("hybrid", name) for name in ("train", "evaluate", "inference"))
 SEEN = ["--image_size", 64, "--network_def", NETWORK]
 KINDS = ("as is", "mirror", "all flips")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.bundles.commands import bundle, config
 
-NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"
+NETWORK = "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"
 FILES = ("stress.csv", "summary.json", "summary.md")
 
 

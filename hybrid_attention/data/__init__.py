@@ -12,21 +12,17 @@ from hybrid_attention.data.datasets import (
     udiat_datalist,
 )
 from hybrid_attention.data.folder import image_datalist
-from hybrid_attention.data.leakage import AuditResult, audit
 from hybrid_attention.data.masks import MaskReader
 from hybrid_attention.data.on_demand import OnDemand
-from hybrid_attention.data.phantom_dataset import write_phantom_dataset
 from hybrid_attention.data.reading import GreyReader
 from hybrid_attention.data.splits import Split, busi_facts, split_cases
 
 __all__ = [
-    "AuditResult",
     "DataError",
     "GreyReader",
     "MaskReader",
     "OnDemand",
     "Split",
-    "audit",
     "breast_datalist",
     "bus_bra_datalist",
     "bus_uclm_datalist",
@@ -39,5 +35,4 @@ __all__ = [
     "split_cases",
     "udiat_datalist",
     "with_class_index",
-    "write_phantom_dataset",
 ]

@@ -16,19 +16,19 @@ class DataError(ValueError):
     """Files of a data set can't be used; the message lists them and says what to do."""
 
 
-_CURE = (
+_HINT = (
     "replace these files by whole ones (download them again), give every image a mask of its size (all black where "
     "there is no lesion), or take the cases out of the folder"
 )
 
 
-def raise_problems(problems: Sequence[str], total: int, cure: str = _CURE) -> None:
+def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> None:
     """Raise a `DataError` that lists `problems`, if there are any.
 
     Args:
         problems: one line a problem, each naming its file.
         total: number of cases looked at.
-        cure: what the user can do about them.
+        hint: what the user can do about them.
 
     Raises:
         DataError: when `problems` is not empty.
@@ -36,7 +36,7 @@ def raise_problems(problems: Sequence[str], total: int, cure: str = _CURE) -> No
     if not problems:
         return
     listed = [f"  - {line}" for line in problems]
-    raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Cure: {cure}."]))
+    raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Hint: {hint}"]))
 
 
 def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[list[str], list[dict[str, Any]]]:

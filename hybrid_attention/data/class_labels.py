@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hybrid_attention.data.checks import raise_problems
+from hybrid_attention.data.checks import raise_if_invalid
 from hybrid_attention.data.on_demand import on_demand
 
 
@@ -40,9 +40,9 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
         for case in cases
         if case.get("class") not in names
     ]
-    cure = (
+    hint = (
         "give each image a class that class_names lists (by its folder in BUSI's layout, in UDIAT's by DatasetB.xlsx), "
         "or set class_names to None for masks alone"
     )
-    raise_problems(problems, len(cases), cure)
+    raise_if_invalid(problems, len(cases), hint)
     return [{**case, "class_index": names.index(case["class"])} for case in cases]

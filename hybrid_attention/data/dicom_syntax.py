@@ -42,8 +42,8 @@ def syntax_fault(header: Dataset) -> str | None:
     if _has_decoder(syntax):
         return None
     package = next((package for start, package in _DECODERS.items() if syntax.name.startswith(start)), None)
-    cure = f"install {package}" if package else "no package for it is known here"
-    return f"its pixels are compressed as {syntax.name}, and no decoder is installed: {cure}"
+    hint = f"install {package}" if package else "no package for it is known here"
+    return f"its pixels are compressed as {syntax.name}, and no decoder is installed: {hint}"
 
 
 def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:

@@ -31,7 +31,7 @@ def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[
             need not.
 
     Raises:
-        OSError: when the folder can't be written or the disk is full; the message names the file and the cure.
+        OSError: when the folder can't be written or the disk is full; the message names the file and the hint.
     """
     path = Path(path)
     temporary = None
@@ -81,7 +81,7 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
         The folder.
 
     Raises:
-        OSError: when the folder can't be made or written; the message names it and the cure.
+        OSError: when the folder can't be made or written; the message names it and the hint.
         ValueError: its name is not valid UTF-8.
     """
     folder = Path(path)

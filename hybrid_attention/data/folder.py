@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
 from hybrid_attention.data.dicom import NoPictureError, frame_paths, is_dicom
 from hybrid_attention.data.listing import files_below, is_note, name_fault, same_name
 from hybrid_attention.data.masks import find_masks, mask_owner
@@ -65,7 +65,7 @@ def image_datalist(
     files = image_files(files)
     if not files:
         raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {source}; masks (*_mask*.png) don't count")
-    images, problems = each_frame(files, frames, alone=source.is_file())
+    images, problems = expand_frames(files, frames, alone=source.is_file())
     cases: list[dict[str, Any]] = []
     owners: dict[str, Path] = {}
     for image in images:
@@ -76,7 +76,7 @@ def image_datalist(
         owners[result] = image
         cases.append({"case_id": key, "image": str(image), "source": str(image)})
     more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
-    raise_problems(problems + more, len(files))
+    raise_if_invalid(problems + more, len(files))
     if not cases:
         raise DataError(f"no image in {source}: its DICOM files hold none")
     return cases
@@ -97,7 +97,7 @@ def image_files(files: Iterable[Path]) -> list[Path]:
             faults.append(fault)
         elif mask_owner(path) is None:
             (images if is_image(path) else others).append(path)
-    raise_problems(faults, len(files), "rename them")
+    raise_if_invalid(faults, len(files), "rename them")
     log_left_out([path for path in others if not is_note(path)], "no image of a kind that is read")
     return images
 
@@ -110,7 +110,7 @@ def log_left_out(files: Sequence[Path], reason: str) -> None:
         logger.warning("%d files are left out (%s): %s%s", len(files), reason, names, more)
 
 
-def each_frame(
+def expand_frames(
     files: Iterable[Path], frames: str | Sequence[int] = "all", alone: bool = False
 ) -> tuple[list[Path], list[str]]:
     """Name the images of files: of a DICOM file with several frames each frame, of any other the file itself.

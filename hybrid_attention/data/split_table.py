@@ -7,9 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybrid_attention.data.checks import raise_problems
-from hybrid_attention.data.leak_share import PARTS
+from hybrid_attention.data.checks import raise_if_invalid
 from hybrid_attention.data.tables import read_table
+
+PARTS = ("train", "validation", "test", "excluded")
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def parts_of_table(
                 problems.append(
                     f"group {case['group']} leaks: {first} is in {column} {given[first]}, {name} in {given[name]}"
                 )
-    raise_problems(
+    raise_if_invalid(
         [f"{path}: {problem}" for problem in problems],
         len(cases),
         "give each case one row, and all of a group (one patient, or copies of one image) the same part or fold",

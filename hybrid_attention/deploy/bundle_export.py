@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from hybrid_attention.data import image_datalist, write_phantom_dataset
+from hybrid_attention.data import image_datalist
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser, weights_of
 from hybrid_attention.deploy.export import Exported, export_onnx, export_torchscript
 from hybrid_attention.deploy.quantize import quantize
+from hybrid_attention.phantoms import write_phantom_dataset
 
 ONNX = ".onnx"
 TORCHSCRIPT = (".ts", ".pt")

@@ -10,7 +10,7 @@ from typing import Any
 
 import hybrid_attention
 import torch
-from hybrid_attention.data.identity import file_digest
+from hybrid_attention.data.hashing import file_digest
 from torch import nn
 
 # of a module, nothing that its output depends on

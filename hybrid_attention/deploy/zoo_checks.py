@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.data import write_phantom_dataset
 from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_network
 from hybrid_attention.engines.errors import root_cause
 from hybrid_attention.engines.weight_files import BEST
+from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 FILES = ("LICENSE", METADATA, INFERENCE, f"models/{BEST}", "docs/README.md", "docs/data_license.txt")

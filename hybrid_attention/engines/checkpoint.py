@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.data.files import remove_partial_files, write_json
-from hybrid_attention.data.identity import case_digests, data_digest
+from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import RECORD, differences, read_record
 from hybrid_attention.engines.weight_files import (
@@ -122,23 +122,23 @@ class Checkpoint:
             engine.terminate()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        cure = "give the earlier settings, choose another --output_dir, or start afresh with --resume False"
+        hint = "give the earlier settings, choose another --output_dir, or start afresh with --resume False"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{path} is not a readable checkpoint, it may be damaged; {cure}") from error
+            raise ValueError(f"{path} is not a readable checkpoint, it may be damaged; {hint}") from error
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise ValueError(f"{path} is not a checkpoint of this package's format {_FORMAT}; {cure}")
+            raise ValueError(f"{path} is not a checkpoint of this package's format {_FORMAT}; {hint}")
         network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
         if network_fault:
-            raise ValueError(f"{path} is of another architecture: {network_fault}; {cure}")
+            raise ValueError(f"{path} is of another architecture: {network_fault}; {hint}")
         fault = not_finite(state["objects"]["network"])
         if fault:
-            raise ValueError(f"{path} can't be resumed: {fault}; {cure}")
+            raise ValueError(f"{path} can't be resumed: {fault}; {hint}")
         changed = differences(state["recipe"], self.recipe)
         changed += [f"the {part} images are others" for part in self.cases if state["data"][part] != self.data[part]]
         if changed or set(state["objects"]) != set(self.objects):
-            raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {cure}")
+            raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {hint}")
         return state
 
     def _stop_if_diverged(self, engine: Engine) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import hybrid_attention
 import monai
 import torch
-from hybrid_attention.data.identity import file_digest
+from hybrid_attention.data.hashing import file_digest
 from hybrid_attention.engines.inferer import computes_bf16, cpu_capability
 from hybrid_attention.engines.invocation import command_line_options, config_files
 

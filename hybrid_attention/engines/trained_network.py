@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.engines.training_record import trained_setting
-from hybrid_attention.networks import peers
+from hybrid_attention.networks import baselines
 from monai.bundle import ConfigParser
 
 NETWORK = "network_def"
@@ -75,7 +75,7 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
 
 
 def _check_target(target: str) -> None:
-    """Refuse all but the networks of this package, the functions that build its peers, and `with_group_norm`."""
+    """Refuse all but the networks of this package, the functions that build the baselines, and `with_group_norm`."""
     module, _, name = target.rpartition(".")
     found = None
     if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
@@ -83,6 +83,6 @@ def _check_target(target: str) -> None:
             found = getattr(importlib.import_module(module), name, None)
     home = str(getattr(found, "__module__", ""))
     is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
-    is_builder = target == _GROUP_NORM or (module == peers.__name__ and name in peers.__all__)
+    is_builder = target == _GROUP_NORM or (module == baselines.__name__ and name in baselines.__all__)
     if not (is_network or is_builder):
         raise ValueError(f"a record of training names {target!r}: only networks of {_TRUSTED} are built from a record")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.identity import case_digests
+from hybrid_attention.data.hashing import case_digests
 from hybrid_attention.engines.inferer import choose_precision
 from hybrid_attention.engines.invocation import command_line_options, config_files
 from hybrid_attention.engines.provenance import without_folder
@@ -160,7 +160,8 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
         logger.warning("no %s beside %s: how it was trained can't be checked", RECORD, weights)
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8").replace("networks.peers.", "networks.baselines.")  # the name until 0.1
+        record: dict[str, Any] = json.loads(text)
     except ValueError:
         raise ValueError(f"{path} is damaged: it is no JSON") from None
     if not isinstance(record, dict) or "weights_sha256" not in record:

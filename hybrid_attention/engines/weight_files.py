@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.data.files import atomic_path
-from hybrid_attention.data.identity import file_digest
+from hybrid_attention.data.hashing import file_digest
 
 BEST = "model.pt"
 RELEASED = "released"

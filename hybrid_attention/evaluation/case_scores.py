@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from hybrid_attention.data.files import prepare_output_folder, write_csv
-from hybrid_attention.data.identity import data_digest
+from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY

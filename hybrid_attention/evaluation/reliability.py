@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.identity import data_digest
+from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.trained_run import TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest

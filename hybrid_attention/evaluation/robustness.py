@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.identity import data_digest
+from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest
@@ -17,7 +17,7 @@ from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 from hybrid_attention.evaluation.summary import has_lesion
 from hybrid_attention.evaluation.text import UNDEFINED, markdown_grid, percent_interval, plural, score_interval
-from hybrid_attention.transforms.degradations import DEGRADATIONS, STRENGTHS, Degraded
+from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS, Corruptd
 
 CLEAN = "clean"
 FALSE_POSITIVES = "false_positive_rate_without_lesion"
@@ -62,8 +62,8 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
     Args:
         run: the trained network.
         part: `train`, `validation` or `test`.
-        kinds: of `DEGRADATIONS`; None for all.
-        seed: of the degradations.
+        kinds: of `CORRUPTIONS`; None for all.
+        seed: of the corruptions.
 
     Returns:
         Rows and summary.
@@ -73,7 +73,7 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
     """
     kinds = checked_kinds(kinds)
     disturbances = [
-        (kind, strength, Degraded("image", kind, strength, seed)) for kind in kinds for strength in STRENGTHS
+        (kind, strength, Corruptd("image", kind, strength, seed)) for kind in kinds for strength in STRENGTHS
     ]
     cases = run.cases(part)
     if not cases:
@@ -103,11 +103,9 @@ def checked_kinds(kinds: Sequence[str] | None) -> list[str]:
     Raises:
         ValueError: a kind does not exist or is named twice, or there is none.
     """
-    names = list(DEGRADATIONS) if kinds is None else list(kinds)
-    if not names or len(set(names)) < len(names) or not set(names) <= set(DEGRADATIONS):
-        raise ValueError(
-            f"kinds must be some of {', '.join(DEGRADATIONS)}, each once, got {', '.join(names) or 'none'}"
-        )
+    names = list(CORRUPTIONS) if kinds is None else list(kinds)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(CORRUPTIONS):
+        raise ValueError(f"kinds must be some of {', '.join(CORRUPTIONS)}, each once, got {', '.join(names) or 'none'}")
     return names
 
 
@@ -137,10 +135,10 @@ def stress_summary(rows: Rows) -> dict[str, Any]:
     for (kind, strength), block in blocks.items():
         if [row["case_id"] for row in block] != [row["case_id"] for row in clean]:
             raise ValueError(f"the cases of {kind} {strength} are others than those of the images as they are")
-        entry = kinds.setdefault(kind, {"unit": DEGRADATIONS[kind].unit, "strengths": []})
+        entry = kinds.setdefault(kind, {"unit": CORRUPTIONS[kind].unit, "strengths": []})
         pairs = [{**row, "difference": row["dice"] - before["dice"]} for row, before in zip(block, clean, strict=True)]
         scores = {**_scores(block), "dice_difference": _mean(pairs, "difference")}
-        level = list(DEGRADATIONS[kind].levels[strength - 1])
+        level = list(CORRUPTIONS[kind].levels[strength - 1])
         entry["strengths"].append({"strength": strength, "level": level, **scores})
     return {"cases": len(clean), "lesion_cases": sum(map(has_lesion, clean)), "clean": _scores(clean), "kinds": kinds}
 

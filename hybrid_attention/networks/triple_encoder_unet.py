@@ -93,10 +93,10 @@ class TripleDecoderStage(nn.Module):
 
     def forward(self, x: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
         """Return the decoded features at twice the size."""
-        return double(self.attention(self.conv(self.skip(x, features))), self.mode)
+        return upsample_2x(self.attention(self.conv(self.skip(x, features))), self.mode)
 
 
-def double(x: torch.Tensor, mode: str) -> torch.Tensor:
+def upsample_2x(x: torch.Tensor, mode: str) -> torch.Tensor:
     """Interpolate to twice the spatial size."""
     return F.interpolate(x, size=[2 * side for side in x.shape[2:]], mode=mode, align_corners=False)
 
@@ -246,4 +246,4 @@ class TripleEncoderUNet(nn.Module):
         y = torch.cat([maps[-1] for maps in features], dim=1)
         for i, stage in enumerate(self.decoder):
             y = stage(y, [maps[-1 - i] for maps in features])
-        return crop_like(double(self.head(self.dropout(y)), self.mode), x)
+        return crop_like(upsample_2x(self.head(self.dropout(y)), self.mode), x)

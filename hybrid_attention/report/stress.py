@@ -39,8 +39,8 @@ def stress(
         dataset_dir: folder of the images, or several.
         out: folder of the report.
         part: of the split that the networks were trained with: `train`, `validation` or `test`.
-        kinds: of `DEGRADATIONS`; None for all.
-        seed: of the degradations.
+        kinds: of `CORRUPTIONS`; None for all.
+        seed: of the corruptions.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
 

@@ -14,7 +14,7 @@ from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.engines.trained_run import TrainedRun
 from hybrid_attention.report.drawing import COLOURS, legend, look_of, new_figure, plain, tidy
-from hybrid_attention.transforms.degradations import Degrade, Degraded, full_scale
+from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, full_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,8 +73,8 @@ def draw_examples(
     Args:
         runs: trained networks by name.
         case: of the data list.
-        kinds: of `DEGRADATIONS`.
-        seed: of the degradations.
+        kinds: of `CORRUPTIONS`.
+        seed: of the corruptions.
 
     Returns:
         The figure: a block of `SHOWN` strengths a kind.
@@ -87,7 +87,7 @@ def draw_examples(
     figure = new_figure(13.0, lines * (2.1 * tall + 0.35) + 0.3 + 0.2 * (len(runs) + 1) / 4)
     blocks = figure.subfigures(lines, 2, squeeze=False).ravel()
 
-    def draw(axes: Axes, shown: np.ndarray, disturbance: Degraded | None) -> None:
+    def draw(axes: Axes, shown: np.ndarray, disturbance: Corruptd | None) -> None:
         axes.imshow(shown[0].T, cmap="gray", vmin=0, vmax=white, extent=(0, shown.shape[1], shown.shape[2], 0))
         _outline(axes, truth, shown.shape[1:], color="white", linestyle=":", linewidth=1.2)
         for index, run in enumerate(runs.values()):
@@ -100,8 +100,8 @@ def draw_examples(
         for axes, strength in zip(cells, SHOWN, strict=True):
             axes.set_axis_off()
             if kind in kinds:
-                degraded = np.asarray(Degrade(kind, strength, seed)(image, str(case["case_id"]), masks))
-                draw(axes, degraded, Degraded("image", kind, strength, seed))
+                degraded = np.asarray(Corrupt(kind, strength, seed)(image, str(case["case_id"]), masks))
+                draw(axes, degraded, Corruptd("image", kind, strength, seed))
                 axes.set_title(f"strength {strength}", fontsize=8)
         if kind not in kinds:
             draw(cells[0], image, None)

@@ -1,6 +1,6 @@
 """Transforms that MONAI lacks."""
 
-from hybrid_attention.transforms.degradations import Degrade, Degraded
+from hybrid_attention.transforms.corruptions import Corrupt, Corruptd
 from hybrid_attention.transforms.empty_normal import EmptyNormald
 from hybrid_attention.transforms.expected_dice import ExpectedDice
 from hybrid_attention.transforms.gaussian_derivative import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
@@ -16,8 +16,8 @@ from hybrid_attention.transforms.split_mask_and_classes import SplitMaskAndClass
 from hybrid_attention.transforms.temperature_scaling import TemperatureScaling, TemperatureScalingd
 
 __all__ = [
-    "Degrade",
-    "Degraded",
+    "Corrupt",
+    "Corruptd",
     "EmptyNormald",
     "ExpectedDice",
     "GaussianDerivativeMagnitude",

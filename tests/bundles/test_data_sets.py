@@ -4,8 +4,8 @@ import csv
 
 import pytest
 from hybrid_attention.cli import main
-from hybrid_attention.data import write_phantom_dataset
 from hybrid_attention.engines import TrainedRun
+from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 

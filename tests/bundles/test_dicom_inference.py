@@ -14,7 +14,7 @@ from tests.dicom_files import region, write_dicom
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
-NETWORK = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8, 16]}
+NETWORK = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8, 16]}
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_properties_that_other_tools_ask_for(name, workflow, phantoms, tmp_path)
 def test_without_a_run_id_no_phantoms_are_written(name, phantoms, tmp_path, monkeypatch, caplog):
     """3D Slicer sends an empty one, and MONAI then makes all that is in the config; the images are the user's."""
     asked = []
-    monkeypatch.setattr(hybrid_attention.data, "write_phantom_dataset", lambda root: asked.append(root) or phantoms)
+    monkeypatch.setattr(hybrid_attention.phantoms, "write_phantom_dataset", lambda root: asked.append(root) or phantoms)
     stems = [phantoms / "benign" / f"benign ({number})" for number in (1, 2, 3)]
     cases = [{"image": f"{stem}.png", "label": f"{stem}_mask.png"} for stem in stems]
     parser = loaded(config(name, "train"))

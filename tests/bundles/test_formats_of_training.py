@@ -10,14 +10,14 @@ import torch
 from hybrid_attention.cli import main
 from hybrid_attention.engines import TrainedRun
 from hybrid_attention.report.stress_plot import draw_examples
-from hybrid_attention.transforms.degradations import Degraded
+from hybrid_attention.transforms.corruptions import Corruptd
 from PIL import Image
 
 from tests.bundles.commands import QUICK, bundle, config
 from tests.dicom_files import region, write_dicom
 
 TRAIN, EVALUATE = config("hybrid", "train"), config("hybrid", "evaluate")
-SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"]
+SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"]
 SETS = range(1, 4)
 
 
@@ -105,7 +105,7 @@ def test_training_and_evaluation_at_the_size_of_the_files(images, tmp_path):
 
     run = TrainedRun(tmp_path / "out", images, "cpu", tmp_path / "groups.csv")
     case = next(case for case in run.cases("test") if case["case_id"].endswith(f"still{number}.dcm"))
-    (plain,), (marked,) = run.predict([case]), run.predict([case], disturbance=Degraded("image", "callipers", 5))
+    (plain,), (marked,) = run.predict([case]), run.predict([case], disturbance=Corruptd("image", "callipers", 5))
     assert torch.equal(plain.target, marked.target) and not torch.equal(plain.image, marked.image)
     shown = draw_examples({"net": run}, case, ["callipers"]).axes[0].get_images()[0]
     assert shown.get_array().shape == truth.shape

@@ -12,7 +12,7 @@ TRAIN, SCRATCH, IMPROVED, PRETRAIN, EVALUATE = (
     config("hybrid", name) for name in ("train", "from_scratch", "improved", "pretrain", "evaluate")
 )
 OVERLAYS = ROOT / "scripts" / "experiments" / "overlays"
-SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"]
+SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"]
 
 
 def trained(configs, phantoms, out, *options, epochs=1):

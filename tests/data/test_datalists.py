@@ -85,7 +85,7 @@ def test_all_faults_at_once(small):
         "benign (10)_mask.png: mask of 20x17 pixels for an image of 20x16",
         "normal (1)_mask.png: the mask marks a lesion, but the case is of class normal",
         "m_mask.png: the mask is empty, but the case is of class malignant",
-        "Cure: ",
+        "Hint: ",
     ):
         assert part in message
 

@@ -131,10 +131,12 @@ def test_weights_of_another_bundle(untrained, tmp_path):
 
 def test_weights_of_a_network_that_the_config_does_not_describe(tmp_path):
     save_weights(torch.nn.Linear(1, 1), tmp_path / "model.pt")
-    peer = {"_target_": "hybrid_attention.networks.peers.segresnet"}
+    peer = {"_target_": "hybrid_attention.networks.baselines.segresnet"}
     record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": {"network_def": peer}}
     (tmp_path / "training.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"weights of hybrid_attention\.networks\.peers\.segresnet, which hybrid's"):
+    with pytest.raises(
+        ValueError, match=r"weights of hybrid_attention\.networks\.baselines\.segresnet, which hybrid's"
+    ):
         package("hybrid", tmp_path / "out", tmp_path / "model.pt")
 
 

@@ -17,7 +17,7 @@ from hybrid_attention.networks import (
     MaskAndClasses,
     MultiTaskOCANet,
     TripleEncoderUNet,
-    peers,
+    baselines,
 )
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.blocks.sfeb import SFEB, WindowMean
@@ -32,7 +32,7 @@ NETWORKS = {
     "attention_unet": lambda: DeepAttentionUNet(2, 1, 1, (4, 8), 8, (8, 4), (0.3, 0.3), (0.3, 0.3)),
     "mtl_oca": lambda: MaskAndClasses(MultiTaskOCANet(channels=(16, 32))),
     "explainable": lambda: TripleEncoderUNet(encoders=("resnet18",)),
-    "U-Net++": lambda: peers.unet_plus_plus(channels=(4, 8, 8, 16, 16)),
+    "U-Net++": lambda: baselines.unet_plus_plus(channels=(4, 8, 8, 16, 16)),
 }
 CHANNELS = {"SFEB": 4, "non-local": 4, "attention_unet": 1, "mtl_oca": 2, "explainable": 3, "U-Net++": 3}
 SHAPES = [(1, 64, 64), (3, 41, 77), (2, 96, 33)]

@@ -16,7 +16,7 @@ from hybrid_attention.deploy.prediction import Options, predict
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet, with_group_norm
-from hybrid_attention.networks.peers import residual_unet
+from hybrid_attention.networks.baselines import residual_unet
 from monai.bundle import ConfigParser
 from PIL import Image
 
@@ -305,7 +305,7 @@ def test_an_ablated_network_of_a_run(bundle, changes, network, picture, tmp_path
 
 
 def test_a_run_with_group_norm(picture, tmp_path):
-    inner = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8]}
+    inner = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8]}
     definition = {"_target_": "hybrid_attention.networks.with_group_norm", "network": inner, "groups": 1}
     save_weights(with_group_norm(residual_unet(channels=[4, 8]), 1), tmp_path / "model.pt")
     recipe = {"network_def": definition, "image_size": 64}

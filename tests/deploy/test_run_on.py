@@ -4,7 +4,7 @@ from hybrid_attention import cli
 from hybrid_attention.deploy import run_on
 from hybrid_attention.deploy.backends import CHOICES
 from hybrid_attention.engines import PrecisionInferer
-from hybrid_attention.networks.peers import residual_unet
+from hybrid_attention.networks.baselines import residual_unet
 
 X = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from hybrid_attention.data.identity import case_digests
+from hybrid_attention.data.hashing import case_digests
 from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights, start_from
 from hybrid_attention.engines.weight_files import weights_digest, weights_mismatch
 from ignite.engine import Events

@@ -41,12 +41,12 @@ def test_nested_networks_and_builders_of_peers(recorded):
         recorded({"_target_": "hybrid_attention.networks.LesionLogit", "network": inner}), nn.Identity()
     )
     assert type(network.network).__name__ == "MultiTaskOCANet"
-    peer = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8]}
+    peer = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8]}
     assert isinstance(trained_network(recorded(peer), nn.Identity()), nn.Module)
 
 
 def test_group_norm_in_a_network_of_the_record(recorded):
-    peer = {"_target_": "hybrid_attention.networks.peers.residual_unet", "channels": [4, 8]}
+    peer = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8]}
     definition = {"_target_": "hybrid_attention.networks.with_group_norm", "network": peer, "groups": 1}
     network = trained_network(recorded(definition), nn.Identity())
     assert {one.num_groups for one in network.modules() if isinstance(one, nn.GroupNorm)} == {1}
@@ -54,7 +54,7 @@ def test_group_norm_in_a_network_of_the_record(recorded):
 
 @pytest.mark.parametrize("weights", ["imagenet", "@encoder_weights", "$print()"])
 def test_a_record_fetches_no_weights(weights):
-    definition = {"_target_": "hybrid_attention.networks.peers.flexible_unet", "pretrained": True}
+    definition = {"_target_": "hybrid_attention.networks.baselines.flexible_unet", "pretrained": True}
     assert plain_definition(definition, {})["pretrained"] is False
     definition = {"_target_": "hybrid_attention.networks.HybridAttentionNet", "encoder_weights": weights}
     assert plain_definition(definition, {})["encoder_weights"] is None

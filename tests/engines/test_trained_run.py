@@ -8,7 +8,7 @@ from hybrid_attention.engines.weight_files import weights_digest
 
 from tests.bundles.commands import bundle, config
 
-NETWORK = "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"
+NETWORK = "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"
 OPTIONS = ["--image_size", 48, "--batch_size", 4, "--epochs", 2, "--learning_rate", 0.01]
 
 

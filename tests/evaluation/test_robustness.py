@@ -10,7 +10,7 @@ from hybrid_attention.engines import Prediction
 from hybrid_attention.evaluation import StressTest, stress_test
 from hybrid_attention.evaluation.metrics import overlap_scores
 from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table
-from hybrid_attention.transforms.degradations import DEGRADATIONS
+from hybrid_attention.transforms.corruptions import CORRUPTIONS
 from PIL import Image
 
 
@@ -90,7 +90,7 @@ def test_summary_by_hand():
     assert summary["clean"]["dice"] == pytest.approx({"mean": 0.8, "low": 0.6, "high": 1.0})
     assert summary["clean"]["false_positive_rate_without_lesion"] == {"mean": 0.5, "low": 0, "high": 1}
     (entry,) = summary["kinds"]["blur"]["strengths"]
-    assert summary["kinds"]["blur"]["unit"] == DEGRADATIONS["blur"].unit
+    assert summary["kinds"]["blur"]["unit"] == CORRUPTIONS["blur"].unit
     assert (entry["strength"], entry["level"]) == (4, [1.1])
     assert entry["dice"] == pytest.approx({"mean": 0.6, "low": 0.4, "high": 0.8})
     # both cases lose 0.2: the difference has no spread, though the scores have
@@ -119,7 +119,7 @@ def test_table():
     assert "4 images of the test part, 2 with lesion" in table
     assert "| clean | 0 |  | 80.0 [60.0, 100.0] |  | 50.0 [0.0, 100.0] |" in table
     assert "| blur | 4 | 1.1 | 60.0 [40.0, 80.0] | -20.0 [-20.0, -20.0] | 100.0 [100.0, 100.0] |" in table
-    assert f"Level of blur: {DEGRADATIONS['blur'].unit}." in table
+    assert f"Level of blur: {CORRUPTIONS['blur'].unit}." in table
     assert "SYNTHETIC" not in table and "IMAGES:" not in table
     loud = stress_table({**summary, "synthetic_data": True, "part": "train"})
     assert "SYNTHETIC DATA" in loud and "TRAIN IMAGES" in loud
@@ -176,7 +176,7 @@ def test_files(tmp_path):
 
 
 def test_kinds_are_checked():
-    assert checked_kinds(None) == list(DEGRADATIONS)
+    assert checked_kinds(None) == list(CORRUPTIONS)
     for kinds, got in (([], "none"), (["haze"], "haze"), (["blur", "blur"], "blur, blur")):
         with pytest.raises(ValueError, match=f"kinds must be some of speckle, .* each once, got {got}"):
             checked_kinds(kinds)

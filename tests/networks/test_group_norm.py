@@ -1,7 +1,7 @@
 import pytest
 import torch
 from hybrid_attention.networks import with_group_norm
-from hybrid_attention.networks.peers import flexible_unet
+from hybrid_attention.networks.baselines import flexible_unet
 from torch import nn
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hybrid_attention.engines import Prediction
 from hybrid_attention.report.stress_plot import draw_examples, draw_stress, write_figure
-from hybrid_attention.transforms.degradations import DEGRADATIONS, Degrade
+from hybrid_attention.transforms.corruptions import CORRUPTIONS, Corrupt
 from PIL import Image
 
 TRUE = (slice(8, 24), slice(8, 20))  # of the image, (W, H)
@@ -29,11 +29,11 @@ def panels(figure):
 
 
 def test_a_panel_a_kind_and_a_line_a_run():
-    one = summary(0.8, dict.fromkeys(DEGRADATIONS, 0.1))
-    other = summary(0.6, {kind: 0.01 * place for place, kind in enumerate(DEGRADATIONS)})
+    one = summary(0.8, dict.fromkeys(CORRUPTIONS, 0.1))
+    other = summary(0.6, {kind: 0.01 * place for place, kind in enumerate(CORRUPTIONS)})
     figure = draw_stress({"net_$1$": one, "other": other})
     drawn = panels(figure)
-    assert list(drawn) == list(DEGRADATIONS)
+    assert list(drawn) == list(CORRUPTIONS)
     for place, axes in enumerate(drawn.values()):
         first, second = axes.get_lines()
         np.testing.assert_array_equal(first.get_xdata(), range(6))
@@ -103,7 +103,7 @@ def test_examples(case, tmp_path):
 
     image = np.array(Image.open(case["image"]), np.float32).T[None]
     for axes, (kind, strength) in zip(shown[1:], [(k, s) for k in ("gain", "text") for s in (1, 3, 5)], strict=True):
-        expected = Degrade(kind, strength, 2)(image, "a")[0].T
+        expected = Corrupt(kind, strength, 2)(image, "a")[0].T
         (drawn,) = axes.get_images()
         np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-3)
         assert drawn.get_clim() == (0, 255)  # brightness is not scaled away

@@ -7,18 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
 from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.folder import each_frame, image_files, log_left_out
+from hybrid_attention.data.folder import expand_frames, image_files, log_left_out
 from hybrid_attention.data.listing import files_below, same_name
 from hybrid_attention.data.masks import find_masks
 from hybrid_attention.data.on_demand import on_demand
-from hybrid_attention.data.phantom_dataset import is_synthetic
 from hybrid_attention.data.reading import ALL_SUFFIXES, natural_order, strip_suffix
 from hybrid_attention.data.tables import read_index
 
 CLASSES = ("benign", "malignant", "normal")
 PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
+SYNTHETIC_MARKER = "SYNTHETIC.txt"  # of a folder of phantoms
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def busi_datalist(
     log_left_out([path for path in files if path.relative_to(root).parts[0] not in CLASSES], f"not in {_folders()}")
     for name in CLASSES:
         own = [path for path in files if path.relative_to(root).parts[0] == name]
-        images, faults = each_frame(sorted(own, key=lambda path: (path.parent, natural_order(path))))
+        images, faults = expand_frames(sorted(own, key=lambda path: (path.parent, natural_order(path))))
         unreadable += faults
         owners: dict[Path, Path] = {}
         for image in images:
@@ -103,7 +103,7 @@ def busi_datalist(
     if not cases and not unreadable:
         raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {_folders()} of {root}: is it the right folder?")
     more, cases = inspect_cases(cases)
-    raise_problems([*unreadable, *problems, *more], len(cases) + len(unreadable))
+    raise_if_invalid([*unreadable, *problems, *more], len(cases) + len(unreadable))
     if synthetic:
         logger.warning("SYNTHETIC DATA: %s holds computed phantoms; no number from it says anything on patients", root)
     return cases
@@ -129,3 +129,8 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def _folders() -> str:
     return ", ".join(f"{name}/" for name in CLASSES)
+
+
+def is_synthetic(root: str | os.PathLike[str]) -> bool:
+    """Return whether `root` is a folder of phantoms, by the marker at its root."""
+    return (Path(root) / SYNTHETIC_MARKER).is_file()

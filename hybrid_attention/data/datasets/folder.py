@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.checks import DataError, inspect_cases, raise_problems
+from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
 from hybrid_attention.data.datasets.busi import read_groups
 from hybrid_attention.data.datasets.published import new_case
 from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.folder import each_frame, image_files
+from hybrid_attention.data.folder import expand_frames, image_files
 from hybrid_attention.data.listing import files_below, same_name
 from hybrid_attention.data.masks import find_masks
 from hybrid_attention.data.reading import natural_order, strip_suffix
@@ -40,7 +40,7 @@ def folder_datalist(
     if not root.is_dir():
         raise FileNotFoundError(f"data folder {root} does not exist")
     files = image_files(files_below(root))
-    images, problems = each_frame(sorted(files, key=lambda path: (path.parent, natural_order(path))))
+    images, problems = expand_frames(sorted(files, key=lambda path: (path.parent, natural_order(path))))
     masks = {image: find_masks(image) for image in images}
     if not any(masks.values()):
         raise DataError(
@@ -62,5 +62,5 @@ def folder_datalist(
         group = (groups or {}).get(same_name(name.as_posix()), split_frame(name)[0].as_posix())
         cases.append(new_case("folder", root, image, masks[image], group))
     more, cases = inspect_cases(cases)
-    raise_problems([*problems, *more], len(cases))
+    raise_if_invalid([*problems, *more], len(cases))
     return cases

@@ -10,7 +10,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import pandas as pd
-from hybrid_attention.data.checks import inspect_cases, raise_problems
+from hybrid_attention.data.checks import inspect_cases, raise_if_invalid
 from hybrid_attention.data.extras import how_to_install
 from hybrid_attention.data.tables import read_table
 
@@ -104,5 +104,5 @@ def checked(cases: list[dict[str, Any]], problems: Sequence[str], root: Path) ->
     """Read all files of the cases and raise a `DataError` that lists these and the earlier problems, if any."""
     nothing = [] if cases or problems else [f"{root}: no image in it"]
     more, cases = inspect_cases(cases)
-    raise_problems([*problems, *nothing, *more], len(cases), "complete the folder from the published archive")
+    raise_if_invalid([*problems, *nothing, *more], len(cases), "complete the folder from the published archive")
     return cases

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hybrid_attention.data.phantom_physics import Array, smooth_line, smooth_noise, soft_step
+from hybrid_attention.phantoms.physics import Array, smooth_line, smooth_noise, soft_step
 from scipy import ndimage
 
 

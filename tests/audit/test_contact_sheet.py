@@ -1,5 +1,5 @@
 import numpy as np
-from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
+from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
 
 
 def group(images, grey=0, name="x.png"):

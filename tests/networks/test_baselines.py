@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 from hybrid_attention.explain import grad_cam
-from hybrid_attention.networks import peers
+from hybrid_attention.networks import baselines
 from hybrid_attention.networks.triple_encoder_unet import pad_to_multiple
 from monai.bundle import ConfigParser
 
@@ -42,16 +42,16 @@ SMALL = {
 
 def small(name):
     torch.manual_seed(0)
-    return getattr(peers, name)(**SMALL[name])
+    return getattr(baselines, name)(**SMALL[name])
 
 
 def test_every_peer_is_tested():
-    assert set(peers.__all__) == set(SMALL) == {case[0] for case in CASES}
+    assert set(baselines.__all__) == set(SMALL) == {case[0] for case in CASES}
 
 
 @pytest.mark.parametrize(("name", "arguments", "input_shape", "output_shape", "parameters"), CASES)
 def test_shapes_and_parameter_counts(name, arguments, input_shape, output_shape, parameters):
-    net = getattr(peers, name)(**arguments)
+    net = getattr(baselines, name)(**arguments)
     with torch.no_grad():
         assert net(torch.rand(input_shape)).shape == output_shape
     assert sum(p.numel() for p in net.parameters()) == parameters
@@ -91,13 +91,13 @@ def test_bad_arguments_and_input_are_refused():
     with pytest.raises(ValueError, match="spatial size 7"):
         small("segresnet")(torch.rand(1, 3, 7, 64))
     with pytest.raises(ValueError, match="stages must be 2 or more, got 1"):
-        peers.nnunet(stages=1)
+        baselines.nnunet(stages=1)
 
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures", None)
-    with pytest.raises(ImportError, match=r"pip install '\.\[peers\]'"):
-        peers.nnunet()
+    with pytest.raises(ImportError, match=r"pip install '\.\[baselines\]'"):
+        baselines.nnunet()
 
 
 def test_efficientnet_encoder_evaluates_with_the_statistics_of_the_last_steps():
@@ -116,7 +116,7 @@ def test_efficientnet_encoder_evaluates_with_the_statistics_of_the_last_steps():
 def test_one_override_puts_a_peer_into_the_hybrid_bundle(name):
     parser = ConfigParser()
     parser.read_config(config("hybrid", "train"))
-    override = {"_target_": f"hybrid_attention.networks.peers.{name}", **SMALL[name]}
+    override = {"_target_": f"hybrid_attention.networks.baselines.{name}", **SMALL[name]}
     parser.update({"network_def": override, "channels_last": True, "device": "cpu"})
     net, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
     logits = parser.get_parsed_content("train#inferer")(torch.rand(2, 3, 64, 64), net)
@@ -126,7 +126,7 @@ def test_one_override_puts_a_peer_into_the_hybrid_bundle(name):
 def test_bundle_trains_and_explains_a_peer(phantoms, tmp_path):
     train, evaluate = config("hybrid", "train"), config("hybrid", "evaluate")
     options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--image_size", 40, "--batch_size", 4]
-    options += ["--network_def", "{'_target_': 'hybrid_attention.networks.peers.nnunet', 'stages': 4}"]
+    options += ["--network_def", "{'_target_': 'hybrid_attention.networks.baselines.nnunet', 'stages': 4}"]
     bundle("training", [train], *options, "--epochs", 1)
     bundle("evaluating", [train, evaluate], *options, "--gradcam", "True")
     with open(tmp_path / "evaluation" / "per_case.csv", newline="") as file:

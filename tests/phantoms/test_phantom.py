@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 import pytest
-from hybrid_attention.data.phantom import PHANTOM_LABELS, Phantom, make_phantom
-from hybrid_attention.data.phantom_lesion import ECHOGENICITY
-from hybrid_attention.data.phantom_physics import log_compress, smooth_noise, speckle_envelope
+from hybrid_attention.phantoms.dataset import PHANTOM_LABELS, Phantom, make_phantom
+from hybrid_attention.phantoms.lesion import ECHOGENICITY
+from hybrid_attention.phantoms.physics import log_compress, smooth_noise, speckle_envelope
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from hybrid_attention.data.phantom_physics import Array, smooth_noise, soft_step
+from hybrid_attention.phantoms.physics import Array, smooth_noise, soft_step
 from numpy.typing import NDArray
 from scipy import ndimage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hybrid_attention.data.extras import how_to_install
-from hybrid_attention.networks.peers.padded import Padded, without
+from hybrid_attention.networks.baselines.padded import PadToStride, without
 from monai.networks.layers import Conv, Norm
 from torch import nn
 
@@ -81,7 +81,7 @@ def _architectures() -> Any:
         from dynamic_network_architectures.architectures import unet
     except ImportError as error:
         raise ImportError(
-            f"nnU-Net's networks need dynamic-network-architectures: {how_to_install('peers')}"
+            f"nnU-Net's networks need dynamic-network-architectures: {how_to_install('baselines')}"
         ) from error
     return unet
 
@@ -110,4 +110,4 @@ def _ready(network: Any, spatial_dims: int, in_channels: int, stages: int) -> nn
     """Draw the weights as nnU-Net does, and take the heads of deep supervision out."""
     network.apply(network.initialize)
     without(network, *(f"decoder.seg_layers.{stage}" for stage in range(stages - 2)))
-    return Padded(network, spatial_dims, in_channels, 2 ** (stages - 1), f"decoder.stages.{stages - 2}")
+    return PadToStride(network, spatial_dims, in_channels, 2 ** (stages - 1), f"decoder.stages.{stages - 2}")

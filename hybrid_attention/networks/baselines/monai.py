@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hybrid_attention.networks.baselines.padded import PadToStride, without
 from hybrid_attention.networks.blocks.convolutions import set_batch_norm_momentum
-from hybrid_attention.networks.peers.padded import Padded, without
 from monai.networks import nets
 from torch import nn
 
@@ -33,7 +33,7 @@ def basic_unet(
         A network for images with every side longer than 16.
     """
     network = nets.BasicUNet(spatial_dims, in_channels, out_channels, features=(*channels, channels[0]))
-    return Padded(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_1")
+    return PadToStride(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_1")
 
 
 def residual_unet(
@@ -63,7 +63,7 @@ def residual_unet(
         spatial_dims, in_channels, out_channels, channels, strides=(2,) * halvings, num_res_units=2, norm="batch"
     )
     # the last unit has no more channels than the output
-    return Padded(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.submodule.2")
+    return PadToStride(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.submodule.2")
 
 
 def unet_plus_plus(
@@ -87,7 +87,7 @@ def unet_plus_plus(
     """
     network = nets.BasicUNetPlusPlus(spatial_dims, in_channels, out_channels, features=(*channels, channels[0]))
     without(network, "final_conv_0_1", "final_conv_0_2", "final_conv_0_3")  # heads of deep supervision
-    return Padded(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_0_4")
+    return PadToStride(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_0_4")
 
 
 def attention_unet(
@@ -110,7 +110,7 @@ def attention_unet(
     """
     halvings = len(channels) - 1
     network = nets.AttentionUnet(spatial_dims, in_channels, out_channels, channels, strides=(2,) * halvings)
-    return Padded(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.merge")
+    return PadToStride(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.merge")
 
 
 def segresnet(
@@ -137,7 +137,7 @@ def segresnet(
         A network for images with every side longer than 8.
     """
     network = nets.SegResNet(spatial_dims, init_filters, in_channels, out_channels, dropout_prob)
-    return Padded(network, spatial_dims, in_channels, stride=8, gradcam_layer="up_layers.2")
+    return PadToStride(network, spatial_dims, in_channels, stride=8, gradcam_layer="up_layers.2")
 
 
 def swin_unetr(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, feature_size: int = 24) -> nn.Module:
@@ -151,13 +151,13 @@ def swin_unetr(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        feature_size: width of the finest scale; a multiple of 12. MONAI's default is the size of the other peers.
+        feature_size: width of the finest scale; a multiple of 12. MONAI's default is the size of the other baselines.
 
     Returns:
         A network for images with every side longer than 32.
     """
     network = nets.SwinUNETR(in_channels, out_channels, feature_size=feature_size, spatial_dims=spatial_dims)
-    return Padded(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder1")
+    return PadToStride(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder1")
 
 
 def flexible_unet(
@@ -188,4 +188,4 @@ def flexible_unet(
     if backbone.startswith("efficientnet"):
         without(network, "encoder._conv_head", "encoder._bn1", "encoder._fc")  # the classifier's
         set_batch_norm_momentum(network.encoder)
-    return Padded(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder.blocks.4")
+    return PadToStride(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder.blocks.4")

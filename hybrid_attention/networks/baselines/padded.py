@@ -8,7 +8,7 @@ from hybrid_attention.networks.triple_encoder_unet import crop_like, pad_to_mult
 from torch import nn
 
 
-class Padded(nn.Module):
+class PadToStride(nn.Module):
     """Repeat the border until every side is a multiple of the network's stride, and crop its output again.
 
     Args:

@@ -13,23 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from hybrid_attention.data.checks import DataError, raise_problems
-from hybrid_attention.data.contact_sheet import SheetGroup, contact_pages
-from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER
+from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
+from hybrid_attention.audit.features import Picture, describe, opencv
+from hybrid_attention.audit.matching import Copy, find_near_duplicates
+from hybrid_attention.audit.rates import random_leakage, read_split, split_leakage
+from hybrid_attention.data.checks import DataError, raise_if_invalid
+from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER, is_synthetic
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, remove_partial_files, write_csv, write_json
 from hybrid_attention.data.folder import image_files
-from hybrid_attention.data.leak_share import random_leaks, read_split, split_leaks
 from hybrid_attention.data.listing import files_below
-from hybrid_attention.data.local_features import Picture, describe, opencv
-from hybrid_attention.data.near_copies import Copy, find_copies
-from hybrid_attention.data.phantom_dataset import is_synthetic
 from hybrid_attention.data.reading import natural_order, read_grey
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 _PAGE = "contact_sheet_{:03d}.png"
-_CURE = "replace these files by whole ones, or take them out of the folder"
+_HINT = "replace these files by whole ones, or take them out of the folder"
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class AuditResult:
         same_frame_groups: a number for each image; equal for images of the same frame.
         duplicate_groups: likewise; equal for images of the same or of neighbouring frames.
         copies: the pairs that make the groups.
-        random_splits: see `leak_share.random_leaks`.
-        split: see `leak_share.split_leaks`; None when no split was given.
+        random_splits: see `rates.random_leakage`.
+        split: see `rates.split_leakage`; None when no split was given.
         split_counts: images by part of the split, those it does not name as "not in the split".
         synthetic: whether the folder holds phantoms.
     """
@@ -128,7 +127,7 @@ def audit(
     """Find the images of a folder that are copies of each other, and write down what they do to a split.
 
     Copies are sought in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
-    similarity transform (`local_features.shortlist`); grey values and speckle of the overlap (`near_copies.compare`).
+    similarity transform (`features.shortlist`); grey values and speckle of the overlap (`matching.compare`).
     Names and classes are never looked at. Images of one patient in another view are not found, nor are copies on which
     a screen's frame and text outnumber the tissue's keypoints, so crop screenshots first.
 
@@ -179,7 +178,7 @@ def audit(
     out = prepare_output_folder(out)
     pictures, copies = _read(paths, progress)
     distinct = [index for index, picture in enumerate(pictures) if picture is not None]
-    for copy in find_copies([picture for picture in pictures if picture is not None], progress):
+    for copy in find_near_duplicates([picture for picture in pictures if picture is not None], progress):
         copies.append(Copy(distinct[copy.first], distinct[copy.second], copy.kind, copy.mirrored, copy.scores))
     copies.sort(key=lambda copy: (copy.first, copy.second))
     same_frame = _groups(len(paths), [copy for copy in copies if copy.kind != "near_frame"])
@@ -192,8 +191,8 @@ def audit(
         same_frame_groups=same_frame,
         duplicate_groups=duplicates,
         copies=copies,
-        random_splits=random_leaks(by_frame, by_copy, seed),
-        split=split_leaks(by_frame, by_copy, parts) if parts is not None else None,
+        random_splits=random_leakage(by_frame, by_copy, seed),
+        split=split_leakage(by_frame, by_copy, parts) if parts is not None else None,
         split_counts=dict(counts) if parts is not None else {},
         synthetic=is_synthetic(root),
     )
@@ -248,7 +247,7 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
             first = seen.setdefault(pixels, index)
             seen.setdefault(content, first)
             pictures.append(picture if first == index else None)
-    raise_problems(problems, len(paths), _CURE)
+    raise_if_invalid(problems, len(paths), _HINT)
     return pictures, copies
 
 

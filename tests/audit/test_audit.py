@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from hybrid_attention.audit.audit import _groups, audit
+from hybrid_attention.audit.matching import Copy
 from hybrid_attention.data import busi_datalist, busi_facts
 from hybrid_attention.data.checks import DataError
 from hybrid_attention.data.datasets.busi import read_groups
-from hybrid_attention.data.leakage import _groups, audit
-from hybrid_attention.data.near_copies import Copy
-from hybrid_attention.data.phantom import make_phantom
+from hybrid_attention.phantoms.dataset import make_phantom
 from PIL import Image
 
 SIZE = (240, 300)

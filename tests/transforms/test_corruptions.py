@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.transforms import Degrade, Degraded
+from hybrid_attention.transforms import Corrupt, Corruptd
 from hybrid_attention.transforms.burnt_in import lesion_lines
-from hybrid_attention.transforms.degradations import DEGRADATIONS, STRENGTHS
+from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS
 from monai.data import MetaTensor
 
 SIZE = (160, 120)  # (W, H)
@@ -26,7 +26,7 @@ def white_pixels(image):
 
 def test_the_table_gets_worse_from_strength_to_strength():
     falling = {"contrast", "downscale"}
-    for kind, entry in DEGRADATIONS.items():
+    for kind, entry in CORRUPTIONS.items():
         assert len(entry.levels) == len(STRENGTHS) == 5
         for low, high in zip(entry.levels, entry.levels[1:], strict=False):
             worse = [b <= a if kind in falling else b >= a for a, b in zip(low, high, strict=True)]
@@ -44,25 +44,25 @@ def test_the_table_gets_worse_from_strength_to_strength():
 )
 def test_grey_values_by_hand(kind, strength, expected):
     image = np.array([0.0, 40, 100, 200, 255]).reshape(1, 5, 1)
-    np.testing.assert_allclose(Degrade(kind, strength)(image).ravel(), expected, atol=1e-4)
+    np.testing.assert_allclose(Corrupt(kind, strength)(image).ravel(), expected, atol=1e-4)
 
 
 def test_speckle_is_a_factor_of_mean_one():
     image = grey(40.0, (256, 256))
     image[0, :32] = 0
-    noisy = Degrade("speckle", 5)(image)
+    noisy = Corrupt("speckle", 5)(image)
     assert (noisy[0, :32] == 0).all()
     factor = noisy[0, 32:] / 40
     assert factor.mean() == pytest.approx(1, abs=0.01)
     # four fifths of Rayleigh's law, whose deviation is sqrt(4 / pi - 1) of its mean
     assert factor.std() == pytest.approx(0.8 * np.sqrt(4 / np.pi - 1), rel=0.05)
     assert factor.min() >= 0.2 - 1e-6
-    weak = Degrade("speckle", 1)(image)[0, 32:] / 40
+    weak = Corrupt("speckle", 1)(image)[0, 32:] / 40
     np.testing.assert_allclose((weak - 1) / 0.15, (factor - 1) / 0.8, atol=1e-4)  # the same grains
 
 
 def test_grains_are_short_and_wider_than_deep():
-    noise = Degrade("speckle", 5)(grey(40.0, (512, 512)))[0] / 40 - 1
+    noise = Corrupt("speckle", 5)(grey(40.0, (512, 512)))[0] / 40 - 1
 
     def correlation(columns, rows):
         shifted = np.roll(noise, (columns, rows), (0, 1))
@@ -76,7 +76,7 @@ def test_blur_spreads_a_line_by_its_sigma():
     for size in ((200, 100), (400, 100)):
         image = np.zeros((1, *size))
         image[0, size[0] // 2] = 255
-        profile = Degrade("blur", 5)(image)[0, :, 50]
+        profile = Corrupt("blur", 5)(image)[0, :, 50]
         places = np.arange(size[0]) - size[0] // 2
         assert profile.sum() == pytest.approx(255)
         deviation = np.sqrt((profile * places**2).sum() / 255)
@@ -85,16 +85,16 @@ def test_blur_spreads_a_line_by_its_sigma():
 
 @pytest.mark.parametrize("kind", ["blur", "downscale"])
 def test_borders_do_not_darken(kind):
-    np.testing.assert_allclose(Degrade(kind, 5)(grey()), grey(), atol=1e-4)
+    np.testing.assert_allclose(Corrupt(kind, 5)(grey()), grey(), atol=1e-4)
 
 
 def test_downscaling_takes_the_mean_of_blocks():
     stripes = np.zeros((1, 64, 64))
     stripes[:, ::2] = 200
-    np.testing.assert_allclose(Degrade("downscale", 1)(stripes), 100, atol=1e-4)  # stripes of 1 pixel, blocks of 2
+    np.testing.assert_allclose(Corrupt("downscale", 1)(stripes), 100, atol=1e-4)  # stripes of 1 pixel, blocks of 2
     halves = np.zeros((1, 64, 64))
     halves[:, 32:] = 200
-    result = Degrade("downscale", 5)(halves)[0, :, 0]  # blocks of 8 pixels, with centres at 27.5 and 35.5
+    result = Corrupt("downscale", 5)(halves)[0, :, 0]  # blocks of 8 pixels, with centres at 27.5 and 35.5
     expected = [0] * 28 + [200 * (step + 0.5) / 8 for step in range(8)] + [200] * 28
     np.testing.assert_allclose(result, expected, atol=1e-3)
 
@@ -102,7 +102,7 @@ def test_downscaling_takes_the_mean_of_blocks():
 def test_labels_fill_corners():
     last: set = set()
     for strength in STRENGTHS:
-        labelled = Degrade("text", strength)(grey(), "a")
+        labelled = Corrupt("text", strength)(grey(), "a")
         assert (labelled >= 60 - 1e-6).all()
         changed = np.argwhere(labelled[0] > 61)
         corners = {(column > 80, row > 60) for column, row in changed}
@@ -136,7 +136,7 @@ def test_crosses_stand_on_the_outline():
     image = grey()
     arms = {}
     for strength, ends in ((1, [(40, 60), (120, 60)]), (2, [(40, 60), (120, 60), (80, 45), (80, 75)])):
-        drawn = white_pixels(Degrade("callipers", strength)(image, "a", mask))
+        drawn = white_pixels(Corrupt("callipers", strength)(image, "a", mask))
         for column, row in ends:  # 2.5 % of 120 pixels: arms of 2 pixels
             assert {(column + d, row) for d in range(-2, 3)} | {(column, row + d) for d in range(-2, 3)} <= drawn
         arms[strength] = drawn
@@ -147,46 +147,46 @@ def test_crosses_stand_on_the_outline():
 
 
 def test_callipers_without_lesion_are_random_but_fixed():
-    one, other = (Degrade("callipers", 3)(grey(), case) for case in ("a", "b"))
+    one, other = (Corrupt("callipers", 3)(grey(), case) for case in ("a", "b"))
     assert white_pixels(one) and white_pixels(one) != white_pixels(other)
-    np.testing.assert_array_equal(Degrade("callipers", 3)(grey(), "a", np.zeros((2, *SIZE))), one)
+    np.testing.assert_array_equal(Corrupt("callipers", 3)(grey(), "a", np.zeros((2, *SIZE))), one)
 
 
 @pytest.mark.parametrize("kind", ["speckle", *WORDS])
 def test_same_seed_and_case_same_image(kind):
     image = grey()
-    first = Degrade(kind, 3, seed=4)(image, "a")
-    np.testing.assert_array_equal(Degrade(kind, 3, seed=4)(image, "a"), first)
-    assert (Degrade(kind, 3, seed=4)(image, "b") != first).any()
-    assert (Degrade(kind, 3, seed=5)(image, "a") != first).any()
+    first = Corrupt(kind, 3, seed=4)(image, "a")
+    np.testing.assert_array_equal(Corrupt(kind, 3, seed=4)(image, "a"), first)
+    assert (Corrupt(kind, 3, seed=4)(image, "b") != first).any()
+    assert (Corrupt(kind, 3, seed=5)(image, "a") != first).any()
     assert (image == 60).all()
 
 
-@pytest.mark.parametrize("kind", DEGRADATIONS)
+@pytest.mark.parametrize("kind", CORRUPTIONS)
 @pytest.mark.parametrize("white", [1, 4095, 65535])
 def test_any_grey_range(kind, white):
     image = np.random.default_rng(0).random((1, *SIZE))
     image /= image.max()
     mask = ellipse((80, 60), (40, 15))
-    expected = Degrade(kind, 4)(255 * image, "a", mask) / 255
-    np.testing.assert_allclose(Degrade(kind, 4)(white * image, "a", mask) / white, expected, atol=1e-6)
+    expected = Corrupt(kind, 4)(255 * image, "a", mask) / 255
+    np.testing.assert_allclose(Corrupt(kind, 4)(white * image, "a", mask) / white, expected, atol=1e-6)
     assert expected.min() >= 0 and expected.max() <= 1
     assert abs(expected - image).max() > 0.2
 
 
 def test_a_dark_image_is_not_taken_for_a_bright_one():
-    np.testing.assert_allclose(Degrade("gain", 4)(grey(2.0)), 4)  # of 255, not of its own maximum
+    np.testing.assert_allclose(Corrupt("gain", 4)(grey(2.0)), 4)  # of 255, not of its own maximum
 
 
 def test_types_and_channels():
     image = np.full((2, 40, 30), 51, np.uint8)
     image[1, 20] = 100
-    result = Degrade("gain", 3)(image)
+    result = Corrupt("gain", 3)(image)
     assert result.dtype == np.uint8
     assert set(result[0].ravel()) == {82}  # 81.6 rounded
     tensor = torch.full((1, 40, 30), 51.0)
-    assert Degrade("gain", 3)(tensor).dtype == torch.float32
-    noisy = Degrade("speckle", 2)(np.repeat(grey(), 3, axis=0))
+    assert Corrupt("gain", 3)(tensor).dtype == torch.float32
+    noisy = Corrupt("speckle", 2)(np.repeat(grey(), 3, axis=0))
     np.testing.assert_array_equal(noisy[0], noisy[2])
 
 
@@ -194,14 +194,14 @@ def test_dictionary_form_finds_case_and_masks():
     halves = np.concatenate([ellipse((80, 60), (40, 15)), ellipse((20, 20), (4, 4))])
     image = MetaTensor(torch.full((1, *SIZE), 60.0), meta={"filename_or_obj": "a.png"})
     data = {"image": image, "label": MetaTensor(torch.as_tensor(halves)), "case_id": "a", "other": 5}
-    result = Degraded("image", "callipers", 2)(data)
+    result = Corruptd("image", "callipers", 2)(data)
     assert result["image"].meta["filename_or_obj"] == "a.png"
     assert (image == 60).all() and result["other"] == 5
-    expected = Degrade("callipers", 2)(grey(), "a", halves)
+    expected = Corrupt("callipers", 2)(grey(), "a", halves)
     np.testing.assert_allclose(np.asarray(result["image"]), expected)
-    without = Degraded("image", "callipers", 2)({"image": image, "case_id": "a"})["image"]
-    np.testing.assert_allclose(np.asarray(without), Degrade("callipers", 2)(grey(), "a"))
-    assert Degraded("image", "blur", 1, allow_missing_keys=True)({"other": 5}) == {"other": 5}
+    without = Corruptd("image", "callipers", 2)({"image": image, "case_id": "a"})["image"]
+    np.testing.assert_allclose(np.asarray(without), Corrupt("callipers", 2)(grey(), "a"))
+    assert Corruptd("image", "blur", 1, allow_missing_keys=True)({"other": 5}) == {"other": 5}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_dictionary_form_finds_case_and_masks():
 )
 def test_bad_settings(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Degrade(*arguments)
+        Corrupt(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -232,4 +232,4 @@ def test_bad_settings(arguments, message):
 )
 def test_bad_images(image, mask, message):
     with pytest.raises(ValueError, match=message):
-        Degrade("callipers", 1)(image, "a", mask)
+        Corrupt("callipers", 1)(image, "a", mask)

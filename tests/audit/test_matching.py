@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from hybrid_attention.data import local_features
-from hybrid_attention.data.local_features import Candidate, _strongest, _support, describe, mutual_matches, root_sift
-from hybrid_attention.data.near_copies import Scores, compare, find_copies
-from hybrid_attention.data.phantom import make_phantom
+from hybrid_attention.audit import features
+from hybrid_attention.audit.features import Candidate, _strongest, _support, describe, mutual_matches, root_sift
+from hybrid_attention.audit.matching import Scores, compare, find_near_duplicates
+from hybrid_attention.phantoms.dataset import make_phantom
 from scipy import ndimage
 
 SIZE = (240, 300)
@@ -26,7 +26,7 @@ def neighbour(image, other, share):
 def test_neighbouring_frame_is_near_not_same():
     frame = phantom(0)
     pictures = [describe(image) for image in (frame, neighbour(frame, phantom(1), 0.75), phantom(2))]
-    (copy,) = find_copies(pictures, progress=False)
+    (copy,) = find_near_duplicates(pictures, progress=False)
     assert (copy.first, copy.second, copy.kind, copy.mirrored) == (0, 1, "near_frame", False)
     # the share kept is what correlates, and a little more, since some of the tissue lies in the same band
     assert 0.72 < copy.scores.block_correlation < 0.9
@@ -103,7 +103,7 @@ def test_support_counts_what_agrees_with_one_similarity():
 
 
 def test_each_picture_keeps_its_best_candidates(monkeypatch):
-    monkeypatch.setattr(local_features, "_CANDIDATES", 1)
+    monkeypatch.setattr(features, "_CANDIDATES", 1)
     strong, middle, weak = (Candidate(0, 1, False, 9), Candidate(1, 2, False, 8), Candidate(0, 1, True, 4))
     assert _strongest([weak, middle, strong]) == [strong, middle]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hybrid_attention.data import phantom_dataset
-from hybrid_attention.data.phantom import PHANTOM_VERSION, make_phantom
-from hybrid_attention.data.phantom_dataset import MARKER, is_synthetic, write_phantom_dataset
+from hybrid_attention.data.datasets.busi import is_synthetic
+from hybrid_attention.phantoms import dataset
+from hybrid_attention.phantoms.dataset import PHANTOM_VERSION, SYNTHETIC_MARKER, make_phantom, write_phantom_dataset
 from PIL import Image
 
 SMALL: dict[str, Any] = {"benign": 2, "malignant": 1, "normal": 1, "size": (64, 72)}
@@ -27,10 +27,10 @@ def test_layout_and_modes(tmp_path: Path) -> None:
         f"{c}/{c} ({i})_mask.png" for c, n in (("benign", 2), ("malignant", 12), ("normal", 1)) for i in range(1, n + 1)
     }
     images = {name.replace("_mask", "") for name in masks}
-    extra = names - masks - images - {MARKER}
-    assert masks | images | {MARKER} <= names
+    extra = names - masks - images - {SYNTHETIC_MARKER}
+    assert masks | images | {SYNTHETIC_MARKER} <= names
     assert extra and all(name.endswith("_mask_1.png") for name in extra), "two lesions somewhere among fifteen images"
-    for name in names - {MARKER}:
+    for name in names - {SYNTHETIC_MARKER}:
         with Image.open(root / name) as picture:
             assert picture.size == (72, 64)
             assert picture.mode == ("1" if "_mask" in name else "L")
@@ -46,7 +46,7 @@ def test_files_hold_the_phantoms(tmp_path: Path) -> None:
 
 def test_marker_says_what_this_is(tmp_path: Path) -> None:
     root = write_phantom_dataset(tmp_path / "set", **SMALL, seed=7)
-    lines = (root / MARKER).read_text().splitlines()
+    lines = (root / SYNTHETIC_MARKER).read_text().splitlines()
     assert {f"generator version: {PHANTOM_VERSION}", "seed: 7", "benign: 2", "malignant: 1", "normal: 1"} <= set(lines)
     assert "synthetic" in " ".join(lines) and "says anything about patients" in " ".join(lines)
     assert is_synthetic(root) and not is_synthetic(tmp_path) and not is_synthetic(tmp_path / "absent")
@@ -57,7 +57,7 @@ def test_same_data_set_is_left_untouched_and_others_are_refused(
 ) -> None:
     root = write_phantom_dataset(tmp_path / "set", **SMALL)
     before, times = contents(root), {f: f.stat().st_mtime_ns for f in root.rglob("*")}
-    monkeypatch.setattr(phantom_dataset, "make_phantom", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(dataset, "make_phantom", lambda *_: pytest.fail("drawn again"))
     assert write_phantom_dataset(root, **SMALL) == root
     with pytest.raises(FileExistsError, match="seed: 1"):
         write_phantom_dataset(root, **SMALL, seed=1)
@@ -65,7 +65,7 @@ def test_same_data_set_is_left_untouched_and_others_are_refused(
         write_phantom_dataset(root, **{**SMALL, "benign": 3})
     with pytest.raises(FileExistsError, match="size"):
         write_phantom_dataset(root, **{**SMALL, "size": None})
-    monkeypatch.setattr(phantom_dataset, "PHANTOM_VERSION", "next")
+    monkeypatch.setattr(dataset, "PHANTOM_VERSION", "next")
     with pytest.raises(FileExistsError, match="generator version: next"):
         write_phantom_dataset(root, **SMALL)
     assert contents(root) == before
@@ -116,7 +116,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
             raise OSError(28, "No space left on device")
         return make_phantom(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(phantom_dataset, "make_phantom", fail_at_third)
+    monkeypatch.setattr(dataset, "make_phantom", fail_at_third)
     with pytest.raises(OSError, match="No space left"):
         write_phantom_dataset(tmp_path / "set", **SMALL)
     assert len(calls) == 3 and not list(tmp_path.iterdir())
@@ -155,13 +155,13 @@ def test_wrong_arguments_create_nothing(tmp_path: Path, wrong: dict[str, object]
 
 
 def _race(root: str, barrier: multiprocessing.synchronize.Barrier, results: multiprocessing.queues.Queue) -> None:
-    write = phantom_dataset._write
+    write = dataset._write
 
     def write_then_meet(*args: object) -> None:
         write(*args)  # type: ignore[arg-type]
         barrier.wait(timeout=30)  # both hold a complete copy before either renames it
 
-    phantom_dataset._write = write_then_meet  # type: ignore[assignment]
+    dataset._write = write_then_meet  # type: ignore[assignment]
     try:
         results.put(str(write_phantom_dataset(root, **SMALL)))
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""How much of a split leaks: the share of test images that have a near-copy among the training images."""
+"""How much of a split leaks: the share of test images that have a near-duplicate among the training images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from hybrid_attention.data.checks import raise_problems
+from hybrid_attention.data.checks import raise_if_invalid
+from hybrid_attention.data.split_table import PARTS
 from hybrid_attention.data.tables import read_table
 
-PARTS = ("train", "validation", "test", "excluded")
 RANDOM_SPLITS = {"80/10/10": 0.1, "80/20": 0.2}  # name: share of test images
 REPEATS = 20
 _TRAIN_SHARE = 0.8
@@ -47,14 +47,14 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
         elif part not in PARTS:
             problems.append(f"{name}: part {part!r}, expected one of {', '.join(PARTS)}")
         parts[name] = part
-    raise_problems(problems, len(rows), f"make {path} name images below the audited folder, each once")
+    raise_if_invalid(problems, len(rows), f"make {path} name images below the audited folder, each once")
     for part in ("train", "test"):
         if part not in parts.values():
             raise ValueError(f"split {path} has no image with part {part!r}: nothing to compare")
     return parts
 
 
-def leak_share(groups: Mapping[str, int], parts: Mapping[str, str], part: str, source: str = "train") -> float | None:
+def leakage_rate(groups: Mapping[str, int], parts: Mapping[str, str], part: str, source: str = "train") -> float | None:
     """Return the share of the images of one part that have a copy in another part.
 
     Args:
@@ -71,7 +71,7 @@ def leak_share(groups: Mapping[str, int], parts: Mapping[str, str], part: str, s
     return float(np.mean(judged)) if judged and seen else None
 
 
-def split_leaks(
+def split_leakage(
     same_frame: Mapping[str, int], duplicates: Mapping[str, int], parts: Mapping[str, str]
 ) -> dict[str, dict[str, float | None]]:
     """Return what leaks between the parts of one split.
@@ -87,14 +87,14 @@ def split_leaks(
     """
     return {
         f"{part}_in_{source}": {
-            "same_frame": leak_share(same_frame, parts, part, source),
-            "duplicate": leak_share(duplicates, parts, part, source),
+            "same_frame": leakage_rate(same_frame, parts, part, source),
+            "duplicate": leakage_rate(duplicates, parts, part, source),
         }
         for part, source in (("test", "train"), ("validation", "train"), ("test", "validation"))
     }
 
 
-def random_leaks(
+def random_leakage(
     same_frame: Mapping[str, int], duplicates: Mapping[str, int], seed: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return what would leak if the images were split at random, image by image, as is often done.
@@ -122,8 +122,8 @@ def random_leaks(
             order = generator.permutation(len(names))
             parts = {names[index]: "test" for index in order[:tested]}
             parts |= {names[index]: "train" for index in order[len(names) - trained :]}
-            shares["same_frame"].append(leak_share(same_frame, parts, "test") or 0.0)
-            shares["duplicate"].append(leak_share(duplicates, parts, "test") or 0.0)
+            shares["same_frame"].append(leakage_rate(same_frame, parts, "test") or 0.0)
+            shares["duplicate"].append(leakage_rate(duplicates, parts, "test") or 0.0)
         leaks[split] = {
             kind: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "images": tested}
             for kind, values in shares.items()

@@ -37,7 +37,7 @@ class Degradation:
     levels: tuple[Level, Level, Level, Level, Level]
 
 
-DEGRADATIONS: dict[str, Degradation] = {
+CORRUPTIONS: dict[str, Degradation] = {
     "speckle": Degradation(
         "share of fully developed speckle in the factor of the grey values", ((0.15,), (0.3,), (0.45,), (0.6,), (0.8,))
     ),
@@ -64,10 +64,10 @@ DEGRADATIONS: dict[str, Degradation] = {
 }
 
 
-class Degrade(Transform):
-    """Degrade an ultrasound image in one way and one strength, always alike for the same seed and case.
+class Corrupt(Transform):
+    """Corrupt an ultrasound image in one way and one strength, always alike for the same seed and case.
 
-    What the strengths 1 to 5 are stands in `DEGRADATIONS`. Lengths are shares of the image's size and grey values
+    What the strengths 1 to 5 are stands in `CORRUPTIONS`. Lengths are shares of the image's size and grey values
     shares of full scale, so that a strength means the same for images of any size and grey range. Full scale is not the
     brightest pixel but white as the file has it: the first of 1, 255, 4095 and 65535 that no pixel exceeds. What is
     degraded beyond black or white is cut there. What is random is the same for all strengths of a kind.
@@ -95,7 +95,7 @@ class Degrade(Transform):
         Sonics Ultrason. 25 (1978) 1–6, for Rayleigh's law.
 
     Args:
-        kind: one of `DEGRADATIONS`.
+        kind: one of `CORRUPTIONS`.
         strength: from 1 to 5.
         seed: of noise, words and places.
 
@@ -110,8 +110,8 @@ class Degrade(Transform):
     backend: ClassVar = [TransformBackends.NUMPY]
 
     def __init__(self, kind: str, strength: int, seed: int = 0) -> None:
-        if kind not in DEGRADATIONS:
-            raise ValueError(f"kind must be one of {', '.join(DEGRADATIONS)}, got {kind!r}")
+        if kind not in CORRUPTIONS:
+            raise ValueError(f"kind must be one of {', '.join(CORRUPTIONS)}, got {kind!r}")
         if isinstance(strength, bool) or strength not in STRENGTHS:
             raise ValueError(f"strength must be a whole number from 1 to 5, got {strength!r}")
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -141,18 +141,18 @@ class Degrade(Transform):
             raise ValueError(f"the masks must be of the image's shape {array.shape[1:]}, got {lesion.shape}")
         white = full_scale(array)
         generator = np.random.default_rng((self.seed, zlib.crc32(case.encode())))
-        level = DEGRADATIONS[self.kind].levels[self.strength - 1]
+        level = CORRUPTIONS[self.kind].levels[self.strength - 1]
         degraded = white * _degraded(self.kind, array / white, level, generator, lesion).clip(0, 1)
         whole = np.issubdtype(convert_data_type(image, np.ndarray)[0].dtype, np.integer)
         return convert_to_dst_type(degraded.round() if whole else degraded, image)[0]
 
 
-class Degraded(MapTransform):
-    """Dictionary form of `Degrade`, which finds name and masks of the case in the dictionary.
+class Corruptd(MapTransform):
+    """Dictionary form of `Corrupt`, which finds name and masks of the case in the dictionary.
 
     Args:
         keys: keys of the images.
-        kind: one of `DEGRADATIONS`.
+        kind: one of `CORRUPTIONS`.
         strength: from 1 to 5.
         seed: of noise, words and places.
         mask_key: key of the masks, (n, W, H); without it callipers stand at random places.
@@ -160,7 +160,7 @@ class Degraded(MapTransform):
         allow_missing_keys: leave a dictionary without the key as it is.
     """
 
-    backend: ClassVar = Degrade.backend
+    backend: ClassVar = Corrupt.backend
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Degraded(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.degrade = Degrade(kind, strength, seed)
+        self.corrupt = Corrupt(kind, strength, seed)
         self.mask_key = mask_key
         self.case_key = case_key
 
@@ -181,7 +181,7 @@ class Degraded(MapTransform):
         """Return `data` with the image of each key degraded."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self.degrade(result[key], str(data.get(self.case_key, "")), data.get(self.mask_key))
+            result[key] = self.corrupt(result[key], str(data.get(self.case_key, "")), data.get(self.mask_key))
         return result
 
 

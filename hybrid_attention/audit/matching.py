@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from hybrid_attention.data.local_features import Picture, mutual_matches, opencv, root_sift, shortlist
+from hybrid_attention.audit.features import Picture, mutual_matches, opencv, root_sift, shortlist
 from tqdm import tqdm
 
 Kind = Literal["identical_file", "identical_pixels", "same_frame", "near_frame"]
@@ -91,14 +91,14 @@ class Copy:
     scores: Scores | None = None
 
 
-def find_copies(pictures: Sequence[Picture], progress: bool = True) -> list[Copy]:
+def find_near_duplicates(pictures: Sequence[Picture], progress: bool = True) -> list[Copy]:
     """Find all pairs of pictures that show the same frame or neighbouring ones.
 
     Rotated, rescaled, cropped and mirrored copies are found. An image without texture (constant, or smaller than about
     40 pixels) has no keypoints and is found only by its hash, which is not done here.
 
     Args:
-        pictures: from `local_features.describe`.
+        pictures: from `features.describe`.
         progress: show bars.
 
     Returns:
