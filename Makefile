@@ -71,7 +71,7 @@ results: install
 	failed=; for list in $(filter-out %/demo.yaml,$(wildcard scripts/experiments/*.yaml)); do \
 		$(BIN)/hybrid-attention experiments $$list --out $(OUT) --collect docs/results --report output/reports || failed=1; \
 	done; \
-	$(BIN)/python scripts/results_table.py && test -z "$$failed"
+	$(BIN)/python scripts/update_tables.py && test -z "$$failed"
 
 # a wheel and a source distribution, with the bundles and their released weights
 dist: install

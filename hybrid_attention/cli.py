@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from hybrid_attention import __version__
 
+# commands and options of earlier versions
+RENAMED = {"reliability": "calibrate", "--decision": "--inference_settings"}
 # of `hybrid_attention.deploy.run_on`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 
@@ -23,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 when all went well, 1 after an error that is printed in one line; 1 and 3 of `experiments` mean
         that a run failed, and that the time is up.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    words = [_with_underscores(word) for word in words]
     parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -44,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=("auto", "fp32", "bf16"),
         help="auto: bf16 where the processor supports it, else fp32",
     )
-    predict.add_argument("--threshold", type=float, help="of the probability (default: the decision's, else 0.5)")
+    predict.add_argument("--threshold", type=float, help="of the probability (default: the settings', else 0.5)")
     predict.add_argument(
-        "--decision", metavar="FILE", help="decision.json of `reliability`: flips, temperature and threshold"
+        "--inference_settings",
+        metavar="FILE",
+        help="inference_settings.json of `calibrate`: flips, temperature and threshold",
     )
     predict.add_argument(
         "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers from 1 (default: all)"
@@ -131,14 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     stress.add_argument("--seed", type=int, default=0, help="seed of the degradations")
 
-    reliability = commands.add_parser(
-        "reliability", help="average flips and networks, calibrate, choose the threshold, tell failures"
+    calibrate = commands.add_parser(
+        "calibrate", help="average flips and networks, calibrate, choose the threshold, tell failures"
     )
-    reliability.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
-    reliability.add_argument("--dataset_dir", required=True, nargs="+", help="folder of the images, or several")
-    reliability.add_argument("--out", required=True, help="folder of tables, figure and pictures")
-    reliability.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
-    reliability.add_argument("--split_csv", help="your own split, as in training")
+    calibrate.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
+    calibrate.add_argument("--dataset_dir", required=True, nargs="+", help="folder of the images, or several")
+    calibrate.add_argument("--out", required=True, help="folder of tables, figure and pictures")
+    calibrate.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
+    calibrate.add_argument("--split_csv", help="your own split, as in training")
 
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; repeat to continue")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
@@ -157,8 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal can't show must not decide the exit status
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    words = sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args([_with_underscores(word) for word in words])
+    for word in words:
+        old = word.partition("=")[0]
+        if old in RENAMED and (old.startswith("--") or word == words[0]):
+            parser.error(f"{old} is now called {RENAMED[old]}")
+    options = parser.parse_args(words)
     run: dict[str, Callable[[argparse.Namespace], int | None]] = {
         "predict": _predict,
         "export": _export,
@@ -172,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "merge": _merge,
         "experiments": _experiments,
         "stress": _stress,
-        "reliability": _reliability,
+        "calibrate": _calibrate,
     }
     try:
         return run[options.command](options) or 0
@@ -204,7 +213,7 @@ def _predict(options: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore", message="NvImgCodec")
     extra = Options(
         threshold=options.threshold,
-        decision=options.decision,
+        inference_settings=options.inference_settings,
         precision=options.precision,
         frames=_frames(options.frames),
         uncertainty=options.uncertainty,
@@ -312,17 +321,17 @@ def _stress(options: argparse.Namespace) -> None:
     print(f"tables and figures: {folder}")
 
 
-def _reliability(options: argparse.Namespace) -> None:
-    from hybrid_attention.evaluation import reliability
+def _calibrate(options: argparse.Namespace) -> None:
+    from hybrid_attention.evaluation import calibrate
     from hybrid_attention.explain import write_uncertainty_pictures
-    from hybrid_attention.report import write_reliability_figure
+    from hybrid_attention.report import write_calibration_figure
 
     _tell_progress()
     tables = {"groups_csv": options.groups_csv, "split_csv": options.split_csv}
-    result = reliability(options.runs, options.dataset_dir, options.out, **tables)
-    write_reliability_figure(result, options.out)
+    result = calibrate(options.runs, options.dataset_dir, options.out, **tables)
+    write_calibration_figure(result, options.out)
     count = write_uncertainty_pictures(result, options.out)
-    print(f"{result.text}\n{count} pictures, tables and reliability.png in {options.out}")
+    print(f"{result.text}\n{count} pictures, tables and calibration.png in {options.out}")
 
 
 def _write_phantoms(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
-"""Which runs of an experiment stand in its table, in which order, and what the table calls them.
+"""Which runs stand in which table, in which order, and what the tables call them; differences are to the first one.
 
-Differences are to the first one.
+By their folder under docs/results.
 """
 
 ROWS = {
@@ -55,7 +55,78 @@ ROWS = {
 }
 # what may differ between the rows of an experiment: the recipes, as their names say; or the text of the configs alone
 # (fold 0 of HAN in improved_folds_128 is of an earlier commit, with other comments and without a check of the data)
-UNLIKE = {
+UNCOMPARABLE_ROWS = {
     "normal_images_fold0_128": ("provenance.config_files", "provenance.overrides.epochs"),
     "improved_folds_128": ("provenance.config_files",),
+}
+
+# studies of single changes, judged on the validation fold
+STUDIES = {
+    "recipe_study_128": {
+        "base": "FlexibleUNet-B0, `from_scratch.yaml`",
+        "without_augmentation": "no augmentation",
+        "batched_augmentation": "much the same augmentation, in batches (kornia)",
+        "elastic": "+ elastic",
+        "speckle": "+ multiplicative speckle",
+        "clahe": "+ CLAHE",
+        "blur": "+ blur",
+        "coarse_dropout": "+ coarse dropout",
+        "dice_bce": "Dice + BCE instead of BCE + Jaccard",
+        "dice_focal": "Dice + focal",
+        "boundary_loss": "+ boundary loss (Hausdorff by distance transforms)",
+        "warmup_cosine": "warm-up and cosine instead of one cycle",
+        "moving_average": "moving average of the weights",
+        "image_size_192": "192 x 192 pixels, scored at that size",
+        "group_norm": "group norm instead of batch norm",
+        "batches_of_4": "batches of 4",
+        "batches_of_4_group_norm": "batches of 4, group norm",
+        "from_phantoms": "pre-trained on phantoms",
+        "from_mixed_phantoms": "pre-trained on phantoms, half of the solid lesions no darker than the tissue",
+        "from_masked_images": "pre-trained by masked image modelling",
+    },
+    "architecture_study_128": {
+        "base": "HAN, `from_scratch.yaml`",
+        "sfeb_global": "SFEB pools globally, as the paper prints it",
+        "encoder_depth_4": "whole DenseNet-121",
+        "deep_supervision": "deep supervision at two scales",
+    },
+}
+
+# ways to train one network
+RECIPES = {
+    "busi_fold0_128/han": "`from_scratch.yaml`",
+    "improved_fold0_128/han_strong_augmentation": "strong augmentation",
+    "improved_fold0_128/han": "`improved.yaml`: start from phantoms",
+    "improved_fold0_128/han_mixed_phantoms": "the same from phantoms of mixed echogenicity",
+}
+
+# networks that learn from several data sets
+DATA_SET_RUNS = {
+    "hybrid_lite_study_128": {
+        "base": "hybrid_lite",
+        "random_start": "random start instead of ImageNet weights",
+        "busi_alone": "learns from BUSI alone",
+        "bus_bra_alone": "learns from BUS-BRA alone",
+        "tam": "+ TAM on the deepest features",
+        "sfeb": "+ SFEB on the skips",
+        "narrow_decoder": "decoder of 64, 32, 16, 16 channels",
+        "wide_decoder": "decoder of 256, 128, 64, 32 channels",
+        "lite1": "EfficientNet-Lite1",
+        "lite2": "EfficientNet-Lite2",
+        "masks_alone": "no class head",
+        "lesions_alone": "no normal images, two classes",
+        "class_weight_1": "weight of the class loss 1 instead of 0.5",
+        "mild_augmentation": "geometric augmentation alone",
+    },
+    "hybrid_lite": {
+        "hybrid_lite": "`train.yaml`, the released weights",
+        "with_validation_fold": "six more epochs, with the validation fold",
+    },
+}
+
+# by bundle, the evaluation of its weights on all images of the test fold
+RELEASED = {
+    "hybrid_lite": "hybrid_lite/released_on_busi",
+    "hybrid": "normal_images_fold0_128/han_for_masks",
+    "mtl_oca": "normal_images_fold0_128/hybrid_multi_task_from_masks",
 }

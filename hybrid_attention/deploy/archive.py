@@ -26,7 +26,7 @@ from hybrid_attention.engines.training_record import RECORD, read_record
 from hybrid_attention.engines.weight_files import BEST, read_weights, save_whole, weights_digest
 from monai.bundle import ConfigParser
 
-_PACKAGE_FILES = {".py", ".csv", ".html", ".css", ".js", ".typed"}
+_PACKAGE_FILES = {".py", ".csv", ".j2", ".css", ".js", ".typed"}
 _BUNDLE_FOLDERS = ("configs", "docs")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
 

@@ -18,7 +18,7 @@ from hybrid_attention.engines import SavePredictions
 from hybrid_attention.engines.errors import root_cause
 
 RUN = "run"
-DECISION = ("flips", "temperature", "threshold")
+SETTINGS = ("flips", "temperature", "threshold")
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class Options:
     """What a prediction may be asked for beyond the mask, as the bundles' configs for inference name it.
 
     Args:
-        threshold: of the probability, between 0 and 1; None for the decision's, else the config's.
-        decision: `decision.json` of `hybrid-attention reliability`: flips, temperature and threshold, which belong
-            together; None for the config's.
+        threshold: of the probability, between 0 and 1; None for that of `inference_settings`, else the config's.
+        inference_settings: `inference_settings.json` of `hybrid-attention calibrate`: flips, temperature and threshold,
+            which belong together; None for the config's.
         precision: of the arithmetic: fp32, bf16, or auto for bf16 where the processor computes it, else fp32.
         frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also a picture of the entropy of each pixel.
@@ -39,7 +39,7 @@ class Options:
     """
 
     threshold: float | None = None
-    decision: str | os.PathLike[str] | None = None
+    inference_settings: str | os.PathLike[str] | None = None
     precision: str = "auto"
     frames: str | Sequence[int] = "all"
     uncertainty: bool = False
@@ -53,10 +53,12 @@ class Options:
 
     def settings(self) -> dict[str, Any]:
         """Return them as keys of a config for inference, without those that leave it as it is."""
-        given = {**vars(self), **({} if self.decision is None else _read_decision(self.decision))}
+        given = dict(vars(self))
+        path = given.pop("inference_settings")
+        given |= {} if path is None else _read_settings(path)
         if self.threshold is not None:
             given["threshold"] = self.threshold
-        return {key: value for key, value in given.items() if key != "decision" and value is not None}
+        return {key: value for key, value in given.items() if value is not None}
 
 
 def predict(
@@ -85,8 +87,8 @@ def predict(
 
     Raises:
         FileNotFoundError: no images, or no weights.
-        ValueError: unreadable images (all are named), unfit weights, a file that is no decision, or an option out of
-            range.
+        ValueError: unreadable images (all are named), unfit weights, a file without inference settings, or an option
+            out of range.
         ImportError: a package is missing that the images or the backend need.
     """
     folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
@@ -118,20 +120,22 @@ def predict(
     return rows
 
 
-def _read_decision(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read flips, temperature and threshold."""
     try:
-        decision = json.loads(Path(path).read_bytes())  # of any encoding
+        settings = json.loads(Path(path).read_bytes())  # of any encoding
     except ValueError as error:
-        raise ValueError(f"{path} is no decision of hybrid-attention reliability: {error}") from None
-    if not isinstance(decision, dict) or set(decision) != set(DECISION):
-        raise ValueError(f"{path} is no decision of hybrid-attention reliability, which has {', '.join(DECISION)}")
-    flips, temperature, threshold = (decision[name] for name in DECISION)  # plain values: the config evaluates text
+        raise ValueError(f"{path} is not an inference_settings.json of hybrid-attention calibrate: {error}") from None
+    if not isinstance(settings, dict) or set(settings) != set(SETTINGS):
+        raise ValueError(
+            f"{path} is not an inference_settings.json of hybrid-attention calibrate, which has {', '.join(SETTINGS)}"
+        )
+    flips, temperature, threshold = (settings[name] for name in SETTINGS)  # plain values: the config evaluates text
     numbers = all(isinstance(number, int | float) for number in (temperature, threshold))
     lists = isinstance(flips, list) and all(isinstance(axes, list) and set(axes) <= {0, 1} for axes in flips)
     if not lists or not numbers or temperature <= 0 or not 0 < threshold < 1:
-        raise ValueError(f"{path} is no decision of hybrid-attention reliability: {decision}")
-    return decision
+        raise ValueError(f"{path} is not an inference_settings.json of hybrid-attention calibrate: {settings}")
+    return settings
 
 
 def _listed(out: str | os.PathLike[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The evaluation of a trained network: a row a case, a summary, curves over all pixels, pictures."""
+"""The evaluation of a trained network: a row per case, a summary, curves over all pixels, pictures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+import pandas as pd
 import torch
-from hybrid_attention.data.files import prepare_output_folder, write_csv
+from hybrid_attention.data.dicom import to_tissue
+from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.hashing import data_digest
+from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
@@ -19,23 +22,55 @@ from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.engines.weight_files import holds_weights, weights_digest
-from hybrid_attention.evaluation.calibration import PixelCalibration
-from hybrid_attention.evaluation.classification import class_summary
-from hybrid_attention.evaluation.lesions import lesion_detection
-from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
-from hybrid_attention.evaluation.original_size import Planes, at_original_size
-from hybrid_attention.evaluation.pictures import write_pictures
-from hybrid_attention.evaluation.roc import PixelRoc, thinned
-from hybrid_attention.evaluation.run_folder import write_evaluation
+from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
+from hybrid_attention.evaluation.metrics.classification import class_summary
+from hybrid_attention.evaluation.metrics.lesions import lesion_detection
+from hybrid_attention.evaluation.metrics.overlap import confusion_counts, overlap_scores
+from hybrid_attention.evaluation.metrics.roc import PixelRoc, thinned
+from hybrid_attention.evaluation.metrics.surface import surface_distances
+from hybrid_attention.evaluation.results import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.summary import summarize
-from hybrid_attention.evaluation.surface import surface_distances
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
+from torch.nn import functional as F
 
 SCORE_SIZES = ("network", "original")
 
 logger = logging.getLogger(__name__)
+
+
+class Planes(NamedTuple):
+    """What a case is scored and drawn from, each (1, W, H).
+
+    Args:
+        image: grey values.
+        prediction: mask, 0 and 1.
+        target: true mask, 0 and 1.
+        probability: of lesion, or None.
+    """
+
+    image: torch.Tensor
+    prediction: torch.Tensor
+    target: torch.Tensor
+    probability: torch.Tensor | None
+
+
+def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, threshold: float) -> Planes:
+    """Return image and truth of a case as their files have them, and a prediction enlarged to them.
+
+    Of a DICOM image this is the tissue, to which masks of the whole frame are cut, as in training.
+
+    Args:
+        case: with the paths `image` and `label`, one mask file or several.
+        probability: of lesion at the network's size, (1, W, H); enlarged bilinearly, before the threshold.
+        threshold: from which on a pixel is lesion.
+    """
+    image = torch.as_tensor(read_grey(case["image"])).float()[None]
+    masks = [to_tissue(read_mask(path), case["image"]) for path in case["label"]]
+    target = torch.as_tensor(merged_mask(masks)).float()[None] if masks else torch.zeros_like(image)
+    enlarged = F.interpolate(probability[None].float(), size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+    return Planes(image, (enlarged >= threshold).float(), target, enlarged)
 
 
 class CaseScores:
@@ -156,7 +191,7 @@ class CaseScores:
             return Planes(image, mask, target, probability)
         if probability is None:
             raise ValueError("scores at the original size need the probability of lesion in the engine's output")
-        return at_original_size(case, probability, float((self.decision or {}).get("threshold", 0.5)))
+        return at_original_size(case, probability, float((self.decision or {}).get("threshold", DEFAULT_THRESHOLD)))
 
     def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
         """Return the size of a scored pixel along (W, H), in the unit of the distances."""
@@ -168,6 +203,7 @@ class CaseScores:
 
     def _finish(self, engine: Engine) -> None:
         synthetic = any(case.get("synthetic", False) for case in self.cases.values())
+        scored = pd.DataFrame(self.rows)
         self.summary = {
             "synthetic_data": synthetic,
             "split": self.split,
@@ -175,16 +211,16 @@ class CaseScores:
             "settings": self.settings,
             "decision": self.decision,
             "score_size": self.score_size,
-            **summarize(self.rows),
+            **summarize(scored),
             "distance_unit": self.distance_unit,
             **self._pixel_summary(),
-            "classification": class_summary(self.rows),
+            "classification": class_summary(scored),
             "data_sha256": data_digest(list(self.cases.values())),
             "weights_sha256": weights_digest(self.weights) if self.known else None,
             "training": self.training,
             "provenance": provenance(),
         }
-        table = write_evaluation(self.folder, self.rows, self.summary)
+        table = write_evaluation(self.folder, scored, self.summary)
         logger.info("%s\nper-case table, summary and pictures: %s", table, self.folder)
 
     def _pixel_summary(self) -> dict[str, Any]:
@@ -193,14 +229,11 @@ class CaseScores:
         auc = self.roc.auc()
         (self.folder / "roc.csv").unlink(missing_ok=True)
         if not math.isnan(auc):
-            points = zip(*thinned(self.roc.curve()), strict=True)
-            names = ["false_positive_rate", "true_positive_rate", "threshold"]
-            rows = [
-                {name: round(float(value), 6) for name, value in zip(names, point, strict=True)} for point in points
-            ]
-            write_csv(self.folder / "roc.csv", rows, names)
-        curve = self.calibration.curve()
-        write_csv(self.folder / "calibration.csv", curve, list(curve[0]))
+            names = ("false_positive_rate", "true_positive_rate", "threshold")
+            points = dict(zip(names, thinned(self.roc.curve()), strict=True))
+            rounded = {name: [round(value, 6) for value in values.tolist()] for name, values in points.items()}
+            write_table(self.folder / "roc.csv", pd.DataFrame(rounded))
+        write_table(self.folder / "calibration.csv", self.calibration.curve())
         return {
             "pixel_roc": {"auc": auc, "error_bound": self.roc.error_bound(), "pixels": self.roc.pixels},
             "calibration": {"ece": self.calibration.expected_error(), "bins": len(self.calibration.pixels)},

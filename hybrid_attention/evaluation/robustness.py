@@ -1,4 +1,4 @@
-"""How a trained network bears degraded images: every case again under each kind and strength, and what it costs."""
+"""How robust a trained network is: every case again under each kind and strength of degradation."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
+import numpy as np
+import pandas as pd
+from hybrid_attention.data.files import prepare_output_folder, write_json
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.engines.provenance import provenance
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest
-from hybrid_attention.evaluation.metrics import confusion_counts, overlap_scores
+from hybrid_attention.evaluation.formatting import UNDEFINED, markdown_grid, percent_interval, plural, score_interval
+from hybrid_attention.evaluation.metrics.overlap import confusion_counts, has_lesion, overlap_scores
+from hybrid_attention.evaluation.results import write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
-from hybrid_attention.evaluation.summary import has_lesion
-from hybrid_attention.evaluation.text import UNDEFINED, markdown_grid, percent_interval, plural, score_interval
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS, Corruptd
 
 CLEAN = "clean"
 FALSE_POSITIVES = "false_positive_rate_without_lesion"
-
-Rows = Sequence[Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class StressTest:
     """What a network made of degraded images.
 
     Args:
-        rows: one a kind, strength and case: `kind`, `strength`, `case_id`, `class`, `group`, the scores of
+        cases: a row per kind, strength and case: `kind`, `strength`, `case_id`, `class`, `group`, the scores of
             `overlap_scores` and the pixel counts. Strength 0 of kind `clean` is the image as it is.
         summary: see `stress_summary`; with the record of where the numbers come from.
     """
 
-    rows: list[dict[str, Any]]
+    cases: pd.DataFrame
     summary: dict[str, Any]
 
     def write(self, folder: str | os.PathLike[str]) -> None:
@@ -47,10 +47,9 @@ class StressTest:
             folder: made if it is missing.
         """
         folder = prepare_output_folder(folder)
-        write_csv(folder / "stress.csv", self.rows, list(self.rows[0]))
+        write_table(folder / "stress.csv", self.cases)
         write_json(folder / "summary.json", self.summary)
-        with atomic_path(folder / "summary.md") as temporary:
-            temporary.write_text(stress_table(self.summary), encoding="utf-8")
+        write_text(folder / "summary.md", stress_table(self.summary))
 
 
 def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None = None, seed: int = 0) -> StressTest:
@@ -66,7 +65,7 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
         seed: of the corruptions.
 
     Returns:
-        Rows and summary.
+        Cases and summary.
 
     Raises:
         ValueError: a kind does not exist or is named twice, or the part has no case.
@@ -78,23 +77,24 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
     cases = run.cases(part)
     if not cases:
         raise ValueError(f"the {part} part of the split of {run.weights} has no case")
-    rows: list[dict[str, Any]] = []
+    blocks: list[pd.DataFrame] = []
     for number, (kind, strength, disturbance) in enumerate([(CLEAN, 0, None), *disturbances]):
-        scored = [_row(kind, strength, prediction) for prediction in run.predict(cases, disturbance=disturbance)]
-        rows += scored
-        dice = score_interval(_mean(scored, "dice"))
+        predictions = run.predict(cases, disturbance=disturbance)
+        blocks.append(pd.DataFrame([_row(kind, strength, prediction) for prediction in predictions]))
+        dice = score_interval(_scores(blocks[-1])["dice"])
         logger.info("%d of %d: %s %d, Dice %s %%", number + 1, len(disturbances) + 1, kind, strength, dice)
+    scored = pd.concat(blocks, ignore_index=True)
     summary = {
         "synthetic_data": any(case.get("synthetic", False) for case in cases),
         "part": part,
         "seed": seed,
-        **stress_summary(rows),
+        **stress_summary(scored),
         "data_sha256": data_digest(cases),
         "weights_sha256": weights_digest(run.weights),
         "training": run.training,
         "provenance": provenance(),
     }
-    return StressTest(rows, summary)
+    return StressTest(scored, summary)
 
 
 def checked_kinds(kinds: Sequence[str] | None) -> list[str]:
@@ -105,42 +105,43 @@ def checked_kinds(kinds: Sequence[str] | None) -> list[str]:
     """
     names = list(CORRUPTIONS) if kinds is None else list(kinds)
     if not names or len(set(names)) < len(names) or not set(names) <= set(CORRUPTIONS):
-        raise ValueError(f"kinds must be some of {', '.join(CORRUPTIONS)}, each once, got {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"kinds must be some of {', '.join(CORRUPTIONS)}, each once, got {', '.join(names) or 'none'}"
+        )
     return names
 
 
-def stress_summary(rows: Rows) -> dict[str, Any]:
-    """Summarize the rows of a stress test by kind and strength.
+def stress_summary(cases: pd.DataFrame) -> dict[str, Any]:
+    """Summarize the cases of a stress test by kind and strength.
 
     Args:
-        rows: see `StressTest`.
+        cases: see `StressTest`.
 
     Returns:
         `cases`, `lesion_cases`, `clean` and `kinds`: by kind `unit` and `strengths`, a list. `clean` and each of the
         strengths hold `dice`, its mean over lesion images, and `false_positive_rate_without_lesion`, the share of
-        images without lesion in which something is marked, None where there are none. The strengths hold `strength`,
+        images without lesion in which something is predicted, None where there are none. The strengths hold `strength`,
         `level` (the numbers in `unit`) and `dice_difference` too: what the degradation changes, image by image. Each
         has `mean`, `low` and `high` of the 95 % bootstrap interval over groups.
 
     Raises:
         ValueError: images as they are are missing, or a kind and strength is of other cases than they.
     """
-    blocks: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        blocks.setdefault((row["kind"], row["strength"]), []).append(row)
+    blocks = dict(list(cases.groupby(["kind", "strength"], sort=False)))
     clean = blocks.pop((CLEAN, 0), None)
     if clean is None:
         raise ValueError(f"no row of kind {CLEAN!r} and strength 0, which the others are compared with")
     kinds: dict[str, Any] = {}
     for (kind, strength), block in blocks.items():
-        if [row["case_id"] for row in block] != [row["case_id"] for row in clean]:
+        if block["case_id"].tolist() != clean["case_id"].tolist():
             raise ValueError(f"the cases of {kind} {strength} are others than those of the images as they are")
         entry = kinds.setdefault(kind, {"unit": CORRUPTIONS[kind].unit, "strengths": []})
-        pairs = [{**row, "difference": row["dice"] - before["dice"]} for row, before in zip(block, clean, strict=True)]
-        scores = {**_scores(block), "dice_difference": _mean(pairs, "difference")}
+        difference = block["dice"] - clean["dice"].to_numpy()
+        scores = {**_scores(block), "dice_difference": _interval(difference, block["group"], has_lesion(block))}
         level = list(CORRUPTIONS[kind].levels[strength - 1])
-        entry["strengths"].append({"strength": strength, "level": level, **scores})
-    return {"cases": len(clean), "lesion_cases": sum(map(has_lesion, clean)), "clean": _scores(clean), "kinds": kinds}
+        entry["strengths"].append({"strength": int(strength), "level": level, **scores})
+    lesions = int(has_lesion(clean).sum())
+    return {"cases": len(clean), "lesion_cases": lesions, "clean": _scores(clean), "kinds": kinds}
 
 
 def stress_table(summary: Mapping[str, Any]) -> str:
@@ -150,7 +151,7 @@ def stress_table(summary: Mapping[str, Any]) -> str:
         summary: of `stress_summary`, with `part` and `synthetic_data`.
 
     Returns:
-        Title, notes, and a line a kind and strength.
+        Title, notes, and a line per kind and strength.
     """
     normal = summary["cases"] - summary["lesion_cases"]
     header = ["kind", "strength", "level", "Dice (%)", "change of Dice (points)"]
@@ -175,7 +176,7 @@ def stress_table(summary: Mapping[str, Any]) -> str:
         notes.insert(0, "SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients.")
     header += ["something marked in images without lesion (%)"] if normal else []
     text = "\n".join(f"* {note}" for note in notes)
-    return f"# Degraded images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
+    return f"# Corruptd images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
 
 
 def _row(kind: str, strength: int, prediction: Prediction) -> dict[str, Any]:
@@ -190,20 +191,19 @@ def _row(kind: str, strength: int, prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _scores(rows: Rows) -> dict[str, dict[str, float] | None]:
-    marked = [{**row, "marked": float(row["fp"] > 0)} for row in rows if not has_lesion(row)]
-    return {"dice": _mean(rows, "dice"), FALSE_POSITIVES: _interval(marked, "marked") if marked else None}
+def _scores(cases: pd.DataFrame) -> dict[str, dict[str, float] | None]:
+    lesion = has_lesion(cases)
+    return {
+        "dice": _interval(cases["dice"], cases["group"], lesion),
+        FALSE_POSITIVES: _interval((cases["fp"] > 0).astype(float), cases["group"], ~lesion),
+    }
 
 
-def _mean(rows: Rows, name: str) -> dict[str, float] | None:
-    """Return the mean of a score over images with lesion, None where there are none."""
-    lesions = [row for row in rows if has_lesion(row)]
-    return _interval(lesions, name) if lesions else None
-
-
-def _interval(rows: Rows, name: str) -> dict[str, float]:
-    groups = [row["group"] for row in rows]
-    mean, low, high = bootstrap_ratio([row[name] for row in rows], [1.0] * len(rows), groups)
+def _interval(values: pd.Series, groups: pd.Series, kept: pd.Series) -> dict[str, float] | None:
+    """Return the mean over the cases that are kept, None where there are none."""
+    if not kept.any():
+        return None
+    mean, low, high = bootstrap_ratio(values[kept], np.ones(int(kept.sum())), groups[kept])
     return {"mean": mean, "low": low, "high": high}
 
 

@@ -1,15 +1,19 @@
-"""Intervals for scores of data in which some images are near copies of others."""
+"""Intervals and tests for scores of data in which some images are near-duplicates of others: both go by groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
 
 import numpy as np
+from hybrid_attention.data.extras import how_to_install
 
 
 def bootstrap_ratio(
-    numerators: Sequence[float],
-    denominators: Sequence[float],
+    numerators: Sequence[float] | np.ndarray,
+    denominators: Sequence[float] | np.ndarray,
     groups: Sequence[Hashable],
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -18,15 +22,17 @@ def bootstrap_ratio(
     """Estimate sum(numerators) / sum(denominators) with a percentile interval, resampling whole groups.
 
     A mean over images is the case of all denominators 1; a score pooled over pixels has each image's own. Images of one
-    group are near copies, so a bootstrap over images would give intervals that are too narrow.
+    group are near-duplicates, so a bootstrap over images would give intervals that are too narrow.
+
+    scipy's bootstrap draws single cases, not groups of them.
 
     Reference:
         A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application", Cambridge 1997, section 3.8.
 
     Args:
-        numerators: one a case.
-        denominators: one a case, not negative.
-        groups: one a case; cases of one group are drawn together.
+        numerators: one per case.
+        denominators: one per case, not negative.
+        groups: one per case; cases of one group are drawn together.
         resamples: bootstrap samples.
         confidence: of the interval.
         seed: of the resampling.
@@ -40,14 +46,12 @@ def bootstrap_ratio(
     top, bottom = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     if not len(top) == len(bottom) == len(groups) or len(top) == 0:
         raise ValueError(
-            f"need one numerator, denominator and group a case, got {len(top)}, {len(bottom)} and {len(groups)}"
+            f"need one numerator, denominator and group per case, got {len(top)}, {len(bottom)} and {len(groups)}"
         )
     if bottom.sum() <= 0:
         raise ValueError("all denominators are zero")
-    names = {name: index for index, name in enumerate(dict.fromkeys(groups))}
-    index = np.array([names[name] for name in groups])
-    group_top, group_bottom = np.bincount(index, weights=top), np.bincount(index, weights=bottom)
-    draws = np.random.default_rng(seed).integers(0, len(names), size=(resamples, len(names)))
+    group_top, group_bottom = _group_sums(top, groups), _group_sums(bottom, groups)
+    draws = np.random.default_rng(seed).integers(0, len(group_top), size=(resamples, len(group_top)))
     sampled_bottom = group_bottom[draws].sum(axis=1)
     with np.errstate(invalid="ignore"):
         estimates = group_top[draws].sum(axis=1) / sampled_bottom
@@ -67,7 +71,7 @@ def bootstrap_statistic(
 
     Args:
         statistic: takes the indices of cases, with repetitions, and returns a number, or NaN where it is undefined.
-        groups: one a case; cases of one group are drawn together.
+        groups: one per case; cases of one group are drawn together.
         resamples: bootstrap samples.
         confidence: of the interval.
         seed: of the resampling.
@@ -80,10 +84,8 @@ def bootstrap_statistic(
     """
     if len(groups) == 0:
         raise ValueError("need one case or more")
-    members: dict[Hashable, list[int]] = {}
-    for case, name in enumerate(groups):
-        members.setdefault(name, []).append(case)
-    units = [np.array(cases) for cases in members.values()]
+    index = _group_index(groups)
+    units = [np.flatnonzero(index == unit) for unit in range(index.max() + 1)]
     generator = np.random.default_rng(seed)
     value = statistic(np.arange(len(groups)))
     samples = [
@@ -95,3 +97,224 @@ def bootstrap_statistic(
         return float(value), np.nan, np.nan
     low, high = np.nanquantile(samples, [tail, 1 - tail])
     return float(value), float(low), float(high)
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two networks, one score, the same cases.
+
+    Args:
+        first: name of a network.
+        second: name of the other.
+        difference: mean over the cases of first minus second.
+        low: lower bound of its 95 % bootstrap interval over groups.
+        high: upper bound.
+        p_value: of the two-sided test over groups, which its maker names; 1 where all differences are zero.
+        p_holm: adjusted for all tests that were made together.
+        groups: how many pairs the test had.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float
+    groups: int
+
+
+@dataclass(frozen=True)
+class FriedmanTest:
+    """Three networks or more, one score, the same cases.
+
+    Args:
+        statistic: Friedman's chi-square, corrected for ties.
+        p_value: that all networks rank alike.
+        groups: how many blocks were ranked.
+        mean_ranks: by network; rank 1 is the highest score.
+        nemenyi: p-value by pair of networks (Nemenyi's post hoc test).
+        critical_difference: of mean ranks, at the chosen level: networks closer than this can't be told apart.
+    """
+
+    statistic: float
+    p_value: float
+    groups: int
+    mean_ranks: dict[str, float]
+    nemenyi: dict[tuple[str, str], float]
+    critical_difference: float
+
+
+def paired_tests(
+    scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], reference: str | None = None
+) -> list[PairedTest]:
+    """Compare networks pair by pair: differences with intervals, Wilcoxon's test, Holm's adjustment.
+
+    Near-duplicates are not independent evidence, so the test sees the mean of each group once. Groups in
+    which both score the same count half for each side (scipy's `zsplit`, as in Demšar's paper): many images on which
+    both fail are no evidence for a difference.
+
+    Reference:
+        J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30; S. Holm, "A
+        Simple Sequentially Rejective Multiple Test Procedure", Scand. J. Statist. 6 (1979) 65–70.
+
+    Args:
+        scores: for each network a score per case, in one order of cases.
+        groups: one per case.
+        reference: compare all others with this one; None compares each pair.
+
+    Returns:
+        A test per pair, in the order of `scores`.
+
+    Raises:
+        ValueError: fewer than two networks, lengths that differ, a score that is no number, or no such reference.
+        ImportError: statsmodels is missing.
+    """
+    from scipy.stats import wilcoxon
+
+    def p_value(differences: np.ndarray) -> float:
+        means = _group_sums(differences, groups) / _group_sums(np.ones(len(groups)), groups)
+        return float(wilcoxon(means, zero_method="zsplit").pvalue) if means.any() else 1.0
+
+    return _pairwise(_checked(scores, groups, at_least=2), groups, reference, p_value)
+
+
+def paired_accuracy_tests(
+    correct: Mapping[str, Sequence[float]], groups: Sequence[Hashable], reference: str | None = None
+) -> list[PairedTest]:
+    """Compare the accuracy of networks pair by pair: differences with intervals, a sign-flip test, Holm's adjustment.
+
+    If two networks are equally good, the names in a pair could as well be exchanged. The test exchanges them in whole
+    groups of near-duplicates and counts how often the accuracies then differ by as much. Where each case is a group of
+    its own this is McNemar's exact test; that test itself would take near-duplicates for independent evidence. All
+    exchanges are counted where there are fewer than 10,000, else 9999 random ones.
+
+    Reference:
+        Q. McNemar, "Note on the Sampling Error of the Difference between Correlated Proportions or Percentages",
+        Psychometrika 12 (1947) 153–157; P. Good, "Permutation, Parametric and Bootstrap Tests of Hypotheses", 3rd
+        edition, Springer 2005, section 3.2; S. Holm as for `paired_tests`.
+
+    Args:
+        correct: for each network 1 or 0 per case, in one order of cases.
+        groups: one per case.
+        reference: compare all others with this one; None compares each pair.
+
+    Returns:
+        A test per pair, in the order of `correct`.
+
+    Raises:
+        ValueError: fewer than two networks, lengths that differ, a number that is none, or no such reference.
+        ImportError: statsmodels is missing.
+    """
+    return _pairwise(
+        _checked(correct, groups, at_least=2),
+        groups,
+        reference,
+        lambda differences: _sign_flip_p_value(_group_sums(differences, groups)),
+    )
+
+
+def _pairwise(
+    table: Mapping[str, np.ndarray],
+    groups: Sequence[Hashable],
+    reference: str | None,
+    p_value: Callable[[np.ndarray], float],
+) -> list[PairedTest]:
+    try:
+        from statsmodels.stats.multitest import multipletests
+    except ImportError as error:
+        raise ImportError(f"Holm's adjustment needs statsmodels: {how_to_install('report')}") from error
+    if reference is not None and reference not in table:
+        raise ValueError(f"no run named {reference!r}; there are {', '.join(table)}")
+    pairs = [(first, second) for first, second in combinations(table, 2)]
+    if reference is not None:
+        pairs = [(name, reference) for name in table if name != reference]
+    p_values = [p_value(table[first] - table[second]) for first, second in pairs]
+    adjusted = multipletests(p_values, method="holm")[1]
+    tests = []
+    for (first, second), p, p_holm in zip(pairs, p_values, adjusted, strict=True):
+        difference = table[first] - table[second]
+        mean, low, high = bootstrap_ratio(difference.tolist(), [1.0] * len(difference), groups)
+        tests.append(PairedTest(first, second, mean, low, high, p, float(p_holm), len(set(groups))))
+    return tests
+
+
+def _sign_flip_p_value(sums: np.ndarray, resamples: int = 9999, seed: int = 0) -> float:
+    """Return the two-sided p-value of the total of group sums under all, or many random, changes of their signs."""
+    moved = sums[sums != 0]
+    reached = abs(moved.sum()) - 1e-9
+    if 2 ** len(moved) <= resamples:
+        flipped = np.array(list(product((-1, 1), repeat=len(moved))), dtype=float) @ moved
+        return float((np.abs(flipped) >= reached).mean())
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, len(moved)))
+    return float((1 + (np.abs(signs @ moved) >= reached).sum()) / (1 + resamples))
+
+
+def friedman_test(
+    scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], alpha: float = 0.05
+) -> FriedmanTest:
+    """Compare three networks or more at once: Friedman's test on ranks, Nemenyi's test of the pairs.
+
+    Reference:
+        J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30, section 3.2.
+
+    Args:
+        scores: for each network a score per case, higher is better, in one order of cases.
+        groups: one per case; the means of groups are ranked.
+        alpha: level of the critical difference.
+
+    Returns:
+        The test. Where all scores are the same the statistic is 0 and the p-value 1.
+
+    Raises:
+        ValueError: fewer than three networks, fewer than two groups, lengths that differ, or a score that is no number.
+        ImportError: scikit-posthocs is missing.
+    """
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
+    try:
+        from scikit_posthocs import posthoc_nemenyi_friedman
+    except ImportError as error:
+        raise ImportError(f"Nemenyi's test needs scikit-posthocs: {how_to_install('report')}") from error
+    table = _checked(scores, groups, at_least=3)
+    sizes = _group_sums(np.ones(len(groups)), groups)
+    blocks = np.stack([_group_sums(values, groups) / sizes for values in table.values()], axis=1)  # (groups, networks)
+    count, networks = blocks.shape
+    if count < 2:
+        raise ValueError(f"ranks need two groups of cases or more, got {count}")
+    alike = bool((blocks == blocks[:, :1]).all())
+    statistic, p_value = (0.0, 1.0) if alike else friedmanchisquare(*blocks.T)
+    pairs = posthoc_nemenyi_friedman(blocks).to_numpy()
+    names = list(table)
+    return FriedmanTest(
+        statistic=float(statistic),
+        p_value=float(p_value),
+        groups=count,
+        mean_ranks=dict(zip(names, rankdata(-blocks, axis=1).mean(axis=0).tolist(), strict=True)),
+        nemenyi={(names[i], names[j]): float(pairs[i, j]) for i, j in combinations(range(networks), 2)},
+        critical_difference=float(studentized_range.ppf(1 - alpha, networks, np.inf))
+        / math.sqrt(2)
+        * math.sqrt(networks * (networks + 1) / (6 * count)),
+    )
+
+
+def _checked(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], at_least: int) -> dict[str, np.ndarray]:
+    table = {name: np.asarray(values, dtype=float) for name, values in scores.items()}
+    if len(table) < at_least:
+        raise ValueError(f"the test needs {at_least} runs or more, got {len(table)}")
+    for name, values in table.items():
+        if len(values) != len(groups) or len(values) == 0:
+            raise ValueError(f"{name} has {len(values)} scores for {len(groups)} cases")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} has {int((~np.isfinite(values)).sum())} scores that are NaN or Inf")
+    return table
+
+
+def _group_index(groups: Sequence[Hashable]) -> np.ndarray:
+    """Return the number of each case's group, in order of appearance."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    return np.array([numbers[name] for name in groups])
+
+
+def _group_sums(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
+    return np.bincount(_group_index(groups), weights=values)

@@ -7,12 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from hybrid_attention.evaluation.lesions import LESION_COUNTS
-from hybrid_attention.evaluation.metrics import COUNTS, SCORES, overlap_scores
+import pandas as pd
+from hybrid_attention.evaluation.formatting import (
+    confusion_cells,
+    is_defined,
+    markdown_grid,
+    number,
+    percent,
+    score_interval,
+    score_spread,
+    score_title,
+)
+from hybrid_attention.evaluation.metrics.lesions import LESION_COUNTS
+from hybrid_attention.evaluation.metrics.overlap import RATIOS, SCORES, has_lesion, overlap_scores
+from hybrid_attention.evaluation.metrics.surface import DISTANCES
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
-from hybrid_attention.evaluation.surface import DISTANCES
-
-Rows = Sequence[Mapping[str, Any]]
 
 CONVENTIONS = {
     "lesion_only": "mean over the images whose truth holds a lesion",
@@ -22,114 +31,200 @@ CONVENTIONS = {
     "(specificity and accuracy need no lesion and stay as they are)",
     "pooled": "sums of pixels over all images, then the ratio: large lesions count more",
 }
+# scores of the folds of a cross-validation and what tables call them
+FOLD_SCORES = {
+    "dice_lesion_only": "Dice, lesion_only",
+    "jaccard_lesion_only": "Jaccard, lesion_only",
+    "dice_pooled": "Dice, pooled",
+    "jaccard_pooled": "Jaccard, pooled",
+    "pixel_accuracy_pooled": "pixel accuracy, pooled",
+    "class_accuracy": "class accuracy",
+    "class_balanced_accuracy": "balanced class accuracy",
+    "class_macro_auc": "class macro AUC",
+    "class_macro_f1": "class macro F1",
+}
 # what an image without lesion has no ratio for
 _NEED_LESION = ("dice", "jaccard", "f1", "sensitivity", "precision")
-_RATIOS = {
-    "dice": (("tp", "tp"), ("tp", "tp", "fp", "fn")),
-    "jaccard": (("tp",), ("tp", "fp", "fn")),
-    "f1": (("tp", "tp"), ("tp", "tp", "fp", "fn")),
-    "sensitivity": (("tp",), ("tp", "fn")),
-    "specificity": (("tn",), ("tn", "fp")),
-    "precision": (("tp",), ("tp", "fp")),
-    "accuracy": (("tp", "tn"), ("tp", "tn", "fp", "fn")),
-}
 
 
-def summarize(rows: Rows) -> dict[str, Any]:
-    """Summarize a per-case table under each of the `CONVENTIONS`, by name.
+def summarize(cases: pd.DataFrame) -> dict[str, Any]:
+    """Summarize a table of cases under each of the `CONVENTIONS`, by name.
 
     The same predictions give very different numbers: on the images without lesion a score is undefined (`lesion_only`
     leaves them out), or 1 or 0 by agreement. `empty_is_zero` can't exceed the share of images with a lesion. Precision
-    is undefined, too, for a lesion image in which nothing is marked: `lesion_only` leaves it out of the precision's
+    is undefined, too, for a lesion image in which nothing is predicted: `lesion_only` leaves it out of the precision's
     mean and gives the number of images that are in, `empty_is_one` and `empty_is_zero` count 0.
 
     Args:
-        rows: with `group`, `tp`, `fp`, `fn`, `tn` as `CaseScores` writes them; where they hold `hd95` and `asd`, and
+        cases: with `group`, `tp`, `fp`, `fn`, `tn` as `CaseScores` writes them; where it holds `hd95` and `asd`, and
             the counts of lesions, these are summarized too.
 
     Returns:
         `cases`, `lesion_cases`, `false_positive_rate_without_lesion` (the share of images without lesion in which
-        something is marked, None where there are none). For the three per-image conventions each score's `mean`,
+        something is predicted, None where there are none). For the three conventions per image each score's `mean`,
         `low` and `high` of the 95 % bootstrap interval over groups, `median` and `images` (how many entered); for
         `pooled` its `value`, `low` and `high`. `lesion_only` holds `hd95` and `asd` (over images in which something is
-        marked). `lesion_detection`, where counted: `sensitivity` and `precision` over all lesions and
+        predicted). `lesion_detection`, where counted: `sensitivity` and `precision` over all lesions and
         `false_lesions_per_image`, each with `value`, `low` and `high`. What is undefined is NaN.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: there is no case.
     """
-    if not rows:
+    if cases.empty:
         raise ValueError("there is no case to summarize")
-    lesions = [row for row in rows if has_lesion(row)]
-    normal = [row for row in rows if not has_lesion(row)]
-    false_positives = sum(row["fp"] > 0 for row in normal)
+    lesion = has_lesion(cases)
+    false_positive = cases["fp"][~lesion] > 0
     summary: dict[str, Any] = {
-        "cases": len(rows),
-        "lesion_cases": len(lesions),
-        "false_positive_rate_without_lesion": false_positives / len(normal) if normal else None,
+        "cases": len(cases),
+        "lesion_cases": int(lesion.sum()),
+        "false_positive_rate_without_lesion": float(false_positive.mean()) if len(false_positive) else None,
     }
     for convention in ("lesion_only", "empty_is_one", "empty_is_zero"):
-        scores = [scores_by_convention(row, convention) for row in rows]
-        summary[convention] = {name: _per_image(rows, [score[name] for score in scores]) for name in SCORES}
+        scores = scores_by_convention(cases, convention)
+        summary[convention] = {name: _per_image(scores[name], cases["group"]) for name in SCORES}
     for name in DISTANCES:
-        if all(name in row for row in rows):
-            summary["lesion_only"][name] = _per_image(lesions, [float(row[name]) for row in lesions])
-    summary["pooled"] = {name: _pooled(rows, *_RATIOS[name]) for name in SCORES}
-    if all(count in row for row in rows for count in LESION_COUNTS):
+        if name in cases:
+            summary["lesion_only"][name] = _per_image(cases[name].where(lesion), cases["group"])
+    summary["pooled"] = {name: _pooled(cases, *ratio) for name, ratio in RATIOS.items()}
+    if set(LESION_COUNTS) <= set(cases):
         summary["lesion_detection"] = {
-            "sensitivity": _pooled(rows, ("detected_lesions",), ("lesions",)),
-            "precision": _pooled(rows, ("detected_lesions",), ("detected_lesions", "false_lesions")),
-            "false_lesions_per_image": _interval_of(rows, [float(row["false_lesions"]) for row in rows], None),
+            "sensitivity": _pooled(cases, ["detected_lesions"], ["lesions"]),
+            "precision": _pooled(cases, ["detected_lesions"], ["detected_lesions", "false_lesions"]),
+            "false_lesions_per_image": _pooled(cases, ["false_lesions"], []),
         }
     return summary
 
 
-def scores_by_convention(row: Mapping[str, Any], convention: str) -> dict[str, float]:
-    """Return the scores of one case under a convention.
+def scores_by_convention(cases: pd.DataFrame, convention: str) -> pd.DataFrame:
+    """Return the scores of each case under a convention.
 
     Args:
-        row: with `tp`, `fp`, `fn`, `tn`.
+        cases: with `tp`, `fp`, `fn`, `tn`.
         convention: `lesion_only`, `empty_is_one` or `empty_is_zero`.
 
     Returns:
-        Each of `SCORES`; NaN where the convention leaves the case out.
+        A column for each of `SCORES`; NaN where the convention leaves the case out.
     """
-    scores = overlap_scores({name: float(row[name]) for name in COUNTS})
+    scores, lesion = pd.DataFrame(overlap_scores(cases), index=cases.index), has_lesion(cases)
     if convention == "lesion_only":
-        return scores if has_lesion(row) else dict.fromkeys(scores, math.nan)
-    for name in _NEED_LESION:
-        if not has_lesion(row):
-            scores[name] = float(convention == "empty_is_one" and row["fp"] == 0)
-        elif math.isnan(scores[name]):  # precision, where nothing is marked
-            scores[name] = 0.0
+        return scores.where(lesion)
+    without = (cases["fp"] == 0) & (convention == "empty_is_one")
+    for name in _NEED_LESION:  # precision is undefined where nothing is predicted
+        scores[name] = scores[name].fillna(0.0).where(lesion, without.astype(float))
     return scores
 
 
-def has_lesion(row: Mapping[str, Any]) -> bool:
-    """Tell whether the truth of a case holds a lesion."""
-    return bool(row["tp"] + row["fn"] > 0)
-
-
-def _per_image(rows: Rows, scores: Sequence[float]) -> dict[str, float]:
-    scored = [(value, row["group"]) for row, value in zip(rows, scores, strict=True) if not math.isnan(value)]
-    if not scored:
+def _per_image(scores: pd.Series, groups: pd.Series) -> dict[str, float]:
+    defined = scores.notna()
+    values = scores[defined]
+    if values.empty:
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "median": math.nan, "images": 0}
-    values = [value for value, _ in scored]
-    mean, low, high = bootstrap_ratio(values, [1.0] * len(values), [group for _, group in scored])
-    return {"mean": mean, "low": low, "high": high, "median": float(np.median(values)), "images": len(values)}
+    mean, low, high = bootstrap_ratio(values, np.ones(len(values)), groups[defined])
+    return {"mean": mean, "low": low, "high": high, "median": float(values.median()), "images": len(values)}
 
 
-def _pooled(rows: Rows, over: Sequence[str], under: Sequence[str]) -> dict[str, float]:
-    return _interval_of(
-        rows,
-        [float(sum(row[count] for count in over)) for row in rows],
-        [float(sum(row[count] for count in under)) for row in rows],
+def _pooled(cases: pd.DataFrame, over: Sequence[str], under: Sequence[str]) -> dict[str, float]:
+    """Return the ratio of sums with its interval; the mean where there is nothing under the line."""
+    bottom = cases[list(under)].sum(axis=1) if under else np.ones(len(cases))
+    if bottom.sum() == 0:
+        return {"value": math.nan, "low": math.nan, "high": math.nan}
+    value, low, high = bootstrap_ratio(cases[list(over)].sum(axis=1), bottom, cases["group"])
+    return {"value": value, "low": low, "high": high}
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """Lay a summary out as Markdown tables.
+
+    Args:
+        summary: from `summarize`; where it holds `distance_unit`, `pixel_roc`, `calibration`, `classification` and
+            `folds` they are printed.
+
+    Returns:
+        Overlap scores in percent with 95 % intervals, the conventions by name (those that count images without lesion
+        only where there are some), lines for the other scores, the scores of classes and those over folds.
+    """
+    with_normal = summary["cases"] > summary["lesion_cases"]
+    means = ["lesion_only", *(["empty_is_one", "empty_is_zero"] if with_normal else [])]
+    header = ["score (%)", f"lesion_only: mean of {summary['lesion_cases']} images", "median"]
+    header += [f"{name}: mean of {summary['cases']} images" for name in means[1:]]
+    rows = []
+    for name in SCORES:
+        score = summary["lesion_only"][name]
+        fewer = f" (of {score['images']})" if score["images"] < summary["lesion_cases"] else ""
+        cells = [f"{score_interval(score)}{fewer}", percent(score["median"])]
+        cells += [score_interval(summary[convention][name]) for convention in means[1:]]
+        rows.append([score_title(name), *cells, score_interval(summary["pooled"][name])])
+    parts = [markdown_grid([*header, "pooled over pixels"], rows), "\n".join(_other_scores(summary))]
+    if summary.get("classification"):
+        parts.append(_classes(summary["classification"]))
+    if summary.get("folds"):
+        parts.append(_folds(summary["folds"]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _other_scores(summary: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in DISTANCES:
+        if name in summary["lesion_only"]:
+            score = summary["lesion_only"][name]
+            interval = f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}], median {score['median']:.1f}"
+            unit = {"pixel": "pixels of the image file"}.get(summary.get("distance_unit", ""), "mm")
+            lines.append(f"* {name} in {unit}: {interval}, over the {score['images']} lesion images with a mark")
+    if "lesion_detection" in summary:
+        found = summary["lesion_detection"]
+        lines.append(
+            f"* lesions found: {score_interval(found['sensitivity'])} %, marks that are lesions: "
+            f"{score_interval(found['precision'])} %, false marks an image: "
+            f"{found['false_lesions_per_image']['value']:.2f}"
+        )
+    if summary["false_positive_rate_without_lesion"] is not None:
+        share = percent(summary["false_positive_rate_without_lesion"])
+        lines.append(f"* images without lesion in which something is marked: {share} %")
+    if summary.get("pixel_roc"):
+        roc = summary["pixel_roc"]
+        area = (
+            f"{roc['auc']:.4f} (± {roc['error_bound']:.1g} from binning)"
+            if is_defined(roc["auc"])
+            else "n/a: all predictions alike, or only one class of pixels"
+        )
+        lines.append(f"* pixel AUC: {area}")
+    if summary.get("calibration"):
+        lines.append(f"* expected calibration error of pixels: {number(summary['calibration']['ece'], 4)}")
+    return lines
+
+
+def _classes(scores: Mapping[str, Any]) -> str:
+    measures = ("precision", "sensitivity", "specificity", "f1", "auc")
+    rows = [
+        (name, *(percent(scores["classes"][name][measure]) for measure in measures), *confusion_cells(line))
+        for name, line in zip(scores["class_names"], scores["confusion"], strict=True)
+    ]
+    header = (
+        "true class",
+        *(f"{score_title(name)} (%)" for name in measures),
+        *(f"taken for {name}" for name in scores["classes"]),
+    )
+    return (
+        f"Classes of {scores['cases']} images: accuracy {score_interval(scores['accuracy'])} %, balanced accuracy "
+        f"{score_interval(scores['balanced_accuracy'])} %, macro AUC (one class against the rest) "
+        f"{score_interval(scores['macro_auc'])} %, macro F1 {score_interval(scores['macro_f1'])} %\n\n"
+        + markdown_grid(header, rows)
     )
 
 
-def _interval_of(rows: Rows, top: list[float], bottom: list[float] | None) -> dict[str, float]:
-    bottom = [1.0] * len(top) if bottom is None else bottom
-    if sum(bottom) == 0:
-        return {"value": math.nan, "low": math.nan, "high": math.nan}
-    value, low, high = bootstrap_ratio(top, bottom, [row["group"] for row in rows])
-    return {"value": value, "low": low, "high": high}
+def _folds(folds: Mapping[str, Any]) -> str:
+    names = list(folds["scores"])
+    rows = [
+        (
+            str(run["fold"]),
+            str(run["cases"]),
+            number(run["pixel_auc"], 4),
+            *(percent(run["scores"][name]) for name in names),
+        )
+        for run in folds["runs"]
+    ]
+    spread = ("mean ± sd over folds", "", "", *(score_spread(folds["scores"][name]) for name in names))
+    return (
+        "Fold by fold (%); stored ROC curves can't be merged exactly, so that each fold has its own AUC:\n\n"
+        + markdown_grid(("test fold", "images", "pixel AUC", *(FOLD_SCORES[name] for name in names)), [*rows, spread])
+    )

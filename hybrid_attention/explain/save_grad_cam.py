@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_json
 from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
-from hybrid_attention.evaluation.pictures import LEFT_OUT, picture_path, write_picture
+from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture
 from hybrid_attention.explain.grad_cam import grad_cam
 from hybrid_attention.explain.heat_overlay import colour_table, heat_overlay
 from hybrid_attention.explain.layers import layer_name

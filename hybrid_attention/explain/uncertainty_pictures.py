@@ -10,7 +10,7 @@ import torch
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
 from hybrid_attention.data.reading import strip_suffix
-from hybrid_attention.evaluation.reliability import Reliability
+from hybrid_attention.evaluation.calibrate import Calibration
 from hybrid_attention.explain.heat_overlay import heat_overlay
 from hybrid_attention.explain.panels import join_panels
 from hybrid_attention.transforms import PredictiveEntropy
@@ -66,13 +66,13 @@ def draw_uncertainty(
     return join_panels(panels)
 
 
-def write_uncertainty_pictures(result: Reliability, folder: str | os.PathLike[str]) -> int:
+def write_uncertainty_pictures(result: Calibration, folder: str | os.PathLike[str]) -> int:
     """Write a picture of each test case as the best variant on validation sees it, `FOLDER/uncertainty/CASE.png`.
 
     Its title holds the Dice and the expected Dice.
 
     Args:
-        result: from `reliability`.
+        result: from `calibrate`.
         folder: of its files.
 
     Returns:

@@ -11,21 +11,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hybrid_attention import __version__
-from hybrid_attention.evaluation.comparison import FriedmanTest
-from hybrid_attention.evaluation.text import plural
+from hybrid_attention.evaluation.formatting import is_defined, plural
+from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation
 from hybrid_attention.report import page
-from hybrid_attention.report.class_results import accuracy_table, class_tables
-from hybrid_attention.report.figure_files import FIGURES, drawn_figures, write_figures
-from hybrid_attention.report.matching import Comparison, match_runs
-from hybrid_attention.report.paired_scores import class_scores
-from hybrid_attention.report.pictures import embedded_cases, picture_kinds
-from hybrid_attention.report.results import score_tables
-from hybrid_attention.report.runs import read_run, require_curves
+from hybrid_attention.report.comparison_tables import (
+    class_tables,
+    friedman,
+    score_tables,
+    significance_tables,
+    why_no_tests,
+)
+from hybrid_attention.report.figures import FIGURES, draw_comparison, write_figures
+from hybrid_attention.report.matching import Comparison, class_scores, match_runs
 from hybrid_attention.report.settings import common_facts, differences, settings_table
-from hybrid_attention.report.significance import friedman, friedman_table, paired_table, why_no_tests
-from hybrid_attention.report.table import Table, latex, markdown
-
-_CURVES = ("roc", "calibration")
+from hybrid_attention.report.tables import Table, latex, markdown
 
 
 def compare(
@@ -53,43 +52,50 @@ def compare(
     Raises:
         ValueError: a run is damaged, runs can't be compared, or curves or pictures are missing or damaged.
         OSError: `out` can't be written.
-        ImportError: matplotlib or scikit-posthocs is missing.
+        ImportError: scikit-posthocs or statsmodels is missing.
     """
-    comparison = match_runs([read_run(run) for run in runs], intersection, reference, score)
+    comparison = match_runs([read_evaluation(run) for run in runs], intersection, reference, score)
     for run in comparison.runs:
-        require_curves(run)
-    pictures = {run.name: picture_kinds(run) for run in comparison.runs}
+        _require_curves(run)
+    pictures = {run.name: page.picture_kinds(run) for run in comparison.runs}
     folder = Path(out)
     with _staging(folder) as staging:
-        cases = list(embedded_cases(comparison, pictures))
-        classes = [(run, scores) for run in comparison.runs if (scores := class_scores(run)) is not None]
-        test = friedman(comparison)
+        cases = list(page.embedded_cases(comparison, pictures))
+        classes = [(run, found) for run in comparison.runs if (found := class_scores(run)) is not None]
+        test, other, why = friedman(comparison), differences(comparison), why_no_tests(comparison)
+        scores = score_tables(comparison)
+        top = [table for table in scores if table.key in ("summary", "folds")]
         tables = {
-            "Results": score_tables(comparison),
+            "Summary": top,
+            "All scores": [table for table in scores if table not in top],
             "Classes": class_tables(classes),
-            "Significance": _tests(comparison, test),
+            "Significance": significance_tables(comparison, test),
             "Runs and settings": [settings_table(comparison)],
         }
-        drawn = write_figures(staging / "figures", drawn_figures(comparison, test, classes))
-        facts, other = _facts(comparison), differences(comparison)
-        _write_tables(
-            staging,
-            comparison,
-            [*facts, *(f"The runs differ in {text}." for text in other)],
-            [table for each in tables.values() for table in each],
-        )
-        html = page.rendered(
-            comparison,
-            facts,
-            _sections(comparison, tables, drawn, other),
-            pictures,
-            cases,
+        figures = write_figures(staging / "figures", draw_comparison(comparison, test, classes))
+        facts = _facts(comparison)
+        footer = (
             f"hybrid_attention {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. "
-            "Research only, not for a clinical decision.",
+            "Research only, not for a clinical decision."
         )
+        html = page.render(comparison, facts, tables, figures, pictures, cases, footer, other, why)
         (staging / "report.html").write_text(html, encoding="utf-8")
+        later = [table for section in list(tables)[2:] for table in tables[section]]
+        sentences = [*facts, *(f"The runs differ in {text}." for text in other)]
+        _write_tables(staging, page.title(comparison), sentences, why, [*scores, *later])
         _put_in_place(staging, folder)
     return folder / "report.html"
+
+
+def _require_curves(run: Evaluation) -> None:
+    """Make sure that a run has the curves that its record speaks of; without them it is good for tables alone."""
+    for curve, (key, number) in CURVES.items():
+        value = run.recorded(key, number)
+        if is_defined(value) and getattr(run, curve) is None:
+            raise ValueError(
+                f"{run.name}: the curve file {run.folder / curve}.csv is gone, though summary.json records "
+                f"{key}.{number} {value}; evaluate again, or put it back"
+            )
 
 
 @contextmanager
@@ -123,8 +129,8 @@ def _put_in_place(staging: Path, folder: Path) -> None:
 
 def _facts(comparison: Comparison) -> list[str]:
     first = comparison.runs[0]
-    lesions, cases = first.summary["lesion_cases"], len(first.rows)
-    groups = len({row["group"] for row in first.rows})
+    lesions, cases = first.summary["lesion_cases"], len(first.cases)
+    groups = first.cases["group"].nunique()
     facts = [
         *page.warnings(comparison),
         f"Split: {common_facts(comparison)}.",
@@ -161,43 +167,8 @@ def _merged(comparison: Comparison) -> list[str]:
     return texts
 
 
-def _tests(comparison: Comparison, test: FriedmanTest | None) -> list[Table]:
-    paired = paired_table(comparison)
-    tables = (paired, friedman_table(comparison, test) if test else None, accuracy_table(comparison))
-    return [table for table in tables if table is not None]
-
-
-def _write_tables(folder: Path, comparison: Comparison, facts: Sequence[str], tables: Sequence[Table]) -> None:
-    why = why_no_tests(comparison)
-    lines = [f"# {page.title(comparison)}\n", *(f"* {fact}" for fact in [*facts, *([why] if why else [])]), ""]
+def _write_tables(folder: Path, title: str, facts: Sequence[str], why_no_tests: str, tables: Sequence[Table]) -> None:
+    lines = [f"# {title}\n", *(f"* {fact}" for fact in [*facts, *([why_no_tests] if why_no_tests else [])]), ""]
     (folder / "tables.md").write_text("\n".join([*lines, *(markdown(table) for table in tables)]), encoding="utf-8")
     comments = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}", *(f"% {fact}" for fact in facts), ""]
     (folder / "tables.tex").write_text("\n".join([*comments, *(latex(table) for table in tables)]), encoding="utf-8")
-
-
-def _sections(
-    comparison: Comparison, tables: dict[str, list[Table]], drawn: dict[str, page.Drawing], other: Sequence[str]
-) -> list[tuple[str, str]]:
-    def shown(names: Sequence[str]) -> str:
-        return page.figures_html([drawn[name] for name in names if name in drawn])
-
-    top = [table for table in tables["Results"] if table.key in ("summary", "folds")]
-    others = [table for table in tables["Results"] if table not in top]
-    why = why_no_tests(comparison)
-    tests = (f"<p>{why}</p>" if why else "") + page.tables_html(tables["Significance"]) + shown(["critical_difference"])
-    classes = ("Classes", page.tables_html(tables["Classes"]) + shown(["class_confusion"]))
-    return [
-        (
-            "Summary",
-            page.notice("These runs differ in more than their network:", other)
-            + page.tables_html(top)
-            + page.conventions()
-            + shown(["distribution"]),
-        ),
-        ("Significance", tests),
-        *([classes] if tables["Classes"] else []),
-        ("Curves", shown(_CURVES)),
-        ("Confusion of pixels", shown(["pixel_confusion"])),
-        ("All scores", page.tables_html(others)),
-        ("Runs and settings", page.tables_html(tables["Runs and settings"])),
-    ]

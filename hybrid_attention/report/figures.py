@@ -1,32 +1,157 @@
-"""Figures of a comparison, for the page and for papers."""
+"""Figures of a comparison, for the page and for papers, and what all figures have in common."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from hybrid_attention.data.extras import how_to_install
-from hybrid_attention.evaluation.comparison import FriedmanTest
-from hybrid_attention.evaluation.text import number, percent, score_title
-from hybrid_attention.report.drawing import GREY, legend, look_of, new_figure, tidy
-from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.paired_scores import ClassScores, defined_cases
-from hybrid_attention.report.runs import Run
+from hybrid_attention.evaluation.formatting import number, percent, score_title
+from hybrid_attention.evaluation.metrics.overlap import has_lesion
+from hybrid_attention.evaluation.results import Evaluation
+from hybrid_attention.evaluation.statistics import FriedmanTest
+from hybrid_attention.report.matching import ClassScores, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+# told apart by readers with any colour vision: M. Okabe, K. Ito, "Color Universal Design", 2008
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#999999"  # of lines to compare with
+FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
+_LINES = ("-", "--", "-.", ":")
 
 
-def distribution(comparison: Comparison) -> Figure:
-    """Draw the scores of all cases, a line of points and a box a run, and the mean as a diamond."""
+@dataclass(frozen=True)
+class Drawing:
+    """A figure for the page.
+
+    Args:
+        name: of its files.
+        png: its data.
+        caption: a sentence.
+        width: on the page, in CSS pixels.
+    """
+
+    name: str
+    png: bytes
+    caption: str
+    width: int
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure.
+
+    Args:
+        width: in inches; the page shows 80 pixels per inch.
+        height: in inches.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def look_of(index: int) -> dict[str, Any]:
+    """Give each run a colour and a line of its own."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": _LINES[index // len(COLOURS) % len(_LINES)]}
+
+
+def tidy(axes: Axes) -> None:
+    """Leave out the frame above and at the right, and draw a grid below everything else."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def legend(figure: Figure, columns: int = 1) -> None:
+    """Name the lines of all axes below them."""
+    plain(figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=columns))
+
+
+def plain(names: Legend) -> None:
+    """Show names as they are: dollar signs make no formula."""
+    for text in names.get_texts():
+        text.set_parse_math(False)
+
+
+def draw_comparison(
+    comparison: Comparison, test: FriedmanTest | None, classes: Sequence[tuple[Evaluation, ClassScores]]
+) -> dict[str, tuple[Figure, str]]:
+    """Draw all figures that the runs have something for.
+
+    Args:
+        comparison: the runs.
+        test: of three runs or more.
+        classes: the runs that predict classes, and how well.
+
+    Returns:
+        Figure and caption by name.
+
+    Raises:
+        ImportError: scikit-posthocs is missing.
+    """
+    made: dict[str, tuple[Figure | None, str]] = {
+        "distribution": (
+            _distribution(comparison),
+            f"{score_title(comparison.score).capitalize()} of each image with lesion; box: quartiles, diamond: mean.",
+        ),
+        "roc": (_roc(comparison), "ROC curves of all pixels."),
+        "calibration": (
+            _calibration(comparison),
+            "Reliability: share of lesion pixels by predicted probability; below, how many pixels stand behind it.",
+        ),
+        "critical_difference": (
+            _critical_difference(test) if test else None,
+            "Mean ranks; a bar joins runs that Nemenyi's test can't tell apart.",
+        ),
+        "pixel_confusion": (
+            _pixel_confusion(comparison),
+            "Confusion of pixels, shares of all pixels of all images; the colour is the share of its line.",
+        ),
+        "class_confusion": (
+            _class_confusion(classes) if classes else None,
+            "Confusion of classes: images, and their share of the line, which the colour shows too.",
+        ),
+    }
+    return {name: (figure, caption) for name, (figure, caption) in made.items() if figure is not None}
+
+
+def write_figures(folder: Path, drawn: Mapping[str, tuple[Figure, str]]) -> dict[str, Drawing]:
+    """Write each figure as PNG and PDF.
+
+    Args:
+        folder: new.
+        drawn: from `draw_comparison`.
+
+    Returns:
+        By name, what the page shows.
+    """
+    folder.mkdir()
+    pictures: dict[str, Drawing] = {}
+    for name, (figure, caption) in drawn.items():
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=160)
+        (folder / f"{name}.png").write_bytes(data.getvalue())
+        figure.savefig(folder / f"{name}.pdf")
+        pictures[name] = Drawing(name, data.getvalue(), caption, round(80 * figure.get_figwidth()))
+    return pictures
+
+
+def _distribution(comparison: Comparison) -> Figure:
+    """Draw the scores of all cases, points and a box per run, and the mean as a diamond."""
     runs, generator = comparison.runs, np.random.default_rng(0)
     figure = new_figure(7.0, 1.2 + 0.55 * len(runs))
     axes = figure.subplots()
     for place, run in enumerate(runs):
-        values = 100 * np.array([row[comparison.score] for row in defined_cases(run, comparison.score)])
+        values = 100 * run.cases[comparison.score][has_lesion(run.cases)].dropna().to_numpy()
         if len(values) == 0:
             continue
         axes.scatter(values, place + generator.uniform(-0.28, 0.28, len(values)), s=10, alpha=0.5, lw=0, c="#0072B2")
@@ -44,19 +169,19 @@ def distribution(comparison: Comparison) -> Figure:
     return figure
 
 
-def roc(comparison: Comparison) -> Figure | None:
+def _roc(comparison: Comparison) -> Figure | None:
     """Draw the pixel ROC curves, whole and at low false positive rates; None where no run has one."""
-    runs = [(index, run) for index, run in enumerate(comparison.runs) if run.roc]
+    runs = [(index, run, run.roc) for index, run in enumerate(comparison.runs) if run.roc is not None]
     if not runs:
         return None
     columns = 2 if len(runs) > 4 else 1
     figure = new_figure(8.4, 4.0 + 0.2 * math.ceil(len(runs) / columns))
     whole, corner = figure.subplots(1, 2)
-    for index, run in runs:
-        points = [(point["false_positive_rate"], point["true_positive_rate"]) for point in run.roc or []]
+    for index, run, points in runs:
+        rates = points["false_positive_rate"], points["true_positive_rate"]
         label = f"{run.name} (AUC {number(run.recorded('pixel_roc', 'auc'), 4)})"
         for axes in (whole, corner):
-            axes.plot(*zip(*points, strict=True), label=label if axes is whole else None, lw=1.6, **look_of(index))
+            axes.plot(*rates, label=label if axes is whole else None, lw=1.6, **look_of(index))
     whole.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     whole.set(xlim=(0, 1), ylim=(0, 1.005), ylabel="true positive rate of pixels", title="whole")
     corner.set(xlim=(0, 0.2), xticks=(0, 0.05, 0.1, 0.15, 0.2), ylim=(0, 1.005), title="false positive rate up to 0.2")
@@ -67,21 +192,19 @@ def roc(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def calibration(comparison: Comparison) -> Figure | None:
+def _calibration(comparison: Comparison) -> Figure | None:
     """Draw the reliability curves over the share of pixels in each bin; None where no run has one."""
-    runs = [(index, run) for index, run in enumerate(comparison.runs) if run.calibration]
+    runs = [(index, run, run.calibration) for index, run in enumerate(comparison.runs) if run.calibration is not None]
     if not runs:
         return None
     figure = new_figure(5.6, 5.0 + 0.2 * len(runs))
     curve, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    for index, run in runs:
-        bins = [row for row in run.calibration or [] if row["pixels"] > 0]
-        means = [row["mean_probability"] for row in bins]
-        total = sum(row["pixels"] for row in bins)
+    for index, run, bins in runs:
         label = f"{run.name} (ECE {number(run.recorded('calibration', 'ece'), 4)})"
-        curve.plot(means, [row["lesion_fraction"] for row in bins], label=label, marker="o", ms=3.5, **look_of(index))
-        share.plot(means, [row["pixels"] / total for row in bins], marker="o", ms=2.5, lw=1, **look_of(index))
+        means, pixels = bins["mean_probability"], bins["pixels"]
+        curve.plot(means, bins["lesion_fraction"], label=label, marker="o", ms=3.5, **look_of(index))
+        share.plot(means, pixels / pixels.sum(), marker="o", ms=2.5, lw=1, **look_of(index))
     curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of lesion pixels")
     share.set(yscale="log", xlabel="mean probability of the bin", ylabel="share of pixels")
     for axes in (curve, share):
@@ -90,14 +213,13 @@ def calibration(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def critical_difference(test: FriedmanTest) -> Figure:
+def _critical_difference(test: FriedmanTest) -> Figure:
     """Draw mean ranks with a bar over the runs that Nemenyi's test can't tell apart.
 
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30, figure 1.
     """
     try:
-        import pandas as pd
         from scikit_posthocs import critical_difference_diagram
     except ImportError as error:
         raise ImportError(f"the diagram needs scikit-posthocs: {how_to_install('report')}") from error
@@ -147,13 +269,12 @@ def _matrix(axes: Axes, title: str, shares: np.ndarray, texts: np.ndarray, ticks
     axes.set_title(title, fontsize=9, parse_math=False)
 
 
-def pixel_confusion(comparison: Comparison) -> Figure:
+def _pixel_confusion(comparison: Comparison) -> Figure:
     """Draw, for each run, which share of all pixels is TP, FP, FN and TN; colour is the share of the line."""
 
     def draw(axes: Axes, index: int) -> None:
         run = comparison.runs[index]
-        sums = {name: sum(row[name] for row in run.rows) for name in ("tp", "fp", "fn", "tn")}
-        counts = np.array([[sums["tp"], sums["fn"]], [sums["fp"], sums["tn"]]], dtype=float)
+        counts = run.cases[["tp", "fn", "fp", "tn"]].sum().to_numpy(float).reshape(2, 2)
         names = np.array([["TP", "FN"], ["FP", "TN"]])
         texts = np.array(
             [[f"{names[i, j]}\n{100 * counts[i, j] / counts.sum():.2f} %" for j in (0, 1)] for i in (0, 1)]
@@ -163,7 +284,7 @@ def pixel_confusion(comparison: Comparison) -> Figure:
     return _matrices(len(comparison.runs), 2.3, draw)
 
 
-def class_confusion(scores: Sequence[tuple[Run, ClassScores]]) -> Figure:
+def _class_confusion(scores: Sequence[tuple[Evaluation, ClassScores]]) -> Figure:
     """Draw the class confusion matrix of each run that predicts classes, in cases; colour is the share of the line."""
 
     def draw(axes: Axes, index: int) -> None:

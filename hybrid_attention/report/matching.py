@@ -1,16 +1,27 @@
-"""Which runs may stand side by side, and on which cases."""
+"""Which runs may stand side by side, on which cases, and their scores of the same cases."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_attention.evaluation import summarize
-from hybrid_attention.evaluation.metrics import SCORES
-from hybrid_attention.evaluation.text import plural
-from hybrid_attention.report.runs import Run
+import numpy as np
+import pandas as pd
+from hybrid_attention.evaluation.formatting import is_defined, plural
+from hybrid_attention.evaluation.metrics.classification import (
+    CLASS_SCORES,
+    class_points,
+    class_probabilities,
+    class_summary,
+)
+from hybrid_attention.evaluation.metrics.overlap import SCORES, has_lesion
+from hybrid_attention.evaluation.results import Evaluation
+
+# for tables and pages: F1 is the same number as Dice
+SHOWN_SCORES = tuple(name for name in SCORES if name != "f1")
+ClassScores = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,13 +29,13 @@ class Comparison:
     """Runs over the same cases in the same order.
 
     Args:
-        runs: one or more, with rows in one order.
+        runs: one or more.
         left_out: by run, how many of its cases the others lack, all zero unless only shared cases are compared.
         reference: name of the run that all others are compared with, None for all pairs.
         score: the score of the tests and of the order of cases.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[Evaluation, ...]
     left_out: dict[str, int]
     reference: str | None = None
     score: str = "dice"
@@ -34,26 +45,37 @@ class Comparison:
         """Whether the cases are computed phantoms."""
         return bool(self.runs[0].record["synthetic_data"])
 
-    @property
-    def case_ids(self) -> list[str]:
-        """The cases, in the order of all rows."""
-        return [row["case_id"] for row in self.runs[0].rows]
+
+@dataclass(frozen=True)
+class PairedScores:
+    """One score of the same cases in several runs.
+
+    Args:
+        scores: by run, a number per case.
+        groups: one per case.
+        undefined: cases with a lesion that were left out because a run has no such score there.
+        without_lesion: cases that were left out because they hold no lesion in a run's truth.
+    """
+
+    scores: dict[str, list[float]]
+    groups: list[str]
+    undefined: int
+    without_lesion: int
 
 
 def match_runs(
-    runs: Sequence[Run], intersection: bool = False, reference: str | None = None, score: str = "dice"
+    runs: Sequence[Evaluation], intersection: bool = False, reference: str | None = None, score: str = "dice"
 ) -> Comparison:
     """Put runs side by side.
 
     Args:
         runs: one or more.
-        intersection: compare the cases that all runs share where they differ; a run that loses cases by it also loses
-            its ROC and reliability curve, which are over all its cases.
+        intersection: compare the cases that all runs share where they differ; see `Evaluation.select`.
         reference: name of a run to compare all others with.
         score: of the tests, one of `SCORES`.
 
     Returns:
-        The comparison, rows in the order of the first run.
+        The comparison, cases in the order of the first run.
 
     Raises:
         ValueError: no such score, no run, two of one name, synthetic and real data together, other cases (without
@@ -76,44 +98,114 @@ def match_runs(
             f"synthetic and real data can't stand in one report: {', '.join(synthetic)} ran on computed phantoms, "
             f"{', '.join(name for name in names if name not in synthetic)} on real images"
         )
-    by_case = [{row["case_id"]: row for row in run.rows} for run in runs]
-    shared = [case for case in by_case[0] if all(case in rows for rows in by_case)]
-    if any(len(rows) > len(shared) for rows in by_case):
+    shared = runs[0].cases["case_id"]
+    for run in runs[1:]:
+        shared = shared[shared.isin(run.cases["case_id"])]
+    if any(len(run.cases) > len(shared) for run in runs):
         difference = "; ".join(text for run in runs[1:] if (text := _case_difference(run, runs[0])))
-        if not shared:
+        if shared.empty:
             raise ValueError(f"the runs share no case: {difference}")
         if not intersection:
             raise ValueError(
                 f"{difference}; --intersection compares the {plural(len(shared), 'case')} that all runs share"
             )
-    for run, rows in zip(runs, by_case, strict=True):
-        _check_facts(run, rows, runs[0], by_case[0], shared)
-    matched = tuple(_restricted(run, [rows[case] for case in shared]) for run, rows in zip(runs, by_case, strict=True))
-    return Comparison(matched, {run.name: len(run.rows) - len(shared) for run in runs}, reference, score)
+    matched = tuple(run.select(shared) for run in runs)
+    for run in matched[1:]:
+        _check_facts(run, matched[0])
+    return Comparison(matched, {run.name: len(run.cases) - len(shared) for run in runs}, reference, score)
 
 
-def _case_difference(run: Run, first: Run) -> str:
-    own, other = ({row["case_id"]: None for row in each.rows} for each in (run, first))
+def paired_scores(comparison: Comparison) -> PairedScores:
+    """Collect the score of the comparison for the cases with a lesion in which every run has it.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        The scores; lists are empty where no case qualifies.
+    """
+    cases = [run.cases for run in comparison.runs]
+    lesion = np.all([has_lesion(own) for own in cases], axis=0)
+    scores = pd.DataFrame({run.name: run.cases[comparison.score] for run in comparison.runs})
+    kept = lesion & scores.notna().all(axis=1)
+    return PairedScores(
+        scores[kept].to_dict("list"),
+        cases[0]["group"][kept].tolist(),
+        int(lesion.sum() - kept.sum()),
+        int((~lesion).sum()),
+    )
+
+
+def class_scores(run: Evaluation) -> ClassScores | None:
+    """Return the scores of the classes that a run predicts, None where its network has no class head.
+
+    All are computed from the cases but the bounds of intervals, which take long: those of the record are taken where
+    its scores are the same.
+
+    Args:
+        run: with the cases that are compared.
+
+    Returns:
+        What `classification_scores` gives.
+
+    Raises:
+        ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
+    """
+    if not run.classes:
+        return None
+    try:
+        points = class_points(run.cases["class"].tolist(), class_probabilities(run.cases), run.classes)
+    except ValueError as error:
+        raise ValueError(f"{run.name}: {error}") from None
+    record = run.record.get("classification") or {}
+    alike = record.get("confusion") == points["confusion"] and record.get("class_names") == run.classes
+    if alike and all(_same(record.get(name), points[name]) for name in CLASS_SCORES):
+        return {**points, **{name: record[name] for name in CLASS_SCORES}}
+    return class_summary(run.cases)
+
+
+def correct_classes(comparison: Comparison) -> dict[str, list[float]]:
+    """Tell of each run that predicts classes in which cases it is right.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        By run 1 or 0 per case.
+    """
+    correct = {}
+    for run in comparison.runs:
+        if run.classes:
+            predicted = np.array(run.classes)[class_probabilities(run.cases).argmax(axis=1)]
+            correct[run.name] = (run.cases["class"] == predicted).astype(float).tolist()
+    return correct
+
+
+def _case_difference(run: Evaluation, first: Evaluation) -> str:
     sentences = []
-    for less, more, name, rest in ((own, other, run.name, first.name), (other, own, first.name, run.name)):
-        lacking = [case for case in more if case not in less]
-        if lacking:
+    for less, more in ((run, first), (first, run)):
+        cases = more.cases["case_id"]
+        lacking = cases[~cases.isin(less.cases["case_id"])]
+        if len(lacking):
             sentences.append(
-                f"{name} lacks {len(lacking)} of the {plural(len(more), 'case')} of {rest} (the first: {lacking[0]})"
+                f"{less.name} lacks {len(lacking)} of the {plural(len(cases), 'case')} of {more.name} "
+                f"(the first: {lacking.iloc[0]})"
             )
     return ", ".join(sentences)
 
 
-def _check_facts(run: Run, rows: dict[str, Any], first: Run, others: dict[str, Any], shared: Sequence[str]) -> None:
+def _check_facts(run: Evaluation, first: Evaluation) -> None:
     for fact in ("group", "class"):
-        for case in shared:
-            here, there = rows[case][fact], others[case][fact]
-            if here != there:
-                raise ValueError(f"{case} is of {fact} {there!r} in {first.name}, but of {here!r} in {run.name}")
+        other = run.cases[fact] != first.cases[fact]
+        if other.any():
+            case, here, there = (
+                cases[other].iloc[0] for cases in (run.cases["case_id"], run.cases[fact], first.cases[fact])
+            )
+            raise ValueError(f"{case} is of {fact} {there!r} in {first.name}, but of {here!r} in {run.name}")
 
 
-def _restricted(run: Run, rows: list[dict[str, Any]]) -> Run:
-    if len(rows) == len(run.rows):
-        return dataclasses.replace(run, rows=rows)
-    record = {**run.record, "pixel_roc": None, "calibration": None}  # these are over all cases of the run
-    return dataclasses.replace(run, rows=rows, summary=summarize(rows), record=record, roc=None, calibration=None)
+def _same(recorded: Mapping[str, float] | None, value: float) -> bool:
+    """Tell whether a recorded score with its interval is of this value; undefined (NaN, null) equals undefined."""
+    if recorded is None or is_defined(recorded["value"]) != is_defined(value):
+        return False
+    return not is_defined(value) or math.isclose(recorded["value"], value, abs_tol=1e-9)

@@ -1,67 +1,73 @@
-"""The report as one HTML file that needs no other."""
+"""The report as one HTML file that needs no other, with the pictures of its case browser.
+
+The pictures are small enough that thousands fit into one page: image and truth are stored once per case, a run adds its
+mask, and half as large, its probability map and Grad-CAM. The browser composes the overlays, and stretches the maps to
+the image: Grad-CAM is at the size that the network saw.
+"""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from importlib import resources
-from string import Template
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
-from hybrid_attention.evaluation.metrics import COUNTS
-from hybrid_attention.evaluation.summary import CONVENTIONS, has_lesion
-from hybrid_attention.evaluation.text import score_title
-from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import SHOWN_SCORES, Row
-from hybrid_attention.report.table import Table, html
+from hybrid_attention.evaluation.formatting import plural, score_title
+from hybrid_attention.evaluation.metrics.overlap import COUNTS, has_lesion
+from hybrid_attention.evaluation.results import LEFT_OUT, Evaluation, picture_path
+from hybrid_attention.evaluation.summary import CONVENTIONS
+from hybrid_attention.report.figures import Drawing
+from hybrid_attention.report.matching import SHOWN_SCORES, Comparison
+from hybrid_attention.report.tables import Table
 from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image
 
+LONG_SIDE = 256
 _ALPHA = 0.45
+_NEEDED = ("images", "truths", "masks")
+_QUALITY = {"image": 80, "map": 60}
+
+Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure for the page.
-
-    Args:
-        name: of its files.
-        png: its data.
-        caption: a sentence.
-        width: on the page, in CSS pixels.
-    """
-
-    name: str
-    png: bytes
-    caption: str
-    width: int
-
-
-def rendered(
+def render(
     comparison: Comparison,
     facts: Sequence[str],
-    sections: Sequence[tuple[str, str]],
+    tables: Mapping[str, Sequence[Table]],
+    figures: Mapping[str, Drawing],
     pictures: Mapping[str, Sequence[str]],
     cases: Sequence[str],
     footer: str,
+    differences: Sequence[str] = (),
+    why_no_tests: str = "",
 ) -> str:
     """Return the page.
 
     Args:
         comparison: the runs.
         facts: sentences on top.
-        sections: title and HTML of each section before the cases.
+        tables: by section: Summary, Significance, Classes, All scores, Runs and settings.
+        figures: by name.
         pictures: by run, the kinds of its pictures.
         cases: from `embedded_cases`; none where no run has pictures.
         footer: what made the page.
+        differences: in what the runs differ beside their network.
+        why_no_tests: said where there are none.
 
     Returns:
         HTML.
     """
+    from matplotlib import colormaps
+
+    def colour_map(name: str) -> list[int]:
+        """Return 256 colours as red, green, blue, one after the other."""
+        return [int(level) for colour in colormaps[name](range(256), bytes=True) for level in colour[:3]]
+
     data = {
         "runs": [{"name": run.name, "gradcam": "gradcam" in pictures[run.name]} for run in comparison.runs],
         "scores": [score_title(name) for name in SHOWN_SCORES],
@@ -70,28 +76,27 @@ def rendered(
         "pictures": any(pictures.values()),
         "kinds": sorted({kind for kinds in pictures.values() for kind in kinds}),
         "colours": {"tp": TRUE_POSITIVE, "fp": FALSE_POSITIVE, "fn": FALSE_NEGATIVE, "alpha": _ALPHA},
-        "maps": {"probability": _colour_map("viridis"), "heat": _colour_map("inferno")},
+        "maps": {"probability": colour_map("viridis"), "heat": colour_map("inferno")},
     }
-    links = [(_anchor(name), name) for name, _ in sections] + [("cases", "Cases"), ("browser", "Case browser")]
-    return Template(_file("page.html")).substitute(
-        title=escape(title(comparison)),
-        banner="".join(f'<div class="banner" role="alert">{escape(text)}</div>' for text in warnings(comparison)),
-        facts=f'<ul class="facts">{_items(facts)}</ul>',
-        links="".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in links),
-        sections="\n".join(
-            f"<section id={quoteattr(_anchor(name))}><h2>{escape(name)}</h2>{content}</section>"
-            for name, content in sections
-        ),
-        score=escape(comparison.score.capitalize()),
+    loader = PackageLoader("hybrid_attention", "report")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters |= {"base64": _base64, "json": _json_text, "intervals_unbroken": _intervals_unbroken}
+    return environment.get_template("page.html.j2").render(
+        title=title(comparison),
+        warnings=warnings(comparison),
+        facts=facts,
+        tables=tables,
+        figures=figures,
+        conventions=CONVENTIONS,
+        differences=differences,
+        why_no_tests=why_no_tests,
+        score=comparison.score.capitalize(),
         pictures_note=_pictures_note(pictures),
-        data=_embedded(json.dumps(data, separators=(",", ":"), allow_nan=False)),
-        case_data="\n".join(
-            f'<script type="application/json" id="case-{index}">{_embedded(text)}</script>'
-            for index, text in enumerate(cases)
-        ),
-        style=_file("page.css"),
-        script=_file("page.js"),
-        footer=escape(footer),
+        data=json.dumps(data, separators=(",", ":"), allow_nan=False),
+        cases=cases,
+        style=loader.get_source(environment, "page.css")[0],
+        script=loader.get_source(environment, "page.js")[0],
+        footer=footer,
     )
 
 
@@ -112,51 +117,80 @@ def warnings(comparison: Comparison) -> list[str]:
     return found
 
 
-def conventions() -> str:
-    """Say in HTML what each convention means, a line each."""
-    lines = "".join(f"<dt>{name}</dt><dd>{escape(meaning)}</dd>" for name, meaning in CONVENTIONS.items())
-    return f'<dl class="conventions">{lines}</dl>'
+def picture_kinds(run: Evaluation) -> tuple[str, ...]:
+    """Tell which kinds of pictures a run has for its cases.
+
+    Args:
+        run: with the cases that are compared.
+
+    Returns:
+        Nothing, or "images", "truths", "masks" and perhaps "probabilities" (all of these for each case) and "gradcam"
+        (not for cases that `SaveGradCAM` left out; an older evaluation doesn't say which these are).
+
+    Raises:
+        ValueError: pictures of some cases are there and of others not.
+    """
+    missing = {
+        kind: [case for case in run.cases["case_id"] if not picture_path(run.folder, kind, case).is_file()]
+        for kind in (*_NEEDED, "probabilities", "gradcam")
+    }
+    if all(len(missing[kind]) == len(run.cases) for kind in _NEEDED):
+        return ()
+    kinds = (*_NEEDED, *(kind for kind in ("probabilities", "gradcam") if len(missing[kind]) < len(run.cases)))
+    if "gradcam" in kinds:
+        missing["gradcam"] = _lost_heat(run, missing["gradcam"])
+    gone = [(kind, case) for kind in kinds for case in missing[kind]]
+    if gone:
+        raise ValueError(
+            f"{run.name}: {plural(len(gone), 'picture')} gone, the first: {picture_path(run.folder, *gone[0])}; "
+            "evaluate again, or remove the folders of pictures for a report without them"
+        )
+    return kinds
 
 
-def notice(heading: str, sentences: Sequence[str]) -> str:
-    """Return sentences in a box that is hard to overlook, nothing for none."""
-    return (
-        f'<div class="notice"><p><strong>{escape(heading)}</strong></p><ul>{_items(sentences)}</ul></div>'
-        if sentences
-        else ""
-    )
+def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Read the pictures of each case and return them as the text of a JSON object.
 
+    Args:
+        comparison: the runs.
+        kinds: by run, its `picture_kinds`.
 
-def tables_html(tables: Sequence[Table]) -> str:
-    """Return tables one below the other."""
-    return "".join(html(table) for table in tables)
+    Yields:
+        A text per case, nothing where no run has pictures: `{"image", "truth", "runs": [{"mask", "probability",
+        "gradcam"} or null]}`, each picture a data URI or "" where there is none.
 
-
-def figures_html(figures: Sequence[Drawing]) -> str:
-    """Return figures side by side where there is room."""
-    return f'<div class="figures">{"".join(_figure_html(figure) for figure in figures)}</div>'
-
-
-def _figure_html(figure: Drawing) -> str:
-    data = base64.b64encode(figure.png).decode("ascii")
-    return (
-        f'<figure id="figure-{figure.name}"><img alt={quoteattr(figure.caption)} width={figure.width} '
-        f'src="data:image/png;base64,{data}"><figcaption>{escape(figure.caption)}</figcaption></figure>'
-    )
+    Raises:
+        ValueError: a picture is missing, damaged, of another size than its image (which Grad-CAM may be), or of another
+            evaluation.
+    """
+    with_pictures = [run for run in comparison.runs if kinds[run.name]]
+    if not with_pictures:
+        return
+    base = max(with_pictures, key=_pixels)  # the first of those with the largest images
+    place = comparison.runs.index(base)
+    for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True):
+        image = _read(base, "images", rows[place])
+        truth = _read(base, "truths", rows[place], image.size)
+        stored = [
+            _of_run(run, row, kinds[run.name]) if kinds[run.name] else None
+            for run, row in zip(comparison.runs, rows, strict=True)
+        ]
+        yield json.dumps(
+            {"image": _webp(image, LONG_SIDE, "image"), "truth": _one_bit(truth), "runs": stored}, separators=(",", ":")
+        )
 
 
 def _case_data(comparison: Comparison) -> list[dict[str, Any]]:
     cases = []
-    for rows in zip(*(run.rows for run in comparison.runs), strict=True):
+    for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True):
         first = rows[0]
-        scores = [_case_scores(row) for row in rows]
         cases.append(
             {
                 "id": first["case_id"],
                 "class": first["class"],
                 "lesion": has_lesion(first),
                 "area": _share(first, "tp", "fn"),
-                "scores": scores,
+                "scores": [_case_scores(row) for row in rows],
                 "marked": [_share(row, "tp", "fp") for row in rows],
                 "predicted": [row.get("predicted_class", "") for row in rows],
             }
@@ -167,7 +201,7 @@ def _case_data(comparison: Comparison) -> list[dict[str, Any]]:
 def _case_scores(row: Row) -> list[float | None]:
     """Return the scores of a case; without a lesion it has only those that need none."""
     defined = SHOWN_SCORES if has_lesion(row) else ("specificity", "accuracy")
-    return [_json_number(row[name]) if name in defined else None for name in SHOWN_SCORES]
+    return [round(row[name], 4) if name in defined and not math.isnan(row[name]) else None for name in SHOWN_SCORES]
 
 
 def _share(row: Row, *counts: str) -> float:
@@ -175,36 +209,83 @@ def _share(row: Row, *counts: str) -> float:
     return round(sum(row[count] for count in counts) / sum(row[count] for count in COUNTS), 5)
 
 
-def _json_number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)
-
-
 def _pictures_note(pictures: Mapping[str, Sequence[str]]) -> str:
     without = [name for name, kinds in pictures.items() if not kinds]
     if len(without) == len(pictures):
-        return "<p>No run has pictures: the browser shows scores only.</p>"
-    return f"<p>No pictures in {escape(', '.join(without))}.</p>" if without else ""
+        return "No run has pictures: the browser shows scores only."
+    return f"No pictures in {', '.join(without)}." if without else ""
 
 
-def _colour_map(name: str) -> list[int]:
-    """Return 256 colours as red, green, blue, one after the other."""
-    from matplotlib import colormaps
-
-    return [int(level) for colour in colormaps[name](range(256), bytes=True) for level in colour[:3]]
+def _intervals_unbroken(text: str) -> Markup:
+    """Escape a text; an interval or spread stays on one line."""
+    return Markup(re.sub(r"\[.*?\]|\S+ ± \S+", r'<span class="nowrap">\g<0></span>', str(escape(text))))
 
 
-def _items(sentences: Sequence[str]) -> str:
-    return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-
-
-def _anchor(name: str) -> str:
-    return "section-" + name.lower().replace(" ", "-")
-
-
-def _embedded(text: str) -> str:
+def _json_text(text: str) -> Markup:
     """Make JSON safe inside a script element."""
-    return text.replace("<", "\\u003c")
+    return Markup(text.replace("<", "\\u003c"))
 
 
-def _file(name: str) -> str:
-    return resources.files("hybrid_attention.report").joinpath(name).read_text(encoding="utf-8")
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _lost_heat(run: Evaluation, missing: Sequence[str]) -> list[str]:
+    path = run.folder / "gradcam" / LEFT_OUT
+    if not path.is_file():
+        return []
+    left_out = set(json.loads(path.read_text(encoding="utf-8")))
+    return [case for case in missing if case not in left_out]
+
+
+def _pixels(run: Evaluation) -> int:
+    width, height = _read(run, "images", run.cases.iloc[0]).size
+    return width * height
+
+
+def _of_run(run: Evaluation, row: Row, kinds: Sequence[str]) -> dict[str, str]:
+    mask = _read(run, "masks", row)
+    stored = {"mask": _one_bit(mask)}
+    for name, kind, size in (("probability", "probabilities", mask.size), ("gradcam", "gradcam", None)):
+        there = kind in kinds and picture_path(run.folder, kind, row["case_id"]).is_file()
+        stored[name] = _webp(_read(run, kind, row, size), LONG_SIDE // 2, "map") if there else ""
+    return stored
+
+
+def _read(run: Evaluation, kind: str, row: Row, size: tuple[int, int] | None = None) -> Image.Image:
+    path = picture_path(run.folder, kind, row["case_id"])
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("L")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the picture {path} can't be read: {error}") from None
+    if size is not None and picture.size != size:
+        raise ValueError(f"{path} is of {picture.size} pixels, other pictures of its case of {size}")
+    if kind in ("truths", "masks") and picture.width * picture.height == sum(row[count] for count in COUNTS):
+        drawn = sum(picture.histogram()[128:])
+        expected = row["tp"] + row["fn" if kind == "truths" else "fp"]
+        if drawn != expected:
+            raise ValueError(
+                f"{path} marks {drawn} pixels, per_case.csv says {expected}: the pictures are of another evaluation"
+            )
+    return picture
+
+
+def _fitted(picture: Image.Image, long_side: int, method: Image.Resampling) -> Image.Image:
+    shrink = min(1.0, long_side / max(picture.size))
+    if shrink == 1:
+        return picture
+    return picture.resize((max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink))), method)
+
+
+def _webp(picture: Image.Image, long_side: int, use: str) -> str:
+    data = io.BytesIO()
+    _fitted(picture, long_side, Image.Resampling.BOX).save(data, "WEBP", quality=_QUALITY[use], method=2)
+    return "data:image/webp;base64," + _base64(data.getvalue())
+
+
+def _one_bit(picture: Image.Image) -> str:
+    data = io.BytesIO()
+    small = _fitted(picture, LONG_SIDE, Image.Resampling.NEAREST)
+    small.point(lambda level: 255 if level > 127 else 0).convert("1", dither=Image.Dither.NONE).save(data, "PNG")
+    return "data:image/png;base64," + _base64(data.getvalue())

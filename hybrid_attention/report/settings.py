@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hybrid_attention.evaluation.metrics import COUNTS
-from hybrid_attention.evaluation.summary import has_lesion
-from hybrid_attention.evaluation.text import plural
+import numpy as np
+from hybrid_attention.evaluation.formatting import plural
+from hybrid_attention.evaluation.metrics.overlap import COUNTS, has_lesion
+from hybrid_attention.evaluation.results import Evaluation
 from hybrid_attention.report.matching import Comparison
-from hybrid_attention.report.runs import Run
-from hybrid_attention.report.table import Table
+from hybrid_attention.report.tables import Table
 
 _RECIPE = ("training", "recipe")
 # what should be the same in all runs, with its place in summary.json
@@ -48,7 +48,7 @@ _DIFFERS = "differs, see below"
 
 
 def settings_table(comparison: Comparison) -> Table:
-    """Lay the settings of the runs out, a column a run; lines that differ are marked.
+    """Lay out the settings of the runs, a column per run; rows that differ are marked.
 
     Args:
         comparison: the runs.
@@ -56,7 +56,7 @@ def settings_table(comparison: Comparison) -> Table:
     Returns:
         The table.
     """
-    rows = [("cases", *(str(len(run.rows) + comparison.left_out[run.name]) for run in comparison.runs))]
+    rows = [("cases", *(str(len(run.cases) + comparison.left_out[run.name]) for run in comparison.runs))]
     rows += [(title, *(_text(run, title) for run in comparison.runs)) for title in (*_ALIKE, *_OWN)]
     several = len(comparison.runs) > 1
     marked = frozenset(index for index, row in enumerate(rows) if len(set(row[1:])) > 1)
@@ -74,7 +74,7 @@ def settings_table(comparison: Comparison) -> Table:
 
 
 def differences(comparison: Comparison) -> list[str]:
-    """Name, a sentence each, what else differs between runs that should differ in their network only.
+    """Name, in a sentence each, what else differs between runs that should differ in their network only.
 
     Args:
         comparison: the runs.
@@ -93,7 +93,7 @@ def differences(comparison: Comparison) -> list[str]:
     return found + _other_truths(comparison)
 
 
-def _text(run: Run, title: str) -> str:
+def _text(run: Evaluation, title: str) -> str:
     keys = {**_ALIKE, **_OWN}[title]
     value = run.recorded(*keys)
     if value is None and run.recorded("folds"):
@@ -104,7 +104,7 @@ def _text(run: Run, title: str) -> str:
     return _as_text(value, title)
 
 
-def _of_folds(run: Run, title: str) -> str:
+def _of_folds(run: Evaluation, title: str) -> str:
     """Return what the folds of a merged run do not share, fold by fold."""
     texts = []
     for fold in run.recorded("folds", "runs"):
@@ -127,18 +127,19 @@ def _other_truths(comparison: Comparison) -> list[str]:
     """Compare the lesions of the truth: their pixels in images of one size, else whether there are any."""
     first, found = comparison.runs[0], []
     for run in comparison.runs[1:]:
-        other = [there["case_id"] for here, there in zip(first.rows, run.rows, strict=True) if not _alike(here, there)]
-        if other:
+        here, there, counts = first.cases, run.cases, list(COUNTS)
+        alike = np.where(
+            here[counts].sum(axis=1) == there[counts].sum(axis=1),
+            here["tp"] + here["fn"] == there["tp"] + there["fn"],
+            has_lesion(here) == has_lesion(there),
+        )
+        other = there["case_id"][~alike]
+        if len(other):
             found.append(
-                f"truth: of {plural(len(other), 'case')} between {first.name} and {run.name} (the first: {other[0]})"
+                f"truth: of {plural(len(other), 'case')} between {first.name} and {run.name} "
+                f"(the first: {other.iloc[0]})"
             )
     return found
-
-
-def _alike(here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
-    if sum(here[count] for count in COUNTS) == sum(there[count] for count in COUNTS):
-        return bool(here["tp"] + here["fn"] == there["tp"] + there["fn"])
-    return has_lesion(here) == has_lesion(there)
 
 
 def common_facts(comparison: Comparison) -> str:
@@ -149,11 +150,11 @@ def common_facts(comparison: Comparison) -> str:
     return f"{split or _DIFFERS}; part: {part or _DIFFERS}" + (f", {sizes}" if sizes else "")
 
 
-def _common(comparison: Comparison, fact: Callable[[Run], str]) -> str | None:
+def _common(comparison: Comparison, fact: Callable[[Evaluation], str]) -> str | None:
     facts = {fact(run) for run in comparison.runs}
     return facts.pop() if len(facts) == 1 else None
 
 
-def _size(run: Run) -> str:
+def _size(run: Evaluation) -> str:
     size = run.recorded("settings", "image_size")
     return "" if size is None else f"{size} x {size} pixels"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.engines import TrainedRun
-from hybrid_attention.report.stress_plot import draw_examples
+from hybrid_attention.report.model_reports import draw_examples
 from hybrid_attention.transforms.corruptions import Corruptd
 from PIL import Image
 
@@ -17,7 +17,7 @@ from tests.bundles.commands import QUICK, bundle, config
 from tests.dicom_files import region, write_dicom
 
 TRAIN, EVALUATE = config("hybrid", "train"), config("hybrid", "evaluate")
-SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"]
+SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"]
 SETS = range(1, 4)
 
 

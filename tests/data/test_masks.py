@@ -7,7 +7,7 @@ import torch
 from hybrid_attention.data import MaskReader
 from hybrid_attention.data.checks import inspect_cases
 from hybrid_attention.data.masks import IGNORE_FILE, find_masks, mask_owner, read_mask
-from hybrid_attention.evaluation.original_size import at_original_size
+from hybrid_attention.evaluation.case_scores import at_original_size
 from hybrid_attention.transforms import MergeMasksd
 from monai.transforms import LoadImaged
 from PIL import Image

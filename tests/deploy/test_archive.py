@@ -100,7 +100,7 @@ def test_archive_holds_the_package_and_none_of_its_leavings(untrained, unchecked
     with zipfile.ZipFile(package("mtl_oca", tmp_path, untrained("mtl_oca"))) as archive:
         names = archive.namelist()
     assert {"mtl_oca/LICENSE", "mtl_oca/models/model.pt", "mtl_oca/hybrid_attention/data/busi_cases.csv"} <= set(names)
-    assert "mtl_oca/hybrid_attention/report/page.html" in names
+    assert "mtl_oca/hybrid_attention/report/page.html.j2" in names
     assert not [name for name in names if "__pycache__" in name or "/." in name or "phantoms" in name.split("/")[1:-1]]
 
 

@@ -198,20 +198,20 @@ def test_threshold_and_maps(picture, tmp_path):
     assert (tmp_path / "low" / "lesion_gradcam.png").is_file()
 
 
-def test_decision_of_reliability(picture, tmp_path):
-    decision = tmp_path / "decision.json"
-    decision.write_text(json.dumps({"flips": [[], [0]], "temperature": 2.0, "threshold": 0.6}))
+def test_inference_settings_of_calibrate(picture, tmp_path):
+    settings = tmp_path / "inference_settings.json"
+    settings.write_text(json.dumps({"flips": [[], [0]], "temperature": 2.0, "threshold": 0.6}))
     hook = sys.excepthook
-    predict(picture, tmp_path / "a", backend="torch", options=Options(decision=decision))
+    predict(picture, tmp_path / "a", backend="torch", options=Options(inference_settings=settings))
     assert sys.excepthook is hook
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
-    bundle("inference", [config("hybrid_lite", "inference"), decision], *options)
+    bundle("inference", [config("hybrid_lite", "inference"), settings], *options)
     predict(picture, tmp_path / "as_is", backend="torch")
     for name in ("lesion_mask.png", "lesion_probability.png", "predictions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     name = "lesion_probability.png"
     assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "as_is" / name).read_bytes()
-    assert Options(threshold=0.3, decision=decision).settings()["threshold"] == 0.3
+    assert Options(threshold=0.3, inference_settings=settings).settings()["threshold"] == 0.3
 
 
 @pytest.mark.parametrize(
@@ -226,11 +226,11 @@ def test_decision_of_reliability(picture, tmp_path):
         {"bundle_root": "here"},
     ],
 )
-def test_what_is_no_decision(wrong, picture, tmp_path):
-    decision = tmp_path / "decision.json"
-    decision.write_text(json.dumps({"flips": [[]], "temperature": 1.0, "threshold": 0.5, **wrong}))
-    with pytest.raises(ValueError, match="is no decision of hybrid-attention reliability"):
-        predict(picture, tmp_path / "out", options=Options(decision=decision))
+def test_what_is_no_inference_settings(wrong, picture, tmp_path):
+    settings = tmp_path / "inference_settings.json"
+    settings.write_text(json.dumps({"flips": [[]], "temperature": 1.0, "threshold": 0.5, **wrong}))
+    with pytest.raises(ValueError, match="is not an inference_settings"):
+        predict(picture, tmp_path / "out", options=Options(inference_settings=settings))
 
 
 def test_command_line_tells_errors_in_one_line(tmp_path, capsys):

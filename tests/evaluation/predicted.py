@@ -1,9 +1,9 @@
 """Predictions of runs that were never trained: discs, and what networks of a known fault say of them."""
 
 import torch
-from hybrid_attention.evaluation.members import FLIPS, MemberPredictions
-from hybrid_attention.evaluation.reliability import Reliability
-from hybrid_attention.evaluation.variants import score_variant, variants_of
+from hybrid_attention.evaluation.calibrate import Calibration
+from hybrid_attention.evaluation.ensemble import FLIPS, EnsemblePredictions
+from hybrid_attention.evaluation.test_time_augmentation import score_variant, variants_of
 
 
 def discs(cases=6, size=32, sharpness=1.0, runs=("net",), normal=(), shift=1.0, first=0, missed=True):
@@ -23,7 +23,7 @@ def discs(cases=6, size=32, sharpness=1.0, runs=("net",), normal=(), shift=1.0, 
             aside = ((across - centre - shift * number) ** 2 + (depth - centre) ** 2).sqrt()
             logit = sharpness * (radius + 0.25 - aside) if case < cases - missed else torch.full_like(distance, -5.0)
             probability[key].append(logit.sigmoid())
-    return MemberPredictions(
+    return EnsemblePredictions(
         cases=[
             {
                 "case_id": f"benign/benign ({first + case}).png",
@@ -40,8 +40,8 @@ def discs(cases=6, size=32, sharpness=1.0, runs=("net",), normal=(), shift=1.0, 
 
 
 def found(runs=("net",), best="mirror", **settings):
-    """What `reliability` gives, for figures and pictures."""
+    """What `calibrate` gives, for figures and pictures."""
     validation, test = discs(runs=runs, first=100, **settings), discs(runs=runs, **settings)
     scores = {one.name: score_variant(one, validation, test, 0.1) for one in variants_of(runs)}
     summary = {"synthetic_data": True, "cases": {"validation": {"with_lesion": 6}}}
-    return Reliability(scores, "as is", best, best, test, summary)
+    return Calibration(scores, "as is", best, test, summary)

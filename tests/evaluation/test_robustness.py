@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hybrid_attention.engines import Prediction
-from hybrid_attention.evaluation import StressTest, stress_test
-from hybrid_attention.evaluation.metrics import overlap_scores
-from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table
+from hybrid_attention.evaluation.metrics.overlap import overlap_scores
+from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table, stress_test
 from hybrid_attention.transforms.corruptions import CORRUPTIONS
 from PIL import Image
 
@@ -72,16 +72,18 @@ def row(kind, strength, case, tp, fp, fn, group=None):
     }
 
 
-ROWS = [
-    row("clean", 0, "a", 1, 0, 0),  # Dice 1
-    row("clean", 0, "b", 3, 2, 2),  # 0.6
-    row("clean", 0, "n", 0, 0, 0),
-    row("clean", 0, "m", 0, 4, 0),
-    row("blur", 4, "a", 4, 1, 1),  # 0.8
-    row("blur", 4, "b", 2, 3, 3),  # 0.4
-    row("blur", 4, "n", 0, 1, 0),
-    row("blur", 4, "m", 0, 9, 0),
-]
+ROWS = pd.DataFrame(
+    [
+        row("clean", 0, "a", 1, 0, 0),  # Dice 1
+        row("clean", 0, "b", 3, 2, 2),  # 0.6
+        row("clean", 0, "n", 0, 0, 0),
+        row("clean", 0, "m", 0, 4, 0),
+        row("blur", 4, "a", 4, 1, 1),  # 0.8
+        row("blur", 4, "b", 2, 3, 3),  # 0.4
+        row("blur", 4, "n", 0, 1, 0),
+        row("blur", 4, "m", 0, 9, 0),
+    ]
+)
 
 
 def test_summary_by_hand():
@@ -101,13 +103,13 @@ def test_summary_by_hand():
 def test_groups_are_drawn_together():
     rows = [row("clean", 0, case, 1, 0, 0, "g") for case in "ab"]
     rows += [row("gain", 1, "a", 1, 0, 0, "g"), row("gain", 1, "b", 0, 0, 1, "g")]
-    (entry,) = stress_summary(rows)["kinds"]["gain"]["strengths"]
+    (entry,) = stress_summary(pd.DataFrame(rows))["kinds"]["gain"]["strengths"]
     assert entry["dice_difference"] == {"mean": -0.5, "low": -0.5, "high": -0.5}
     assert entry["false_positive_rate_without_lesion"] is None
 
 
 def test_without_any_lesion():
-    summary = {**stress_summary([one for one in ROWS if one["case_id"] in "nm"]), "part": "test"}
+    summary = {**stress_summary(ROWS[ROWS["case_id"].isin(["n", "m"])]), "part": "test"}
     assert summary["clean"]["dice"] is None
     assert summary["kinds"]["blur"]["strengths"][0]["dice_difference"] is None
     assert "| blur | 4 | 1.1 | n/a | n/a | 100.0 [100.0, 100.0] |" in stress_table({**summary, "synthetic_data": False})
@@ -123,7 +125,7 @@ def test_table():
     assert "SYNTHETIC" not in table and "IMAGES:" not in table
     loud = stress_table({**summary, "synthetic_data": True, "part": "train"})
     assert "SYNTHETIC DATA" in loud and "TRAIN IMAGES" in loud
-    lesions = stress_summary([one for one in ROWS if one["case_id"] in "ab"])
+    lesions = stress_summary(ROWS[ROWS["case_id"].isin(["a", "b"])])
     assert "without lesion" not in stress_table({**lesions, "part": "test", "synthetic_data": False})
 
 
@@ -138,12 +140,11 @@ def test_every_case_under_every_strength(tmp_path, caplog):
     caplog.set_level("INFO", "hybrid_attention")
     run = MarksTheDark(tmp_path)
     test = stress_test(run, kinds=["gain", "callipers"], seed=3)
-    assert isinstance(test, StressTest)
     assert run.seen[0] is None
     assert [(one.degrade.kind, one.degrade.strength, one.degrade.seed) for one in run.seen[1:]] == [
         (kind, strength, 3) for kind in ("gain", "callipers") for strength in range(1, 6)
     ]
-    assert len(test.rows) == 11 * 4
+    assert len(test.cases) == 11 * 4
     assert "1 of 11: clean 0, Dice 100.0" in caplog.text and "11 of 11: callipers 5" in caplog.text
 
     gain = [entry["dice"]["mean"] for entry in test.summary["kinds"]["gain"]["strengths"]]

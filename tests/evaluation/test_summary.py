@@ -2,59 +2,23 @@ from types import ModuleType
 
 import hybrid_attention.evaluation
 import numpy as np
+import pandas as pd
 import pytest
-from hybrid_attention.evaluation import (
-    bootstrap_ratio,
-    classification_scores,
-    scores_by_convention,
-    summarize,
-    summary_table,
-)
+from hybrid_attention.evaluation import classification_scores
+from hybrid_attention.evaluation.summary import scores_by_convention, summarize, summary_table
 
 
 def case(tp, fp, fn, tn=100, group="a"):
     return {"tp": tp, "fp": fp, "fn": fn, "tn": tn, "group": group}
 
 
-def test_ratio_by_hand():
-    value, low, high = bootstrap_ratio([1, 3], [2, 4], ["a", "b"])
-    assert value == pytest.approx(4 / 6)
-    assert low == pytest.approx(1 / 2)  # only group a drawn
-    assert high == pytest.approx(3 / 4)
-
-
-def test_one_group_has_no_spread():
-    assert bootstrap_ratio([0.2, 0.8], [1, 1], ["a", "a"]) == pytest.approx((0.5, 0.5, 0.5))
-
-
-def test_copies_widen_the_interval():
-    values = np.random.default_rng(0).random(40)
-    alone = bootstrap_ratio(values, np.ones(40), range(40))
-    copied = bootstrap_ratio(np.repeat(values, 4), np.ones(160), np.repeat(range(40), 4).tolist())
-    naive = bootstrap_ratio(np.repeat(values, 4), np.ones(160), range(160))
-    assert copied == pytest.approx(alone)
-    assert naive[2] - naive[1] < 0.6 * (alone[2] - alone[1])
-
-
-def test_interval_covers_as_promised():
-    generator = np.random.default_rng(1)
-    hits = 0
-    for seed in range(200):
-        _, low, high = bootstrap_ratio(generator.normal(0.7, 0.2, 60), np.ones(60), range(60), resamples=400, seed=seed)
-        hits += low <= 0.7 <= high
-    assert 180 <= hits <= 199  # 95 % nominal
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="got 1, 2 and 1"):
-        bootstrap_ratio([1], [1, 1], ["a"])
-    with pytest.raises(ValueError, match="all denominators are zero"):
-        bootstrap_ratio([1], [0], ["a"])
+def summary_of(rows):
+    return summarize(pd.DataFrame(rows))
 
 
 def test_two_conventions_by_hand():
     rows = [case(10, 0, 0, group="a"), case(30, 30, 30, group="b")]
-    summary = summarize(rows)
+    summary = summary_of(rows)
     assert summary["lesion_only"]["dice"]["mean"] == pytest.approx((1 + 0.5) / 2)
     assert summary["pooled"]["dice"]["value"] == pytest.approx(80 / 140)
     assert summary["lesion_only"]["jaccard"]["mean"] == pytest.approx((1 + 1 / 3) / 2)
@@ -64,10 +28,10 @@ def test_two_conventions_by_hand():
 
 
 def test_scores_of_one_case_by_hand():
-    half, empty = case(10, 10, 10), case(0, 0, 0)
-    assert all(scores_by_convention(half, name)["dice"] == 0.5 for name in ("lesion_only", "empty_is_one"))
-    assert np.isnan(scores_by_convention(empty, "lesion_only")["dice"])
-    assert [scores_by_convention(empty, f"empty_is_{name}")["dice"] for name in ("one", "zero")] == [1, 0]
+    cases = pd.DataFrame([case(10, 10, 10), case(0, 0, 0)])
+    dice = [scores_by_convention(cases, name)["dice"] for name in ("lesion_only", "empty_is_one", "empty_is_zero")]
+    assert [scores[0] for scores in dice] == [0.5, 0.5, 0.5]
+    assert np.isnan(dice[0][1]) and [scores[1] for scores in dice[1:]] == [1, 0]
 
 
 def test_the_module_of_case_scores_keeps_its_name():
@@ -75,7 +39,7 @@ def test_the_module_of_case_scores_keeps_its_name():
 
 
 def test_images_without_lesion_count_apart():
-    summary = summarize([case(10, 0, 0), case(0, 0, 0, group="n1"), case(0, 5, 0, group="n2")])
+    summary = summary_of([case(10, 0, 0), case(0, 0, 0, group="n1"), case(0, 5, 0, group="n2")])
     assert summary["cases"] == 3
     assert summary["lesion_cases"] == 1
     assert summary["lesion_only"]["dice"]["mean"] == 1
@@ -84,12 +48,12 @@ def test_images_without_lesion_count_apart():
 
 
 def test_undefined_precision_is_left_out_and_counted():
-    precision = summarize([case(5, 5, 0), case(0, 0, 7, group="b")])["lesion_only"]["precision"]
+    precision = summary_of([case(5, 5, 0), case(0, 0, 7, group="b")])["lesion_only"]["precision"]
     assert (precision["mean"], precision["images"]) == (0.5, 1)
 
 
 def test_only_images_without_lesion():
-    summary = summarize([case(0, 0, 0), case(0, 3, 0, group="b")])
+    summary = summary_of([case(0, 0, 0), case(0, 3, 0, group="b")])
     assert np.isnan(summary["lesion_only"]["dice"]["mean"]) and summary["lesion_only"]["dice"]["images"] == 0
     assert summary["empty_is_one"]["dice"]["mean"] == 0.5
     assert summary["empty_is_zero"]["dice"]["mean"] == 0
@@ -97,9 +61,9 @@ def test_only_images_without_lesion():
     assert "| dice | n/a |" in summary_table(summary)
 
 
-def test_nothing_to_summarize():
+def test_nothing_to_summary_of():
     with pytest.raises(ValueError, match="no case"):
-        summarize([])
+        summary_of([])
 
 
 CASES = [
@@ -119,7 +83,7 @@ CASES = [
     ],
 )
 def test_conventions_by_hand(convention, dice, precision, specificity):
-    scores = summarize(CASES)[convention]
+    scores = summary_of(CASES)[convention]
     assert scores["dice"]["mean"] == scores["f1"]["mean"] == pytest.approx(dice)
     assert scores["precision"]["mean"] == pytest.approx(precision)
     assert scores["specificity"]["mean"] == pytest.approx(specificity)
@@ -128,7 +92,7 @@ def test_conventions_by_hand(convention, dice, precision, specificity):
 def test_ceiling_of_empty_is_zero():
     rows = [case(50, 0, 0, group=str(index)) for index in range(62)]
     rows += [case(0, 0, 0, group=f"n{index}") for index in range(16)]
-    summary = summarize(rows)  # nothing wrong anywhere
+    summary = summary_of(rows)  # nothing wrong anywhere
     assert summary["empty_is_zero"]["dice"]["mean"] == pytest.approx(62 / 78)
     assert summary["empty_is_one"]["dice"]["mean"] == summary["lesion_only"]["dice"]["mean"] == 1
 
@@ -140,7 +104,7 @@ def test_distances_and_lesions_where_counted():
         {"hd95": float("nan"), "asd": float("nan"), "lesions": 0, "detected_lesions": 0, "false_lesions": 3},
     ]
     rows = [{**row, **extra} for row, extra in zip([CASES[0], CASES[1], CASES[3]], more, strict=True)]
-    summary = summarize(rows)
+    summary = summary_of(rows)
     assert (summary["lesion_only"]["hd95"]["mean"], summary["lesion_only"]["hd95"]["images"]) == (4.0, 1)
     found = summary["lesion_detection"]
     assert found["sensitivity"]["value"] == pytest.approx(1 / 3)
@@ -148,22 +112,22 @@ def test_distances_and_lesions_where_counted():
     assert found["false_lesions_per_image"]["value"] == 1
     table = summary_table({**summary, "distance_unit": "mm"})
     assert "hd95 in mm: 4.0" in table and "over the 1 lesion images with a mark" in table
-    assert "hd95" not in summarize(CASES)["lesion_only"] and "lesion_detection" not in summarize(CASES)
+    assert "hd95" not in summary_of(CASES)["lesion_only"] and "lesion_detection" not in summary_of(CASES)
 
 
 def test_table_names_its_conventions():
-    table = summary_table(summarize([case(10, 0, 0), case(30, 30, 30, group="b")]))
+    table = summary_table(summary_of([case(10, 0, 0), case(30, 30, 30, group="b")]))
     assert "lesion_only: mean of 2 images" in table
     assert "empty_is_one" not in table  # no image without lesion: the same number
     assert "| dice | 75.0 [50.0, 100.0] | 75.0 | 57.1 [50.0, 100.0] |" in table
-    assert "| precision | 100.0 [100.0, 100.0] (of 1) |" in summary_table(summarize(CASES))
-    assert "empty_is_zero: mean of 4 images" in summary_table(summarize(CASES))
+    assert "| precision | 100.0 [100.0, 100.0] (of 1) |" in summary_table(summary_of(CASES))
+    assert "empty_is_zero: mean of 4 images" in summary_table(summary_of(CASES))
 
 
 def test_table_tells_pixel_accuracy_from_that_of_classes():
     truth, shares = ["a", "a", "a", "b"], [(0.9, 0.1), (0.8, 0.2), (0.3, 0.7), (0.1, 0.9)]
     classes = classification_scores(truth, shares, ["a", "b"])
-    table = summary_table({**summarize([case(10, 0, 0), case(30, 30, 30, group="b")]), "classification": classes})
+    table = summary_table({**summary_of([case(10, 0, 0), case(30, 30, 30, group="b")]), "classification": classes})
     assert "| pixel accuracy | 84.2 [68.4, 100.0] | 84.2 | 80.0 [68.4, 100.0] |" in table  # 130/190 and 110/110
     assert "Classes of 4 images: accuracy 75.0 [" in table and "balanced accuracy 83.3 [" in table
     assert "macro AUC (one class against the rest) 100.0 [" in table

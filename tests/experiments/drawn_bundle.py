@@ -3,8 +3,8 @@
 import hashlib
 import json
 
+from tests.drawn_runs import write_run
 from tests.experiments import fake_bundle
-from tests.report.conftest import write_run
 
 
 def command(epochs):

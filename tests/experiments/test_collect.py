@@ -5,7 +5,7 @@ import pytest
 from hybrid_attention.cli import main
 from hybrid_attention.experiments import collect, finished_groups, report
 
-from tests.report.conftest import read_rows, write_run
+from tests.drawn_runs import read_rows, write_run
 
 
 @pytest.fixture

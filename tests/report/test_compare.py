@@ -3,7 +3,7 @@ import math
 import re
 
 import pytest
-from hybrid_attention.evaluation.pictures import picture_path
+from hybrid_attention.evaluation.results import picture_path
 from hybrid_attention.report import compare
 
 FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
@@ -142,3 +142,25 @@ def test_output_that_cannot_be_written(make_run, tmp_path):
     for out in (tmp_path / "file", tmp_path / "file" / "report"):
         with pytest.raises(OSError, match=r"can't write the report into .*file.* --out"):
             compare([make_run(f"a{len(str(out))}", cases=1)], out)
+
+
+def test_page_and_tables_of_class_runs(make_run, tmp_path):
+    runs = [make_run(f"net{wrong}", classes=True, wrong=wrong, pictures=False) for wrong in (1, 5)]
+    page = compare(runs, tmp_path / "report").read_text(encoding="utf-8")
+    section = page[page.index('id="section-classes"') :].partition("</section>")[0]
+    for key in ("classes", "each-class", "class-confusion", "figure-class_confusion"):
+        assert f'id="{key}"' in section
+    assert 'id="paired-accuracy"' in page
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert re.search(r"\| net5 \| 8 \| 37\.5 \[", text)
+    latex = (tmp_path / "report" / "tables.tex").read_text()
+    assert r"net1: benign & 3 (75.0 \%) & 1 (25.0 \%) & 0" in latex
+
+
+def test_texts_are_escaped_intervals_unbroken_and_differences_marked(make_run, record_edit, tmp_path):
+    run = make_run("a", pictures=False)
+    other = record_edit(make_run("b", pictures=False), part="validation")
+    html = compare([f"U&<i>={run}", f"b={other}"], tmp_path).read_text(encoding="utf-8")
+    assert "U&amp;&lt;i&gt; - b" in html and "U&<i>" not in html.split("<script")[0]
+    assert '+0.0 <span class="nowrap">[+0.0, +0.0]</span>' in html
+    assert '<tr class="differs"><th scope="row">part of the split</th>' in html

@@ -17,7 +17,7 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd
 from PIL import Image
 from torch import nn
 
-from tests.report.conftest import disc
+from tests.drawn_runs import disc
 
 SEEN, FILE = (32, 32), (96, 64)  # (W, H) of what the network sees and of the files
 LEVELS = {"benign/bright.png": 255, "benign/dim.png": 115, "normal/black.png": 0}

@@ -1,22 +1,22 @@
 import pytest
-from hybrid_attention.report import read_run
+from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.report.matching import match_runs
 
 
 @pytest.fixture
 def runs(make_run):
-    return [read_run(make_run("a", error=1)), read_run(make_run("b", error=3))]
+    return [read_evaluation(make_run("a", error=1)), read_evaluation(make_run("b", error=3))]
 
 
 def test_rows_stand_in_the_order_of_the_first_run(runs, make_run, edit):
-    turned = read_run(edit(make_run("turned", error=2), lambda rows: rows[::-1]))
+    turned = read_evaluation(edit(make_run("turned", error=2), lambda rows: rows[::-1]))
     matched = match_runs([runs[0], turned])
-    assert [row["case_id"] for row in matched.runs[1].rows] == matched.case_ids
+    assert matched.runs[1].cases["case_id"].tolist() == matched.runs[0].cases["case_id"].tolist()
     assert matched.left_out == {"a": 0, "turned": 0}
 
 
 def test_other_cases_are_an_error_that_names_them(runs, make_run):
-    longer = read_run(make_run("longer", cases=10))
+    longer = read_evaluation(make_run("longer", cases=10))
     with pytest.raises(
         ValueError, match=r"a lacks 2 of the 10 cases of longer \(the first: benign/benign \(8\)\.png\)"
     ):
@@ -26,7 +26,7 @@ def test_other_cases_are_an_error_that_names_them(runs, make_run):
 
 
 def test_intersection_is_summarized_anew_and_loses_its_curves(runs, make_run):
-    longer = read_run(make_run("longer", cases=10))
+    longer = read_evaluation(make_run("longer", cases=10))
     matched = match_runs([longer, runs[0]], intersection=True)
     assert matched.left_out == {"longer": 2, "a": 0}
     assert [run.summary["cases"] for run in matched.runs] == [8, 8]
@@ -35,7 +35,9 @@ def test_intersection_is_summarized_anew_and_loses_its_curves(runs, make_run):
 
 
 def test_no_shared_case(runs, make_run, edit):
-    other = read_run(edit(make_run("other"), lambda rows: [{**row, "case_id": "x" + row["case_id"]} for row in rows]))
+    other = read_evaluation(
+        edit(make_run("other"), lambda rows: [{**row, "case_id": "x" + row["case_id"]} for row in rows])
+    )
     with pytest.raises(ValueError, match="share no case"):
         match_runs([runs[0], other], intersection=True)
 
@@ -44,14 +46,14 @@ def test_no_shared_case(runs, make_run, edit):
     ("fact", "message"), [("group", "of group '0' in a, but of 'x'"), ("class", "of class 'benign'")]
 )
 def test_facts_on_a_case_must_agree(runs, make_run, edit, fact, message):
-    other = read_run(edit(make_run("other"), lambda rows: [{**rows[0], fact: "x"}, *rows[1:]]))
+    other = read_evaluation(edit(make_run("other"), lambda rows: [{**rows[0], fact: "x"}, *rows[1:]]))
     with pytest.raises(ValueError, match=message):
         match_runs([runs[0], other])
 
 
 def test_synthetic_and_real_data_never_mix(runs, make_run):
     with pytest.raises(ValueError, match="phantoms ran on computed phantoms, a on real images"):
-        match_runs([runs[0], read_run(make_run("phantoms", synthetic=True))])
+        match_runs([runs[0], read_evaluation(make_run("phantoms", synthetic=True))])
 
 
 def test_names_must_differ(runs):

@@ -1,13 +1,13 @@
 import re
 
 import pytest
-from hybrid_attention.evaluation import merge_folds
-from hybrid_attention.report import compare, read_run
+from hybrid_attention.evaluation import merge_folds, read_evaluation
+from hybrid_attention.report import compare
+from hybrid_attention.report.comparison_tables import score_tables
 from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.results import score_tables
 from hybrid_attention.report.settings import settings_table
 
-from tests.report.conftest import write_run
+from tests.drawn_runs import write_run
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_merged_runs_are_compared_like_any_other(merged, tmp_path):
 
 
 def test_mean_and_spread_are_of_the_cases(merged):
-    run = read_run(merged[1])
+    run = read_evaluation(merged[1])
     table = next(table for table in score_tables(match_runs([run])) if table.key == "folds")
     assert table.header[:3] == ("run", "folds", "Dice, lesion_only")
     own = [run.recorded("folds", "runs")[fold]["scores"]["dice_lesion_only"] for fold in (0, 1)]
@@ -48,7 +48,7 @@ def test_mean_and_spread_are_of_the_cases(merged):
 
 
 def test_settings_fold_by_fold(merged):
-    run = read_run(merged[0])
+    run = read_evaluation(merged[0])
     run.record["folds"]["runs"][1]["training"] = {"epoch": 9}
     del run.record["training"]["epoch"]
     rows = dict(settings_table(match_runs([run])).rows)

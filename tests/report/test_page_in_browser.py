@@ -6,12 +6,13 @@ import time
 
 import numpy as np
 import pytest
-from hybrid_attention.report import compare, read_run
+from hybrid_attention.evaluation import read_evaluation
+from hybrid_attention.report import compare
 from hybrid_attention.report import page as report_page
 from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.pictures import embedded_cases, picture_kinds
+from hybrid_attention.report.page import embedded_cases, picture_kinds
 
-from tests.report.conftest import speckled, write_run
+from tests.drawn_runs import speckled, write_run
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed")
@@ -19,6 +20,8 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1366,900"
 )
+
+NO_TABLES = dict.fromkeys(("Summary", "Significance", "Classes", "All scores", "Runs and settings"), ())
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +209,7 @@ def test_nothing_is_wider_than_the_window(page, width):
 def test_ten_runs_of_650_cases(browser, tmp_path):
     """Speckled pictures of three cases, repeated, and scores of chance: 46 MB."""
     folder = speckled(write_run(tmp_path / "run", cases=3, size=256, gradcam=True))
-    runs = [read_run(f"run {index}={folder}") for index in range(10)]
+    runs = [read_evaluation(f"run {index}={folder}") for index in range(10)]
     few = match_runs(runs)
     kinds = {run.name: picture_kinds(run) for run in runs}
     pictures = list(embedded_cases(few, kinds))
@@ -214,17 +217,16 @@ def test_ten_runs_of_650_cases(browser, tmp_path):
     many = tuple(
         dataclasses.replace(
             run,
-            rows=[
-                {**run.rows[index % 3], "case_id": f"benign/benign ({index}).png", "dice": generator.random()}
-                for index in range(650)
-            ],
+            cases=run.cases.iloc[np.arange(650) % 3].assign(
+                case_id=[f"benign/benign ({index}).png" for index in range(650)], dice=generator.random(650)
+            ),
         )
         for run in runs
     )
     comparison = dataclasses.replace(few, runs=many)
     cases = [pictures[index % 3] for index in range(650)]
     path = tmp_path / "report.html"
-    path.write_text(report_page.rendered(comparison, [], [], kinds, cases, ""), encoding="utf-8")
+    path.write_text(report_page.render(comparison, [], NO_TABLES, {}, kinds, cases, ""), encoding="utf-8")
     assert 20e6 < path.stat().st_size < 60e6
     start = time.monotonic()
     browser.get(path.as_uri())

@@ -1,0 +1,314 @@
+"""The test folds of a cross-validation: as one evaluation, and fold by fold, as papers report them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.engines.provenance import provenance
+from hybrid_attention.evaluation.metrics.classification import (
+    class_points,
+    class_probabilities,
+    class_summary,
+    predicted_classes,
+)
+from hybrid_attention.evaluation.metrics.overlap import COUNTS, overlap_scores
+from hybrid_attention.evaluation.results import Evaluation, read_evaluation, write_evaluation, write_table
+from hybrid_attention.evaluation.summary import FOLD_SCORES, scores_by_convention, summarize
+
+# how the rule of a split names its fold
+_FOLD = re.compile(r"test fold (\d+) of (\d+)(?:, validation fold \d+)?")
+# settings of a training that may differ between the folds of one cross-validation
+# (the last repeats the first level's `initial_weights`, for the record, and older runs have it not)
+_FREE = ("fold", "seed", "train#checkpoint#initial_weights")
+_FIRST = ["case_id", "class", "group", "fold"]
+
+logger = logging.getLogger(__name__)
+
+
+def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
+    """Write the union of the test folds of a cross-validation as one evaluation, which reports read like any other.
+
+    All scores are computed anew over all cases. `summary.json` keeps the scores of each fold under `folds`, with mean
+    and standard deviation over folds, as papers report them, and for each fold where it comes from; `per_case.csv`
+    has the column `fold`. Not all folds need be there: the split then says which are. The reliability curve is merged
+    from its bins where each fold has it; the stored ROC curves can't be merged exactly and are left out. Pictures stay
+    where they are.
+
+    Args:
+        folders: evaluations of one network's recipe on two folds or more, each by the weights trained for that fold.
+        out: folder of the merged evaluation, none of `folders`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: fewer than two folds, a damaged evaluation, a split that names no test fold, or evaluations that
+            don't belong together: a case, group, fold or weight file in two of them, or other parts, settings, recipes,
+            columns, units or data.
+        OSError: `out` can't be written.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"merging needs two folds or more, got {len(folders)}")
+    target = Path(out)
+    if target.resolve() in [Path(folder).resolve() for folder in folders]:
+        raise ValueError(f"{target} is one of the folds; choose another folder for the merged run")
+    runs = _by_fold([read_evaluation(folder) for folder in folders])
+    _check_alike(list(runs.values()))
+    _check_apart(list(runs.values()))
+    cases = pd.concat([run.cases.assign(fold=fold) for fold, run in runs.items()], ignore_index=True)
+    cases = cases[[*_FIRST, *(name for name in cases if name not in _FIRST)]]
+    records = [run.record for run in runs.values()]
+    curve = _merged_calibration(list(runs.values()))
+    summary = {
+        "synthetic_data": records[0]["synthetic_data"],
+        "split": _split(list(runs), records[0]),
+        "part": _part(records[0]),
+        "settings": records[0].get("settings"),
+        "decision": records[0].get("decision"),
+        "score_size": records[0].get("score_size"),
+        **summarize(cases),
+        "distance_unit": records[0].get("distance_unit"),
+        "pixel_roc": None,
+        "calibration": None if curve is None else _expected_error(curve, records[0]),
+        "classification": class_summary(cases),
+        "data_sha256": _joint_digest([record.get("data_sha256") for record in records]),
+        **_common([{key: record.get(key) for key in ("training", "provenance")} for record in records]),
+        "folds": _folds(runs, cases),
+    }
+    prepare_output_folder(target)
+    for name in ("roc.csv", "calibration.csv"):  # of an earlier run
+        (target / name).unlink(missing_ok=True)
+    if curve is not None:
+        write_table(target / "calibration.csv", curve)
+    logger.info("%s\nmerged run: %s", write_evaluation(target, cases, summary), target)
+    return target
+
+
+def scores_by_fold(cases: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """Score each fold of a merged evaluation alone.
+
+    Args:
+        cases: of a merged evaluation, with the column `fold`.
+
+    Returns:
+        By fold, each of `FOLD_SCORES`, NaN where it is undefined; those of classes only where there are probabilities.
+
+    Raises:
+        ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
+    """
+    return {int(fold): _scores(own) for fold, own in cases.groupby("fold")}
+
+
+def mean_over_folds(by_fold: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the mean and spread of each score over folds, each fold counting once whatever its size.
+
+    Args:
+        by_fold: from `scores_by_fold`.
+
+    Returns:
+        By score its `mean`, `sd` (standard deviation of the sample, n - 1; NaN for one fold) and `folds`: how many
+        there are in which it is defined. NaN where there is none.
+    """
+    spreads = {}
+    for name in next(iter(by_fold.values())):
+        values = [scores[name] for scores in by_fold.values() if not math.isnan(scores[name])]
+        spreads[name] = {
+            "mean": float(np.mean(values)) if values else math.nan,
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+            "folds": len(values),
+        }
+    return spreads
+
+
+def _scores(cases: pd.DataFrame) -> dict[str, float]:
+    lesions = scores_by_convention(cases, "lesion_only")
+    pooled = overlap_scores(cases[list(COUNTS)].sum())
+    scores = {
+        **{f"{name}_lesion_only": float(lesions[name].dropna().mean()) for name in ("dice", "jaccard")},
+        "dice_pooled": pooled["dice"],
+        "jaccard_pooled": pooled["jaccard"],
+        "pixel_accuracy_pooled": pooled["accuracy"],
+    }
+    names = predicted_classes(cases)
+    if names:
+        points = class_points(cases["class"].tolist(), class_probabilities(cases), names)
+        scores |= {name: points[name.removeprefix("class_")] for name in FOLD_SCORES if name.startswith("class_")}
+    return scores
+
+
+def _by_fold(runs: Sequence[Evaluation]) -> dict[int, Evaluation]:
+    """Return evaluations by their test fold, in order."""
+    found: dict[int, Evaluation] = {}
+    for run in runs:
+        fold = _fold_of(run)[0]
+        if fold in found:
+            raise ValueError(f"{found[fold].folder} and {run.folder} are both of test fold {fold}")
+        found[fold] = run
+    return dict(sorted(found.items()))
+
+
+def _fold_of(run: Evaluation) -> tuple[int, int]:
+    """Return the test fold of an evaluation, and how many folds its split has."""
+    if run.record.get("folds") is not None:
+        raise ValueError(f"{run.folder} is a merged run itself; merge the folds that it came from")
+    split = run.record.get("split") or ""
+    match = _FOLD.search(split)
+    if match is None:
+        raise ValueError(f"{run.folder}: the split names no test fold, as in 'test fold 0 of 5', got {split!r}")
+    return int(match[1]), int(match[2])
+
+
+def _part(record: Mapping[str, Any]) -> str:
+    """Return the part of the split that a record is of; older records have none and are of the test."""
+    return str(record.get("part") or "test")
+
+
+def _check_alike(runs: Sequence[Evaluation]) -> None:
+    """Make sure that evaluations differ in nothing that must be one in all folds."""
+    first = _facts(runs[0])
+    for run in runs[1:]:
+        for name, value in _facts(run).items():
+            if value != first[name]:
+                raise ValueError(
+                    f"{run.folder} can't be merged with {runs[0].folder}: {name} is {value!r}, not {first[name]!r}"
+                )
+    recipes = [(run.folder, _flat(recipe)) for run in runs if (recipe := run.recorded("training", "recipe"))]
+    for folder, recipe in recipes[1:]:
+        there = recipes[0][1]
+        other = [key for key in {**there, **recipe} if key not in _FREE and there.get(key) != recipe.get(key)]
+        if other:
+            raise ValueError(
+                f"{folder} was trained with another recipe than {recipes[0][0]}: {', '.join(other)} differ"
+            )
+
+
+def _facts(run: Evaluation) -> dict[str, Any]:
+    record = run.record
+    return {
+        "synthetic_data": record["synthetic_data"],
+        "the part of the split": _part(record),
+        "the number of folds": _fold_of(run)[1],
+        "the split": _FOLD.sub("fold", record["split"]),
+        "settings": record.get("settings"),
+        "how masks are made": record.get("decision"),
+        "the size of the scores": record.get("score_size") or "network",
+        "the unit of distances": record.get("distance_unit"),
+        "the row of columns": list(run.cases),
+    }
+
+
+def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return settings by their path, `train#sampler#shuffle`."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{place}{key}#") if isinstance(value, Mapping) else {f"{place}{key}": value})
+    return flat
+
+
+def _check_apart(runs: Sequence[Evaluation]) -> None:
+    """Make sure that no case, group or weight file is in two evaluations."""
+    seen: dict[tuple[str, str], Path] = {}
+    for run in runs:
+        own = {(what, name) for what in ("case", "group") for name in run.cases["case_id" if what == "case" else what]}
+        if run.record.get("weights_sha256"):
+            own.add(("weight file (SHA-256)", run.record["weights_sha256"]))
+        for what, name in sorted(own):
+            if (what, name) in seen:
+                raise ValueError(
+                    f"the {what} {name} is in two folds, {seen[what, name]} and {run.folder}: these are not folds of "
+                    "one cross-validation"
+                )
+        seen.update(dict.fromkeys(own, run.folder))
+
+
+def _split(folds: Sequence[int], record: Mapping[str, Any]) -> str:
+    """Return the split of the folds with "5 of 5 test folds" in the place of the fold."""
+
+    def named(match: re.Match[str]) -> str:
+        count = int(match[2])
+        which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
+        return f"{len(folds)} of {count} {_part(record)} folds{which}"
+
+    return _FOLD.sub(named, record["split"])
+
+
+def _merged_calibration(runs: Sequence[Evaluation]) -> pd.DataFrame | None:
+    """Merge the reliability curves bin by bin: their counts add up; None where a fold has none or other bins."""
+    curves = [run.calibration for run in runs]
+    if any(curve is None for curve in curves) or len({run.recorded("calibration", "bins") for run in runs}) > 1:
+        return None
+    merged = []
+    for low, bins in pd.concat(curves).groupby("low"):
+        pixels = int(bins["pixels"].sum())
+        means = {name: sum(bins[name] * bins["pixels"]) / pixels for name in ("mean_probability", "lesion_fraction")}
+        merged.append({"low": low, "high": bins["high"].iloc[0], "pixels": pixels, **means})
+    return pd.DataFrame(merged)
+
+
+def _expected_error(curve: pd.DataFrame, record: Mapping[str, Any]) -> dict[str, Any]:
+    gaps = sum(curve["pixels"] * (curve["mean_probability"] - curve["lesion_fraction"]).abs())
+    return {"ece": gaps / int(curve["pixels"].sum()), "bins": record["calibration"]["bins"]}
+
+
+def _joint_digest(digests: Sequence[str | None]) -> str | None:
+    """Return one digest of the data of all folds, in their order."""
+    if None in digests:
+        return None
+    return hashlib.sha256("".join(digest or "" for digest in digests).encode()).hexdigest()
+
+
+def _folds(runs: Mapping[int, Evaluation], cases: pd.DataFrame) -> dict[str, Any]:
+    scores = scores_by_fold(cases)
+    kept = ("data_sha256", "weights_sha256", "training", "provenance")
+    records = [{key: run.record.get(key) for key in kept} for run in runs.values()]
+    shared = _common(records)
+    return {
+        "merged": list(runs),
+        "of": _fold_of(next(iter(runs.values())))[1],
+        "scores": mean_over_folds(scores),
+        "runs": [
+            {
+                "fold": fold,
+                "cases": len(run.cases),
+                "lesion_cases": run.summary["lesion_cases"],
+                "scores": scores[fold],
+                "pixel_auc": run.recorded("pixel_roc", "auc"),
+                **_own(record, shared),
+            }
+            for (fold, run), record in zip(runs.items(), records, strict=True)
+        ],
+        "merged_by": provenance(),
+    }
+
+
+def _common(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is the same in all records, mappings entry by entry."""
+    shared: dict[str, Any] = {}
+    for key in records[0]:
+        values = [record.get(key) for record in records]
+        if all(isinstance(value, Mapping) for value in values):
+            shared[key] = _common([value for value in values if isinstance(value, Mapping)])
+        elif all(value == values[0] for value in values):
+            shared[key] = values[0]
+    return shared
+
+
+def _own(record: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record holds beyond what is shared."""
+    own: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping) and isinstance(shared.get(key), Mapping):
+            own |= {key: rest} if (rest := _own(value, shared[key])) else {}
+        elif key not in shared:
+            own[key] = value
+    return own

@@ -1,0 +1,1 @@
+"""Measures of masks, classes and probabilities, each from arrays alone."""

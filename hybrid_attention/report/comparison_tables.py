@@ -1,0 +1,356 @@
+"""The tables of a comparison: scores of masks and classes, and the tests between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybrid_attention.evaluation.cross_validation import mean_over_folds, scores_by_fold
+from hybrid_attention.evaluation.formatting import (
+    UNDEFINED,
+    confusion_cells,
+    is_defined,
+    number,
+    p_value,
+    percent,
+    percent_interval,
+    plural,
+    score_interval,
+    score_spread,
+    score_title,
+)
+from hybrid_attention.evaluation.metrics.surface import DISTANCES
+from hybrid_attention.evaluation.results import Evaluation
+from hybrid_attention.evaluation.statistics import (
+    FriedmanTest,
+    PairedTest,
+    friedman_test,
+    paired_accuracy_tests,
+    paired_tests,
+)
+from hybrid_attention.evaluation.summary import CONVENTIONS, FOLD_SCORES
+from hybrid_attention.report.matching import SHOWN_SCORES, ClassScores, Comparison, correct_classes, paired_scores
+from hybrid_attention.report.tables import Table
+
+_INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
+_SAME_MEANS = (
+    " Every image holds a lesion: the three means over images agree but for precision, of which empty_is_one and "
+    "empty_is_zero count 0 where nothing is marked."
+)
+_CLASSES_TOGETHER = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auc": "macro AUC",
+    "macro_f1": "macro F1",
+}
+_CLASSES_ALONE = ("precision", "sensitivity", "specificity", "f1", "auc")
+
+
+def score_tables(comparison: Comparison) -> list[Table]:
+    """Lay out the scores of masks: one of them under all conventions, all of them under each, then everything else.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        Tables with a row per run.
+    """
+    tables = [_headline(comparison), *_by_convention(comparison), _other_scores(comparison)]
+    merged = [run for run in comparison.runs if run.recorded("folds")]
+    return [*tables, _over_folds(merged)] if merged else tables
+
+
+def class_tables(classes: Sequence[tuple[Evaluation, ClassScores]]) -> list[Table]:
+    """Lay out how well runs tell classes apart: all classes together, each alone, and the confusion of classes.
+
+    Args:
+        classes: the runs that predict classes, and how well.
+
+    Returns:
+        Tables; none where no run predicts classes.
+    """
+    if not classes:
+        return []
+    together = Table(
+        key="classes",
+        title="Classes of images",
+        header=("run", "images", *_CLASSES_TOGETHER.values()),
+        rows=[
+            (run.name, str(scores["cases"]), *(score_interval(scores[name]) for name in _CLASSES_TOGETHER))
+            for run, scores in classes
+        ],
+        note=(
+            "Percent, with 95 % intervals by bootstrap over duplicate groups. Balanced accuracy is the mean "
+            "sensitivity of the classes; macro: mean over the classes, each against all others. Undefined if a class "
+            "has no case."
+        ),
+    )
+    each = Table(
+        key="each-class",
+        title="Each class against all others",
+        header=("run: class", "cases", *(score_title(name) for name in _CLASSES_ALONE)),
+        rows=[
+            (f"{run.name}: {name}", str(one["cases"]), *(percent(one[score]) for score in _CLASSES_ALONE))
+            for run, scores in classes
+            for name, one in scores["classes"].items()
+        ],
+        note="Percent.",
+    )
+    names = list(dict.fromkeys(name for _, scores in classes for name in scores["class_names"]))
+    confusion = []
+    for run, scores in classes:
+        for truth, line in zip(scores["class_names"], scores["confusion"], strict=True):
+            cells = dict(zip(scores["class_names"], confusion_cells(line), strict=True))
+            confusion.append((f"{run.name}: {truth}", *(cells.get(name, "") for name in names)))
+    header = ("run: true class", *(f"taken for {name}" for name in names))
+    note = "Images, and their share of the line: of the images of the true class."
+    return [together, each, Table("class-confusion", "Confusion of classes", header, confusion, note)]
+
+
+def why_no_tests(comparison: Comparison) -> str:
+    """Say why there are no tests, or nothing where there are."""
+    if len(comparison.runs) == 1:
+        return "One run only: there is nothing to test it against."
+    groups = len(set(paired_scores(comparison).groups))
+    if groups < 2:
+        return f"No tests: they need two groups of images with a lesion, there are {groups}."
+    return ""
+
+
+def friedman(comparison: Comparison) -> FriedmanTest | None:
+    """Test three runs or more at once; None for fewer, or for fewer than two groups of cases."""
+    if len(comparison.runs) < 3 or why_no_tests(comparison):
+        return None
+    paired = paired_scores(comparison)
+    return friedman_test(paired.scores, paired.groups)
+
+
+def significance_tables(comparison: Comparison, friedman: FriedmanTest | None) -> list[Table]:
+    """Lay out the tests between runs: of the score pair by pair, of all runs at once, of the accuracy of classes.
+
+    Args:
+        comparison: the runs.
+        friedman: of three runs or more.
+
+    Returns:
+        Tables; none where there is nothing to test.
+    """
+    at_once = None if friedman is None else _friedman_table(comparison, friedman)
+    tables = (_paired_table(comparison), at_once, _accuracy_table(comparison))
+    return [table for table in tables if table is not None]
+
+
+def _headline(comparison: Comparison) -> Table:
+    name, first = comparison.score, comparison.runs[0].summary
+    rows = []
+    for run in comparison.runs:
+        scores = {convention: run.summary[convention][name] for convention in CONVENTIONS}
+        cells = {convention: score_interval(score) for convention, score in scores.items()}
+        rows.append((run.name, cells.pop("lesion_only"), percent(scores["lesion_only"]["median"]), *cells.values()))
+    no_lesion = "" if first["lesion_cases"] else f" No image holds a lesion: lesion_only is undefined ({UNDEFINED})."
+    return Table(
+        key="summary",
+        title=f"{score_title(name).capitalize()} under each convention",
+        header=("run", "lesion_only", "median of lesion_only", *list(CONVENTIONS)[1:]),
+        rows=rows,
+        note=f"{_INTERVALS}{_SAME_MEANS if first['cases'] == first['lesion_cases'] else ''}{no_lesion}",
+    )
+
+
+def _by_convention(comparison: Comparison) -> list[Table]:
+    first = comparison.runs[0].summary
+    same = first["cases"] == first["lesion_cases"]
+    header = ("run", *(score_title(name) for name in SHOWN_SCORES))
+    tables: list[Table] = []
+    for convention, meaning in CONVENTIONS.items():
+        if same and convention.startswith("empty"):
+            continue
+        rows = [
+            (run.name, *(score_interval(run.summary[convention][name]) for name in SHOWN_SCORES))
+            for run in comparison.runs
+        ]
+        note = f"{meaning.capitalize()}. {_INTERVALS}"
+        if convention == "lesion_only":
+            note += f"{_undefined_precision(comparison)} F1 is the same number as Dice.{_SAME_MEANS if same else ''}"
+        tables.append(Table(f"scores-{convention}", f"All scores, {convention}", header, rows, note))
+    return tables
+
+
+def _undefined_precision(comparison: Comparison) -> str:
+    """Count the images that the mean of precision leaves out because nothing is predicted in them."""
+    left_out = {
+        run.name: run.summary["lesion_cases"] - run.summary["lesion_only"]["precision"]["images"]
+        for run in comparison.runs
+    }
+    texts = [f"{count} of {name}" for name, count in left_out.items() if count]
+    return f" Precision is without images in which nothing is marked: {', '.join(texts)}." if texts else ""
+
+
+def _other_scores(comparison: Comparison) -> Table:
+    units = sorted({str(run.recorded("distance_unit") or "pixel") for run in comparison.runs})
+    several = len(units) > 1
+    pixel = " A pixel of a distance is one of the image file, whatever size the network sees."
+    return Table(
+        key="other",
+        title="Distances, lesions, probabilities",
+        header=(
+            "run",
+            *(name if several else f"{name} ({units[0]})" for name in DISTANCES),
+            "without distance",
+            "lesions found (%)",
+            "marks that are lesions (%)",
+            "false lesions an image",
+            "images without lesion, marked (%)",
+            "pixel AUC",
+            "ECE of pixels",
+        ),
+        rows=[_other_row(run, several) for run in comparison.runs],
+        note=(
+            "Distances are means over the lesion images in which something is marked, with 95 % intervals; without "
+            f"distance: lesion images in which nothing is.{pixel if 'pixel' in units else ''} The AUC lies "
+            "within its bound (±) of the area without bins; "
+            "ECE: expected calibration error. "
+            f"{UNDEFINED}: undefined or not recorded.{_missing_curves(comparison)}"
+        ),
+    )
+
+
+def _other_row(run: Evaluation, with_unit: bool) -> tuple[str, ...]:
+    scores, found = run.summary["lesion_only"], run.summary.get("lesion_detection") or {}
+    unit = f" {run.recorded('distance_unit') or 'pixel'}" if with_unit else ""
+    distances = [_plain_interval(scores.get(name), "mean", 1) for name in DISTANCES]
+    measured = scores.get(DISTANCES[0])
+    area, bound = number(run.recorded("pixel_roc", "auc"), 4), run.recorded("pixel_roc", "error_bound")
+    return (
+        run.name,
+        *(text if text == UNDEFINED else text + unit for text in distances),
+        str(run.summary["lesion_cases"] - measured["images"]) if measured else UNDEFINED,
+        score_interval(found.get("sensitivity")),
+        score_interval(found.get("precision")),
+        _plain_interval(found.get("false_lesions_per_image"), "value", 2),
+        percent(run.summary["false_positive_rate_without_lesion"]),
+        area if area == UNDEFINED or bound is None else f"{area} ± {bound:.1g}",
+        number(run.recorded("calibration", "ece"), 4),
+    )
+
+
+def _plain_interval(score: Mapping[str, float] | None, value: str, digits: int) -> str:
+    if score is None or not is_defined(score[value]):
+        return UNDEFINED
+    return f"{score[value]:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
+
+
+def _missing_curves(comparison: Comparison) -> str:
+    """Say which runs have no ROC or reliability curve, and why."""
+    reasons = []
+    for run in comparison.runs:
+        if comparison.left_out[run.name]:
+            reasons.append(f"{run.name}: its curves are over all its cases, not the shared ones, and are left out")
+        elif run.recorded("folds"):
+            reasons.append(f"{run.name}: the ROC curves of folds can't be merged exactly and are left out")
+        elif run.recorded("pixel_roc") is None:
+            reasons.append(f"{run.name}: no ROC curve recorded")
+        elif not is_defined(run.recorded("pixel_roc", "auc")):
+            reasons.append(f"{run.name}: AUC undefined: all predictions alike or only one class")
+    return f" {'; '.join(reasons)}." if reasons else ""
+
+
+def _over_folds(runs: Sequence[Evaluation]) -> Table:
+    """Lay out the mean and spread over the folds of merged runs, computed from their cases."""
+    spreads: dict[str, dict[str, Any]] = {run.name: mean_over_folds(scores_by_fold(run.cases)) for run in runs}
+    names = [name for name in FOLD_SCORES if any(name in spread for spread in spreads.values())]
+    return Table(
+        key="folds",
+        title="Mean and spread over folds",
+        header=("run", "folds", *(FOLD_SCORES[name] for name in names)),
+        rows=[
+            (
+                run.name,
+                f"{run.cases['fold'].nunique()} of {run.recorded('folds', 'of')}",
+                *(score_spread(spreads[run.name].get(name)) for name in names),
+            )
+            for run in runs
+        ],
+        note=(
+            "Percent; mean ± standard deviation (n - 1) of the folds' own scores, each fold counting once, as papers "
+            "report cross-validation. The other tables score all cases of the folds together. A fold in which a score "
+            "is undefined is left out of its mean."
+        ),
+    )
+
+
+def _paired_table(comparison: Comparison) -> Table | None:
+    if why_no_tests(comparison):
+        return None
+    paired = paired_scores(comparison)
+    tests = paired_tests(paired.scores, paired.groups, comparison.reference)
+    left_out = [
+        f"{count} {why}"
+        for count, why in ((paired.without_lesion, "without lesion"), (paired.undefined, "undefined in a run"))
+        if count
+    ]
+    cases = f"{plural(len(paired.groups), 'image')} with lesion"
+    cases += f" (left out: {', '.join(left_out)})" if left_out else ""
+    return Table(
+        key="paired",
+        title=f"Differences in {score_title(comparison.score).capitalize()}",
+        header=("first minus second", "difference (%)", "p (Wilcoxon)", "p (Holm)"),
+        rows=[_paired_row(test) for test in tests],
+        note=(
+            f"Means over {cases}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon's signed-rank "
+            f"test sees the mean of each of the {tests[0].groups} groups once; Holm's adjustment is over all tests of "
+            f"this table, {len(tests)} in number."
+        ),
+    )
+
+
+def _accuracy_table(comparison: Comparison) -> Table | None:
+    """Lay out the differences of accuracy, all pairs where the reference predicts no classes."""
+    correct, groups = correct_classes(comparison), comparison.runs[0].cases["group"].tolist()
+    if len(correct) < 2 or len(set(groups)) < 2:
+        return None
+    tests = paired_accuracy_tests(correct, groups, comparison.reference if comparison.reference in correct else None)
+    return Table(
+        key="paired-accuracy",
+        title="Differences in the accuracy of classes",
+        header=("first minus second", "difference (%)", "p (sign flips)", "p (Holm)"),
+        rows=[_paired_row(test) for test in tests],
+        note=(
+            f"Over {plural(len(groups), 'image')} in {plural(len(set(groups)), 'duplicate group')}; 95 % intervals by "
+            "bootstrap over groups. The test exchanges the two runs in whole groups; were each image a group of its "
+            "own, it would be McNemar's exact test. Holm's adjustment is over all tests of this table, "
+            f"{len(tests)} in number."
+        ),
+    )
+
+
+def _paired_row(test: PairedTest) -> tuple[str, ...]:
+    interval = percent_interval(test.difference, test.low, test.high, signed=True)
+    return (f"{test.first} - {test.second}", interval, p_value(test.p_value), p_value(test.p_holm))
+
+
+def _friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:
+    """Lay out mean ranks and Nemenyi's p-values, a row per run."""
+    names, both = list(test.mean_ranks), {(second, first): p for (first, second), p in test.nemenyi.items()}
+    both |= test.nemenyi
+    whole = p_value(test.p_value)
+    relation = whole if whole.startswith("<") else f"= {whole}"
+    return Table(
+        key="friedman",
+        title="All runs at once: Friedman and Nemenyi",
+        header=("run", "mean rank", *(f"p against {name}" for name in names)),
+        rows=[
+            (
+                one,
+                f"{test.mean_ranks[one]:.2f}",
+                *("" if one == other else p_value(both[one, other]) for other in names),
+            )
+            for one in names
+        ],
+        note=(
+            f"Friedman's chi-square {test.statistic:.2f}, p {relation}, over the ranks of "
+            f"{score_title(comparison.score).capitalize()} in {test.groups} groups (rank 1 is best). "
+            f"Nemenyi's test of the pairs; mean ranks closer than {test.critical_difference:.2f} can't be told apart "
+            "at the 5 % level."
+        ),
+    )

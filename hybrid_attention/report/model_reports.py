@@ -1,0 +1,317 @@
+"""Reports on trained networks: degraded images, with tables and figures; the figure of a calibration."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hybrid_attention.data.dicom import to_tissue
+from hybrid_attention.data.files import atomic_path, prepare_output_folder
+from hybrid_attention.data.masks import merged_mask, read_mask
+from hybrid_attention.data.reading import read_grey
+from hybrid_attention.engines.trained_run import TrainedRun
+from hybrid_attention.evaluation.calibrate import Calibration, risk_curves
+from hybrid_attention.evaluation.ensemble import open_runs
+from hybrid_attention.evaluation.formatting import plural
+from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
+from hybrid_attention.evaluation.metrics.overlap import has_lesion
+from hybrid_attention.evaluation.robustness import CLEAN, StressTest, checked_kinds, stress_test
+from hybrid_attention.evaluation.test_time_augmentation import VariantScores
+from hybrid_attention.report.figures import COLOURS, GREY, legend, look_of, new_figure, plain, tidy
+from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, full_scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = (1, 3, 5)  # strengths of the examples
+_COLUMNS = 4
+
+logger = logging.getLogger(__name__)
+
+
+def stress(
+    runs: Sequence[str | os.PathLike[str]],
+    dataset_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    part: str = "test",
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+    groups_csv: str | os.PathLike[str] | None = None,
+    split_csv: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Test trained networks on degraded images.
+
+    `out/NAME/` receives `stress.csv`, `summary.json` and `summary.md` of each run, `out` the figures `stress.png` (Dice
+    against strength) and `examples.png`: a case that the first network outlines well (at the upper quartile of its
+    Dice), degraded, with all networks' outlines.
+
+    Args:
+        runs: folders of trainings, or `NAME=FOLDER`, one or more, named as `open_runs` does.
+        dataset_dir: folder of the images, or several.
+        out: folder of the report.
+        part: of the split that the networks were trained with: `train`, `validation` or `test`.
+        kinds: of `CORRUPTIONS`; None for all.
+        seed: of the corruptions.
+        groups_csv: duplicate groups of your own data, as in training.
+        split_csv: your own split, as in training.
+
+    Returns:
+        The folder of the report.
+
+    Raises:
+        FileNotFoundError: a run has no weights or no record.
+        ValueError: one run or name stands there twice, runs have other cases, a name can't name a folder, or a kind
+            does not exist.
+    """
+    kinds = checked_kinds(kinds)
+    trained = open_runs(runs, dataset_dir, groups_csv=groups_csv, split_csv=split_csv)
+    for name in trained:
+        if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path():
+            raise ValueError(f"a run is FOLDER or NAME=FOLDER, where NAME can name a folder, got {name!r}")
+    folder = prepare_output_folder(out)
+    cases = {name: [case["case_id"] for case in run.cases(part)] for name, run in trained.items()}
+    first = next(iter(cases))
+    for name, own in cases.items():
+        if own != cases[first]:
+            raise ValueError(
+                f"{name} and {first} have other {part} images ({len(own)} and {len(cases[first])}): "
+                "test runs of one split together, others apart"
+            )
+    tests: dict[str, StressTest] = {}
+    for name, run in trained.items():
+        logger.info("%s: %s of degradation at 5 strengths", name, plural(len(kinds), "kind"))
+        tests[name] = stress_test(run, part, kinds, seed)
+        tests[name].write(folder / name)
+    write_figure(folder / "stress.png", draw_stress({name: test.summary for name, test in tests.items()}))
+    chosen = _well_outlined(tests[first])
+    case = next(case for case in trained[first].cases(part) if case["case_id"] == chosen)
+    write_figure(folder / "examples.png", draw_examples(trained, case, kinds, seed))
+    return folder
+
+
+def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw Dice against strength, a panel a kind and a line a run, with its 95 % interval.
+
+    Args:
+        summaries: of `stress_summary`, by name of the run, all of the same kinds.
+
+    Returns:
+        The figure; strength 0 are the images as they are.
+    """
+    kinds = list(next(iter(summaries.values()))["kinds"])
+    columns = min(_COLUMNS, len(kinds))
+    lines = math.ceil(len(kinds) / columns)
+    figure = new_figure(max(4.0, 2.3 * columns), 2.1 * lines + 0.3 + 0.2 * len(summaries))
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, kind in zip(grid.ravel(), kinds, strict=False):
+        for index, (name, summary) in enumerate(summaries.items()):
+            entries = [{**summary["clean"], "strength": 0}, *summary["kinds"][kind]["strengths"]]
+            scores = [entry["dice"] or dict.fromkeys(("mean", "low", "high"), math.nan) for entry in entries]
+            strengths = [entry["strength"] for entry in entries]
+            mean, low, high = (100 * np.array([score[key] for score in scores]) for key in ("mean", "low", "high"))
+            axes.fill_between(strengths, low, high, color=look_of(index)["color"], alpha=0.15, lw=0)
+            label = name if axes is grid[0, 0] else None
+            axes.plot(strengths, mean, marker="o", ms=3, lw=1.6, label=label, **look_of(index))
+        axes.set_title(kind, fontsize=10)
+        tidy(axes)
+    for place, axes in enumerate(grid.ravel()):
+        if place >= len(kinds):
+            axes.set_axis_off()
+        elif place + columns >= len(kinds):  # nothing below
+            axes.set_xlabel("strength")
+            axes.tick_params(labelbottom=True)
+    grid[0, 0].set(xticks=range(6))
+    grid[0, 0].set_ylim(bottom=0)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Dice (%)")
+    if any(summary["synthetic_data"] for summary in summaries.values()):
+        figure.suptitle("SYNTHETIC DATA", color=COLOURS[1], fontsize=10)
+    legend(figure, min(len(summaries), _COLUMNS))
+    return figure
+
+
+def draw_examples(
+    runs: Mapping[str, TrainedRun], case: Mapping[str, Any], kinds: Sequence[str], seed: int = 0
+) -> Figure:
+    """Draw a case as it is and under each kind of degradation, with true and predicted outlines.
+
+    Args:
+        runs: trained networks by name.
+        case: of the data list.
+        kinds: of `CORRUPTIONS`.
+        seed: of the corruptions.
+
+    Returns:
+        The figure: a block of `SHOWN` strengths a kind.
+    """
+    image = read_grey(case["image"]).astype(np.float32)[None]  # (1, W, H)
+    masks = np.stack([to_tissue(read_mask(path), case["image"]) for path in case["label"]])
+    white, truth = full_scale(image), merged_mask(list(masks)).astype(float)
+    lines = math.ceil((len(kinds) + 1) / 2)
+    tall = image.shape[2] / image.shape[1]
+    figure = new_figure(13.0, lines * (2.1 * tall + 0.35) + 0.3 + 0.2 * (len(runs) + 1) / 4)
+    blocks = figure.subfigures(lines, 2, squeeze=False).ravel()
+
+    def draw(axes: Axes, shown: np.ndarray, disturbance: Corruptd | None) -> None:
+        axes.imshow(shown[0].T, cmap="gray", vmin=0, vmax=white, extent=(0, shown.shape[1], shown.shape[2], 0))
+        _outline(axes, truth, shown.shape[1:], color="white", linestyle=":", linewidth=1.2)
+        for index, run in enumerate(runs.values()):
+            probability = run.predict([case], disturbance=disturbance)[0].probability[0].numpy()
+            _outline(axes, probability, shown.shape[1:], linewidth=1.3, **look_of(index))
+
+    for block, kind in zip(blocks, ["as it is", *kinds], strict=False):
+        cells = block.subplots(1, len(SHOWN))
+        block.suptitle(kind, fontsize=10)
+        for axes, strength in zip(cells, SHOWN, strict=True):
+            axes.set_axis_off()
+            if kind in kinds:
+                degraded = np.asarray(Corrupt(kind, strength, seed)(image, str(case["case_id"]), masks))
+                draw(axes, degraded, Corruptd("image", kind, strength, seed))
+                axes.set_title(f"strength {strength}", fontsize=8)
+        if kind not in kinds:
+            draw(cells[0], image, None)
+            cells[0].set_title(str(case["case_id"]), fontsize=8, parse_math=False)
+            _name_outlines(cells[1], list(runs))
+    for block in blocks[len(kinds) + 1 :]:
+        block.set_visible(False)
+    return figure
+
+
+def calibration_figure(result: Calibration) -> Figure:
+    """Draw calibration, threshold and risk of the best variant on validation.
+
+    From left to right: the share of lesion pixels by predicted probability on the test images, before and after
+    temperature scaling; the mean Dice of the validation images by threshold, with the chosen one; the mean risk of
+    the test images that stay when the least confident are left out, with a random and the perfect order.
+
+    Args:
+        result: from `calibrate`.
+
+    Returns:
+        The figure, for `savefig`.
+    """
+    figure = new_figure(12.6, 5.2)
+    scores = result.scores[result.best]
+    calibration, threshold, risk = figure.subplots(1, 3)
+    _draw_calibration(calibration, scores)
+    _draw_threshold(threshold, scores, result)
+    _draw_risk(risk, scores)
+    for axes in (calibration, threshold, risk):
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    synthetic = " (SYNTHETIC DATA)" if result.summary["synthetic_data"] else ""
+    runs = ", ".join(scores.variant.runs)
+    figure.suptitle(f"{result.best} ({runs}){synthetic}", parse_math=False)
+    return figure
+
+
+def write_calibration_figure(result: Calibration, folder: str | os.PathLike[str]) -> None:
+    """Write the figure as `calibration.png` and `calibration.pdf`.
+
+    Args:
+        result: from `calibrate`.
+        folder: of its files.
+    """
+    figure = calibration_figure(result)
+    for suffix in (".pdf", ".png"):
+        write_figure(Path(folder) / f"calibration{suffix}", figure)
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG or PDF, by rename."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=160)
+
+
+def _well_outlined(test: StressTest) -> str:
+    """Return the case at the upper quartile of Dice, or the first where no image holds a lesion."""
+    clean = test.cases[test.cases["kind"] == CLEAN]
+    dice = clean["dice"][has_lesion(clean)]
+    if dice.empty:
+        return str(clean["case_id"].iloc[0])
+    return str(clean["case_id"][(dice - dice.quantile(0.75)).abs().idxmin()])
+
+
+def _outline(axes: Axes, plane: np.ndarray, size: Sequence[int], **look: Any) -> None:
+    """Draw where a plane, (w, h) of any size, crosses one half over an image of `size`, (W, H)."""
+    from matplotlib.patheffects import withStroke
+
+    if not plane.min() < 0.5 <= plane.max():
+        return
+    framed = np.pad(plane, 1)  # so that lines close at the border
+    places = [(np.arange(-1, own + 1) + 0.5) * whole / own for own, whole in zip(plane.shape, size, strict=True)]
+    style = {"colors": [look["color"]], "linestyles": [look["linestyle"]], "linewidths": [look["linewidth"]]}
+    lines = axes.contour(*places, framed.T, levels=[0.5], **style)
+    lines.set_path_effects([withStroke(linewidth=look["linewidth"] + 1.4, foreground="black")])
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+
+
+def _name_outlines(axes: Axes, names: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    looks = {"truth": {"color": "white", "linestyle": ":"}, **{name: look_of(i) for i, name in enumerate(names)}}
+    handles = [Line2D([], [], linewidth=1.6, label=name, **look) for name, look in looks.items()]
+    plain(axes.legend(handles=handles, loc="center", facecolor="#404040", labelcolor="white", fontsize=9))
+
+
+def _draw_calibration(axes: Axes, scores: VariantScores) -> None:
+    def line(name: str, calibration: PixelCalibration, colour: str) -> None:
+        bins = calibration.curve()
+        axes.plot(
+            bins["mean_probability"],
+            bins["lesion_fraction"],
+            label=f"{name} (ECE {calibration.expected_error():.4f})",
+            color=colour,
+            marker="o",
+            ms=3.5,
+        )
+
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    line("as predicted", scores.before, COLOURS[0])
+    line(f"temperature {scores.temperature:.2f}", scores.after, COLOURS[1])
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of lesion pixels")
+    axes.set_title("calibration of test pixels", fontsize=10)
+
+
+def _draw_threshold(axes: Axes, scores: VariantScores, result: Calibration) -> None:
+    choice = scores.choice
+    axes.plot(choice.curve["threshold"], 100 * choice.curve["dice"], color=COLOURS[0])
+    axes.plot(
+        choice.threshold,
+        100 * choice.dice,
+        "D",
+        color=COLOURS[1],
+        mec="k",
+        label=f"chosen: {choice.threshold:.2f} (Dice {100 * choice.dice:.1f} %)",
+    )
+    axes.axvline(
+        DEFAULT_THRESHOLD, color=GREY, lw=0.8, label=f"{DEFAULT_THRESHOLD} (Dice {100 * scores.validation_dice:.1f} %)"
+    )
+    axes.set(xlim=(0, 1), xlabel="threshold on the scaled probability", ylabel="mean Dice (%)")
+    images = result.summary["cases"]["validation"]["with_lesion"]
+    axes.set_title(f"{images} validation images with lesion", fontsize=10)
+
+
+def _draw_risk(axes: Axes, scores: VariantScores) -> None:
+    curves = risk_curves(scores)
+    perfect = curves.pop("perfect")
+    coverage = [100 * kept / len(perfect.risk) for kept in range(1, len(perfect.risk) + 1)]
+    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+        label = f"{name} (AURC {100 * curve.area:.1f} %)"
+        axes.plot(coverage, [100 * risk for risk in curve.risk], label=label, color=colour, lw=1.4)
+    axes.axhline(100 * perfect.random, color=GREY, ls="--", label=f"random order ({100 * perfect.random:.1f} %)")
+    axes.plot(
+        coverage,
+        [100 * one for one in perfect.risk],
+        color="k",
+        ls=":",
+        label=f"perfect order ({100 * perfect.area:.1f} %)",
+    )
+    axes.set(xlim=(0, 100), ylim=(0, None), xlabel="kept test images (%)", ylabel="mean of 100 minus Dice (%)")
+    axes.set_title(f"{len(perfect.risk)} test images with lesion, the surest kept", fontsize=10)

@@ -1,0 +1,347 @@
+"""Time of inference on the CPU: PyTorch's modes, ONNX Runtime and OpenVINO, and what each does to the masks.
+
+HAN beside MONAI's Attention U-Net and U-Net++, all on the same images; a bundle's name takes its network and weights:
+
+    python scripts/benchmarks/inference.py --dataset_dir BUSI --out docs/results/benchmark_inference.json
+    python scripts/benchmarks/inference.py --networks mtl_oca explainable --image_size 128
+
+The variants take turns, one batch each a round, so that a machine that slows down slows all of them; a ratio is the
+median over the rounds of eager's time by the variant's in the same round. Masks are compared on the test part of the
+bundle's split; int8 is calibrated on images of its training part. Networks without trained weights are timed alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib.metadata
+import itertools
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from hybrid_attention.data.files import write_csv, write_json
+from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
+from hybrid_attention.deploy.export import export_onnx, inference_form
+from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
+from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
+from hybrid_attention.deploy.quantize import quantize
+from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
+from hybrid_attention.engines.provenance import commit, processor
+from network_costs import NETWORKS
+from torch import nn
+
+Compute = Callable[[torch.Tensor], torch.Tensor]
+EAGER = "eager"
+VARIANTS = (
+    EAGER,
+    "channels_last",
+    "bf16, channels_last",
+    "torch.compile",
+    "TorchScript, frozen",
+    "ONNX Runtime",
+    "ONNX Runtime, int8",
+    "OpenVINO, fp32",
+    "OpenVINO, bf16",
+    "OpenVINO, int8",
+)
+DEFAULT = ("hybrid", "Attention U-Net", "U-Net++")
+WARM_UP = 3
+CALIBRATION = 32
+COLUMNS = (
+    *("network", "variant", "batch_size", "image_size", "milliseconds", "lower_quartile", "upper_quartile"),
+    *("ratio", "largest_difference", "equal_pixels", "dice", "dice_change", "failure"),
+)
+LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "openvino", "numpy")
+
+
+class Images(NamedTuple):
+    """What a bundle's network is given.
+
+    Args:
+        test: (N, channels, W, H) of the test part.
+        masks: (N, 1, W, H), true or false.
+        calibration: (M, channels, W, H) of the training part.
+    """
+
+    test: torch.Tensor
+    masks: torch.Tensor
+    calibration: torch.Tensor
+
+
+class Variants:
+    """Make the variants of one network; what several of them need is made once.
+
+    Args:
+        network: with its weights.
+        example: one batch of the size that will be timed.
+        calibration: images for int8, (channels, *spatial).
+        folder: where exported files may lie.
+        threads: of the runtimes.
+    """
+
+    def __init__(
+        self, network: nn.Module, example: torch.Tensor, calibration: Sequence[torch.Tensor], folder: Path, threads: int
+    ) -> None:
+        self.network = network.eval()
+        self.example = example
+        self.calibration = calibration
+        self.folder = folder
+        self.threads = threads
+
+    def make(self, name: str) -> Compute:
+        """Return what computes a variant.
+
+        Args:
+            name: one of `VARIANTS`.
+
+        Raises:
+            ValueError: there is no such variant, or the processor can't.
+        """
+        kind, _, detail = name.partition(", ")
+        if name not in VARIANTS:
+            raise ValueError(f"a variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+        if "bf16" in name and not has_bf16():
+            raise ValueError("this processor does not compute in bf16")
+        if kind == "OpenVINO":
+            path = self._quantized() if detail == "int8" else self._exported()
+            return OpenVINONetwork(path, self.threads, "bf16" if detail == "bf16" else "fp32")
+        if kind == "ONNX Runtime":
+            return OnnxRuntimeNetwork(self._quantized() if detail == "int8" else self._exported(), self.threads)
+        if name == "torch.compile":
+            # of one fixed size, which is what compiles to the fastest code
+            return torch.compile(copy.deepcopy(self.network), dynamic=False)
+        if kind == "TorchScript":
+            return self._frozen()
+        return self._eager(name)
+
+    def _eager(self, name: str) -> Compute:
+        channels_last = "channels_last" in name
+        network = to_memory_format(copy.deepcopy(self.network), channels_last)
+        inferer = PrecisionInferer("bf16" if "bf16" in name else "fp32", channels_last)
+        return lambda batch: inferer(batch, network)
+
+    def _frozen(self) -> Compute:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(inference_form(self.network), self.example, check_trace=False)
+            frozen: Compute = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        return frozen
+
+    def _exported(self) -> Path:
+        path = self.folder / "network.onnx"
+        if not path.is_file():
+            export_onnx(self.network, path, self.example)
+        return path
+
+    def _quantized(self) -> Path:
+        path = self.folder / "network_int8.onnx"
+        return path if path.is_file() else quantize(self._exported(), path, self.calibration)
+
+
+def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: int | None) -> Images:
+    """Prepare images as the bundle's validation does.
+
+    Args:
+        bundle: its name.
+        image_size: side.
+        dataset_dir: a folder in BUSI's layout, or None for phantoms.
+        count: of test images, spread over the part; None for all.
+    """
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(str(bundle_folder(bundle) / "configs" / "train.yaml"))
+    given = {} if dataset_dir is None else {"dataset_dir": dataset_dir}
+    parser.update({"bundle_root": str(bundle_folder(bundle)), "image_size": image_size, **given})
+    split, prepare = (parser.get_parsed_content(name) for name in ("split", "validate#preprocessing"))
+
+    def some(part: str, number: int | None) -> list[dict[str, Any]]:
+        cases = list(split.part(part))
+        step = 1 if number is None else max(1, len(cases) // number)
+        return [prepare(dict(case)) for case in cases[::step][:number]]
+
+    test = some("test", count)
+    return Images(
+        test=torch.stack([torch.as_tensor(case["image"]) for case in test]),
+        masks=torch.stack([torch.as_tensor(case["label"]) > 0.5 for case in test]),
+        calibration=torch.stack([torch.as_tensor(case["image"]) for case in some("train", CALIBRATION)]),
+    )
+
+
+def network_of(name: str) -> tuple[nn.Module, str, bool]:
+    """Return a network by its name, the bundle whose images it takes, and whether it is trained.
+
+    Args:
+        name: of a bundle, or of `network_costs.NETWORKS`.
+    """
+    if name in NETWORKS:
+        torch.manual_seed(0)
+        return NETWORKS[name]().eval(), "hybrid", False
+    folder = bundle_folder(name)
+    try:
+        return bundle_network(folder, find_weights(folder)), name, True
+    except FileNotFoundError:
+        from hybrid_attention.deploy.bundles import inference_parser
+
+        network: nn.Module = inference_parser(folder).get_parsed_content("network_def")
+        return network.eval(), name, False
+
+
+def rounds(variants: Mapping[str, Compute], batch: torch.Tensor, repeats: int) -> dict[str, list[float]]:
+    """Return the seconds of each variant in each round, after some rounds that are not counted.
+
+    Args:
+        variants: by name.
+        batch: for all of them.
+        repeats: rounds that count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(WARM_UP + repeats):
+        for name, compute in variants.items():
+            start = time.perf_counter()
+            compute(batch)
+            if number >= WARM_UP:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def timing(own: Sequence[float], eager: Sequence[float]) -> dict[str, float]:
+    """Return median and quartiles in milliseconds, and the median of the rounds' ratios to eager.
+
+    Args:
+        own: seconds of the variant, a round each.
+        eager: the same of eager.
+    """
+    lower, median, upper = statistics.quantiles(own, n=4, method="inclusive") if len(own) > 1 else [own[0]] * 3
+    ratio = statistics.median(one / other for one, other in zip(eager, own, strict=True))
+    return {
+        "milliseconds": round(1e3 * median, 2),
+        "lower_quartile": round(1e3 * lower, 2),
+        "upper_quartile": round(1e3 * upper, 2),
+        "ratio": round(ratio, 3),
+    }
+
+
+def logits(compute: Compute, images: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Return the lesion logits of images, batch by batch, the last one filled up with its first image."""
+    found = []
+    for batch in images.split(batch_size):
+        full = torch.cat([batch, batch[:1].expand(batch_size - len(batch), *batch.shape[1:])])
+        found.append(compute(full)[: len(batch), :1].float().clone())
+    return torch.cat(found)
+
+
+def quality(own: torch.Tensor, eager: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
+    """Compare logits with eager's, and their masks with the truth.
+
+    Args:
+        own: (N, 1, W, H), of the variant.
+        eager: the same of eager.
+        masks: (N, 1, W, H), true or false.
+
+    Returns:
+        The largest difference of a logit, the share of equal pixels of the masks, the mean Dice over the images with
+        a lesion, and its change from eager's.
+    """
+    return {
+        "largest_difference": float(f"{(own - eager).abs().max().item():.3g}"),
+        "equal_pixels": round(((own > 0) == (eager > 0)).double().mean().item(), 7),
+        "dice": round(mean_dice(own > 0, masks), 5),
+        "dice_change": round(mean_dice(own > 0, masks) - mean_dice(eager > 0, masks), 5),
+    }
+
+
+def mean_dice(predicted: torch.Tensor, masks: torch.Tensor) -> float:
+    """Return the mean Dice over images whose true mask isn't empty."""
+    axes = (1, 2, 3)
+    both, sizes = (predicted & masks).sum(axes), predicted.sum(axes) + masks.sum(axes)
+    return (2 * both / sizes)[masks.any(-1).any(-1).any(-1)].mean().item()
+
+
+def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time the variants of one network and compare their masks.
+
+    Args:
+        name: of the network.
+        chosen: the command line.
+
+    Returns:
+        A row for each variant; one that doesn't work says why.
+    """
+    network, bundle, trained = network_of(name)
+    images = read_images(bundle, chosen.image_size, chosen.dataset_dir, chosen.images)
+    batch = torch.cat(list(itertools.islice(itertools.cycle(images.test.split(1)), chosen.batch_size)))
+    failures: dict[str, str] = {}
+    variants: dict[str, Compute] = {}
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        maker = Variants(network, batch, list(images.calibration), Path(folder), chosen.threads)
+        for variant in dict.fromkeys((EAGER, *chosen.variants)):
+            try:
+                compute = maker.make(variant)
+                compute(batch)
+                variants[variant] = compute
+            except Exception as error:  # what a processor, a compiler or a library lacks
+                failures[variant] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        seconds = rounds(variants, batch, chosen.repeats)
+        found = {key: logits(one, images.test, chosen.batch_size) for key, one in variants.items()} if trained else {}
+    rows = []
+    for variant in (*variants, *failures):
+        row = {"network": name, "variant": variant, "batch_size": chosen.batch_size, "image_size": chosen.image_size}
+        if variant in variants:
+            row |= timing(seconds[variant], seconds[EAGER])
+        if variant in found:
+            row |= quality(found[variant], found[EAGER], images.masks)
+        rows.append(row | ({"failure": failures[variant]} if variant in failures else {}))
+    return rows
+
+
+def about(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return machine, versions and settings."""
+    return {
+        "commit": commit(),
+        "processor": processor(),
+        "threads": chosen.threads,
+        "images": "phantoms" if chosen.dataset_dir is None else Path(chosen.dataset_dir).name,
+        "compared": "all" if chosen.images is None else chosen.images,
+        "repeats": chosen.repeats,
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def main() -> None:
+    """Measure every network, print the table and write the files."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--networks", nargs="+", default=list(DEFAULT), metavar="NAME", help="default: %(default)s")
+    options.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    options.add_argument("--image_size", type=int, default=256)
+    options.add_argument("--batch_size", type=int, default=1)
+    options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
+    options.add_argument("--repeats", type=int, default=15, help="rounds that are timed (default: %(default)s)")
+    options.add_argument("--dataset_dir", help="folder in BUSI's layout (default: phantoms)")
+    options.add_argument("--images", type=int, help="test images to compare masks on (default: all)")
+    options.add_argument("--out", type=Path, help="JSON file for the results; a CSV file lies beside it")
+    chosen = options.parse_args()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(chosen.threads)
+    torch.set_flush_denormal(True)  # as the other runtimes do; untrained networks else are ten times as slow in PyTorch
+    facts = about(chosen)
+    rows: list[dict[str, Any]] = []
+    for name in chosen.networks:
+        rows += measure(name, chosen)
+        if chosen.out:
+            write_json(chosen.out, {"provenance": facts, "rows": rows})
+            write_csv(chosen.out.with_suffix(".csv"), rows, list(COLUMNS))
+    print(f"{facts['processor']}; batch {chosen.batch_size}, {chosen.image_size} px\n")
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Size and cost of every network of the project and of its baselines.
+
+Each measurement runs in a process of its own, and its result is kept, so that a cut-off run goes on where it was:
+
+    python scripts/benchmarks/network_costs.py                         # what is missing in the file
+    python scripts/benchmarks/network_costs.py --again speed memory    # measure these anew, e.g. on an idle machine
+    python scripts/benchmarks/network_costs.py --networks HAN --image_size 256 --out costs_256.json
+
+- size: parameters, and the floating-point operations of one image's forward pass. A multiplication with its addition
+  counts as two; counted are convolutions and matrix products (`torch.utils.flop_counter`), not norms, activations,
+  pooling or interpolation.
+- memory: by how much the memory of a process grows at most in two training steps of AdamW on random images, weights,
+  gradients, the optimizer's state, features and scratch of the libraries included.
+- speed: training images a second of the same steps, without loading of data; the median step, after two that warm up.
+
+Networks start at random; the loss of a step is the mean square of the logits, which costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hybrid_attention.data.files import write_json
+from hybrid_attention.engines import PrecisionInferer, to_memory_format
+from hybrid_attention.engines.provenance import commit, processor
+from hybrid_attention.networks import (
+    DeepAttentionUNet,
+    HybridAttentionNet,
+    LesionLogit,
+    MTLDUNet,
+    MultiTaskOCANet,
+    PlainUNet,
+    TripleEncoderUNet,
+    baselines,
+)
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+OUT = Path(__file__).resolve().parents[2] / "docs" / "results" / "network_costs.json"
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "HAN": HybridAttentionNet,
+    "HAN's baseline (BL)": partial(HybridAttentionNet, conv_block=False, sfeb=False, tam=False),
+    "BL + ConvBlock": partial(HybridAttentionNet, sfeb=False, tam=False),
+    "BL + ConvBlock + SFEB": partial(HybridAttentionNet, tam=False),
+    "U-Net of HAN's paper": PlainUNet,
+    "triple encoder, model 1 (CBAM)": partial(TripleEncoderUNet, attention="cbam"),
+    "triple encoder, model 3 (Non-Local)": partial(TripleEncoderUNet, attention="non_local"),
+    "triple encoder, model 7 (no attention)": partial(TripleEncoderUNet, attention=None),
+    "deep Attention U-Net": DeepAttentionUNet,
+    "deep Attention U-Net, 3 channels": partial(DeepAttentionUNet, in_channels=3),
+    "MTL-OCA": MultiTaskOCANet,
+    "MTL-OCA, masks alone, 3 channels": lambda: LesionLogit(MultiTaskOCANet(in_channels=3, num_classes=None)),
+    "MTL-DUNet": MTLDUNet,
+    "U-Net with instance norm": baselines.basic_unet,
+    "residual U-Net": baselines.residual_unet,
+    "U-Net++": baselines.unet_plus_plus,
+    "Attention U-Net": baselines.attention_unet,
+    "SegResNet": baselines.segresnet,
+    "Swin UNETR": baselines.swin_unetr,
+    "FlexibleUNet, EfficientNet-B0": baselines.flexible_unet,
+    "FlexibleUNet, ResNet-34": partial(baselines.flexible_unet, backbone="resnet34"),
+    "nnU-Net, 6 stages": baselines.nnunet,
+    "nnU-Net ResEnc, 6 stages": baselines.nnunet_residual,
+}
+WARM_UP = 2
+
+
+def size(network: Callable[[], nn.Module], image_size: int) -> dict[str, Any]:
+    """Count parameters and the operations of one image's forward pass."""
+    net = network().eval()
+    image = torch.rand(1, input_channels(net), image_size, image_size)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(image)
+    return {"parameters": sum(weight.numel() for weight in net.parameters()), "flops": counter.get_total_flops()}
+
+
+def memory(network: Callable[[], nn.Module], image_size: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return by how much the peak memory of this process grows in two training steps, in GiB; on Linux."""
+    before = resident_memory("VmRSS")
+    training_steps(network, image_size, settings, steps=2)
+    return {"training_memory_gib": round((resident_memory("VmHWM") - before) / 2**20, 2)}
+
+
+def resident_memory(field: str) -> int:
+    """Return VmRSS, the memory of this process now, or VmHWM, its peak, in KiB.
+
+    `resource.getrusage` won't do: its peak starts at that of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def speed(network: Callable[[], nn.Module], image_size: int, settings: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Return how many images a second it trains on."""
+    seconds = training_steps(network, image_size, settings, WARM_UP + steps)[WARM_UP:]
+    return {"images_per_second": round(settings["batch_size"] / statistics.median(seconds), 2), "steps": steps}
+
+
+def input_channels(network: nn.Module) -> int:
+    """Return how many channels a network of this project takes."""
+    channels = (network.network if isinstance(network, LesionLogit) else network).in_channels
+    if not isinstance(channels, int):
+        raise TypeError(f"in_channels of {type(network).__name__} must be a number, got {channels!r}")
+    return channels
+
+
+def training_steps(
+    network: Callable[[], nn.Module], image_size: int, settings: dict[str, Any], steps: int
+) -> list[float]:
+    """Train on one batch of random images and return each step's seconds."""
+    torch.manual_seed(0)
+    net = to_memory_format(network().train(), settings["channels_last"])
+    inferer = PrecisionInferer(settings["precision"], settings["channels_last"])
+    optimizer = torch.optim.AdamW([weight for weight in net.parameters() if weight.requires_grad])
+    images = torch.rand(settings["batch_size"], input_channels(net), image_size, image_size)
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        output = inferer(images, net)
+        logits = [output] if isinstance(output, torch.Tensor) else [part for part in output if part is not None]
+        torch.stack([part.square().mean() for part in logits]).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def measure(name: str, what: str, settings: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Measure one thing of one network in this process, and say where."""
+    network, image_size = NETWORKS[name], settings["image_size"]
+    found = {
+        "size": lambda: size(network, image_size),
+        "memory": lambda: memory(network, image_size, settings),
+        "speed": lambda: speed(network, image_size, settings, steps),
+    }[what]()
+    return {**found, "provenance": {"commit": commit(), "torch": torch.__version__, "processor": processor()}}
+
+
+def read(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the file's rows, or none where there is no file.
+
+    Raises:
+        ValueError: the file's rows were measured with other settings.
+    """
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["settings"] != settings:
+        raise ValueError(f"{path} was measured with {stored['settings']}, not {settings}: give another --out")
+    return dict(stored["rows"])
+
+
+def main() -> None:
+    """Measure what is missing, and write the file after each measurement."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    measurements = ("size", "memory", "speed")
+    options.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
+    options.add_argument("--measure", nargs="+", choices=measurements, default=measurements)
+    options.add_argument("--again", nargs="+", choices=measurements, default=(), help="measure anew what is there")
+    options.add_argument("--out", type=Path, default=OUT, help="JSON file for the results (default: %(default)s)")
+    options.add_argument("--image_size", type=int, default=128)
+    options.add_argument("--batch_size", type=int, default=10)
+    options.add_argument("--precision", default="bf16")
+    options.add_argument("--contiguous", action="store_true", help="not channels_last")
+    options.add_argument("--steps", type=int, default=5, help="that are timed")
+    options.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    settings = {
+        "image_size": chosen.image_size,
+        "batch_size": chosen.batch_size,
+        "precision": chosen.precision,
+        "channels_last": not chosen.contiguous,
+    }
+    if chosen.one:
+        print("result:" + json.dumps(measure(chosen.one[0], chosen.one[1], settings, chosen.steps)))
+        return
+    rows = read(chosen.out, settings)
+    for name in chosen.networks:
+        for what in dict.fromkeys((*chosen.measure, *chosen.again)):
+            if what in rows.get(name, {}) and what not in chosen.again:
+                continue
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", name, what]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            found = json.loads(next(line for line in printed.splitlines() if line.startswith("result:"))[7:])
+            rows.setdefault(name, {})[what] = found
+            print(name, what, {key: value for key, value in found.items() if key != "provenance"}, flush=True)
+            ordered = {name: rows[name] for name in NETWORKS if name in rows}
+            write_json(chosen.out, {"settings": settings, "rows": ordered})
+
+
+if __name__ == "__main__":
+    main()

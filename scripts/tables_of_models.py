@@ -1,0 +1,129 @@
+"""The tables of degraded images, averages and calibration, for `update_tables.py`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hybrid_attention.evaluation import bootstrap_ratio
+from hybrid_attention.evaluation.formatting import markdown_grid, percent, percent_interval, score_interval
+from hybrid_attention.evaluation.results import read_csv, read_record
+from hybrid_attention.evaluation.robustness import stress_summary
+
+_STRENGTHS = (1, 3, 5)
+
+
+def stress_table(folder: Path) -> str:
+    """Lay out what degradations do to a trained network: Dice at three of five strengths, the change at the last.
+
+    Args:
+        folder: with the `stress.csv` of `hybrid-attention stress`.
+    """
+    summary, rows = stress_summary(read_csv(folder / "stress.csv", ("case_id", "class", "group"))), []
+    for kind, entry in summary["kinds"].items():
+        strengths = {one["strength"]: one for one in entry["strengths"]}
+        change = strengths[_STRENGTHS[-1]]["dice_difference"]
+        cells = [percent(strengths[strength]["dice"]["mean"]) for strength in _STRENGTHS]
+        changed = percent_interval(change["mean"], change["low"], change["high"], signed=True)
+        rows.append((kind, entry["unit"], *cells, changed))
+    header = ("degradation", "level", *(f"Dice at {one}" for one in _STRENGTHS), f"change at {_STRENGTHS[-1]}")
+    clean = score_interval(summary["clean"]["dice"])
+    return f"{summary['lesion_cases']} lesion images; as they are: {clean}.\n\n{markdown_grid(header, rows)}"
+
+
+def calibrate_table(folder: Path) -> str:
+    """Lay out what averages, threshold and temperature bring, and how well failures are known.
+
+    Args:
+        folder: of `hybrid-attention calibrate`, with `cases.csv` and `summary.json`.
+
+    Raises:
+        ValueError: the Dice of a variant is not the mean of its cases.
+    """
+
+    def interval(row: dict[str, Any], name: str, signed: bool = False) -> str:
+        return percent_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], signed=signed)
+
+    summary = read_record(folder / "summary.json")
+    means = read_csv(folder / "cases.csv").groupby("variant")["dice"].mean()
+    rows = []
+    for one in summary["variants"]:
+        name = one["variant"]
+        if not math.isclose(means[name], one["test_dice_at_threshold"], abs_tol=1e-9):
+            raise ValueError(f"{folder}: the Dice of {name} is not the mean of its rows in cases.csv")
+        rows.append(
+            (
+                name,
+                f"{one['seconds_per_image']:.2f}",
+                percent(one["validation_dice"]),
+                interval(one, "test_dice"),
+                "" if name == summary["plain"] else interval(one, "difference", signed=True),
+                f"{one['threshold']:.2f}",
+                interval(one, "threshold_gain", signed=True),
+                f"{one['temperature']:.2f}",
+                f"{one['ece']:.4f}",
+                f"{one['ece_scaled']:.4f}",
+            )
+        )
+    header = ("passes", "s/image", "Dice, validation", "Dice, test", "minus as is", "threshold", "which brings")
+    table = markdown_grid((*header, "temperature", "ECE", "ECE, scaled"), rows)
+    confidences = [
+        (variant, name, one) for variant, all_ in summary["confidence"].items() for name, one in all_.items()
+    ]
+    shown = []
+    for variant, name, one in confidences:
+        areas = [percent_interval(**one[key]) for key in ("aurc", "e_aurc")]
+        shown.append((variant, name.replace("_", " "), *areas, f"{one['rank_correlation']:.2f}"))
+    first = confidences[0][2]
+    orders = f"AURC of a random order {percent(first['random'])}, of the perfect one {percent(first['perfect'])}."
+    confidence = markdown_grid(("passes", "confidence", "AURC", "E-AURC", "rank correlation"), shown)
+    return f"{table}\n\n{confidence}\n\n{orders}"
+
+
+def averages_table(experiment: Path) -> str:
+    """Lay out what averages bring on the test images of all folds, each at the threshold that its validation chose.
+
+    Args:
+        experiment: a folder with `calibrate/fold_F`, of `hybrid-attention calibrate` on the same networks for each
+            fold.
+
+    Raises:
+        ValueError: there is no fold, they differ in their variants, or a case is in two of them.
+    """
+    folds = sorted((experiment / "calibrate").glob("fold_*"))
+    if not folds:
+        raise ValueError(f"no calibrate/fold_F in {experiment}")
+    variants = [{one["variant"]: one for one in read_record(fold / "summary.json")["variants"]} for fold in folds]
+    names = list(variants[0])
+    if any(list(fold) != names for fold in variants):
+        raise ValueError(f"the folds of {experiment}/calibrate differ in their variants")
+    cases = pd.concat([read_csv(fold / "cases.csv") for fold in folds]).dropna(subset="dice")
+    if cases.duplicated(["variant", "case_id"]).any():
+        raise ValueError(f"{experiment}/calibrate has a case in two folds")
+    first, rows = cases[cases["variant"] == names[0]]["dice"].to_numpy(), []
+    for name in names:
+        own, parts = cases[cases["variant"] == name], [fold[name] for fold in variants]
+        ones, dice = np.ones(len(own)), own["dice"].to_numpy()
+        change = bootstrap_ratio(dice - first, ones, own["group"])
+        thresholds = [part["threshold"] for part in parts]
+        rows.append(
+            (
+                name,
+                f"{statistics.mean(part['seconds_per_image'] for part in parts):.2f}",
+                percent(statistics.mean(part["validation_dice"] for part in parts)),
+                percent_interval(*bootstrap_ratio(dice, ones, own["group"])),
+                "" if name == names[0] else percent_interval(*change, signed=True),
+                f"{min(thresholds):.2f} to {max(thresholds):.2f}",
+            )
+        )
+    header = ("passes", "s/image", "Dice, validation", "Dice, test", f"minus {names[0]}", "thresholds")
+    caption = (
+        f"{len(folds)} test folds, {len(first)} images, each by networks that have not seen its fold; 95 % intervals "
+        "by bootstrap over duplicate groups. Validation: mean of the folds at 0.5; test: at the threshold that "
+        "validation chose."
+    )
+    return f"{caption}\n\n{markdown_grid(header, rows)}"

@@ -1,0 +1,225 @@
+"""The tables of studies of recipes, for `update_tables.py`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+
+import pandas as pd
+from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX
+from hybrid_attention.evaluation import Evaluation, bootstrap_ratio, paired_tests, read_evaluation
+from hybrid_attention.evaluation.formatting import markdown_grid, percent, percent_interval, score_interval
+from hybrid_attention.evaluation.metrics.classification import class_points, class_probabilities, predicted_classes
+from hybrid_attention.evaluation.metrics.overlap import has_lesion
+from hybrid_attention.evaluation.results import read_csv, read_record
+from hybrid_attention.report.matching import match_runs, paired_scores
+from scipy import stats
+from table_rows import DATA_SET_RUNS, RECIPES, STUDIES
+
+SETS = {"busi": "BUSI", "bus_bra": "BUS-BRA"}
+# a mask is emptied when the image is more likely normal than not: chosen before anything was measured
+NORMAL_THRESHOLD = 0.5
+
+
+def study_table(experiment: Path) -> str:
+    """Lay out what each change of a study brings on the validation fold.
+
+    Args:
+        experiment: a folder with a folder for each run, which holds its files or those of each seed in `seed_S`.
+
+    Raises:
+        ValueError: a run is not of the validation fold, has files both of one and of several seeds, or there is no
+            run of what the others change.
+    """
+    titles = STUDIES[experiment.name]
+    runs = {name: seeds for name, title in titles.items() if (seeds := _seeds(experiment / name, title))}
+    base_name = _base(experiment, titles, runs)
+    base, rows = [_dice(run) for run in runs[base_name]], []
+    for name, seeds in runs.items():
+        dice = [run.summary["lesion_only"]["dice"] for run in seeds]
+        change = statistics.mean(_dice(run) for run in seeds) - statistics.mean(base)
+        shown = score_interval(dice[0]) if len(seeds) == 1 else ", ".join(percent(score["mean"]) for score in dice)
+        medians = ", ".join(percent(score["median"]) for score in dice)
+        rows.append((titles[name], shown, medians, *_judged(name == base_name, change, noise(base, len(seeds)))))
+    header = ("change", "Dice", "median Dice", "minus base", "more than noise")
+    counts = sorted({len(seeds) for name, seeds in runs.items() if name != base_name})
+    return f"{_study_caption(runs[base_name][0], base, counts or [1])}\n\n{markdown_grid(header, rows)}"
+
+
+def recipes_table(results: Path) -> str:
+    """Lay out what HAN reaches by each recipe, on validation and test.
+
+    Args:
+        results: the folder docs/results.
+    """
+    runs = {folder: read_evaluation(f"{title}={results / folder}") for folder, title in RECIPES.items()}
+    first, rows = next(iter(runs.values())), []
+    for folder, run in runs.items():
+        validation = read_csv(results / folder / "history.csv")["val_mean_dice"]
+        dice = run.summary["lesion_only"]["dice"]
+        scores = (percent(validation.max()), score_interval(dice), percent(dice["median"]))
+        rows.append((run.name, str(len(validation)), *scores, difference(run, first)))
+    header = ("recipe", "epochs", "Dice, validation", "Dice, test", "median, test", "test, minus the first")
+    size, cases = first.recorded("settings", "image_size"), first.recorded("lesion_cases")
+    caption = f"{first.recorded('split')}; {size} x {size} pixels; {cases} test images; one run each."
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def data_sets_table(experiment: Path) -> str:
+    """Lay out how well the runs of an experiment segment each data set, and what they predict in normal images.
+
+    Where a run has several seeds, the mean of them stands alone, and chance is judged by the first run's seeds.
+
+    Args:
+        experiment: a folder with a folder per run, which holds its files or those of each seed in `seed_S`.
+
+    Raises:
+        ValueError: there is no run of what the others change.
+    """
+    titles = DATA_SET_RUNS[experiment.name]
+    places = {name: _places(experiment / name) for name in titles}
+    runs = {name: [read_csv(place / "per_case.csv") for place in own] for name, own in places.items() if own}
+    base_name = _base(experiment, titles, runs)
+    base, rows = [_mean_over_sets(cases) for cases in runs[base_name]], []
+    for name, seeds in runs.items():
+        own = [_mean_over_sets(cases) for cases in seeds]
+        change = sum(own) / len(own) - sum(base) / len(base)
+        compared = _judged(name == base_name, change, noise(base, len(own))) if len(runs) > 1 else ()
+        dice = [_dice_of_set(seeds, key) for key in SETS]
+        rows.append((titles[name], *dice, *compared, *_normals(seeds), *_classes(pd.concat(seeds))))
+    header = (
+        "network",
+        *(f"Dice, {title}" for title in SETS.values()),
+        *(("mean of both, minus the first", "more than noise") if len(runs) > 1 else ()),
+        "normal images with a false positive",
+        "with normal images emptied",
+        "class accuracy, BUSI",
+        "macro AUC, BUSI",
+    )
+    summary = read_record(places[base_name][0] / "summary.json")
+    return f"{_sets_caption(summary, runs[base_name][0], base)}\n\n{markdown_grid(header, rows)}"
+
+
+def difference(run: Evaluation, reference: Evaluation) -> str:
+    """Print the mean paired difference of Dice and its interval in percent."""
+    if run is reference:
+        return ""
+    paired = paired_scores(match_runs([run, reference]))
+    (test,) = paired_tests(paired.scores, paired.groups)
+    return percent_interval(test.difference, test.low, test.high, signed=True)
+
+
+def noise(base: list[float], seeds: int = 1) -> float | None:
+    """Bound 95 % of the differences between the mean of so many more runs and that of these, by chance alone."""
+    count = len(base)
+    if count < 2:
+        return None
+    return float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(base) * math.sqrt(1 / seeds + 1 / count)
+
+
+def verdict(difference: float, bound: float | None) -> str:
+    """Say whether a difference exceeds what chance brings."""
+    if bound is None:
+        return "not known"
+    return "no" if abs(difference) <= bound else "better" if difference > 0 else "worse"
+
+
+def _judged(is_base: bool, change: float, bound: float | None) -> tuple[str, str]:
+    return ("", "") if is_base else (f"{100 * change:+.1f}", verdict(change, bound))
+
+
+def _base(experiment: Path, titles: dict[str, str], runs: dict) -> str:
+    name = next(iter(titles))
+    if name not in runs:
+        raise ValueError(f"{experiment} has no run {name!r}, which the others are compared with")
+    return name
+
+
+def _places(folder: Path) -> list[Path]:
+    """Return the folders of the seeds of a run, or its own."""
+    places = sorted(folder.glob("seed_*"))
+    if places and (folder / "per_case.csv").is_file():
+        raise ValueError(f"{folder} holds files of its own beside those of its seeds: remove those of an earlier list")
+    return [place for place in places or [folder] if (place / "per_case.csv").is_file()]
+
+
+def _seeds(folder: Path, title: str) -> list[Evaluation]:
+    runs = [read_evaluation(f"{title}={place}") for place in _places(folder)]
+    for run in runs:
+        if run.recorded("part") != "validation":
+            raise ValueError(f"{folder} is of the {run.recorded('part')} part; a study looks at the validation fold")
+    return runs
+
+
+def _dice(run: Evaluation) -> float:
+    return float(run.summary["lesion_only"]["dice"]["mean"])
+
+
+def _study_caption(run: Evaluation, base: list[float], counts: list[int]) -> str:
+    size = run.recorded("settings", "image_size")
+    epochs = run.recorded("provenance", "overrides", "epochs")
+    text = (
+        f"{run.recorded('split')}: the validation fold; {size} x {size} pixels, {epochs} epochs; Dice of "
+        f"{run.recorded('lesion_cases')} lesion images in percent"
+    )
+    bounds = [(count, bound) for count in counts if (bound := noise(base, count)) is not None]
+    if not bounds:
+        return f"{text}. One seed each, so how much a result moves by chance is not known here."
+    chances = [(f"the mean of {count} runs" if count > 1 else "a run", bound) for count, bound in bounds]
+    chance = ", ".join(f"{who} by up to {100 * bound:.1f} points" for who, bound in chances)
+    return (
+        f"{text}. The base was trained with {len(base)} seeds. In 95 of 100 cases (t distribution) chance alone moves "
+        f"{chance} from their mean, so of many changes one or the other will look better or worse than it is."
+    )
+
+
+def _lesions(cases: pd.DataFrame, key: str) -> pd.DataFrame:
+    return cases[(cases["dataset"] == key) & has_lesion(cases)]
+
+
+def _mean_over_sets(cases: pd.DataFrame) -> float:
+    return float(pd.Series([_lesions(cases, key)["dice"].mean() for key in SETS]).mean())
+
+
+def _dice_of_set(seeds: list[pd.DataFrame], key: str) -> str:
+    found = [_lesions(cases, key) for cases in seeds]
+    if found[0].empty:
+        return ""
+    if len(found) > 1:
+        return percent(sum(each["dice"].mean() for each in found) / len(found))
+    return percent_interval(*bootstrap_ratio(found[0]["dice"], [1] * len(found[0]), found[0]["group"]))
+
+
+def _normals(seeds: list[pd.DataFrame]) -> tuple[str, str]:
+    """Return how many normal images have a false positive, as they are and with those emptied that look normal."""
+    normals = pd.concat([cases[~has_lesion(cases)] for cases in seeds])
+    if normals.empty:
+        return "", ""
+    found, column = normals["fp"] > 0, f"{PROBABILITY_PREFIX}normal"
+    emptied = percent((found & (normals[column] < NORMAL_THRESHOLD)).mean()) if column in normals else ""
+    return percent(found.mean()), emptied
+
+
+def _classes(cases: pd.DataFrame) -> tuple[str, str]:
+    busi, names = cases[cases["dataset"] == "busi"], predicted_classes(cases)
+    if not names or not set(busi["class"]) <= set(names):
+        return "", ""
+    points = class_points(busi["class"].tolist(), class_probabilities(busi), names)
+    return percent(points["accuracy"]), percent(points["macro_auc"])
+
+
+def _sets_caption(summary: dict, cases: pd.DataFrame, base: list[float]) -> str:
+    counts = ", ".join(f"{len(_lesions(cases, key))} of {title}" for key, title in SETS.items())
+    size = summary["settings"]["image_size"]
+    text = (
+        f"{summary['split']}: the {summary['part']} part; {size} x {size} pixels; mean Dice per image over the lesion "
+        f"images ({counts}), in percent"
+    )
+    bound = noise(base)
+    if bound is None:
+        return f"{text}; 95 % intervals by bootstrap over patients and duplicate groups."
+    return (
+        f"{text}. The first row is the mean of {len(base)} seeds: in 95 of 100 cases (t distribution) chance alone "
+        f"moves the mean of both sets of another run by up to {100 * bound:.1f} points."
+    )

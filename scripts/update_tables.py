@@ -1,0 +1,368 @@
+"""Write the tables of the pages from the files under docs/results, or check that they are true.
+
+python scripts/update_tables.py            # write
+python scripts/update_tables.py --check    # exit 1 when a printed number is not what the files give
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX
+from hybrid_attention.evaluation import CONVENTIONS, Evaluation, read_evaluation, summarize
+from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, score_interval
+from hybrid_attention.evaluation.results import read_record
+from hybrid_attention.report.matching import class_scores
+from table_rows import RELEASED, ROWS, UNCOMPARABLE_ROWS
+from tables_of_costs import (
+    COSTS,
+    cost_cells,
+    how_measured,
+    inference_table,
+    network_costs_table,
+    speedup,
+    training_table,
+)
+from tables_of_models import averages_table, calibrate_table, stress_table
+from tables_of_studies import NORMAL_THRESHOLD, data_sets_table, difference, recipes_table, study_table
+
+CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+PAGES = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    RESULTS / "README.md",
+    *sorted((ROOT / "bundles").glob("*/docs/README.md")),
+)
+# what must be one in all rows of a table
+_SAME = (
+    "split",
+    "settings.image_size",
+    "synthetic_data",
+    "lesion_cases",
+    "provenance.overrides.epochs",
+    "provenance.config_files",
+)
+
+
+def read_runs(experiment: Path) -> dict[str, Evaluation]:
+    """Read the runs of one experiment.
+
+    Args:
+        experiment: a folder with a folder for each run.
+
+    Returns:
+        Runs by the name of their folder.
+
+    Raises:
+        ValueError: there is none, or they differ in more than their network (and their recipe, if that is meant).
+    """
+    runs = {
+        name: read_evaluation(f"{title}={experiment / name}")
+        for name, title in ROWS[experiment.name].items()
+        if (experiment / name / "per_case.csv").is_file()
+    }
+    if not runs:
+        raise ValueError(f"no run with a per_case.csv in {experiment}")
+    first = next(iter(runs.values()))
+    same = [key for key in _SAME if key not in UNCOMPARABLE_ROWS.get(experiment.name, ())]
+    for name, run in runs.items():
+        other = [key for key in same if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
+        if other:
+            raise ValueError(f"{experiment}/{name} can't stand in one table with the others: {', '.join(other)} differ")
+    return runs
+
+
+def results_table(experiment: Path) -> str:
+    """Lay out how well the runs of an experiment on lesion images segment."""
+    runs = list(read_runs(experiment).values())
+    rows = [
+        (run.name, *_dice_and_jaccard(run), percent(run.summary["pooled"]["dice"]["value"]), difference(run, runs[0]))
+        for run in runs
+    ]
+    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", "Dice, minus the first")
+    return f"{_lesion_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
+
+
+def peers_table(experiment: Path) -> str:
+    """Lay out how well networks segment beside what they cost, the best first."""
+    runs = list(read_runs(experiment).values())
+    costs = json.loads((RESULTS / "network_costs.json").read_text(encoding="utf-8"))
+    first = runs[0]
+    rows = [
+        (run.name, *cost_cells(costs["rows"][run.name]), *_dice_and_jaccard(run), difference(run, first))
+        for run in sorted(runs, key=lambda run: -run.summary["lesion_only"]["dice"]["mean"])
+    ]
+    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice, minus {first.name}")
+    caption = f"{_lesion_caption(first)} {_epochs(first)} epochs each; costs: {how_measured(costs)}."
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def cross_validation_table(experiment: Path) -> str:
+    """Lay out the Dice of lesion images fold by fold, the mean over folds and that over all images.
+
+    Args:
+        experiment: a folder with a folder for each run: the union of its folds and, in `fold_F`, each fold with its
+            `summary_validation.json`.
+
+    Raises:
+        ValueError: a run is of a single fold, or of other folds than the first.
+    """
+    runs, rows = read_runs(experiment), []
+    first = next(iter(runs.values()))
+    for name, run in runs.items():
+        folds = run.recorded("folds")
+        if not folds:
+            raise ValueError(f"{experiment / name} is of a single fold, which is no cross-validation")
+        numbers = first.recorded("folds", "merged")
+        if folds["merged"] != numbers:
+            raise ValueError(f"{experiment / name} is of folds {folds['merged']}, not {numbers}")
+        places = [experiment / name / f"fold_{fold}" / "summary_validation.json" for fold in numbers]
+        validation = statistics.mean(read_record(place)["lesion_only"]["dice"]["mean"] for place in places)
+        mean, dice = folds["scores"]["dice_lesion_only"], run.summary["lesion_only"]["dice"]
+        rows.append(
+            (
+                run.name,
+                percent(validation),
+                *(percent(fold["scores"]["dice_lesion_only"]) for fold in folds["runs"]),
+                f"{percent(mean['mean'])} ± {percent(mean['sd'])}",
+                score_interval(dice),
+                percent(dice["median"]),
+                difference(run, first),
+            )
+        )
+    means = ("mean of folds", "all images", "median", f"minus {first.name}")
+    header = ("network", "validation", *(f"fold {fold}" for fold in numbers), *means)
+    caption = (
+        f"{first.recorded('split')}; {_size(first)}, {_epochs(first)} epochs; Dice of {first.recorded('lesion_cases')} "
+        "images in percent, each predicted by the network that has not seen its fold; mean of folds with standard "
+        "deviation; 95 % intervals by bootstrap over duplicate groups (of the images; another seed may differ more)."
+    )
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def classes_table(experiment: Path) -> str:
+    """Lay out how well the runs of an experiment segment and classify, and the confusion of classes."""
+    runs = list(read_runs(experiment).values())
+    first, rows, confusions = runs[0], [], []
+    for run in runs:
+        scores = class_scores(run)
+        masks = [score_interval(run.summary["lesion_only"][score]) for score in ("dice", "jaccard")]
+        masks += [percent(run.summary["pooled"][score]["value"]) for score in ("dice", "jaccard")]
+        classes = [score_interval(scores[score]) if scores else "" for score in CLASS_SCORES]
+        rows.append((run.name, *masks, difference(run, first), *classes))
+        for name, line in zip(scores["class_names"], scores["confusion"], strict=True) if scores else ():
+            confusions.append((run.name, name, *map(str, line)))
+    pooled = ("Dice, pooled", "Jaccard, pooled", "Dice, minus the first")
+    header = ("network", "Dice, lesion images", "Jaccard, lesion images", *pooled, *CLASS_SCORES.values())
+    taken = [f"taken for {name}" for name in dict.fromkeys(line[1] for line in confusions)]
+    confusion = markdown_grid(("network", "true class", *taken), confusions)
+    return f"{_caption(first)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
+
+
+def conventions_table(experiment: Path) -> str:
+    """Lay out the Dice of each run under every convention, and what else tells images with and without lesion apart.
+
+    Args:
+        experiment: a folder with a folder for each run; beside its files lie `summary_train.json` and
+            `summary_validation.json`, the summaries of the images that it was trained and chosen on.
+    """
+    runs, rows = read_runs(experiment), []
+    for name, run in runs.items():
+        dice = [score_interval(run.summary[convention]["dice"]) for convention in CONVENTIONS]
+        records = [read_record(experiment / name / f"summary{part}.json") for part in ("_train", "_validation", "")]
+        areas = " / ".join(number(record["pixel_roc"]["auc"], 3) for record in records)
+        rows.append((run.name, *dice, percent(run.summary["false_positive_rate_without_lesion"]), areas))
+    header = ("model", *CONVENTIONS, "marked without lesion", "pixel AUC: training / validation / test")
+    caption = _caption(next(iter(runs.values())))[:-1]
+    caption += "; marked: share of the images without lesion in which something is."
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def normal_images_table(experiment: Path) -> str:
+    """Lay out masks before and after the class head may empty them, two rows for a network that has one."""
+    runs, rows = list(read_runs(experiment).values()), []
+    for run in runs:
+        rows.append((run.name, "as segmented", *_normal_cells(run.cases)))
+        if run.classes:
+            rows.append((run.name, "normal images emptied", *_normal_cells(emptied(run.cases, NORMAL_THRESHOLD))))
+    header = (
+        "network",
+        "masks",
+        "Dice, lesion images",
+        "marked without lesion",
+        "lesion images left empty",
+        "Dice, all",
+    )
+    caption = f"{_caption(runs[0])} Emptied: probability of `normal` from {NORMAL_THRESHOLD} on; all: `empty_is_one`."
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def emptied(cases: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return the counts of cases as an evaluation with `normal_threshold` gives them, from one without.
+
+    Args:
+        cases: with `tp`, `fp`, `fn`, `tn` and the class probabilities.
+        threshold: probability of `normal` from which on a mask is emptied.
+    """
+    empty, counts = cases[f"{PROBABILITY_PREFIX}normal"] >= threshold, cases[["group", "tp", "fp", "fn", "tn"]].copy()
+    for positive, negative in (("tp", "fn"), ("fp", "tn")):
+        counts.loc[empty, negative] += counts.loc[empty, positive]
+        counts.loc[empty, positive] = 0
+    return counts
+
+
+def released_table(results: Path) -> str:
+    """Lay out what the weights that come with the repository are worth on images that they have not seen.
+
+    Args:
+        results: the folder docs/results.
+    """
+    rows = []
+    for bundle, folder in RELEASED.items():
+        run = read_evaluation(f"{bundle}={results / folder}")
+        dice, classes = run.summary["lesion_only"]["dice"], class_scores(run)
+        cells = [score_interval(classes[name]) if classes else "none" for name in ("accuracy", "macro_auc")]
+        marked = percent(run.summary["false_positive_rate_without_lesion"])
+        rows.append((f"`{bundle}`", score_interval(dice), percent(dice["median"]), marked, *cells))
+    images, lesions = run.recorded("cases"), run.recorded("lesion_cases")
+    marked = f"false positives, {images - lesions} normal images"
+    header = ("weights of", f"Dice, {lesions} images with lesion", "median", marked, "class accuracy", "macro AUC")
+    return markdown_grid(header, rows)
+
+
+def one_run_table(folder: Path) -> str:
+    """Lay out the scores of one run, a row per convention."""
+    summary, names = read_evaluation(folder).summary, ("dice", "jaccard", "sensitivity", "precision")
+    rows = [(f"`{one}`", *(score_interval(summary[one][name]) for name in names)) for one in CONVENTIONS]
+    return markdown_grid(("convention", *(name.capitalize() for name in names)), rows)
+
+
+def _dice_and_jaccard(run: Evaluation) -> tuple[str, str, str]:
+    scores = run.summary["lesion_only"]
+    return score_interval(scores["dice"]), percent(scores["dice"]["median"]), score_interval(scores["jaccard"])
+
+
+def _normal_cells(cases: pd.DataFrame) -> tuple[str, ...]:
+    summary = summarize(cases)
+    empty = int(((cases["tp"] + cases["fp"] == 0) & (cases["tp"] + cases["fn"] > 0)).sum())
+    return (
+        score_interval(summary["lesion_only"]["dice"]),
+        percent(summary["false_positive_rate_without_lesion"]),
+        f"{empty} of {summary['lesion_cases']}",
+        score_interval(summary["empty_is_one"]["dice"]),
+    )
+
+
+def _size(run: Evaluation) -> str:
+    size = run.recorded("settings", "image_size")
+    return f"{size} x {size} pixels"
+
+
+def _epochs(run: Evaluation) -> Any:
+    return run.recorded("provenance", "overrides", "epochs")
+
+
+def _caption(run: Evaluation) -> str:
+    cases, lesions = run.recorded("cases"), run.recorded("lesion_cases")
+    return (
+        f"{run.recorded('split')}; {_size(run)}; {cases} images, {lesions} with lesion. Dice in percent, "
+        "95 % interval by bootstrap over duplicate groups (of the images; another seed may differ more)."
+    )
+
+
+def _lesion_caption(run: Evaluation) -> str:
+    return (
+        f"{run.recorded('split')}; {_size(run)}; mean of {run.recorded('lesion_cases')} images in percent, "
+        "95 % interval by bootstrap over duplicate groups (of the images; another seed may differ more)."
+    )
+
+
+# tables of a folder under docs/results, by the name of their marker
+TABLES = {
+    "averages": averages_table,
+    "results": results_table,
+    "cross_validation": cross_validation_table,
+    "conventions": conventions_table,
+    "peers": peers_table,
+    "classes": classes_table,
+    "study": study_table,
+    "data_sets": data_sets_table,
+    "normal_images": normal_images_table,
+    "run": one_run_table,
+    "stress": stress_table,
+    "calibrate": calibrate_table,
+}
+# tables of a benchmark, by its name
+BENCHMARKS = {
+    "benchmark": training_table,
+    "inference": lambda path: inference_table(path, trained=True),
+    "inference_times": lambda path: inference_table(path, trained=False),
+}
+# tables of their own
+STANDALONE_TABLES = {
+    "network_costs": lambda: network_costs_table(RESULTS / "network_costs.json"),
+    "recipes": lambda: recipes_table(RESULTS),
+    "released": lambda: released_table(RESULTS),
+}
+
+
+def filled(page: str) -> str:
+    """Return a page with the text between its markers replaced by what the files give.
+
+    Args:
+        page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
+            `speed`, or one of `STANDALONE_TABLES`, `BENCHMARKS` or `TABLES`.
+    """
+
+    def content(found: re.Match[str]) -> str:
+        start, kind, folder, end = found.group("start", "kind", "folder", "end")
+        if kind == "speed":
+            return f"{start}{speedup(RESULTS / 'benchmark_hybrid.json')}{end}"
+        if kind in STANDALONE_TABLES:
+            table = STANDALONE_TABLES[kind]()
+        elif kind in BENCHMARKS:
+            table = BENCHMARKS[kind](RESULTS / f"benchmark_{folder}.json")
+        else:
+            table = TABLES[kind](RESULTS / folder)
+        return f"{start}\n{table}\n{end}"
+
+    kinds = "|".join(["speed", *STANDALONE_TABLES, *BENCHMARKS, *TABLES])
+    return re.sub(
+        rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
+        content,
+        page,
+        flags=re.S,
+    )
+
+
+def main() -> int:
+    """Write or check the pages."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true")
+    check = options.parse_args().check
+    stale = []
+    for path in PAGES:
+        old = path.read_text(encoding="utf-8")
+        new = filled(old)
+        if new != old:
+            stale.append(path)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    if check and stale:
+        print(f"not what docs/results gives: {', '.join(str(path) for path in stale)}; run scripts/update_tables.py")
+        return 1
+    print(f"{'checked' if check else 'written'}: {len(PAGES)} pages, {len(stale)} changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

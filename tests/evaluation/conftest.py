@@ -1,0 +1,3 @@
+"""Evaluations of drawn discs."""
+
+from tests.drawn_runs import edit, make_run, record_edit, written  # noqa: F401

@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pytest
+from hybrid_attention.evaluation import classification_scores
+from hybrid_attention.evaluation.metrics.classification import CLASS_SCORES, class_points
+from sklearn.metrics import roc_auc_score
+
+NAMES = ["benign", "malignant", "normal"]
+# true class, probabilities
+CASES = [
+    ("benign", (0.8, 0.1, 0.1)),
+    ("benign", (0.6, 0.3, 0.1)),
+    ("benign", (0.3, 0.6, 0.1)),  # taken for malignant
+    ("malignant", (0.2, 0.7, 0.1)),
+    ("malignant", (0.5, 0.4, 0.1)),  # taken for benign
+    ("normal", (0.1, 0.1, 0.8)),
+]
+
+
+def scores(cases=CASES, names=NAMES, groups=None):
+    return classification_scores([name for name, _ in cases], [row for _, row in cases], names, groups)
+
+
+def test_by_hand():
+    result = scores()
+    assert result["confusion"] == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]  # rows are the truth
+    assert result["accuracy"]["value"] == pytest.approx(4 / 6)
+    benign, malignant, normal = (result["classes"][name] for name in NAMES)
+    assert (benign["precision"], benign["sensitivity"]) == pytest.approx((2 / 3, 2 / 3))
+    assert benign["specificity"] == pytest.approx(2 / 3)
+    assert (malignant["precision"], malignant["sensitivity"], malignant["specificity"]) == pytest.approx(
+        (0.5, 0.5, 0.75)
+    )
+    assert malignant["f1"] == pytest.approx(0.5)
+    # malignant 0.7 and 0.4 against 0.1, 0.3, 0.6, 0.1: 4 + 3 of 8 pairs in order
+    assert malignant["auc"] == pytest.approx(7 / 8)
+    assert normal["auc"] == 1
+    assert result["macro_auc"]["value"] == pytest.approx((benign["auc"] + 7 / 8 + 1) / 3)
+    assert result["balanced_accuracy"]["value"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert result["macro_f1"]["value"] == pytest.approx((2 / 3 + 0.5 + 1) / 3)
+
+
+def test_points_are_the_same_without_intervals():
+    points, result = class_points(*zip(*CASES, strict=True), NAMES), scores()
+    for name, value in points.items():
+        assert value == (result[name]["value"] if name in CLASS_SCORES else result[name])
+
+
+def test_areas_agree_with_scikit_learn():
+    generator = np.random.default_rng(0)
+    table = generator.dirichlet([1, 1, 1], 200).round(1)  # many ties
+    table[:, 2] = 1 - table[:, 0] - table[:, 1]
+    table = np.abs(table)
+    truth = generator.choice(NAMES, 200)
+    result = scores(list(zip(truth, table, strict=True)))
+    for index, name in enumerate(NAMES):
+        assert result["classes"][name]["auc"] == pytest.approx(roc_auc_score(truth == name, table[:, index]))
+
+
+def test_swapped_truth_and_prediction_differ():
+    result = scores([("benign", (0.1, 0.9, 0.0)), ("malignant", (0.2, 0.8, 0.0))])
+    assert result["confusion"] == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert result["classes"]["malignant"]["precision"] == 0.5
+    assert result["classes"]["malignant"]["sensitivity"] == 1
+
+
+def test_what_is_undefined_is_nan():
+    result = scores(CASES[:5])  # no normal case, none predicted
+    normal = result["classes"]["normal"]
+    assert math.isnan(normal["auc"]) and math.isnan(normal["precision"]) and math.isnan(normal["sensitivity"])
+    assert math.isnan(result["macro_auc"]["value"]) and math.isnan(result["balanced_accuracy"]["value"])
+    assert normal["specificity"] == 1
+
+
+def test_copies_in_one_group_widen_the_interval():
+    copied = [case for case in CASES for _ in range(5)]
+    by_group = scores(copied, groups=[index for index in range(6) for _ in range(5)])["accuracy"]
+    naive = scores(copied)["accuracy"]
+    assert by_group["high"] - by_group["low"] > 1.5 * (naive["high"] - naive["low"])
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        ([], "0 cases and 3 classes"),
+        ([("benign", (0.5, 0.5))], "got \\(1, 2\\)"),
+        ([("cyst", (0.5, 0.5, 0.0))], "unknown class 'cyst'; the classes are benign, malignant, normal"),
+        ([("benign", (0.5, 0.6, 0.5))], "add up to 1"),
+        ([("benign", (math.nan, 0.5, 0.5))], "must be finite"),
+    ],
+)
+def test_bad_arguments(cases, message):
+    with pytest.raises(ValueError, match=message):
+        scores(cases)

@@ -1,0 +1,187 @@
+import math
+
+import numpy as np
+import pytest
+from hybrid_attention.evaluation.statistics import bootstrap_ratio, friedman_test, paired_accuracy_tests, paired_tests
+from scipy.stats import binomtest, studentized_range
+
+# Depression scale of nine patients before and after treatment: M. Hollander, D. A. Wolfe, "Nonparametric Statistical
+# Methods", 1973, p. 29; the example of R's wilcox.test
+BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
+AFTER = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
+# Three ways of rounding first base, 22 players: the same book, p. 140; the example of R's friedman.test, which prints
+# chi-squared = 11.143, p = 0.003805
+ROUNDING = np.array(
+    """5.40 5.50 5.55  5.85 5.70 5.75  5.20 5.60 5.50  5.55 5.50 5.40  5.90 5.85 5.70  5.45 5.55 5.60  5.40 5.40 5.35
+    5.45 5.50 5.35  5.25 5.15 5.00  5.85 5.80 5.70  5.25 5.20 5.10  5.65 5.55 5.45  5.60 5.35 5.45  5.05 5.00 4.95
+    5.50 5.50 5.40  5.45 5.55 5.50  5.55 5.55 5.35  5.45 5.50 5.55  5.50 5.45 5.25  5.65 5.60 5.40  5.70 5.65 5.55
+    6.30 6.30 6.25""".split(),
+    dtype=float,
+).reshape(22, 3)
+
+
+def test_wilcoxon_of_the_textbook():
+    (test,) = paired_tests({"before": BEFORE, "after": AFTER}, range(9))
+    assert test.p_value == pytest.approx(2 * 0.01953125)  # printed there for one side
+    assert test.p_holm == test.p_value
+    assert test.difference == pytest.approx(np.mean(np.subtract(BEFORE, AFTER)))
+    assert (test.first, test.second, test.groups) == ("before", "after", 9)
+    assert test.low < test.difference < test.high
+
+
+def test_friedman_of_the_textbook():
+    scores = dict(zip(["round out", "narrow angle", "wide angle"], ROUNDING.T, strict=True))
+    test = friedman_test(scores, range(22))
+    assert test.statistic == pytest.approx(11.143, abs=5e-4)
+    assert test.p_value == pytest.approx(0.003805, abs=5e-7)
+    # 53, 47 and 32 over 22: rank 1 is the highest value
+    assert test.mean_ranks == pytest.approx({"round out": 35 / 22, "narrow angle": 41 / 22, "wide angle": 56 / 22})
+    assert test.nemenyi["round out", "wide angle"] < 0.05 < test.nemenyi["round out", "narrow angle"]
+
+
+def test_nemenyi_is_the_studentized_range_of_the_mean_ranks():
+    test = friedman_test(dict(zip("abc", ROUNDING.T, strict=True)), range(22))
+    for (first, second), p_value in test.nemenyi.items():
+        gap = abs(test.mean_ranks[first] - test.mean_ranks[second])
+        statistic = gap / math.sqrt(3 * 4 / (6 * 22)) * math.sqrt(2)
+        assert p_value == pytest.approx(studentized_range.sf(statistic, 3, np.inf), abs=1e-6)
+
+
+def test_ties_are_evidence_for_neither():
+    """Demšar's convention: zero differences count half for each side, which is more cautious than leaving them out."""
+    better, worse = [0.0] * 10 + [0.9] * 8, [0.0] * 10 + [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    (test,) = paired_tests({"better": better, "worse": worse}, range(18))
+    (without_ties,) = paired_tests({"better": better[10:], "worse": worse[10:]}, range(8))
+    assert without_ties.p_value == pytest.approx(2 / 2**8)
+    assert test.p_value > 1.2 * without_ties.p_value
+
+
+def test_critical_difference_of_demsar():
+    """Four classifiers on 14 data sets: J. Demšar, JMLR 7 (2006), section 3.2.2 prints 1.25."""
+    scores = dict(zip("abcd", np.random.default_rng(0).random((4, 14)), strict=True))
+    test = friedman_test(scores, range(14))
+    assert test.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+    assert test.critical_difference == pytest.approx(1.25, abs=0.005)
+    for (first, second), p_value in test.nemenyi.items():
+        apart = abs(test.mean_ranks[first] - test.mean_ranks[second]) > test.critical_difference
+        assert apart == (p_value < 0.05)
+
+
+def test_holm_by_hand():
+    base = np.linspace(0, 1, 12)
+    steps = np.arange(1, 13) / 100
+    scores = {"a": base, "b": base + steps, "c": base + np.where(steps > 0.03, steps, -steps)}
+    tests = paired_tests(scores, range(12), reference="a")
+    p_values = sorted(test.p_value for test in tests)
+    assert [(test.first, test.second) for test in tests] == [("b", "a"), ("c", "a")]
+    assert sorted(test.p_holm for test in tests) == pytest.approx([2 * p_values[0], max(2 * p_values[0], p_values[1])])
+    assert len(paired_tests(scores, range(12))) == 3
+
+
+def test_copies_count_once():
+    copied = paired_tests({"x": np.repeat(BEFORE, 4), "y": np.repeat(AFTER, 4)}, np.repeat(range(9), 4).tolist())[0]
+    assert copied.p_value == pytest.approx(2 * 0.01953125)
+    assert copied.groups == 9
+    naive = paired_tests({"x": np.repeat(BEFORE, 4), "y": np.repeat(AFTER, 4)}, range(36))[0]
+    assert naive.p_value < 0.001
+
+
+def test_no_difference_at_all():
+    assert paired_tests({"x": BEFORE, "y": BEFORE}, range(9))[0].p_value == 1
+    same = friedman_test({"x": BEFORE, "y": BEFORE, "z": BEFORE}, range(9))
+    assert (same.statistic, same.p_value) == (0, 1)
+    assert set(same.mean_ranks.values()) == {2.0}
+    assert min(same.nemenyi.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "groups", "message"),
+    [
+        ({"x": [1.0]}, [0], "2 runs or more, got 1"),
+        ({"x": [1.0, 2.0], "y": [1.0]}, [0, 1], "y has 1 scores for 2 cases"),
+        ({"x": [1.0], "y": [math.nan]}, [0], "y has 1 scores that are NaN"),
+        ({"x": [], "y": []}, [], "0 scores for 0 cases"),
+    ],
+)
+def test_bad_scores(scores, groups, message):
+    with pytest.raises(ValueError, match=message):
+        paired_tests(scores, groups)
+
+
+def test_bad_reference_and_too_few():
+    with pytest.raises(ValueError, match="no run named 'z'; there are x, y"):
+        paired_tests({"x": [1.0], "y": [2.0]}, [0], reference="z")
+    with pytest.raises(ValueError, match="3 runs or more, got 2"):
+        friedman_test({"x": [1.0, 2.0], "y": [2.0, 1.0]}, [0, 1])
+    with pytest.raises(ValueError, match="two groups of cases or more, got 1"):
+        friedman_test({name: [1.0, 2.0] for name in "xyz"}, [0, 0])
+
+
+def test_accuracy_of_single_cases_is_mcnemars_exact_test():
+    # of 20 cases the first alone is right in 5, the second alone in 1: 2·(1 + 6)/2^6
+    first, second = [1] * 5 + [0] + [1] * 14, [0] * 5 + [1] + [1] * 14
+    (test,) = paired_accuracy_tests({"a": first, "b": second}, range(20))
+    assert test.p_value == pytest.approx(binomtest(1, 6).pvalue) == 14 / 64
+    assert test.difference == pytest.approx(4 / 20)
+    assert test.low < test.difference < test.high
+
+
+def test_many_cases_are_exchanged_at_random():
+    first, second = [1] * 30 + [0] * 15, [0] * 30 + [1] * 15
+    (test,) = paired_accuracy_tests({"a": first, "b": second}, range(45))
+    assert test.p_value == pytest.approx(binomtest(15, 45).pvalue, abs=0.008)
+    (again,) = paired_accuracy_tests({"a": first, "b": second}, range(45))
+    assert test == again
+
+
+def test_copies_are_no_evidence_for_a_difference_in_accuracy():
+    # 20 images that show two cases, ten times each
+    (copies,) = paired_accuracy_tests({"a": [1] * 20, "b": [0] * 20}, [0] * 10 + [1] * 10)
+    assert (copies.p_value, copies.groups) == (0.5, 2)  # 2 of 4 signs
+    (alone,) = paired_accuracy_tests({"a": [1] * 20, "b": [0] * 20}, range(20))
+    assert alone.p_value < 0.001
+
+
+def test_alike_accuracies_and_holm():
+    tests = paired_accuracy_tests({"a": [1] * 8, "b": [0] * 8, "c": [1] * 8}, range(8))
+    assert [(test.first, test.second) for test in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [test.p_value for test in tests] == [2 / 256, 1, 2 / 256]
+    assert [test.p_holm for test in tests] == pytest.approx([6 / 256, 1, 6 / 256])
+    with pytest.raises(ValueError, match="no run named 'd'"):
+        paired_accuracy_tests({"a": [1], "b": [0]}, [0], "d")
+
+
+def test_ratio_by_hand():
+    value, low, high = bootstrap_ratio([1, 3], [2, 4], ["a", "b"])
+    assert value == pytest.approx(4 / 6)
+    assert low == pytest.approx(1 / 2)  # only group a drawn
+    assert high == pytest.approx(3 / 4)
+
+
+def test_one_group_has_no_spread():
+    assert bootstrap_ratio([0.2, 0.8], [1, 1], ["a", "a"]) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_copies_widen_the_interval():
+    values = np.random.default_rng(0).random(40)
+    alone = bootstrap_ratio(values, np.ones(40), range(40))
+    copied = bootstrap_ratio(np.repeat(values, 4), np.ones(160), np.repeat(range(40), 4).tolist())
+    naive = bootstrap_ratio(np.repeat(values, 4), np.ones(160), range(160))
+    assert copied == pytest.approx(alone)
+    assert naive[2] - naive[1] < 0.6 * (alone[2] - alone[1])
+
+
+def test_interval_covers_as_promised():
+    generator = np.random.default_rng(1)
+    hits = 0
+    for seed in range(200):
+        _, low, high = bootstrap_ratio(generator.normal(0.7, 0.2, 60), np.ones(60), range(60), resamples=400, seed=seed)
+        hits += low <= 0.7 <= high
+    assert 180 <= hits <= 199  # 95 % nominal
+
+
+def test_bad_ratios():
+    with pytest.raises(ValueError, match="got 1, 2 and 1"):
+        bootstrap_ratio([1], [1, 1], ["a"])
+    with pytest.raises(ValueError, match="all denominators are zero"):
+        bootstrap_ratio([1], [0], ["a"])

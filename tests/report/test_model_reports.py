@@ -1,0 +1,176 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hybrid_attention.engines import Prediction
+from hybrid_attention.report.model_reports import (
+    calibration_figure,
+    draw_examples,
+    draw_stress,
+    write_calibration_figure,
+    write_figure,
+)
+from hybrid_attention.transforms.corruptions import CORRUPTIONS, Corrupt
+from PIL import Image
+
+from tests.evaluation.predicted import found
+
+TRUE = (slice(8, 24), slice(8, 20))  # of the image, (W, H)
+
+
+def score(mean):
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+
+
+def summary(clean, losses, synthetic=False):
+    """A run that loses so much Dice at each strength, by kind."""
+    kinds = {
+        kind: {"strengths": [{"strength": n, "dice": score(clean - n * loss)} for n in range(1, 6)]}
+        for kind, loss in losses.items()
+    }
+    return {"clean": {"dice": score(clean)}, "kinds": kinds, "synthetic_data": synthetic}
+
+
+def panels(figure):
+    return {axes.get_title(): axes for axes in figure.axes if axes.axison}
+
+
+def test_a_panel_a_kind_and_a_line_a_run():
+    one = summary(0.8, dict.fromkeys(CORRUPTIONS, 0.1))
+    other = summary(0.6, {kind: 0.01 * place for place, kind in enumerate(CORRUPTIONS)})
+    figure = draw_stress({"net_$1$": one, "other": other})
+    drawn = panels(figure)
+    assert list(drawn) == list(CORRUPTIONS)
+    for place, axes in enumerate(drawn.values()):
+        first, second = axes.get_lines()
+        np.testing.assert_array_equal(first.get_xdata(), range(6))
+        np.testing.assert_allclose(first.get_ydata(), [80, 70, 60, 50, 40, 30])
+        np.testing.assert_allclose(second.get_ydata(), [60 - n * place for n in range(6)])
+        assert first.get_color() != second.get_color()
+        shade = axes.collections[0].get_datalim(axes.transData)
+        assert (shade.ymin, shade.ymax) == pytest.approx((20, 90))  # 30 less 10 to 80 plus 10
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["net_$1$", "other"]
+    assert figure.get_suptitle() == ""
+
+
+def test_few_kinds_and_phantoms(tmp_path):
+    figure = draw_stress({"net": summary(0.8, {"blur": 0.1}, synthetic=True)})
+    assert list(panels(figure)) == ["blur"]
+    assert figure.get_suptitle() == "SYNTHETIC DATA"
+    write_figure(tmp_path / "stress.png", figure)
+    assert Image.open(tmp_path / "stress.png").size[0] == 160 * 4
+
+
+def test_no_lesion_no_line():
+    empty = summary(0.8, {"gain": 0.1})
+    for entry in (empty["clean"], *empty["kinds"]["gain"]["strengths"]):
+        entry["dice"] = None
+    (line,) = panels(draw_stress({"net": empty}))["gain"].get_lines()
+    assert all(math.isnan(value) for value in line.get_ydata())
+
+
+class Halves:
+    """A network of half the image's size that marks what is darker than 100."""
+
+    def predict(self, cases, disturbance=None):
+        (case,) = cases
+        image = torch.from_numpy(np.array(Image.open(case["image"]), np.float32).T)[None]
+        label = torch.from_numpy(np.array(Image.open(case["label"][0])).T)[None]
+        data = {**case, "image": image, "label": label}
+        seen = (disturbance(data) if disturbance else data)["image"]
+        probability = (seen[:, ::2, ::2] < 100).float()
+        return [Prediction(case, seen, probability, label)]
+
+
+@pytest.fixture
+def case(tmp_path):
+    pixels, mask = np.full((40, 30), 150, np.uint8), np.zeros((40, 30), np.uint8)  # (W, H)
+    pixels[TRUE], mask[TRUE] = 60, 255
+    Image.fromarray(pixels.T).save(tmp_path / "a.png")
+    Image.fromarray(mask.T).save(tmp_path / "a_mask.png")
+    return {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
+
+
+def outlines(axes):
+    """The boxes that the outlines of an example fill, in pixels of the image: left, right, top, bottom."""
+    boxes = []
+    for lines in axes.collections:
+        corners = np.concatenate([path.vertices for path in lines.get_paths()])
+        boxes.append([*np.sort([corners[:, 0].min(), corners[:, 0].max()]), corners[:, 1].min(), corners[:, 1].max()])
+    return boxes
+
+
+def test_examples(case, tmp_path):
+    figure = draw_examples({"net": Halves()}, case, ["gain", "text"], seed=2)
+    shown = [axes for axes in figure.axes if axes.get_images()]
+    titles = [axes.get_title() for axes in shown]
+    assert titles == ["a", *2 * ["strength 1", "strength 3", "strength 5"]]
+    assert [block.get_suptitle() for block in figure.subfigs] == ["as it is", "gain", "text", ""]
+
+    image = np.array(Image.open(case["image"]), np.float32).T[None]
+    for axes, (kind, strength) in zip(shown[1:], [(k, s) for k in ("gain", "text") for s in (1, 3, 5)], strict=True):
+        expected = Corrupt(kind, strength, 2)(image, "a")[0].T
+        (drawn,) = axes.get_images()
+        np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-3)
+        assert drawn.get_clim() == (0, 255)  # brightness is not scaled away
+
+    truth, predicted = outlines(shown[0])
+    assert truth == pytest.approx([8, 24, 8, 20], abs=0.5)
+    assert predicted == pytest.approx([8, 24, 8, 20], abs=1)  # of half the size, stretched to the image
+    truth, predicted = outlines(shown[2])  # gain 1.6: 96, still dark
+    assert predicted == pytest.approx([8, 24, 8, 20], abs=1)
+    assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is marked
+    write_figure(tmp_path / "examples.png", figure)
+    assert Image.open(tmp_path / "examples.png").size[0] == 160 * 13
+
+
+@pytest.fixture(scope="module")
+def result():
+    return found()
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_what_is_drawn(result):
+    scores = result.scores["mirror"]
+    figure = calibration_figure(result)
+    calibration, threshold, risk = figure.axes
+    assert figure.get_suptitle() == "mirror (net) (SYNTHETIC DATA)"
+    drawn = lines(calibration)
+    assert f"as predicted (ECE {scores.before.expected_error():.4f})" in drawn
+    after = drawn[f"temperature {scores.temperature:.2f} (ECE {scores.after.expected_error():.4f})"]
+    assert after.tolist() == scores.after.curve()[["mean_probability", "lesion_fraction"]].to_numpy().tolist()
+    curve, chosen, _ = threshold.get_lines()
+    assert len(curve.get_xydata()) == 99
+    assert chosen.get_xydata().tolist() == [[scores.choice.threshold, 100 * scores.choice.dice]]
+    assert curve.get_ydata().max() == pytest.approx(100 * scores.choice.dice)
+    names = [name.split(" (")[0] for name in lines(risk)]
+    assert names == [
+        "expected_dice",
+        "minus_entropy",
+        "member_dice",
+        "minus_disagreement",
+        "random order",
+        "perfect order",
+    ]
+    whole = 100 * (1 - scores.chosen_dice.mean())
+    for line in risk.get_lines()[:4]:
+        assert line.get_xydata()[-1] == pytest.approx([100, whole])  # with all kept, the order says nothing
+    perfect = lines(risk)[next(name for name in lines(risk) if name.startswith("perfect"))][:, 1]
+    assert all((np.array(line.get_ydata()) >= perfect - 1e-9).all() for line in risk.get_lines()[:4])
+
+
+def test_a_single_pass_has_two_scores(result):
+    risk = calibration_figure(found(best="as is")).axes[2]
+    assert len(risk.get_lines()) == 4
+
+
+def test_files_of_calibration(result, tmp_path):
+    write_calibration_figure(result, tmp_path)
+    with Image.open(tmp_path / "calibration.png") as picture:
+        assert picture.width > picture.height > 500
+    assert (tmp_path / "calibration.pdf").read_bytes().startswith(b"%PDF")

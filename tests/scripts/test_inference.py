@@ -1,0 +1,126 @@
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.scripts.load import load_script
+
+pytest.importorskip("openvino", reason="the extra `export` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+
+@pytest.fixture
+def script():
+    return load_script("benchmarks/inference")
+
+
+def test_ratio_is_taken_within_each_round(script):
+    # the machine is half as fast in the last two rounds; the variant takes half of eager's time in each
+    found = script.timing([1.0, 1.0, 1.0, 2.0, 2.0], [2.0, 2.0, 2.0, 4.0, 4.0])
+    assert found == {"milliseconds": 1000.0, "lower_quartile": 1000.0, "upper_quartile": 2000.0, "ratio": 2.0}
+    # ratios of 4, 1 and 1.5; the medians of all rounds, 4 and 2, would say 2
+    assert script.timing([1.0, 4.0, 2.0], [4.0, 4.0, 3.0])["ratio"] == 1.5
+
+
+def test_variants_take_turns(script, monkeypatch):
+    order = []
+    computed = {name: lambda batch, name=name: order.append(name) for name in ("a", "b")}
+    monkeypatch.setattr(script, "WARM_UP", 1)
+    seconds = script.rounds(computed, torch.zeros(1), repeats=2)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert [len(found) for found in seconds.values()] == [2, 2]
+
+
+def test_quality_of_four_pixels(script):
+    eager = torch.tensor([[[[2.0, 1.0], [-1.0, -2.0]]], [[[-1.0, -1.0], [-1.0, 1.0]]]])
+    own = eager.clone()
+    own[0, 0, 0, 1] = -0.5  # one pixel of eight, by 1.5
+    masks = torch.tensor([[[[1, 1], [0, 0]]], [[[0, 0], [0, 0]]]]) > 0
+    found = script.quality(own, eager, masks)
+    # Dice of the first image: 1 with eager, 2 * 1 / (1 + 2) now; the second has no lesion and counts for nothing
+    assert found == {"largest_difference": 1.5, "equal_pixels": 0.875, "dice": 0.66667, "dice_change": -0.33333}
+
+
+def test_last_batch_is_filled_up_for_networks_of_one_size(script):
+    sizes = []
+
+    def compute(batch):
+        sizes.append(len(batch))
+        return torch.cat([batch, batch + 100], dim=1)  # a class's plane after the lesion's
+
+    images = torch.arange(5.0).reshape(5, 1, 1, 1)
+    assert script.logits(compute, images, batch_size=2).flatten().tolist() == [0, 1, 2, 3, 4]
+    assert sizes == [2, 2, 2]
+
+
+def test_every_variant_computes_the_network(script, tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+    images = torch.rand(9, 1, 32, 32)
+    maker = script.Variants(net, images[:1], list(images[1:]), tmp_path, threads=1)
+    with torch.no_grad():
+        expected = net.eval()(images[:1])
+        for name in script.VARIANTS:
+            if name == "torch.compile" or ("bf16" in name and not script.has_bf16()):
+                continue
+            difference = (maker.make(name)(images[:1]).float() - expected).abs().max().item()
+            low = "bf16" in name or "int8" in name
+            assert difference < (0.05 if low else 1e-5), name
+            assert not low or difference > 1e-5, name
+        assert maker.make("channels_last") is not maker.make("eager")
+    with pytest.raises(ValueError, match="a variant must be one of eager, "):
+        maker.make("fast")
+
+
+def test_run_on_phantoms(script, tmp_path, monkeypatch, capsys, phantoms):
+    out = tmp_path / "benchmark.json"
+    words = ["inference.py", "--networks", "residual U-Net", "--variants", "OpenVINO, fp32", "--repeats", "2"]
+    words += [
+        "--image_size",
+        "64",
+        "--threads",
+        "1",
+        "--dataset_dir",
+        str(phantoms),
+        "--images",
+        "2",
+        "--out",
+        str(out),
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    before = torch.get_num_threads()
+    try:
+        script.main()
+    finally:
+        torch.set_num_threads(before)
+        script.logging.disable(script.logging.NOTSET)
+    written = json.loads(out.read_text())
+    assert [row["variant"] for row in written["rows"]] == ["eager", "OpenVINO, fp32"]
+    assert written["rows"][0]["ratio"] == 1.0
+    assert written["provenance"]["threads"] == 1
+    assert "openvino" in written["provenance"]["versions"]
+    assert out.with_suffix(".csv").read_text().splitlines()[0].startswith("network,variant,batch_size")
+    assert "OpenVINO, fp32" in capsys.readouterr().out
+
+
+def test_what_fails_is_said_and_the_others_go_on(script, monkeypatch):
+    images = script.Images(torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32) > 0, torch.rand(8, 3, 32, 32))
+    monkeypatch.setattr(script, "read_images", lambda *words: images)
+
+    def make(self, name):
+        if name == "torch.compile":
+            raise RuntimeError("no compiler\nand a long tale")
+        return self.network
+
+    monkeypatch.setattr(script.Variants, "make", make)
+    monkeypatch.setattr(script, "network_of", lambda name: (nn.Conv2d(3, 1, 1), "hybrid", True))
+    chosen = SimpleNamespace(
+        **{"image_size": 32, "batch_size": 2, "dataset_dir": None, "images": None, "threads": 1, "repeats": 1},
+        variants=["torch.compile", "channels_last"],
+    )
+    rows = {row["variant"]: row for row in script.measure("any", chosen)}
+    assert rows["torch.compile"]["failure"] == "RuntimeError: no compiler"
+    assert rows["channels_last"]["equal_pixels"] == 1.0

@@ -1,0 +1,97 @@
+import csv
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.load import load_script
+
+FOLD = Path(__file__).resolve().parents[2] / "docs" / "results" / "improved_fold0_128" / "calibrate"
+
+
+@pytest.fixture
+def script():
+    return load_script("tables_of_models")
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Two folds: real ones, and the same with other names of cases and all scores halved."""
+    shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_0")
+    other = Path(shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_1")) / "cases.csv"
+    rows = read(other)
+    for row in rows:
+        row.update(case_id=f"other {row['case_id']}", group=f"other {row['group']}", dice=float(row["dice"]) / 2)
+    write(other, rows)
+    return tmp_path
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_means_and_paired_differences_over_the_folds(script, experiment):
+    text = script.averages_table(experiment)
+    assert "2 test folds, 250 images" in text
+    rows = read(FOLD / "cases.csv")
+    scores = {
+        name: statistics.mean(float(row["dice"]) for row in rows if row["variant"] == name)
+        for name in ("strong: as is", "ensemble: mirror")
+    }
+    lines = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("| ")}
+    for name, score in scores.items():
+        assert float(lines[name][2].split()[0]) == pytest.approx(75 * score, abs=0.051)
+    gain = 75 * (scores["ensemble: mirror"] - scores["strong: as is"])
+    assert float(lines["ensemble: mirror"][3].split()[0]) == pytest.approx(gain, abs=0.051)
+    assert lines["strong: as is"][3].strip() == ""
+
+
+def test_what_is_no_cross_validation(script, experiment):
+    with pytest.raises(ValueError, match="no calibrate/fold_F"):
+        script.averages_table(experiment / "calibrate")
+    other = experiment / "calibrate" / "fold_1"
+    shutil.copy(FOLD / "cases.csv", other)
+    with pytest.raises(ValueError, match="has a case in two folds"):
+        script.averages_table(experiment)
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps({**summary, "variants": summary["variants"][::-1]}))
+    with pytest.raises(ValueError, match="differ in their variants"):
+        script.averages_table(experiment)
+
+
+def test_a_changed_row_changes_the_table(script, tmp_path):
+    folder = shutil.copytree(FOLD.parent / "han_strong_augmentation" / "stress", tmp_path / "stress")
+    before = script.stress_table(folder)
+    with open(folder / "stress.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if (row["kind"], row["strength"]) == ("blur", "5"):
+            row["dice"] = "0.0"
+    with open(folder / "stress.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    changed = [line for line in script.stress_table(folder).splitlines() if line not in before.splitlines()]
+    assert len(changed) == 1
+    assert changed[0].startswith("| blur |")
+    assert "| 0.0 | -78.6" in changed[0]
+
+
+def test_a_variant_that_is_not_the_mean_of_its_cases_is_noticed(script, tmp_path):
+    folder = shutil.copytree(FOLD, tmp_path / "calibrate")
+    script.calibrate_table(folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["variants"][0]["test_dice_at_threshold"] += 0.001
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match=r"is not the mean of its rows in cases\.csv"):
+        script.calibrate_table(folder)
