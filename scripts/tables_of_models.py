@@ -18,7 +18,7 @@ _STRENGTHS = (1, 3, 5)
 
 
 def stress_table(folder: Path) -> str:
-    """Lay out what degradations do to a trained network: Dice at three of five strengths, the change at the last.
+    """Lay out what corruptions do to a trained network: Dice at three of five strengths, the change at the last.
 
     Args:
         folder: with the `stress.csv` of `hybrid-attention stress`.

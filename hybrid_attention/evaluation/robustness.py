@@ -105,9 +105,7 @@ def checked_kinds(kinds: Sequence[str] | None) -> list[str]:
     """
     names = list(CORRUPTIONS) if kinds is None else list(kinds)
     if not names or len(set(names)) < len(names) or not set(names) <= set(CORRUPTIONS):
-        raise ValueError(
-            f"kinds must be some of {', '.join(CORRUPTIONS)}, each once, got {', '.join(names) or 'none'}"
-        )
+        raise ValueError(f"kinds must be some of {', '.join(CORRUPTIONS)}, each once, got {', '.join(names) or 'none'}")
     return names
 
 

@@ -17,7 +17,7 @@ from tests.bundles.commands import QUICK, bundle, config
 from tests.dicom_files import region, write_dicom
 
 TRAIN, EVALUATE = config("hybrid", "train"), config("hybrid", "evaluate")
-SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.peers.residual_unet', 'channels': [4, 8, 16]}"]
+SMALL = ["--network_def", "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"]
 SETS = range(1, 4)
 
 

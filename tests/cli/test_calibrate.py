@@ -83,7 +83,7 @@ def test_choices_rest_on_validation(out):
 
 
 def test_evaluation_takes_the_settings_over(out, trained, phantoms, tmp_path):
-    """The bundle's own evaluation, with inference_settings.json over its config, finds the same Dice and calibration."""
+    """The bundle's own evaluation, with inference_settings.json over its config, finds the same scores."""
     options = ["--dataset_dir", phantoms, "--output_dir", trained, "--evaluation_dir", tmp_path, *SEEN]
     bundle("evaluating", [TRAIN, EVALUATE, out / "inference_settings.json"], *options, "--lesions_only", "False")
     evaluated = json.loads((tmp_path / "summary.json").read_text())

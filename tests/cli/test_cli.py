@@ -84,7 +84,7 @@ def test_experiments(phantoms, tmp_path, capsys, monkeypatch):
 
 
 def test_merge(tmp_path):
-    results = Path(__file__).resolve().parents[1] / "docs" / "results" / "improved_folds_128" / "flexible_unet"
+    results = Path(__file__).resolve().parents[2] / "docs" / "results" / "improved_folds_128" / "flexible_unet"
     folds = [str(results / f"fold_{fold}") for fold in (1, 0)]
     assert main(["merge", *folds, "--out", str(tmp_path / "both")]) == 0
     assert json.loads((tmp_path / "both" / "summary.json").read_text())["folds"]["merged"] == [0, 1]

@@ -141,7 +141,7 @@ def test_every_case_under_every_strength(tmp_path, caplog):
     run = MarksTheDark(tmp_path)
     test = stress_test(run, kinds=["gain", "callipers"], seed=3)
     assert run.seen[0] is None
-    assert [(one.degrade.kind, one.degrade.strength, one.degrade.seed) for one in run.seen[1:]] == [
+    assert [(one.corrupt.kind, one.corrupt.strength, one.corrupt.seed) for one in run.seen[1:]] == [
         (kind, strength, 3) for kind in ("gain", "callipers") for strength in range(1, 6)
     ]
     assert len(test.cases) == 11 * 4
