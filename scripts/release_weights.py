@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines import TrainedRun, find_weights, save_released_weights
-from hybrid_attention.engines.training_record import RECORD
+from hybrid_attention.engines.run_record import RECORD
 from hybrid_attention.engines.weight_files import RELEASED, weights_digest
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,6 +4,7 @@ from hybrid_attention.deploy.archive import package, verify
 from hybrid_attention.deploy.backends import run_on
 from hybrid_attention.deploy.bundle_export import export_bundle
 from hybrid_attention.deploy.dicom_seg import dicom_segmentation, write_dicom_segmentation
+from hybrid_attention.deploy.handlers import inference_handlers
 from hybrid_attention.deploy.prediction import Options, predict
 from hybrid_attention.deploy.save_dicom_segmentation import SaveDicomSegmentation
 
@@ -12,6 +13,7 @@ __all__ = [
     "SaveDicomSegmentation",
     "dicom_segmentation",
     "export_bundle",
+    "inference_handlers",
     "package",
     "predict",
     "run_on",

@@ -22,7 +22,7 @@ from hybrid_attention.deploy.bundles import (
     other_network,
     weights_of,
 )
-from hybrid_attention.engines.training_record import RECORD, read_record
+from hybrid_attention.engines.run_record import RECORD, read_record
 from hybrid_attention.engines.weight_files import BEST, read_weights, save_whole, weights_digest
 from monai.bundle import ConfigParser
 

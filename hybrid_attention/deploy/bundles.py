@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.engines.invocation import METADATA, own_bundles
-from hybrid_attention.engines.trained_network import NETWORK, plain_definition
-from hybrid_attention.engines.training_record import read_record, trained_setting
+from hybrid_attention.engines.folders import METADATA, own_bundles
+from hybrid_attention.engines.run_record import read_record, trained_setting
+from hybrid_attention.engines.trained_model import NETWORK, plain_definition
 from hybrid_attention.engines.weight_files import RELEASED, find_weights, load_weights
 from monai.bundle import ConfigParser
 

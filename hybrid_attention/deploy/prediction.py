@@ -6,7 +6,6 @@ import csv
 import json
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,14 +101,12 @@ def predict(
         "panels": False,
         **chosen.settings(),
     }
-    earlier, hook = _listed(out), sys.excepthook
+    earlier = _listed(out)
     parser = inference_parser(folder, **settings)
     try:
         parser.get_parsed_content(RUN)
     except Exception as error:
         raise root_cause(error) from error
-    finally:
-        sys.excepthook = hook  # the config's `begin_run` sets its own
     (saved,) = (one for one in parser.get_parsed_content("handlers") if isinstance(one, SavePredictions))
     rows: list[dict[str, Any]] = saved.rows
     left = earlier - {row["case_id"] for row in rows}

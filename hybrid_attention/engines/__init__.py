@@ -4,27 +4,36 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.augment_batch import AugmentBatch
 from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
 from hybrid_attention.engines.checkpoint import Checkpoint
-from hybrid_attention.engines.early_stopping import EarlyStopping
-from hybrid_attention.engines.epoch_seed import EpochSeed
 from hybrid_attention.engines.flip_average import FlipAverage
-from hybrid_attention.engines.history import History
+from hybrid_attention.engines.folders import default_images, find_bundle_root, run_folder
+from hybrid_attention.engines.handlers import EarlyStopping, EpochSeed, History, Progress, TensorBoardLog, run_handlers
 from hybrid_attention.engines.inferer import PrecisionInferer, choose_precision, to_memory_format
-from hybrid_attention.engines.invocation import find_bundle_root, run_folder
-from hybrid_attention.engines.multi_task import UnpackMultiTaskd, class_pair, multi_task_pair, prepare_multi_task_batch
-from hybrid_attention.engines.overrides import begin_run
+from hybrid_attention.engines.loaders import (
+    join_processes,
+    place_network,
+    prepare_training,
+    training_loader,
+    validation_loader,
+)
+from hybrid_attention.engines.metrics import class_accuracy, mean_dice, multi_task_metrics, validation_loss
+from hybrid_attention.engines.multi_task import (
+    UnpackMultiTaskd,
+    class_pair,
+    multi_task_pair,
+    multi_task_postprocessing,
+    prepare_multi_task_batch,
+)
+from hybrid_attention.engines.overrides import check_overrides
 from hybrid_attention.engines.predictions import SavePredictions
-from hybrid_attention.engines.progress import Progress
-from hybrid_attention.engines.tensorboard import TensorBoardLog
-from hybrid_attention.engines.trained_network import trained_network
-from hybrid_attention.engines.trained_run import Prediction, TrainedRun
-from hybrid_attention.engines.training_record import effective_recipe, trained_setting, warn_of_other_settings
+from hybrid_attention.engines.run_record import effective_recipe, trained_setting, warn_of_other_settings
+from hybrid_attention.engines.trained_model import Prediction, TrainedRun, trained_network
 from hybrid_attention.engines.weight_files import (
     bundle_weights,
     find_weights,
+    load_initial_weights,
     load_weights,
     save_released_weights,
     save_weights,
-    start_from,
 )
 
 __all__ = [
@@ -42,23 +51,35 @@ __all__ = [
     "TensorBoardLog",
     "TrainedRun",
     "UnpackMultiTaskd",
-    "begin_run",
     "bundle_weights",
+    "check_overrides",
     "choose_precision",
+    "class_accuracy",
     "class_pair",
+    "default_images",
     "effective_recipe",
     "find_bundle_root",
     "find_weights",
+    "join_processes",
+    "load_initial_weights",
     "load_weights",
+    "mean_dice",
+    "multi_task_metrics",
     "multi_task_pair",
+    "multi_task_postprocessing",
+    "place_network",
     "prepare_multi_task_batch",
     "prepare_output_folder",
+    "prepare_training",
     "run_folder",
+    "run_handlers",
     "save_released_weights",
     "save_weights",
-    "start_from",
     "to_memory_format",
     "trained_network",
     "trained_setting",
+    "training_loader",
+    "validation_loader",
+    "validation_loss",
     "warn_of_other_settings",
 ]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
-from types import TracebackType
+from functools import cache
 
 
+@cache
 def explain_errors() -> None:
-    """Make an uncaught error end with its own message, not with the messages of the layers it passed through.
+    """Print the cause of an error that ends the program once more, as its last line.
 
     MONAI wraps what a component raises in "Failed to instantiate component …", so that the cause stands in the middle
-    of a long traceback. After this call the cause is printed once more below it.
+    of a long traceback.
     """
+    atexit.register(_print_cause)
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        sys.__excepthook__(kind, error, trace)
-        cause = root_cause(error)
-        if cause is not error:
-            print(f"\nThe cause: {type(cause).__name__}: {cause}", file=sys.stderr)
 
-    sys.excepthook = hook
+def _print_cause() -> None:
+    error: BaseException | None = getattr(sys, "last_value", None)
+    if error is not None and root_cause(error) is not error:
+        print(f"\nThe cause: {type(root_cause(error)).__name__}: {root_cause(error)}", file=sys.stderr)
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from hybrid_attention.losses import MultiTaskTarget
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput, lesion_logit
+from hybrid_attention.transforms import NamingCompose
+from hybrid_attention.transforms.chains import mask_of_logits
 from monai.transforms import Transform
 from monai.utils import CommonKeys
 
@@ -70,6 +72,18 @@ class UnpackMultiTaskd(Transform):
                 )
             result[CLASS_PROBABILITY] = output.class_logits.softmax(0)
         return result
+
+
+def multi_task_postprocessing(classes: bool = True) -> NamingCompose:
+    """Turn the outputs of a network that segments and classifies into a mask and class probabilities.
+
+    Args:
+        classes: whether the network must have a class head.
+
+    Returns:
+        `UnpackMultiTaskd`, then a mask by the threshold 0.5; `probability` keeps the probability of lesion.
+    """
+    return NamingCompose([UnpackMultiTaskd(classes), *mask_of_logits()])
 
 
 def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutput, MultiTaskTarget]:

@@ -241,7 +241,7 @@ def holds_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> boo
     )
 
 
-def start_from(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
+def load_initial_weights(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
     """Load weights that a training shall start from, for example of a pre-training.
 
     Args:

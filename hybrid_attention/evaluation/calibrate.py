@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from hybrid_attention.data.files import prepare_output_folder, write_json
 from hybrid_attention.data.hashing import data_digest
-from hybrid_attention.engines.provenance import provenance
-from hybrid_attention.engines.trained_run import TrainedRun
+from hybrid_attention.engines.run_record import provenance
+from hybrid_attention.engines.trained_model import TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.ensemble import (
     AS_IS,

@@ -19,8 +19,7 @@ from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read
 from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.predictions import PROBABILITY
-from hybrid_attention.engines.provenance import provenance
-from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.weight_files import holds_weights, weights_digest
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
 from hybrid_attention.evaluation.metrics.classification import class_summary

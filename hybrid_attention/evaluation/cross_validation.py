@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.engines.provenance import provenance
+from hybrid_attention.engines.run_record import provenance
 from hybrid_attention.evaluation.metrics.classification import (
     class_points,
     class_probabilities,

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from hybrid_attention.data.files import prepare_output_folder, write_json
 from hybrid_attention.data.hashing import data_digest
-from hybrid_attention.engines.provenance import provenance
-from hybrid_attention.engines.trained_run import Prediction, TrainedRun
+from hybrid_attention.engines.run_record import provenance
+from hybrid_attention.engines.trained_model import Prediction, TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.formatting import UNDEFINED, markdown_grid, percent_interval, plural, score_interval
 from hybrid_attention.evaluation.metrics.overlap import confusion_counts, has_lesion, overlap_scores

@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
 from hybrid_attention.data.listing import files_below
-from hybrid_attention.engines.training_record import RECORD
+from hybrid_attention.engines.run_record import RECORD
 from hybrid_attention.experiments.runs import MANIFEST, Run, bundle_command, shell_line
 
 DONE, FAILED, TIME_IS_UP = 0, 1, 3

@@ -18,8 +18,7 @@ import jsonschema
 import yaml
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines.overrides import OWN_OPTIONS, merge_configs
-from hybrid_attention.engines.provenance import without_folder
-from hybrid_attention.engines.training_record import differences
+from hybrid_attention.engines.run_record import differences, without_folder
 from monai.bundle import ConfigParser
 from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 

@@ -1,6 +1,7 @@
 """Where a network looks: Grad-CAM for masks and classes, as heat maps and pictures."""
 
 from hybrid_attention.explain.grad_cam import grad_cam
+from hybrid_attention.explain.handlers import evaluation_handlers
 from hybrid_attention.explain.heat_overlay import heat_overlay
 from hybrid_attention.explain.layers import layer_name
 from hybrid_attention.explain.panels import draw_panels
@@ -16,6 +17,7 @@ __all__ = [
     "SavePanels",
     "draw_panels",
     "draw_uncertainty",
+    "evaluation_handlers",
     "grad_cam",
     "heat_overlay",
     "layer_name",

@@ -34,7 +34,7 @@ from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
 from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
-from hybrid_attention.engines.provenance import commit, processor
+from hybrid_attention.engines.run_record import commit, processor
 from network_costs import NETWORKS
 from torch import nn
 

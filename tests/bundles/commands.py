@@ -1,5 +1,6 @@
 """Running a bundle as a user does."""
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -55,6 +56,8 @@ def _run_module(words, cwd, environment, out, err):
     sys.argv = words
     try:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
-    except Exception:
+    except Exception as error:
+        sys.last_value = error
         sys.excepthook(*sys.exc_info())
+        atexit._run_exitfuncs()  # forks end without them
         sys.exit(1)

@@ -201,9 +201,7 @@ def test_threshold_and_maps(picture, tmp_path):
 def test_inference_settings_of_calibrate(picture, tmp_path):
     settings = tmp_path / "inference_settings.json"
     settings.write_text(json.dumps({"flips": [[], [0]], "temperature": 2.0, "threshold": 0.6}))
-    hook = sys.excepthook
     predict(picture, tmp_path / "a", backend="torch", options=Options(inference_settings=settings))
-    assert sys.excepthook is hook
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
     bundle("inference", [config("hybrid_lite", "inference"), settings], *options)
     predict(picture, tmp_path / "as_is", backend="torch")

@@ -4,7 +4,14 @@ import json
 import pytest
 import torch
 from hybrid_attention.data.hashing import case_digests
-from hybrid_attention.engines import Checkpoint, EarlyStopping, History, load_weights, save_weights, start_from
+from hybrid_attention.engines import (
+    Checkpoint,
+    EarlyStopping,
+    History,
+    load_initial_weights,
+    load_weights,
+    save_weights,
+)
 from hybrid_attention.engines.weight_files import weights_digest, weights_mismatch
 from ignite.engine import Events
 from ignite.handlers import EMAHandler
@@ -144,7 +151,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path):
         save_weights(network, path)
     assert path.read_bytes() == kept
     torch.save(network.state_dict(), path)
-    for use in (load_weights, start_from):
+    for use in (load_weights, load_initial_weights):
         with pytest.raises(ValueError, match=r"model\.pt can't be used: 1 of 2 weights hold NaN"):
             use(torch.nn.Linear(2, 2), path)
 
@@ -200,13 +207,13 @@ def test_start_from(tmp_path):
     source, network = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
     save_weights(source, tmp_path / "model.pt")
     before = network.weight.clone()
-    assert torch.equal(start_from(network, None).weight, before)
-    assert torch.equal(start_from(network, tmp_path / "model.pt").weight, source.weight)
+    assert torch.equal(load_initial_weights(network, None).weight, before)
+    assert torch.equal(load_initial_weights(network, tmp_path / "model.pt").weight, source.weight)
     assert network.training  # as it was
     with pytest.raises(FileNotFoundError, match="no weights at"):
-        start_from(network, tmp_path / "missing.pt")
+        load_initial_weights(network, tmp_path / "missing.pt")
     with pytest.raises(ValueError, match="of another architecture"):
-        start_from(torch.nn.Linear(2, 4), tmp_path / "model.pt")
+        load_initial_weights(torch.nn.Linear(2, 4), tmp_path / "model.pt")
 
 
 def test_without_resume_a_run_starts_afresh(tmp_path, caplog):

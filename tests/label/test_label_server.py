@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.bundles.commands import BUNDLES, bundle, config
+from tests.bundles.commands import BUNDLES, bundle
 from tests.label.dicomweb import dicomweb_server
 from tests.label.label_server import Server, environment, start_command
 
@@ -43,9 +43,7 @@ def predicted(app, images, tmp_path_factory):
         if name not in made:
             made[name] = tmp_path_factory.mktemp(name)
             options = ["--dataset_dir", images, "--output_dir", made[name], "--frames", "middle"]
-            bundle(
-                "inference", [config(name, "inference")], *options, "--ckpt_path", app / f"model/{name}/models/model.pt"
-            )
+            bundle("inference", [app / f"model/{name}/configs/inference.yaml"], *options)
         return made[name]
 
     return predict

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 from hybrid_attention.deploy.bundles import bundle_folder
-from hybrid_attention.engines import find_weights, start_from
-from hybrid_attention.engines.training_record import read_record
+from hybrid_attention.engines import find_weights, load_initial_weights
+from hybrid_attention.engines.run_record import read_record
 from hybrid_attention.networks import HybridMultiTaskNet
 
 from tests.scripts.load import load_script
@@ -13,7 +13,7 @@ from tests.scripts.load import load_script
 def test_weights_to_start_from_know_what_the_masks_were_learned_from(tmp_path):
     start = load_script("start_multi_task").start_multi_task
     path = start(bundle_folder("hybrid"), tmp_path)
-    network = start_from(HybridMultiTaskNet(in_channels=2), path)
+    network = load_initial_weights(HybridMultiTaskNet(in_channels=2), path)
     assert network.network.head.weight[0].abs().max() == 0
     assert network.network.encoder.stages[0].conv0.weight[:, 1].abs().max() == 0
     record, before = read_record(path), read_record(find_weights(bundle_folder("hybrid")))

@@ -2,7 +2,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.transforms import ServerAnswerd
+from hybrid_attention.transforms import MonaiLabelOutputd
 from monai.data import MetaTensor
 
 from tests.dicom_files import region, write_dicom
@@ -11,12 +11,12 @@ MASK = MetaTensor(torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.uint8))  # (W
 
 
 def answer(path, **request):
-    return ServerAnswerd("pred")({"pred": MASK, "image": MASK, "image_path": str(path), **request})
+    return MonaiLabelOutputd("pred")({"pred": MASK, "image": MASK, "image_path": str(path), **request})
 
 
 def test_without_a_server_nothing_changes():
     data = {"pred": MASK, "image": MASK, "class_probability": torch.tensor([0.25, 0.75])}
-    assert ServerAnswerd("pred", class_names=["a", "b"])(data) == data
+    assert MonaiLabelOutputd("pred", class_names=["a", "b"])(data) == data
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG", "a.bmp"])
@@ -33,10 +33,10 @@ def test_the_client_chooses_the_format():
 
 def test_probabilities_of_classes_go_into_the_answer():
     data = {"pred": MASK, "image_path": "a.png", "class_probability": torch.tensor([0.25, 0.75])}
-    result = ServerAnswerd("pred", class_names=["benign", "malignant"])(data)
+    result = MonaiLabelOutputd("pred", class_names=["benign", "malignant"])(data)
     assert result["result"] == {"classification": {"benign": 0.25, "malignant": 0.75}}
     with pytest.raises(ValueError, match="shorter"):
-        ServerAnswerd("pred", class_names=["benign", "malignant", "normal"])(data)
+        MonaiLabelOutputd("pred", class_names=["benign", "malignant", "normal"])(data)
 
 
 def test_the_mask_of_dicom_has_the_size_of_the_frame(tmp_path):

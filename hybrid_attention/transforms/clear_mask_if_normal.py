@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 
-class EmptyNormald(MapTransform):
+class ClearMaskIfNormald(MapTransform):
     """Set a mask or a probability map to 0 where the image is likely to hold no lesion.
 
     Args:

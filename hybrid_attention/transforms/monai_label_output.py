@@ -15,7 +15,7 @@ from monai.transforms import MapTransform
 VOLUMES = (".nrrd", ".nii", ".nii.gz")
 
 
-class ServerAnswerd(MapTransform):
+class MonaiLabelOutputd(MapTransform):
     """Make a MONAI Label server write the mask so that it fits the image; last of all, elsewhere without effect.
 
     The server writes the mask as a file of the image's own format, which for JPEG changes its values and for DICOM

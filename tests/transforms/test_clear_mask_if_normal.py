@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hybrid_attention.transforms import EmptyNormald
+from hybrid_attention.transforms import ClearMaskIfNormald
 
 NAMES = ["benign", "malignant", "normal"]
 
@@ -15,28 +15,28 @@ def case(normal):
 
 
 def test_from_the_threshold_on_the_mask_is_empty():
-    empty = EmptyNormald("pred", NAMES, threshold=0.5)
+    empty = ClearMaskIfNormald("pred", NAMES, threshold=0.5)
     assert empty(case(0.4))["pred"].sum() == 4
     assert empty(case(0.5))["pred"].sum() == 0
     assert empty(case(0.9))["image"].sum() == 1  # not among the keys
 
 
 def test_the_order_of_the_names_counts():
-    assert EmptyNormald("pred", ["normal", "benign", "malignant"], 0.5)(case(0.9))["pred"].sum() == 4
+    assert ClearMaskIfNormald("pred", ["normal", "benign", "malignant"], 0.5)(case(0.9))["pred"].sum() == 4
 
 
 def test_none_changes_nothing():
-    assert EmptyNormald("pred", None, None)(case(1.0))["pred"].sum() == 4
+    assert ClearMaskIfNormald("pred", None, None)(case(1.0))["pred"].sum() == 4
 
 
 def test_the_input_stays():
     data = case(1.0)
-    EmptyNormald("pred", NAMES)(data)
+    ClearMaskIfNormald("pred", NAMES)(data)
     assert data["pred"].sum() == 4
 
 
 def test_errors():
     with pytest.raises(ValueError, match="no class 'normal' that could empty a mask"):
-        EmptyNormald("pred", ["benign", "malignant"])
+        ClearMaskIfNormald("pred", ["benign", "malignant"])
     with pytest.raises(ValueError, match=r"must be a probability from 0 to 1, or None, got 1\.5"):
-        EmptyNormald("pred", NAMES, 1.5)
+        ClearMaskIfNormald("pred", NAMES, 1.5)

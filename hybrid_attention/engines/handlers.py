@@ -1,0 +1,377 @@
+"""Handlers of a training that can be killed, resumed and followed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from hybrid_attention.data.files import write_csv
+from hybrid_attention.engines.checkpoint import Checkpoint
+from hybrid_attention.engines.run_record import effective_recipe
+from hybrid_attention.transforms import Overlay
+from ignite.engine import Engine, Events
+from ignite.handlers import EarlyStopping as IgniteEarlyStopping
+from monai.handlers import ValidationHandler
+from monai.utils import CommonKeys
+
+logger = logging.getLogger(__name__)
+
+
+def run_handlers(
+    handlers: Sequence[Any],
+    evaluator: Engine,
+    train_dataset: Any,
+    validation_dataset: Any,
+    state: Mapping[str, Any],
+    output_dir: str,
+    ckpt_dir: str,
+    seed: int = 0,
+    interval: int = 1,
+    patience: int = 1000,
+    resume: bool = False,
+    initial_weights: str | os.PathLike[str] | None = None,
+    weights_of: str = "network",
+) -> list[Any]:
+    """Return all handlers of a training in the order in which they are attached.
+
+    In each epoch the randomness is seeded, the network trained and validated, the `handlers` called, early stopping
+    asked, and `history.csv`, the TensorBoard log, the progress bar, `model.pt` and `checkpoint.pt` written. The
+    checkpoint comes last, since it saves what the others hold.
+
+    Args:
+        handlers: those of the recipe, such as the learning-rate schedule; called after the validation.
+        evaluator: the validation.
+        train_dataset: a MONAI dataset with `data` and `transform`.
+        validation_dataset: likewise.
+        state: what a resumed run goes on with, by name: "network" (without a wrapper for several processes),
+            "optimizer" and others with `state_dict` and `load_state_dict`.
+        output_dir: folder of `history.csv` and `tensorboard`.
+        ckpt_dir: folder of the weights.
+        seed: see `EpochSeed`.
+        interval: epochs between validations.
+        patience: see `EarlyStopping`.
+        resume: see `Checkpoint`.
+        initial_weights: see `Checkpoint`.
+        weights_of: see `Checkpoint`.
+    """
+    early_stopping = EarlyStopping(patience, evaluator)
+    history = History(Path(output_dir) / "history.csv", state["optimizer"], evaluator)
+    return [
+        EpochSeed(seed, train_dataset),
+        ValidationHandler(validator=evaluator, interval=interval, epoch_level=True),
+        *handlers,
+        early_stopping,
+        history,
+        TensorBoardLog(Path(output_dir) / "tensorboard", history, evaluator),
+        Progress(evaluator),
+        Checkpoint(
+            ckpt_dir,
+            {**state, "early_stopping": early_stopping, "history": history},
+            evaluator,
+            recipe=effective_recipe(),
+            train_cases=train_dataset.data,
+            validation_cases=validation_dataset.data,
+            resume=resume,
+            weights_of=weights_of,
+            initial_weights=initial_weights,
+        ),
+    ]
+
+
+class EpochSeed:
+    """Seed every source of randomness at the start of each epoch from (seed, epoch, rank).
+
+    Since no state is carried from one epoch to the next, a resumed run needs none to be restored: it repeats what the
+    uninterrupted run would have drawn. The order of the cases comes from the sampler, which is seeded alike.
+
+    Args:
+        seed: the run's seed.
+        dataset: whose `transform` holds random transforms, or None.
+    """
+
+    def __init__(self, seed: int, dataset: Any = None) -> None:
+        self.seed = seed
+        self.dataset = dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed for the epoch that starts."""
+        entropy = [self.seed, engine.state.epoch, engine.state.rank]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        transform: Any = getattr(self.dataset, "transform", None)
+        if hasattr(transform, "set_random_state"):
+            transform.set_random_state(seed=seed)
+
+
+class EarlyStopping:
+    """Terminate a trainer after `patience` epochs without a better validation metric.
+
+    It is Ignite's handler attached to the trainer itself, so that a bundle needs no circular reference from the
+    evaluator back to the trainer, and its count goes into the checkpoint. Attach after validation.
+
+    Args:
+        patience: epochs without improvement before training stops.
+        evaluator: the validation engine, whose best key metric counts (better as its `metric_cmp_fn` says).
+    """
+
+    def __init__(self, patience: int, evaluator: Engine) -> None:
+        self.patience = patience
+        self.evaluator = evaluator
+        self._handler: IgniteEarlyStopping | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        self._handler = IgniteEarlyStopping(patience=self.patience, score_function=self._score, trainer=engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._handler)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count and the best score."""
+        return dict(self._attached().state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the count of an earlier run.
+
+        Args:
+            state: from `state_dict`.
+        """
+        self._attached().load_state_dict(state)
+
+    def _attached(self) -> IgniteEarlyStopping:
+        if self._handler is None:
+            raise RuntimeError("attach EarlyStopping to a trainer first")
+        return self._handler
+
+    def _score(self, engine: Engine) -> float:
+        return float(self.evaluator.state.best_metric_epoch)  # grows with each improvement, whatever better means
+
+
+class History:
+    """Collect one row an epoch and write `history.csv` after each.
+
+    The rows are part of the checkpoint, so that a resumed run's table is the uninterrupted run's. Attach after
+    validation and the learning-rate schedule, before the checkpoint.
+
+    Args:
+        path: the CSV file.
+        optimizer: whose first group's learning rate is written.
+        evaluator: whose metrics are written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
+        self.path = Path(path)
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.rows: list[dict[str, float]] = []
+        self._loss_sum = 0.0
+        self._loss_count = 0
+        self._learning_rate = 0.0
+        self._start = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the rows of an earlier run.
+
+        Args:
+            state: from `state_dict`.
+        """
+        self.rows = [dict(row) for row in state["rows"]]
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self._loss_sum, self._loss_count = 0.0, 0
+        self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        self._start = time.perf_counter()
+
+    def _add_loss(self, engine: Engine) -> None:
+        output = engine.state.output
+        size = len(output)  # decollated: a dict a case, each with the batch's loss
+        self._loss_sum += float(output[0][CommonKeys.LOSS]) * size
+        self._loss_count += size
+
+    def _finish_epoch(self, engine: Engine) -> None:
+        loss_sum, loss_count = self._over_processes()
+        row: dict[str, float] = {
+            "epoch": engine.state.epoch,
+            "train_loss": loss_sum / max(loss_count, 1),
+            **{name: float(value) for name, value in self.evaluator.state.metrics.items()},
+            "learning_rate": self._learning_rate,
+            "seconds": round(time.perf_counter() - self._start, 2),
+        }
+        self.rows.append(row)
+        if engine.state.rank == 0:
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+            logger.info("epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, shown)
+            write_csv(self.path, self.rows, list(dict.fromkeys(key for line in self.rows for key in line)))
+
+    def _over_processes(self) -> tuple[float, float]:
+        """Return the sum of the losses and their number over all processes."""
+        if idist.get_world_size() == 1:
+            return self._loss_sum, self._loss_count
+        total = idist.all_reduce(torch.tensor([self._loss_sum, float(self._loss_count)], device=idist.device()))
+        return float(total[0]), float(total[1])
+
+
+class TensorBoardLog:
+    """Write each epoch's row of `History` as curves, and overlays of some validation cases as pictures.
+
+    After a resume the curves go on where the checkpoint ends; what a killed epoch had written is dropped. A run that
+    starts afresh removes the curves of the one before. Attach after `History`.
+
+    Args:
+        folder: where the event files go.
+        history: whose last row is written.
+        evaluator: the validation engine; its outputs carry `image`, `label` and `pred`.
+        pictures: number of validation cases shown.
+        interval: epochs between pictures.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], history: History, evaluator: Engine, pictures: int = 4, interval: int = 5
+    ) -> None:
+        self.folder = os.fspath(folder)
+        self.history = history
+        self.evaluator = evaluator
+        self.pictures = pictures
+        self.interval = interval
+        self.overlay = Overlay()
+        self.writer: Any = None
+        self._shown = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        if engine.state.rank != 0:
+            return
+        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_curves)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._close)
+        self.evaluator.add_event_handler(Events.EPOCH_STARTED, self._reset)
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._write_pictures)
+
+    def _open(self, engine: Engine) -> None:
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            if engine.state.epoch == 1:
+                for events in Path(self.folder).glob("events.out.tfevents.*"):
+                    events.unlink()
+            self.writer = SummaryWriter(self.folder, purge_step=engine.state.epoch)
+
+    def _write_curves(self, engine: Engine) -> None:
+        for name, value in self.history.rows[-1].items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, engine.state.epoch)
+        self.writer.flush()
+
+    def _reset(self, engine: Engine) -> None:
+        self._shown = 0
+
+    def _write_pictures(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        if self.writer is None or not (epoch == 1 or epoch % self.interval == 0):
+            return
+        for case, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if self._shown >= self.pictures:
+                return
+            image, truth, pred = (self._plane(output[key]) for key in (CommonKeys.IMAGE, CommonKeys.LABEL, "pred"))
+            name = f"validation/{case.get('case_id', self._shown)}"
+            self.writer.add_image(name, self.overlay(image, pred, truth), epoch, dataformats="HWC")
+            self._shown += 1
+
+    @staticmethod
+    def _plane(volume: torch.Tensor) -> torch.Tensor:
+        """Return the first channel, for a volume its middle slice."""
+        plane = volume[0].detach().float().cpu()
+        while plane.ndim > 2:
+            plane = plane[..., plane.shape[-1] // 2]
+        return plane
+
+    def _close(self, engine: Engine) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+
+class Progress:
+    """Show epoch, loss, best and last validation metric and the time left of the whole run on one line.
+
+    Args:
+        evaluator: whose key metric is shown.
+    """
+
+    def __init__(self, evaluator: Engine) -> None:
+        self.evaluator = evaluator
+        self.bar: Any = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._close)
+
+    def _open(self, engine: Engine) -> None:
+        if engine.state.rank != 0 or self.bar is not None:
+            return
+        state = engine.state
+        total = state.max_epochs * state.epoch_length
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=total, initial=state.iteration, unit="step", dynamic_ncols=True, mininterval=0.5)
+
+    def _step(self, engine: Engine) -> None:
+        if self.bar is None:
+            return
+        state, validation = engine.state, self.evaluator.state
+        self.bar.set_description(f"epoch {state.epoch}/{state.max_epochs}", refresh=False)
+        shown = {"loss": f"{float(state.output[0][CommonKeys.LOSS]):.4f}"}
+        name = validation.key_metric_name
+        if name in validation.metrics:
+            shown[name] = f"{validation.metrics[name]:.4f} (best {validation.best_metric:.4f})"
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def _close(self, engine: Engine) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
