@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=("auto", "fp32", "bf16"),
         help="auto: bf16 where the processor supports it, else fp32",
     )
-    predict.add_argument("--threshold", type=float, help="of the probability (default: the settings', else 0.5)")
+    predict.add_argument("--threshold", type=float, help="probability threshold (default: of the settings, else 0.5)")
     predict.add_argument(
         "--inference_settings",
         metavar="FILE",
@@ -138,13 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stress.add_argument("--seed", type=int, default=0, help="seed of the degradations")
 
     calibrate = commands.add_parser(
-        "calibrate", help="average flips and networks, calibrate, choose the threshold, tell failures"
+        "calibrate", help="choose threshold, temperature and test-time augmentation on validation images"
     )
-    calibrate.add_argument("runs", nargs="+", metavar="RUN", help="folder of a training, or NAME=FOLDER")
+    calibrate.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, or NAME=FOLDER")
     calibrate.add_argument("--dataset_dir", required=True, nargs="+", help="folder of the images, or several")
-    calibrate.add_argument("--out", required=True, help="folder of tables, figure and pictures")
-    calibrate.add_argument("--groups_csv", help="duplicate groups of your own data, as in training")
-    calibrate.add_argument("--split_csv", help="your own split, as in training")
+    calibrate.add_argument("--out", required=True, help="folder for tables, figure and pictures")
+    calibrate.add_argument("--groups_csv", help="CSV file of duplicate groups, as in training")
+    calibrate.add_argument("--split_csv", help="CSV file of the split, as in training")
 
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; repeat to continue")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
