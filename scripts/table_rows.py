@@ -114,13 +114,17 @@ DATA_SET_RUNS = {
         "lite1": "EfficientNet-Lite1",
         "lite2": "EfficientNet-Lite2",
         "masks_alone": "no class head",
-        "lesions_alone": "no normal images, two classes",
+        "lesions_alone": "no normal images in training",
         "class_weight_1": "weight of the class loss 1 instead of 0.5",
         "mild_augmentation": "geometric augmentation alone",
+        "jaccard_weight_2": "weight of the Jaccard loss 2 instead of 1",
+        "size_192": "192 x 192 pixels",
+        "size_256": "256 x 256 pixels",
     },
     "hybrid_lite": {
         "hybrid_lite": "`train.yaml`, the released weights",
         "with_validation_fold": "six more epochs, with the validation fold",
+        "more_bus_bra": "BUS-BRA's official fold 2 in training, too",
     },
 }
 

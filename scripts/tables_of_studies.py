@@ -101,6 +101,32 @@ def data_sets_table(experiment: Path) -> str:
     return f"{_sets_caption(summary, runs[base_name][0], base)}\n\n{markdown_grid(header, rows)}"
 
 
+def normal_thresholds_table(run: Path) -> str:
+    """Lay out what emptying the masks of images that look normal costs and brings, by threshold.
+
+    Args:
+        run: folder of an evaluation on images with and without lesion, by a network that knows the class "normal".
+    """
+    cases = read_csv(run / "per_case.csv")
+    lesion, column = has_lesion(cases), f"{PROBABILITY_PREFIX}normal"
+    rows = []
+    for threshold in (None, 0.9, 0.7, 0.5, 0.3, 0.1):
+        emptied = pd.Series(False, cases.index) if threshold is None else cases[column] >= threshold
+        dice = cases["dice"].where(~emptied, 0.0)
+        scores = [percent(dice[lesion & (cases["dataset"] == key)].mean()) for key in SETS]
+        false_positives = percent(((cases["fp"] > 0) & ~emptied)[~lesion].mean())
+        lost = str(int((lesion & emptied & (cases["dice"] > 0)).sum()))
+        rows.append(("none" if threshold is None else str(threshold), *scores, lost, false_positives))
+    header = (
+        "`normal_threshold`",
+        *(f"Dice, {title}" for title in SETS.values()),
+        "lesions lost",
+        "false-positive rate on normal images",
+    )
+    counts = f"{int(lesion.sum())} images with lesion, {int((~lesion).sum())} normal images"
+    return f"{counts}; means in percent.\n\n{markdown_grid(header, rows)}"
+
+
 def difference(run: Evaluation, reference: Evaluation) -> str:
     """Print the mean paired difference of Dice and its interval in percent."""
     if run is reference:

@@ -31,7 +31,14 @@ from tables_of_costs import (
     training_table,
 )
 from tables_of_models import averages_table, calibrate_table, stress_table
-from tables_of_studies import NORMAL_THRESHOLD, data_sets_table, difference, recipes_table, study_table
+from tables_of_studies import (
+    NORMAL_THRESHOLD,
+    data_sets_table,
+    difference,
+    normal_thresholds_table,
+    recipes_table,
+    study_table,
+)
 
 CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 ROOT = Path(__file__).resolve().parents[1]
@@ -297,6 +304,7 @@ TABLES = {
     "study": study_table,
     "data_sets": data_sets_table,
     "normal_images": normal_images_table,
+    "normal_thresholds": normal_thresholds_table,
     "run": one_run_table,
     "stress": stress_table,
     "calibrate": calibrate_table,
