@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 PROBABILITY_PREFIX = "probability_"
@@ -27,13 +27,3 @@ def class_columns(names: Sequence[str], probabilities: Any) -> dict[str, Any]:
     best = max(range(len(values)), key=values.__getitem__)
     columns = {PROBABILITY_PREFIX + name: value for name, value in zip(names, values, strict=True)}
     return {"predicted_class": names[best], **columns}
-
-
-def predicted_classes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the classes that rows hold a probability of, none for a network without class head."""
-    return [name.removeprefix(PROBABILITY_PREFIX) for name in rows[0] if name.startswith(PROBABILITY_PREFIX)]
-
-
-def class_probabilities(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Return the probabilities of the classes, (cases, classes)."""
-    return [[row[PROBABILITY_PREFIX + name] for name in predicted_classes(rows)] for row in rows]

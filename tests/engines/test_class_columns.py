@@ -1,17 +1,21 @@
+import pandas as pd
 import pytest
-from hybrid_attention.engines.class_columns import class_columns, class_probabilities, predicted_classes
+from hybrid_attention.engines.class_columns import class_columns
+from hybrid_attention.evaluation.metrics.classification import class_probabilities, predicted_classes
 
 
 def test_what_is_written_is_read_again():
     names = ["benign", "malignant", "normal"]
-    rows = [{"case_id": "a", **class_columns(names, chances)} for chances in ((0.2, 0.7, 0.1), (0.5, 0.3, 0.2))]
-    assert [row["predicted_class"] for row in rows] == ["malignant", "benign"]
-    assert predicted_classes(rows) == names
-    assert class_probabilities(rows) == [[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]]
+    cases = pd.DataFrame(
+        {"case_id": "a", **class_columns(names, chances)} for chances in ((0.2, 0.7, 0.1), (0.5, 0.3, 0.2))
+    )
+    assert cases["predicted_class"].tolist() == ["malignant", "benign"]
+    assert predicted_classes(cases) == names
+    assert class_probabilities(cases).tolist() == [[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]]
 
 
 def test_without_a_class_head():
-    assert predicted_classes([{"case_id": "a", "dice": 1.0}]) == []
+    assert predicted_classes(pd.DataFrame({"case_id": ["a"], "dice": [1.0]})) == []
 
 
 def test_more_probabilities_than_names():
