@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from hybrid_attention import data
+from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.inferer import to_memory_format
 from monai.data import DataLoader, DistributedSampler
 from monai.utils import set_determinism
@@ -39,7 +40,7 @@ def prepare_training(
     """
     data.check_training_cases(train_cases, validation_cases, class_names)
     set_determinism(seed=seed)
-    data.files.prepare_output_folder(ckpt_dir)
+    prepare_output_folder(ckpt_dir)
 
 
 def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: int = 0) -> DataLoader:
