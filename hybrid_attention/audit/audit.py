@@ -19,9 +19,15 @@ from hybrid_attention.audit.matching import Copy, find_near_duplicates
 from hybrid_attention.audit.rates import random_leakage, read_split, split_leakage
 from hybrid_attention.data.checks import DataError, raise_if_invalid
 from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER, is_synthetic
-from hybrid_attention.data.files import atomic_path, prepare_output_folder, remove_partial_files, write_csv, write_json
+from hybrid_attention.data.files import (
+    atomic_path,
+    files_below,
+    prepare_output_folder,
+    remove_partial_files,
+    write_csv,
+    write_json,
+)
 from hybrid_attention.data.folder import image_files
-from hybrid_attention.data.listing import files_below
 from hybrid_attention.data.reading import natural_order, read_grey
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.files import how_to_install
 from hybrid_attention.data.grey import stretched
 from tqdm import tqdm
 

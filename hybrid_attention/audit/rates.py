@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from hybrid_attention.data.checks import raise_if_invalid
-from hybrid_attention.data.split_table import PARTS
+from hybrid_attention.data.splits import PARTS
 from hybrid_attention.data.tables import read_table
 
 RANDOM_SPLITS = {"80/10/10": 0.1, "80/20": 0.2}  # name: share of test images

@@ -1,7 +1,6 @@
 """From folders of images to lists of cases and leak-free splits."""
 
-from hybrid_attention.data.checks import DataError, check_training_cases
-from hybrid_attention.data.class_labels import with_class_index
+from hybrid_attention.data.checks import DataError, OnDemand, check_training_cases, with_class_index
 from hybrid_attention.data.datasets import (
     breast_datalist,
     bus_bra_datalist,
@@ -13,7 +12,6 @@ from hybrid_attention.data.datasets import (
 )
 from hybrid_attention.data.folder import image_datalist
 from hybrid_attention.data.masks import MaskReader
-from hybrid_attention.data.on_demand import OnDemand
 from hybrid_attention.data.reading import GreyReader
 from hybrid_attention.data.splits import Split, busi_facts, split_cases
 

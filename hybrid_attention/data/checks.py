@@ -1,15 +1,60 @@
-"""One pass over all files of a data set before any work starts, so that every fault is reported at once."""
+"""What is checked before any work starts, so that every fault is reported at once, and what is made on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar, cast
 
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.nifti import place_fault
 from hybrid_attention.data.reading import read_grey
+
+Maker = TypeVar("Maker", bound=Callable[..., Any])
+
+
+class OnDemand(Sequence[Any]):
+    """What a function returns, called when items, length or attributes of it are first asked for.
+
+    A training that gets its images from elsewhere, as on a MONAI Label server, thus writes and reads none of its own.
+
+    Args:
+        make: the function.
+        arguments: those that it is called with.
+    """
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        self._make, self._arguments = make, arguments
+
+    @cached_property
+    def made(self) -> Any:
+        """What the function returned."""
+        return self._make(*self._arguments)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.made[index]
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.made, name)
+
+
+def on_demand(function: Maker) -> Maker:
+    """Let a function whose first argument is `OnDemand` return one, too: it then runs when it is needed."""
+
+    @wraps(function)
+    def call(first: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(first, OnDemand):
+            return OnDemand(lambda: function(first.made, *arguments, **options))
+        return function(first, *arguments, **options)
+
+    return cast(Maker, call)
 
 
 class DataError(ValueError):
@@ -119,3 +164,42 @@ def check_training_cases(
             f"tell apart {', '.join(class_names)}. A MONAI Label server passes masks alone: to train on these, set "
             "class_names to null in train.yaml and inference.yaml of the bundle, which then gives masks without classes"
         )
+
+
+@on_demand
+def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return copies of the cases that carry the index of their class.
+
+    Args:
+        cases: dicts with `case_id` and `class`, a name.
+        class_names: the names in the order of the network's class logits; None for a network that doesn't classify,
+            which leaves the cases as they are.
+
+    Returns:
+        The cases with `class_index`.
+
+    Raises:
+        ValueError: fewer than two names, or a name twice.
+        DataError: cases without a class, or of a class that is not in `class_names`: all of them listed.
+    """
+    if class_names is None:
+        return list(cases)
+    names = list(class_names)
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise ValueError(f"class_names must be two or more different names, or None, got {class_names!r}")
+    listed = ", ".join(names)
+    problems = [
+        (
+            f"{case['case_id']}: class {case['class']!r} is none of {listed}"
+            if case.get("class")
+            else f"{case['case_id']}: no class"
+        )
+        for case in cases
+        if case.get("class") not in names
+    ]
+    hint = (
+        "give each image a class that class_names lists (by its folder in BUSI's layout, in UDIAT's by DatasetB.xlsx), "
+        "or set class_names to None for masks alone"
+    )
+    raise_if_invalid(problems, len(cases), hint)
+    return [{**case, "class_index": names.index(case["class"])} for case in cases]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
-from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.files import how_to_install
 
 if TYPE_CHECKING:
     from pydicom import Dataset

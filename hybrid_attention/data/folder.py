@@ -10,7 +10,7 @@ from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
 from hybrid_attention.data.dicom import NoPictureError, frame_paths, is_dicom
-from hybrid_attention.data.listing import files_below, is_note, name_fault, same_name
+from hybrid_attention.data.files import files_below, is_note, name_fault, same_name
 from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import ALL_SUFFIXES, is_image, strip_suffix
 

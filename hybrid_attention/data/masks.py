@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from hybrid_attention.data.dicom import is_dicom
-from hybrid_attention.data.listing import is_clutter, is_note, same_name
+from hybrid_attention.data.files import is_clutter, is_note, same_name
 from hybrid_attention.data.reading import GreyReader, is_image, natural_order, read_plane, strip_suffix
 from PIL import Image
 from scipy import ndimage

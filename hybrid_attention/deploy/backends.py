@@ -10,16 +10,13 @@ import importlib.util
 import logging
 import os
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import hybrid_attention
 import torch
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.deploy.export import export_onnx
-from hybrid_attention.deploy.fingerprint import network_digest
-from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
-from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
-from hybrid_attention.deploy.optional import require
+from hybrid_attention.deploy.export import export_onnx, state_digest
+from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16, require
 from hybrid_attention.engines.inferer import choose_precision
 from torch import nn
 
@@ -40,12 +37,12 @@ CACHE_VARIABLE = "HYBRID_ATTENTION_CACHE"
 logger = logging.getLogger(__name__)
 
 
-def run_on(backend: str, network: nn.Module, precision: str = "auto", images: int | None = None) -> nn.Module:
+def with_backend(backend: str, network: nn.Module, precision: str = "auto", images: int | None = None) -> nn.Module:
     """Return a module that computes what a network does, on a backend.
 
     Args:
         backend: "torch" for the network itself; "onnx" (ONNX Runtime) or "openvino" for a copy on the CPU that is
-            converted at the first batch, from the weights that the network has then (`on_backend`); "auto" for what is
+            converted at the first batch, from the weights that the network has then (`convert`); "auto" for what is
             fastest: the network itself on a GPU and for fewer than 30 images, else ONNX Runtime in fp32 and OpenVINO in
             bf16 (where the processor has it), or the other one if it can and is alone installed, or the network itself.
         network: the module; its device counts.
@@ -74,97 +71,74 @@ def run_on(backend: str, network: nn.Module, precision: str = "auto", images: in
     return _Converted(network, backend, precision)
 
 
-def on_backend(
-    network: nn.Module,
-    backend: str,
-    example: torch.Tensor,
-    cache: str | os.PathLike[str] | None = None,
-    threads: int | None = None,
-    precision: str = "fp32",
+def convert(
+    network: nn.Module, backend: str, example: torch.Tensor, threads: int | None = None, precision: str = "fp32"
 ) -> nn.Module:
-    """Return a module that computes a network on a backend.
+    """Return a copy of a network on another runtime.
 
-    The first time the network is exported (3 s for HAN) and the file kept in `cache`, under a digest of weights,
-    settings and versions; afterwards it is loaded from there (0.5 s). Both runtimes share one file. Several processes
-    may do so at once. Where the folder can't be used, or its file is damaged, that is said and the network is
-    converted anew.
+    The first time the network is exported (3 s for HAN) to `cache_path`, which both runtimes share; afterwards the file
+    is loaded (0.5 s) and compared with the network on the example. A file that is damaged or computes something else
+    is written anew; where the folder can't be used, a warning says so.
 
     Args:
         network: with the weights that shall be used; one tensor in, one tensor out.
-        backend: "torch" for the network itself, "onnx" (ONNX Runtime) or "openvino".
+        backend: "onnx" (ONNX Runtime) or "openvino".
         example: a batch as the network takes it, (batch, channels, *spatial).
-        cache: folder of converted networks; None for `default_cache()`.
-        threads: how many work on one image; None for as many as torch uses.
+        threads: threads per image; None for as many as torch uses.
         precision: of OpenVINO; see `OpenVINONetwork`.
 
     Returns:
-        The module, in evaluation mode; a float32 tensor on the CPU in and out unless the backend is "torch".
+        The copy, in evaluation mode; a float32 tensor on the CPU in and out.
 
     Raises:
-        ValueError: no such backend or precision, or the network can't be exported.
-        ImportError: a package of the extra `export` is missing.
+        ValueError: the network can't be exported, or the precision is unknown.
+        ImportError: a package of the extra `export` is not installed.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if backend == TORCH:
-        return network.eval()
     require(CONVERTED[backend][0])
-    path = kept_copy(network, cache)
+
+    def load(path: Path) -> nn.Module:
+        copied = (
+            OpenVINONetwork(path, threads, precision) if backend == "openvino" else OnnxRuntimeNetwork(path, threads)
+        )
+        return copied.eval()
+
+    path = cache_path(network)
     if path.is_file():
         try:
-            kept = _load(path, backend, threads, precision).eval()
+            copied = load(path)
+            if _agree(copied, network, example, _TOLERANCES[precision]):
+                return copied
+            fault = f"{path} computes something else than the network"
         except ValueError as error:
-            if not _is_damage(path):
-                raise
-            logger.warning("%s; converting anew", error)
-        else:
-            if _gives_the_same(kept, network, example, _TOLERANCES[precision]):
-                return kept
-            logger.warning("%s computes something else than the network; converting anew", path)
+            fault = str(error)
+        logger.warning("%s: converting anew", fault)
     try:
         prepare_output_folder(path.parent)
         export_onnx(network, path, example)
     except OSError as error:
         logger.warning(
-            "converted networks can't be kept in %s (%s): this one is converted for this run alone; set %s to another "
-            "folder",
-            path.parent,
-            error.strerror or error,
-            CACHE_VARIABLE,
+            "converted networks can't be kept (%s): set %s to a folder that can be written", error, CACHE_VARIABLE
         )
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / path.name
-            export_onnx(network, path, example)
-            return _load(path, backend, threads, precision).eval()
-    return _load(path, backend, threads, precision).eval()
+            return load(export_onnx(network, Path(folder) / path.name, example).path)
+    return load(path)
 
 
-def kept_copy(network: nn.Module, cache: str | os.PathLike[str] | None = None) -> Path:
-    """Return where the converted network is kept, or would be.
+def cache_path(network: nn.Module) -> Path:
+    """Return where the converted network is kept, or would be: a name of its modules, weights and the versions.
 
     Args:
         network: with its weights.
-        cache: folder of converted networks; None for `default_cache()`.
 
     Returns:
-        The file, which may not be there yet.
+        A file in the folder of the environment variable HYBRID_ATTENTION_CACHE, else in `hybrid_attention` in the
+        user's cache folder.
     """
-    parts = [network_digest(network), *(_version(name) for name in ("onnx", "onnxscript"))]
+    parts = [hybrid_attention.__version__, torch.__version__, repr(network), state_digest(network)]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    return Path(default_cache() if cache is None else cache) / f"{type(network).__name__}_{digest}.onnx"
-
-
-def default_cache() -> Path:
-    """Return the folder of converted networks.
-
-    Returns:
-        The environment variable HYBRID_ATTENTION_CACHE, else `hybrid_attention` in the user's cache folder.
-    """
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
-    return Path(home) / "hybrid_attention"
+    folder = os.environ.get(CACHE_VARIABLE) or os.path.join(home, "hybrid_attention")
+    return Path(folder) / f"{type(network).__name__}_{digest}.onnx"
 
 
 def _can(backend: str, precision: str) -> bool:
@@ -186,39 +160,16 @@ class _Converted(nn.Module):
         """Return the network's output."""
         if not self._converted:
             with torch.autocast(x.device.type, enabled=False):  # the copy has a precision of its own
-                self._converted.append(on_backend(self.network, self.backend, x, precision=self.precision))
+                self._converted.append(convert(self.network, self.backend, x, precision=self.precision))
             logger.info("computed by %s in %s", self.backend, self.precision)
         output: torch.Tensor = self._converted[0](x)
         return output
 
 
-def _load(path: Path, backend: str, threads: int | None, precision: str) -> nn.Module:
-    if backend == "openvino":
-        return OpenVINONetwork(path, threads, precision)
-    return OnnxRuntimeNetwork(path, threads)
-
-
-def _gives_the_same(kept: nn.Module, network: nn.Module, example: torch.Tensor, tolerance: float) -> bool:
-    """Compare on one batch: what the file's name is made from may miss something that counts."""
+def _agree(copied: nn.Module, network: nn.Module, example: torch.Tensor, tolerance: float) -> bool:
+    """Compare on one batch: the name of a file does not tell settings that modules leave out of their `repr`."""
     with torch.no_grad():
-        expected, found = network.eval()(example), kept(example)
+        expected, found = network.eval()(example), copied(example)
     if found.shape != expected.shape:
         return False
     return bool((found - expected).abs().max() <= tolerance * max(1.0, expected.abs().max().item()))
-
-
-def _is_damage(path: Path) -> bool:
-    """Return whether a file is no sound ONNX model."""
-    onnx = require("onnx")
-    try:
-        onnx.checker.check_model(onnx.load(str(path)))
-    except Exception:  # protobuf's and ONNX's own kinds
-        return True
-    return False
-
-
-def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return f"{package} none"

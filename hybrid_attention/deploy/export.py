@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import math
 import os
+import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hybrid_attention
 import torch
 import torch.nn.functional as F
+from hybrid_attention.data import image_datalist
 from hybrid_attention.data.files import atomic_path
-from hybrid_attention.deploy.fingerprint import state_digest
-from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
-from hybrid_attention.deploy.optional import require
+from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser, weights_of
+from hybrid_attention.deploy.quantize import quantize
+from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, first_line, require
 from hybrid_attention.networks.blocks.sfeb import WindowMean
+from hybrid_attention.phantoms import write_phantom_dataset
 from monai.networks.layers import Pool
 from torch import nn
 
+ONNX, TORCHSCRIPT = ".onnx", (".ts", ".pt")
+CALIBRATION_IMAGES = 64  # enough to know the ranges of the features
 INPUT, OUTPUT = "image", "pred"
 OPSET = 20
 # spatial axes are (W, H) in images of this package: across the skin, then into depth
@@ -114,6 +122,47 @@ def export_torchscript(
     return _first_that_works("TorchScript", network, Path(path), example, _COMPILERS, write)
 
 
+def export_bundle(
+    bundle: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+) -> Exported:
+    """Write a bundle's network for inference as ONNX or TorchScript, for batches and images of any size.
+
+    Args:
+        bundle: name or folder; see `bundle_folder`.
+        path: the file; its ending, `.onnx`, `.ts` or `.pt`, says which.
+        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+        calibration: an image or a folder of images like those that will come, of which 64 at most are looked at, to
+            write the convolutions in int8 (ONNX only); never those that the network is tested on. None for fp32.
+
+    Returns:
+        What was written. The difference is that before quantization.
+
+    Raises:
+        FileNotFoundError: there are no weights, or no such images.
+        ValueError: another ending, int8 as TorchScript, unfit weights, or a network that can't be exported.
+        ImportError: a package of the extra `export` is missing.
+    """
+    path = Path(path)
+    if path.suffix != ONNX and path.suffix not in TORCHSCRIPT:
+        raise ValueError(f"the file must end with {ONNX} or {' or '.join(TORCHSCRIPT)}, got {path.name!r}")
+    if calibration is not None and path.suffix != ONNX:
+        raise ValueError(f"int8 is written as {ONNX} alone, got {path.name!r}")
+    folder = bundle_folder(bundle)
+    found = weights_of(folder, weights)
+    network, example = bundle_network(folder, found), _example(folder, found)
+    if path.suffix != ONNX:
+        return export_torchscript(network, path, example, folder.name)
+    if calibration is None:
+        return export_onnx(network, path, example, folder.name)
+    images = list(_images(folder, found, calibration))
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = export_onnx(network, Path(temporary) / path.name, example, folder.name)
+        return exported._replace(path=quantize(exported.path, path, images))
+
+
 def inference_form(network: nn.Module) -> nn.Module:
     """Return a copy of a network for the CPU that computes the same by operators that other programs know.
 
@@ -152,6 +201,23 @@ def model_facts(network: nn.Module, name: str | None, method: str, example: torc
         "output": f"{OUTPUT}: logits",
         "use": "research only; no medical device",
     }
+
+
+def state_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights and buffers, whatever their layout in memory.
+
+    Args:
+        network: on any device.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _trace_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
@@ -210,7 +276,7 @@ def _first_that_works(
         except (OSError, ImportError):
             raise
         except Exception as error:  # exporters and compilers raise all kinds
-            failures.append(f"{method}: {_first_line(error)}")
+            failures.append(f"{method}: {first_line(error)}")
         else:
             return Exported(path, method, difference)
     raise ValueError(f"{type(network).__name__} can't be exported to {kind} ({'; '.join(failures)})")
@@ -238,5 +304,16 @@ def _of_other_shape(example: torch.Tensor) -> torch.Tensor:
     return torch.cat([larger[:1], 1 - larger[:1], larger[:1] ** 2])
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _example(folder: Path, weights: Path) -> torch.Tensor:
+    """Return a batch of noise of the channels and the size that the network is used with."""
+    with tempfile.TemporaryDirectory() as temporary:
+        phantoms = write_phantom_dataset(Path(temporary) / "phantoms", 1, 0, 0, size=(64, 64))
+        (image,) = _images(folder, weights, phantoms)
+    return torch.rand(1, *image.shape, generator=torch.Generator().manual_seed(0))
+
+
+def _images(folder: Path, weights: Path, source: str | os.PathLike[str]) -> Iterator[torch.Tensor]:
+    prepare = inference_parser(folder, ckpt_path=str(weights)).get_parsed_content("preprocessing")
+    cases = image_datalist(source)
+    for case in islice(cases, 0, None, math.ceil(len(cases) / CALIBRATION_IMAGES)):
+        yield torch.as_tensor(prepare(case)["image"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hybrid_attention.deploy.save_dicom_segmentation import SaveDicomSegmentation
+from hybrid_attention.deploy.dicom_seg import SaveDicomSegmentation
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.explain import SaveGradCAMOverlays, SavePanels
 from hybrid_attention.explain.handlers import output_explained

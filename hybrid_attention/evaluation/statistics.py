@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
-from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.files import how_to_install
 
 
 def bootstrap_ratio(

@@ -19,8 +19,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
-from hybrid_attention.data.listing import files_below
+from hybrid_attention.data.files import atomic_path, files_below, remove_partial_files, write_json
 from hybrid_attention.engines.run_record import RECORD
 from hybrid_attention.experiments.runs import MANIFEST, Run, bundle_command, shell_line
 

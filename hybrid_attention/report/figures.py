@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.data.extras import how_to_install
+from hybrid_attention.data.files import how_to_install
 from hybrid_attention.evaluation.formatting import number, percent, score_title
 from hybrid_attention.evaluation.metrics.overlap import has_lesion
 from hybrid_attention.evaluation.results import Evaluation

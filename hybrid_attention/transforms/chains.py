@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from hybrid_attention.data.masks import MaskReader
 from hybrid_attention.data.reading import GreyReader
-from hybrid_attention.transforms.clear_mask_if_normal import ClearMaskIfNormald
-from hybrid_attention.transforms.gaussian_derivative import GaussianDerivativeMagnituded
-from hybrid_attention.transforms.merge_masks import MergeMasksd
-from hybrid_attention.transforms.monai_label_output import MonaiLabelOutputd
+from hybrid_attention.transforms.calibration import PredictiveEntropyd, TemperatureScalingd
+from hybrid_attention.transforms.edges import GaussianDerivativeMagnituded
+from hybrid_attention.transforms.masks import (
+    ClearMaskIfNormald,
+    MergeMasksd,
+    MonaiLabelOutputd,
+    RemoveSmallMarksd,
+    SplitMaskAndClassesd,
+)
 from hybrid_attention.transforms.naming_compose import NamingCompose
-from hybrid_attention.transforms.predictive_entropy import PredictiveEntropyd
-from hybrid_attention.transforms.remove_small_marks import RemoveSmallMarksd
-from hybrid_attention.transforms.split_mask_and_classes import SplitMaskAndClassesd
-from hybrid_attention.transforms.temperature_scaling import TemperatureScalingd
 from monai.transforms import (
     Activationsd,
     AsDiscreted,

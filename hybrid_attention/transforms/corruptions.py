@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from hybrid_attention.data.masks import merged_mask
 from hybrid_attention.transforms.burnt_in import callipers, labels
-from hybrid_attention.transforms.image_faults import blurred, downscaled, speckled
+from hybrid_attention.transforms.faults import blurred, downscaled, speckled
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, ScaleIntensityRange, Transform
 from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type

@@ -30,9 +30,8 @@ import torch
 from hybrid_attention.data.files import write_csv, write_json
 from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
 from hybrid_attention.deploy.export import export_onnx, inference_form
-from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
-from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
+from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
 from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
 from hybrid_attention.engines.run_record import commit, processor
 from network_costs import NETWORKS

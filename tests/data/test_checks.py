@@ -1,5 +1,12 @@
 import pytest
-from hybrid_attention.data import check_training_cases
+from hybrid_attention.data import (
+    DataError,
+    OnDemand,
+    busi_datalist,
+    check_training_cases,
+    split_cases,
+    with_class_index,
+)
 
 CASE = {"image": "a.png", "label": "labels/final/a.png"}
 
@@ -19,3 +26,61 @@ def test_a_classifier_needs_classes():
     check_training_cases([known, known], [known], ["benign", "malignant"])
     with pytest.raises(ValueError, match=r"2 images come without a class \(the first: a.png\).*class_names to null"):
         check_training_cases([CASE, known], [CASE], ["benign", "malignant"])
+
+
+NAMES = ["benign", "malignant", "normal"]
+
+
+def cases(*classes):
+    return [{"case_id": f"{index}.png", "class": name} for index, name in enumerate(classes)]
+
+
+def test_index_follows_the_order_of_the_names():
+    listed = with_class_index(cases("normal", "benign", "malignant"), NAMES)
+    assert [case["class_index"] for case in listed] == [2, 0, 1]
+    assert [case["class_index"] for case in with_class_index(cases("b", "a"), ["b", "a"])] == [0, 1]
+
+
+def test_cases_stay_as_they_are():
+    own = cases("benign", "normal")
+    with_class_index(own, NAMES)
+    assert own == cases("benign", "normal")
+    assert with_class_index(own, None) == own
+
+
+def test_all_unknown_and_missing_classes_are_listed():
+    own = [*cases("benign", "cyst", ""), {"case_id": "x.png"}]
+    with pytest.raises(DataError) as error:
+        with_class_index(own, NAMES)
+    text = str(error.value)
+    assert text.startswith("3 problem(s) in 4 case(s):")
+    assert "1.png: class 'cyst' is none of benign, malignant, normal" in text
+    assert "2.png: no class" in text and "x.png: no class" in text
+    assert "set class_names to None" in text
+
+
+@pytest.mark.parametrize("names", [[], ["benign"], ["benign", "benign"]])
+def test_names_that_tell_nothing_apart(names):
+    with pytest.raises(ValueError, match="class_names must be two or more different names"):
+        with_class_index(cases("benign"), names)
+
+
+def test_a_chain_runs_once_and_late(phantoms):
+    asked = []
+    folder = OnDemand(lambda name: asked.append(name) or phantoms, "folder")
+    cases = busi_datalist(folder)
+    labelled = with_class_index(cases, ["benign", "malignant", "normal"])
+    split = split_cases(labelled, fold=1)
+    assert asked == []
+    expected = split_cases(busi_datalist(phantoms), fold=1)
+    assert [case["case_id"] for case in split.train] == [case["case_id"] for case in expected.train]
+    assert split.part("test") is split.test and split.rule == expected.rule
+    assert len(cases) == len(labelled) and cases[0]["case_id"] == labelled[0]["case_id"]
+    assert asked == ["folder"]
+
+
+def test_what_is_not_there():
+    with pytest.raises(AttributeError, match="no_such_part"):
+        assert OnDemand(list).no_such_part
+    with pytest.raises(AttributeError, match="__array__"):
+        assert OnDemand(list).__array__

@@ -6,11 +6,13 @@ import sys
 
 import pytest
 import torch
+from hybrid_attention import cli
 from hybrid_attention.deploy import backends
-from hybrid_attention.deploy.backends import default_cache, kept_copy, on_backend
+from hybrid_attention.deploy.backends import CHOICES, cache_path, convert, with_backend
 from hybrid_attention.deploy.export import export_onnx
-from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
-from hybrid_attention.deploy.openvino import OpenVINONetwork, has_bf16
+from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
+from hybrid_attention.engines import PrecisionInferer
+from hybrid_attention.networks.baselines import residual_unet
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
@@ -21,12 +23,19 @@ pytest.importorskip("openvino", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 
 RUNTIMES = [OnnxRuntimeNetwork, OpenVINONetwork]
+SCAN = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 EXAMPLE = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def small():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), SFEB(2, 4), nn.Conv2d(4, 1, 1)).eval()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_ATTENTION_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +80,9 @@ def test_takes_the_place_of_the_network_in_an_evaluator(runtime, net, exported):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_unfit_batches_are_refused_in_one_line(runtime, exported):
     found = runtime(exported)
-    with pytest.raises(ValueError, match=r"network.onnx takes \(batch, 2, \*spatial\), received \(1, 3, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"network.onnx takes \(batch, 2, \*spatial\), got \(1, 3, 16, 16\)"):
         found(torch.rand(1, 3, 16, 16))
-    with pytest.raises(ValueError, match=r"takes float32 on the CPU, received torch\.float64"):
+    with pytest.raises(ValueError, match=r"takes float32 on the CPU, got torch\.float64"):
         found(torch.rand(1, 2, 16, 16, dtype=torch.float64))
     with pytest.raises(ValueError) as refused:
         found(torch.rand(1, 2, 4, 4, 4))
@@ -85,16 +94,16 @@ def test_bad_files(runtime, exported, tmp_path):
     with pytest.raises(FileNotFoundError, match="no exported network at"):
         runtime(tmp_path / "nothing.onnx")
     (tmp_path / "text.onnx").write_text("this is no network\n")
-    with pytest.raises(ValueError, match=r"text\.onnx is no readable ONNX model"):
+    with pytest.raises(ValueError, match=r"text\.onnx is not a readable ONNX model"):
         runtime(tmp_path / "text.onnx")
     (tmp_path / "cut.onnx").write_bytes(exported.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"cut\.onnx is no readable ONNX model"):
+    with pytest.raises(ValueError, match=r"cut\.onnx is not a readable ONNX model"):
         runtime(tmp_path / "cut.onnx")
     foreign = onnx.parser.parse_model(
         '<ir_version: 9, opset_import: ["" : 20]> g (float[b, 2, h, w] x) => (float[b, 2, h, w] y) { y = Relu(x) }'
     )
     onnx.save(foreign, str(tmp_path / "foreign.onnx"))
-    with pytest.raises(ValueError, match=r"another model .* takes x and gives y, not image and pred"):
+    with pytest.raises(ValueError, match=r"foreign\.onnx must take image and give pred, it takes x and gives y"):
         runtime(tmp_path / "foreign.onnx")
 
 
@@ -105,7 +114,7 @@ def test_precisions_of_openvino(net, exported, monkeypatch):
         with torch.no_grad():
             difference = (OpenVINONetwork(exported, precision="bf16")(EXAMPLE) - net(EXAMPLE)).abs().max()
         assert 0 < difference < 0.05  # other arithmetic, but not by much
-    monkeypatch.setattr("hybrid_attention.deploy.openvino.has_bf16", lambda: False)
+    monkeypatch.setattr("hybrid_attention.deploy.runtimes.has_bf16", lambda: False)
     with pytest.raises(ValueError, match="does not compute in bf16"):
         OpenVINONetwork(exported, precision="bf16")
 
@@ -120,78 +129,164 @@ def test_openvino_takes_the_file_for_one_size_alone_in_bf16(exported):
     core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
 
 
-def test_converted_once(net, tmp_path, monkeypatch):
+def test_converted_once(net, cache, monkeypatch):
     calls = []
     monkeypatch.setattr(backends, "export_onnx", lambda *words: (calls.append(1), export_onnx(*words)))
     for backend in ("openvino", "onnx", "openvino"):
-        found = on_backend(net, backend, EXAMPLE, tmp_path, threads=1)
+        found = convert(net, backend, EXAMPLE, threads=1)
         assert not found.training
         torch.testing.assert_close(found(EXAMPLE), net(EXAMPLE).detach(), rtol=1e-4, atol=1e-5)
     assert calls == [1]
-    assert [path.name for path in tmp_path.iterdir()] == [kept_copy(net, tmp_path).name]
+    assert list(cache.iterdir()) == [cache_path(net)]
     other = small()
     with torch.no_grad():
         other[0].bias[0] += 1
-    torch.testing.assert_close(on_backend(other, "onnx", EXAMPLE, tmp_path)(EXAMPLE), other(EXAMPLE).detach())
+    torch.testing.assert_close(convert(other, "onnx", EXAMPLE)(EXAMPLE), other(EXAMPLE).detach())
     assert calls == [1, 1]
 
 
-def test_torch_is_the_network_itself(net, tmp_path):
-    assert on_backend(net, "torch", EXAMPLE, tmp_path) is net
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="backend must be one of torch, openvino, onnx, got 'tensorrt'"):
-        on_backend(net, "tensorrt", EXAMPLE, tmp_path)
+class Scaled(nn.Conv2d):
+    """A setting that neither weights nor `repr` show."""
+
+    factor = 1.0
+
+    def forward(self, x):
+        return self.factor * super().forward(x)
+
+
+def test_a_kept_file_of_another_setting_is_written_anew(caplog):
+    network = Scaled(2, 1, 1)
+    convert(network, "onnx", EXAMPLE)
+    network.factor = 2.0
+    with caplog.at_level(logging.WARNING):
+        found = convert(network, "onnx", EXAMPLE)
+    assert "computes something else" in caplog.text
+    torch.testing.assert_close(found(EXAMPLE), network(EXAMPLE).detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_damaged_copy_is_made_anew(backend, net, tmp_path, caplog):
-    path = kept_copy(net, tmp_path)
+def test_a_damaged_file_is_written_anew(backend, net, cache, caplog):
+    path = cache_path(net)
+    cache.mkdir()
     path.write_bytes(b"half a file")
     with caplog.at_level(logging.WARNING):
-        found = on_backend(net, backend, EXAMPLE, tmp_path)
-    assert "converting anew" in caplog.text
+        found = convert(net, backend, EXAMPLE)
+    assert str(path) in caplog.text
     torch.testing.assert_close(found(EXAMPLE), net(EXAMPLE).detach(), rtol=1e-4, atol=1e-5)
     onnx.checker.check_model(onnx.load(str(path)))
 
 
-def test_unusable_folder_is_said_and_done_without(net, tmp_path, caplog):
+def test_a_folder_that_can_not_be_used_is_told(net, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HYBRID_ATTENTION_CACHE", str(tmp_path / "file" / "cache"))
     with caplog.at_level(logging.WARNING):
-        found = on_backend(net, "onnx", EXAMPLE, tmp_path / "file" / "cache")
-    assert "can't be kept in" in caplog.text
+        found = convert(net, "onnx", EXAMPLE)
     assert "HYBRID_ATTENTION_CACHE" in caplog.text
     torch.testing.assert_close(found(EXAMPLE), net(EXAMPLE).detach(), rtol=1e-4, atol=1e-5)
 
 
-def _convert(folder, results):
+def _convert(results):
     torch.set_num_threads(1)
-    results.put(on_backend(small(), "onnx", EXAMPLE, folder, threads=1)(EXAMPLE).sum().item())
+    results.put(convert(small(), "onnx", EXAMPLE, threads=1)(EXAMPLE).sum().item())
 
 
 @pytest.mark.slow
-def test_two_processes_at_once(tmp_path, net):
+def test_two_processes_at_once(cache, net):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    processes = [context.Process(target=_convert, args=(tmp_path, results)) for _ in range(2)]
+    processes = [context.Process(target=_convert, args=(results,)) for _ in range(2)]
     for process in processes:
         process.start()
     sums = [results.get(timeout=120) for _ in processes]
     for process in processes:
         process.join()
     assert sums == pytest.approx([net(EXAMPLE).sum().item()] * 2, rel=1e-4)
-    assert [path.name for path in tmp_path.iterdir()] == [kept_copy(net, tmp_path).name]
+    assert list(cache.iterdir()) == [cache_path(net)]
 
 
-def test_default_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("HYBRID_ATTENTION_CACHE", str(tmp_path))
-    assert default_cache() == tmp_path
+def test_default_folder(net, monkeypatch, tmp_path):
     monkeypatch.delenv("HYBRID_ATTENTION_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert default_cache() == tmp_path / "cache" / "hybrid_attention"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_path(net).parent == tmp_path / "hybrid_attention"
 
 
 @pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
-def test_missing_package_is_named(backend, package, net, tmp_path, monkeypatch):
+def test_missing_package_is_named(backend, package, net, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"package {package}: pip install '\.\[export\]'"):
-        on_backend(net, backend, EXAMPLE, tmp_path)
+        convert(net, backend, EXAMPLE)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return residual_unet(channels=(4, 8, 16)).eval()
+
+
+def test_the_command_line_offers_all_of_them():
+    assert set(cli.bundles.BACKENDS) == set(CHOICES)
+
+
+def test_torch_is_the_network_itself(network):
+    assert with_backend("torch", network) is network
+    assert with_backend("torch", network, "fp16") is network
+
+
+def test_auto_converts_where_it_pays(network, monkeypatch):
+    monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: True)
+    assert with_backend("auto", network, images=29) is network
+    assert with_backend("auto", network, "fp32", 30).backend == "onnx"
+    assert with_backend("auto", network, "fp32", 30).precision == "fp32"
+    placed = with_backend("auto", network, "bf16")
+    assert (placed.backend, placed.precision) == ("openvino", "bf16")
+    monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: False)
+    assert with_backend("auto", network, "bf16") is network
+    assert with_backend("auto", network, "fp32").backend == "onnx"
+    assert with_backend("auto", network, "fp16", images=30) is network
+    assert with_backend("auto", network.to("meta"), images=30) is network  # as on a GPU
+
+
+@pytest.mark.parametrize(("able", "backend", "precision"), [(True, "openvino", "bf16"), (False, "onnx", "fp32")])
+def test_the_precision_that_the_processor_computes(able, backend, precision, network, monkeypatch):
+    monkeypatch.setattr("hybrid_attention.engines.inferer.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: able)
+    placed = with_backend("auto", network)
+    assert (placed.backend, placed.precision) == (backend, precision)
+    assert with_backend("openvino", network).precision == precision
+    assert with_backend("onnx", network).precision == "fp32"
+
+
+def test_a_copy_is_converted_in_its_own_precision(network):
+    with torch.no_grad():
+        copied = PrecisionInferer("bf16")(SCAN, with_backend("onnx", network))
+        torch.testing.assert_close(copied, network(SCAN), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("missing", [("openvino", "onnxruntime"), ("onnxscript",), ("onnx",)])
+def test_auto_where_something_is_missing(missing, network, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else name)
+    assert with_backend("auto", network) is network
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else name)
+    assert with_backend("auto", network, "fp32").backend == "openvino"
+
+
+@pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_converted_at_the_first_batch_with_the_weights_of_then(backend, package, network, tmp_path):
+    placed = with_backend(backend, network, "fp32")
+    assert not (tmp_path / "cache").exists()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(1.5)
+        expected = network(SCAN)
+        torch.testing.assert_close(placed(SCAN), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(placed(SCAN[:1, :, :, :32]), network(SCAN[:1, :, :, :32]), rtol=1e-4, atol=1e-4)
+    assert len(list((tmp_path / "cache").glob("*.onnx"))) == 1
+
+
+def test_what_a_backend_can_not_do(network):
+    with pytest.raises(ValueError, match="one of auto, torch, openvino, onnx, got 'tensorrt'"):
+        with_backend("tensorrt", network)
+    with pytest.raises(ValueError, match="onnx computes in fp32, not in bf16"):
+        with_backend("onnx", network, "bf16")
+    with pytest.raises(ValueError, match=r"openvino computes on the CPU, but the network is on meta: add --device cpu"):
+        with_backend("openvino", network.to("meta"))

@@ -3,9 +3,8 @@
 import pytest
 import torch
 from hybrid_attention.deploy.export import export_onnx
-from hybrid_attention.deploy.onnx_runtime import OnnxRuntimeNetwork
-from hybrid_attention.deploy.openvino import OpenVINONetwork
 from hybrid_attention.deploy.quantize import quantize
+from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from torch import nn
 
@@ -93,6 +92,6 @@ def test_refusals(exported, tmp_path):
         quantize(exported, tmp_path / "network.onnx", IMAGES, percentile=101)
     with pytest.raises(FileNotFoundError, match="no exported network"):
         quantize(tmp_path / "nothing.onnx", tmp_path / "network.onnx", IMAGES)
-    with pytest.raises(ValueError, match=r"takes \(batch, 1, \*spatial\), received"):
+    with pytest.raises(ValueError, match=r"takes \(batch, 1, \*spatial\), got"):
         quantize(exported, tmp_path / "network.onnx", IMAGES.expand(-1, 3, -1, -1))
     assert not list(tmp_path.iterdir())

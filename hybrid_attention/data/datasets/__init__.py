@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hybrid_attention.data.checks import DataError, raise_if_invalid
+from hybrid_attention.data.checks import DataError, on_demand, raise_if_invalid
 from hybrid_attention.data.datasets.breast import breast_datalist
 from hybrid_attention.data.datasets.bus_bra import bus_bra_datalist
 from hybrid_attention.data.datasets.bus_uclm import bus_uclm_datalist
 from hybrid_attention.data.datasets.busi import busi_datalist
 from hybrid_attention.data.datasets.folder import folder_datalist
 from hybrid_attention.data.datasets.udiat import udiat_datalist
+from hybrid_attention.data.files import is_clutter
 from hybrid_attention.data.hashing import case_digests
-from hybrid_attention.data.listing import is_clutter
-from hybrid_attention.data.on_demand import on_demand
 from hybrid_attention.data.reading import is_image
 
 Folder = str | os.PathLike[str]

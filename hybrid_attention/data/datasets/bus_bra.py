@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.files import files_below
 from hybrid_attention.data.folder import image_files
-from hybrid_attention.data.listing import files_below
 
 TABLE, FOLDS = "bus_data.csv", "5-fold-cv.csv"
 

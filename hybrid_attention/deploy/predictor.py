@@ -78,7 +78,7 @@ def predict(
         out: folder of the results.
         bundle: name or folder, see `bundle_folder`; None for that of the weights, else `hybrid_lite`.
         weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
-        backend: see `run_on`.
+        backend: see `with_backend`.
         options: see `Options`.
 
     Returns:

@@ -1,0 +1,56 @@
+"""The command line tool `hybrid-attention`, for all that `python -m monai.bundle` does not do."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import sys
+from collections.abc import Sequence
+
+from hybrid_attention import __version__
+from hybrid_attention.cli import bundles, data, experiments, results
+
+# commands and options of earlier versions
+RENAMED = {"reliability": "calibrate", "--decision": "--inference_settings"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after the program's name, `sys.argv` by default.
+
+    Returns:
+        Exit status: 0 when all went well, 1 after an error that is printed in one line; 1 and 3 of `experiments` mean
+        that a run failed, and that the time is up.
+    """
+    parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    for group in (bundles, data, results, experiments):
+        group.add_commands(commands)
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal can't show must not decide the exit status
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    words = [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    for word in words:
+        old = word.partition("=")[0]
+        if old in RENAMED and (old.startswith("--") or word == words[0]):
+            parser.error(f"{old} is now called {RENAMED[old]}")
+    options = parser.parse_args(words)
+    if getattr(options, "show_log", False):
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("hybrid_attention").setLevel(logging.INFO)
+    try:
+        return options.run(options) or 0
+    except (OSError, ValueError, ImportError) as error:
+        print(f"hybrid-attention: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _with_underscores(word: str) -> str:
+    """Spell an option as configs spell theirs, `--groups_csv`; `--groups-csv` is taken, too."""
+    name, equals, value = word.partition("=")
+    return (name.replace("-", "_").replace("__", "--", 1) if name.startswith("--") else name) + equals + value

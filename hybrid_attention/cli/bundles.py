@@ -1,0 +1,117 @@
+"""Commands that use a bundle: predict, export, package, verify."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+# of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
+BACKENDS = ("auto", "torch", "onnx", "openvino")
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to those of an argument parser."""
+    predict = commands.add_parser("predict", help="segment an image or a folder of images")
+    predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
+    predict.add_argument("--out", required=True, help="folder of masks, overlays, probability maps and predictions.csv")
+    predict.add_argument("--bundle", help="name or folder (default: bundle of the weights, else hybrid_lite)")
+    predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    predict.add_argument(
+        "--backend",
+        default="auto",
+        choices=BACKENDS,
+        help="inference backend; auto: torch on a GPU or for few images, else the fastest one installed",
+    )
+    predict.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16"),
+        help="auto: bf16 where the processor supports it, else fp32",
+    )
+    predict.add_argument("--threshold", type=float, help="probability threshold (default: of the settings, else 0.5)")
+    predict.add_argument(
+        "--inference_settings",
+        metavar="FILE",
+        help="inference_settings.json of `calibrate`: flips, temperature and threshold",
+    )
+    predict.add_argument(
+        "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers from 1 (default: all)"
+    )
+    predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
+    predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
+    predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM Segmentations for DICOM images")
+    predict.set_defaults(run=_predict, show_log=True)
+
+    export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
+    export.add_argument("bundle", help="name or folder")
+    export.add_argument("--out", required=True, metavar="FILE", help="output file, .onnx, .ts or .pt")
+    export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    export.add_argument(
+        "--int8", metavar="IMAGES", help="8-bit convolutions, calibrated on these images; do not use test images"
+    )
+    export.set_defaults(run=_export)
+
+    package = commands.add_parser("package", help="write a bundle as a self-contained archive")
+    package.add_argument("bundle", help="name or folder")
+    package.add_argument("--out", required=True, help="folder for the archive")
+    package.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    package.set_defaults(run=_package)
+
+    verify = commands.add_parser("verify", help="run the checks of MONAI's model zoo on an archive; executes its code")
+    verify.add_argument("archive", help="archive, or its unpacked folder")
+    verify.set_defaults(run=_verify)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import logging
+    import warnings
+
+    from hybrid_attention.quick_start import import_monai_quickly
+
+    if not options.gradcam:
+        import_monai_quickly()
+    from hybrid_attention.deploy import Options, predict
+
+    # that encoders start from random weights, which the trained ones replace; that a decoder for GPUs is not there
+    logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
+    logging.getLogger("monai").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodec")
+    extra = Options(
+        threshold=options.threshold,
+        inference_settings=options.inference_settings,
+        precision=options.precision,
+        frames=_frames(options.frames),
+        uncertainty=options.uncertainty,
+        gradcam=options.gradcam,
+        dicom_seg=options.dicom_seg,
+    )
+    predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from hybrid_attention.deploy import export_bundle
+
+    exported = export_bundle(options.bundle, options.out, options.weights, options.int8)
+    rounding = ", before rounding to int8" if options.int8 else ""
+    print(f"{exported.path} ({exported.method}): logits differ by {exported.difference:.1g} at most{rounding}")
+
+
+def _package(options: argparse.Namespace) -> None:
+    from hybrid_attention.deploy import package
+
+    print(package(options.bundle, options.out, options.weights))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from hybrid_attention.deploy import verify
+
+    print(verify(options.archive))
+
+
+def _frames(words: Sequence[str]) -> str | list[int]:
+    if len(words) == 1 and words[0] in ("all", "middle"):
+        return words[0]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ValueError(f"--frames takes all, middle, or numbers counted from 1, got {' '.join(words)}")
+    return sorted({int(word) for word in words})

@@ -1,0 +1,174 @@
+"""Exported networks run by ONNX Runtime or OpenVINO, in the place of the network."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hybrid_attention.data.files import how_to_install
+from monai.utils import convert_to_dst_type
+from torch import nn
+
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO, and its hint
+
+
+class RuntimeNetwork(nn.Module):
+    """Compute an exported network on the CPU; a subclass opens the file and computes a batch.
+
+    Args:
+        path: file that `export_onnx` or `quantize` wrote.
+        threads: threads per image; None for as many as torch uses.
+
+    Shape:
+        - input: (batch, channels, *spatial), float32, on the CPU
+        - output: as the network's, float32, with the metadata of the input where it has any
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is not an ONNX model with `image` in and `pred` out, or an input doesn't fit.
+        ImportError: the runtime is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.threads = torch.get_num_threads() if threads is None else threads
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no exported network at {self.path}")
+        try:
+            inputs, outputs = self.open()
+        except ImportError:
+            raise
+        except Exception as error:  # each runtime has kinds of its own, with many lines
+            raise ValueError(f"{self.path} is not a readable ONNX model") from error
+        if list(inputs) != ["image"] or list(outputs) != ["pred"] or len(inputs["image"]) < 4:
+            found = f"it takes {', '.join(inputs)} and gives {', '.join(outputs)}"
+            raise ValueError(f"{self.path} must take image and give pred, {found}")
+        channels = inputs["image"][1]
+        self.channels = channels if isinstance(channels, int) else None  # else any number
+
+    def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
+        """Open the file; return the shape of each input by name, and the names of the outputs."""
+        raise NotImplementedError
+
+    def compute(self, batch: np.ndarray) -> np.ndarray:
+        """Return the output for a batch; it may be in memory of the runtime."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the network's output."""
+        if x.device.type != "cpu" or x.dtype != torch.float32:
+            raise ValueError(f"an exported network takes float32 on the CPU, got {x.dtype} on {x.device}")
+        name = self.path.name
+        if x.ndim < 4 or (self.channels is not None and x.shape[1] != self.channels):
+            raise ValueError(f"{name} takes (batch, {self.channels or 'channels'}, *spatial), got {tuple(x.shape)}")
+        try:
+            output = self.compute(np.ascontiguousarray(x.detach().numpy()))
+        except Exception as error:
+            raise ValueError(
+                f"{name} can't be computed for a batch of {tuple(x.shape)}: {first_line(error)}"
+            ) from error
+        return convert_to_dst_type(torch.from_numpy(np.array(output, np.float32)), x, dtype=torch.float32)[0]
+
+
+class OnnxRuntimeNetwork(RuntimeNetwork):
+    """Compute an exported network on the CPU by ONNX Runtime, in fp32; see `RuntimeNetwork`."""
+
+    def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
+        """Open the file."""
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        options.log_severity_level = 3
+        self._session = runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        return {one.name: one.shape for one in inputs}, [one.name for one in outputs]
+
+    def compute(self, batch: np.ndarray) -> np.ndarray:
+        """Return the output for a batch."""
+        found: np.ndarray = self._session.run(None, {"image": batch})[0]
+        return found
+
+
+class OpenVINONetwork(RuntimeNetwork):
+    """Compute an exported network on the CPU by OpenVINO; see `RuntimeNetwork`.
+
+    Args:
+        path: file that `export_onnx` or `quantize` wrote.
+        threads: threads per image; None for as many as torch uses.
+        precision: "fp32"; or "bf16", twice as fast on processors that have it. What is quantized in the file is
+            computed in int8 in either.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if precision == "bf16" and not has_bf16():
+            raise ValueError("this processor does not compute in bf16: use precision fp32")
+        self._precision = PRECISIONS[precision]
+        super().__init__(path, threads)
+
+    def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
+        """Open the file."""
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_NUM_THREADS": self.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # two processes would be tied to the same cores
+        }
+        core = require("openvino").Core()
+        compiled = core.compile_model(core.read_model(str(self.path)), "CPU", settings)
+        self._request = compiled.create_infer_request()
+        shapes = {one.any_name: one.partial_shape for one in compiled.inputs}
+        inputs = {
+            name: [side.get_length() if side.is_static else None for side in shape] for name, shape in shapes.items()
+        }
+        return inputs, [one.any_name for one in compiled.outputs]
+
+    def compute(self, batch: np.ndarray) -> np.ndarray:
+        """Return the output for a batch, in the memory of the request."""
+        self._request.infer({"image": batch}, share_inputs=True)
+        found: np.ndarray = self._request.get_output_tensor().data
+        return found
+
+
+def has_bf16() -> bool:
+    """Return whether the processor computes in bf16, as OpenVINO sees it.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    return "BF16" in require("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def require(module: str) -> Any:
+    """Import a package of the extra `export`.
+
+    Args:
+        module: its name, as in an import statement.
+
+    Raises:
+        ImportError: it is not installed; the message says how to install it.
+    """
+    package = module.partition(".")[0]
+    if package == "openvino" and module not in sys.modules:
+        # it sends a message to its makers whenever it is imported; without this package it can't
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name is not None and error.name.partition(".")[0] != package:
+            package = f"{package} ({error.name})"
+        raise ImportError(f"exported networks need the package {package}: {how_to_install('export')}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

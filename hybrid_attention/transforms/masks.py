@@ -1,0 +1,277 @@
+"""Masks before training and after the network: merged, cleaned, split from class logits, prepared for a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from hybrid_attention.data.dicom import is_dicom, to_full_frame, to_tissue
+from hybrid_attention.data.masks import merged_mask
+from hybrid_attention.data.nifti import is_nifti, place_fault, slice_geometry
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
+from scipy import ndimage
+
+
+class MergeMasks(Transform):
+    """Merge the masks of one case, one a channel, into one: lesion (1) where any of them has it (`merged_mask`).
+
+    Shape:
+        - Input: (n, spatial…), as `MaskReader` gives them
+        - Output: (1, spatial…), float32, 0 or 1
+    """
+
+    backend: ClassVar = [TransformBackends.NUMPY]
+
+    def __call__(self, masks: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Return the merged mask, with the metadata of `masks` where it has some."""
+        merged = torch.from_numpy(merged_mask(list(np.asarray(masks)))[None].astype(np.float32))
+        return MetaTensor(merged, meta=masks.meta) if isinstance(masks, MetaTensor) else merged
+
+
+class MergeMasksd(MapTransform):
+    """Dictionary form of `MergeMasks`, which fits the mask to its image.
+
+    Of a DICOM image the tissue alone is read; a mask of the whole frame, as viewers draw it, is cut to it.
+
+    Args:
+        keys: keys of the masks.
+        allow_missing_keys: leave a dictionary without the key as it is.
+        image_key: key of the image, (C, *spatial), at its own size; nothing is looked at where it holds none.
+
+    Raises:
+        ValueError: (at the call) mask and image are of different sizes, or lie elsewhere by their NIfTI headers.
+    """
+
+    backend: ClassVar = MergeMasks.backend
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, image_key: str = "image") -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.merge = MergeMasks()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with the masks of each key merged."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self._fitted(self.merge(result[key]), result.get(self.image_key))
+        return result
+
+    @staticmethod
+    def _fitted(mask: torch.Tensor, image: Any) -> torch.Tensor:
+        """Return the mask, (1, *spatial), at the size of the image."""
+        if not isinstance(image, MetaTensor) or "filename_or_obj" not in image.meta:
+            return mask
+        source = str(image.meta["filename_or_obj"])
+        if mask.shape[1:] != image.shape[1:] and mask.ndim == 3:
+            tissue = torch.from_numpy(to_tissue(np.asarray(mask[0]), source)[None])
+            mask = MetaTensor(tissue, meta=mask.meta) if isinstance(mask, MetaTensor) else tissue
+        if mask.shape[1:] != image.shape[1:]:
+            raise ValueError(f"{source} is of size {tuple(image.shape[1:])}, but its mask of {tuple(mask.shape[1:])}")
+        file = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
+        fault = None if file is None else place_fault(str(file), source)
+        if fault:
+            raise ValueError(f"{file}: {fault}")
+        return mask
+
+
+class RemoveSmallMarks(Transform):
+    """Remove the connected components of a mask that have fewer than `min_size` pixels.
+
+    Components touch over edges and corners, as in the counts of lesions; channels are looked at one by one. MONAI's
+    `RemoveSmallObjects` needs scikit-image, whose version decides whether components of exactly that size stay.
+
+    Args:
+        min_size: number of pixels (or voxels) of the smallest component that stays; 0 or 1 removes none.
+
+    Shape:
+        - Input: (channels, spatial…); above 0.5 is marked
+        - Output: the same shape and type, with 0 where a component is removed
+
+    Raises:
+        ValueError: `min_size` is no whole number from 0 on.
+    """
+
+    backend: ClassVar = [TransformBackends.NUMPY]
+
+    def __init__(self, min_size: int) -> None:
+        if not isinstance(min_size, int) or isinstance(min_size, bool) or min_size < 0:
+            raise ValueError(f"min_size must be a number of pixels, a whole number from 0 on, got {min_size!r}")
+        self.min_size = min_size
+
+    def __call__(self, mask: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+        """Return the mask without its small components."""
+        array = convert_data_type(mask, np.ndarray)[0]
+        touching = np.ones((3,) * array.ndim)
+        touching[[0, 2]] = 0  # not from channel to channel
+        components, _ = ndimage.label(array > 0.5, touching)
+        small = np.bincount(components.ravel()) < self.min_size
+        small[0] = False  # what is not marked
+        return convert_to_dst_type(np.where(small[components], 0, array), mask)[0]
+
+
+class RemoveSmallMarksd(MapTransform):
+    """Dictionary form of `RemoveSmallMarks`.
+
+    Args:
+        keys: keys of the masks.
+        min_size: number of pixels of the smallest component that stays; 0 or 1 removes none.
+        allow_missing_keys: leave a dictionary without the key as it is.
+    """
+
+    backend: ClassVar = RemoveSmallMarks.backend
+
+    def __init__(self, keys: KeysCollection, min_size: int, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.remove = RemoveSmallMarks(min_size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with the small components of each key removed."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.remove(result[key])
+        return result
+
+
+class ClearMaskIfNormald(MapTransform):
+    """Set a mask or a probability map to 0 where the image is likely to hold no lesion.
+
+    Args:
+        keys: maps of the case, of any shape.
+        class_names: names of the classes, in the order of their probabilities.
+        threshold: probability of `normal` from which on an image counts as one without lesion; None leaves all as is.
+        class_key: key of the class probabilities, (classes,).
+        normal: name of the class without lesion.
+        allow_missing_keys: whether a case may lack a key.
+
+    Raises:
+        ValueError: there is no class of that name, or the threshold is no probability.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        class_names: Sequence[str] | None,
+        threshold: float | None = 0.5,
+        class_key: str = "class_probability",
+        normal: str = "normal",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if threshold is not None:
+            if class_names is None or normal not in class_names:
+                raise ValueError(f"no class {normal!r} that could empty a mask; the classes are {class_names}")
+            if not 0 <= threshold <= 1:
+                raise ValueError(f"threshold must be a probability from 0 to 1, or None, got {threshold}")
+            self.index = list(class_names).index(normal)
+        self.threshold = threshold
+        self.class_key = class_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the case, emptied where it counts as one without lesion."""
+        result = dict(data)
+        if self.threshold is None or float(data[self.class_key][self.index]) < self.threshold:
+            return result
+        for key in self.key_iterator(result):
+            result[key] = torch.zeros_like(result[key])
+        return result
+
+
+class SplitMaskAndClassesd(MapTransform):
+    """Split logits of the lesion and of the classes, as `MaskAndClasses` gives them, for one image.
+
+    The key keeps the logit of the lesion, (1, *spatial); the softmax over the classes goes to `class_key`, (classes,).
+
+    Args:
+        keys: keys of the logits, (1 + classes, *spatial), a class's logit the same at every pixel.
+        class_key: where the class probabilities go.
+
+    Raises:
+        ValueError: (at the call) there are not two classes or more.
+    """
+
+    def __init__(self, keys: KeysCollection, class_key: str = "class_probability") -> None:
+        super().__init__(keys)
+        self.class_key = class_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data` with mask and classes apart."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            logits = result[key]
+            if logits.shape[0] < 3:
+                raise ValueError(
+                    f"expected the logits of a lesion and of two classes or more, got shape {tuple(logits.shape)}: "
+                    "does the network classify?"
+                )
+            classes = torch.as_tensor(logits[1:]).flatten(1)[:, 0]
+            result[key], result[self.class_key] = logits[:1], classes.softmax(0)
+        return result
+
+
+VOLUMES = (".nrrd", ".nii", ".nii.gz")
+
+
+class MonaiLabelOutputd(MapTransform):
+    """Make a MONAI Label server write the mask so that it fits the image; last of all, elsewhere without effect.
+
+    The server writes the mask as a file of the image's own format, which for JPEG changes its values and for DICOM
+    gives a file without any reference to its source. With this step it is a PNG (of a NIfTI image a NIfTI file), or
+    what the client asks for (`result_extension`). It has the size of the image, of DICOM that of the whole frame,
+    though the network sees the tissue alone. As a volume (NRRD, NIfTI), which viewers ask for, the mask of a NIfTI or
+    DICOM image has that image's spacing, origin and directions (for DICOM: as ITK reads them). Probabilities of classes
+    go into the server's JSON answer: `{"classification": {"benign": 0.9, …}}`.
+
+    Args:
+        keys: key of the mask.
+        class_names: names of the entries of `class_key`, (classes,); None for a network without class head.
+        class_key: key of the probabilities of the classes.
+
+    Shape:
+        - Input: (W, H), at the image's own size
+        - Output: (W, H), or (W, H, 1) for a volume
+    """
+
+    def __init__(
+        self, keys: KeysCollection, class_names: Sequence[str] | None = None, class_key: str = "class_probability"
+    ) -> None:
+        super().__init__(keys)
+        self.class_names = None if class_names is None else list(class_names)
+        self.class_key = class_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return `data`, for a server with what it reads from there."""
+        result = dict(data)
+        path = result.get("image_path")  # the server alone gives one
+        if path is None:
+            return result
+        extension = result.get("result_extension") or (".nii.gz" if is_nifti(path) else ".png")
+        result["result_extension"] = extension
+        if self.class_names is not None:
+            values = [round(float(value), 6) for value in result[self.class_key]]
+            result["result"] = {"classification": dict(zip(self.class_names, values, strict=True))}
+        if not (is_dicom(path) or is_nifti(path)):
+            return result
+        place = _affine(path) if str(extension).lower().endswith(VOLUMES) else None
+        for key in self.key_iterator(result):
+            mask = np.asarray(result[key])
+            mask = slice_geometry(path).to_file(mask) if is_nifti(path) else to_full_frame(mask, path)
+            result[key] = mask if place is None or mask.ndim == 3 else mask[..., None]
+        # where the server finds the image's shape, it resizes the mask to it: to the tissue, or to (W, H) of (W, H, 1)
+        result.pop("image", None)
+        result["image_meta_dict"] = {"original_affine": place}
+        return result
+
+
+def _affine(path: str | os.PathLike[str]) -> Any:
+    if is_nifti(path):
+        return slice_geometry(path).affine
+    from monai.data import ITKReader
+
+    reader = ITKReader()
+    return reader.get_data(reader.read(path))[1]["original_affine"]

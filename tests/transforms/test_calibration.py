@@ -1,0 +1,128 @@
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hybrid_attention.transforms import (
+    ExpectedDice,
+    PredictiveEntropy,
+    PredictiveEntropyd,
+    TemperatureScaling,
+    TemperatureScalingd,
+)
+from monai.data import MetaTensor
+
+
+def test_temperature_by_hand():
+    """Log-odds of 9 to 1, halved, are those of 3 to 1; doubled, those of 81 to 1."""
+    chance = torch.tensor([0.9, 0.1, 0.5])
+    torch.testing.assert_close(TemperatureScaling(2)(chance), torch.tensor([0.75, 0.25, 0.5]))
+    torch.testing.assert_close(TemperatureScaling(0.5)(chance), torch.tensor([81 / 82, 1 / 82, 0.5]))
+
+
+def test_one_is_the_very_input():
+    chance = torch.tensor([0.0, 1e-30, 1.0])
+    assert TemperatureScaling(1)(chance) is chance
+
+
+def test_order_and_what_is_marked_stay():
+    chance = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.3, 4.0):
+        scaled = TemperatureScaling(temperature)(chance)
+        assert torch.equal(scaled >= 0.5, chance >= 0.5)
+        assert (scaled[chance.argsort()].diff() >= 0).all()
+
+
+def test_certainty_is_taken_for_one_in_a_million():
+    scaled = TemperatureScaling(2)(torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(scaled, torch.tensor([1e-3, 1 - 1e-3]), atol=2e-5, rtol=0)  # root of the odds
+
+
+def test_dictionary_form_leaves_the_rest():
+    data = {"pred": MetaTensor(torch.full((1, 2, 2), 0.9), meta={"a": 1}), "image": torch.full((1, 2, 2), 0.9)}
+    result = TemperatureScalingd("pred", 2)(data)
+    assert float(result["pred"].mean()) == pytest.approx(0.75)
+    assert result["pred"].meta["a"] == 1
+    assert float(result["image"].mean()) == pytest.approx(0.9) and float(data["pred"].mean()) == pytest.approx(0.9)
+    assert TemperatureScalingd("no", 2, allow_missing_keys=True)(data).keys() == data.keys()
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf, "2", True, None])
+def test_bad_temperature(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be a finite number above 0 .*, got {temperature!r}"):
+        TemperatureScaling(temperature)
+
+
+def test_expected_dice_by_hand():
+    """Two pixels marked, their probabilities 0.9 and 0.5; one of 0.2 and one of 0 outside: 2 * 1.4 / (2 + 1.6)."""
+    chance, mask = np.array([[0.9, 0.5], [0.2, 0.0]]), np.array([[1, 1], [0, 0]])
+    assert ExpectedDice()(chance, mask) == pytest.approx(2.8 / 3.6)
+    assert ExpectedDice()(torch.tensor(chance), torch.tensor(mask)) == pytest.approx(2.8 / 3.6)
+
+
+def test_a_sure_network_expects_what_is():
+    truth = np.zeros((4, 4))
+    truth[1:3, 1:4] = 1  # six pixels
+    half = np.where(np.arange(4)[:, None] == 1, truth, 0)  # three of them
+    assert ExpectedDice()(truth, truth) == 1
+    assert ExpectedDice()(truth, half) == pytest.approx(2 * 3 / (3 + 6))
+    assert ExpectedDice()(truth, 1 - truth) == 0
+
+
+def test_close_to_the_mean_over_all_truths():
+    """All 2^8 truths of eight independent pixels, with their probabilities; without lesion there is no Dice."""
+    chance = np.array([0.95, 0.9, 0.85, 0.9, 0.3, 0.1, 0.05, 0.2])
+    mask = chance > 0.5
+    total = weight = 0.0
+    for truth in product((0, 1), repeat=8):
+        true = np.array(truth, dtype=bool)
+        likely = np.where(true, chance, 1 - chance).prod()
+        if true.any():
+            total += likely * 2 * (true & mask).sum() / (true.sum() + mask.sum())
+            weight += likely
+    assert ExpectedDice()(chance, mask) == pytest.approx(total / weight, abs=0.01)
+
+
+def test_an_empty_mask_is_worth_nothing_however_sure_the_network_is():
+    empty = np.zeros((2, 3))
+    assert ExpectedDice()(np.full((2, 3), 0.4), empty) == 0
+    assert ExpectedDice()(empty, empty) == 0
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"must have one shape, got \(2, 2\) and \(2,\)"):
+        ExpectedDice()(np.zeros((2, 2)), np.zeros(2))
+    for value in (1.5, np.nan):
+        with pytest.raises(ValueError, match="probabilities must be from 0 to 1"):
+            ExpectedDice()(np.array([value, 0]), np.array([1, 0]))
+
+
+def test_entropy_by_hand():
+    """A yes or no is 0 bits, a coin 1 bit, one in four 2 - 3/4 log2(3) bits."""
+    quarter = 2 - 0.75 * math.log2(3)
+    entropy = PredictiveEntropy()(torch.tensor([[0.0, 1.0], [0.5, 0.25], [0.75, 0.5]]))
+    torch.testing.assert_close(entropy, torch.tensor([[0.0, 0.0], [1.0, quarter], [quarter, 1.0]]))
+
+
+def test_rounding_beyond_the_range_is_none():
+    entropy = PredictiveEntropy()(torch.tensor([-1e-6, 1 + 1e-6]))
+    assert torch.equal(entropy, torch.zeros(2))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_logits_are_refused(value):
+    with pytest.raises(ValueError, match="probabilities must be from 0 to 1"):
+        PredictiveEntropy()(torch.tensor([0.5, value]))
+
+
+def test_dictionary_form_keeps_the_probability():
+    data = {"probability": torch.tensor([0.5, 0.0])}
+    result = PredictiveEntropyd("probability", "uncertainty")(data)
+    assert result["uncertainty"].tolist() == [1, 0] and result["probability"].tolist() == [0.5, 0]
+    assert "uncertainty" not in data
+
+
+def test_a_name_for_each_key():
+    with pytest.raises(ValueError, match="need one name a key"):
+        PredictiveEntropyd(["a", "b"], "c")

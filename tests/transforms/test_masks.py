@@ -1,0 +1,275 @@
+import nibabel
+import numpy as np
+import pytest
+import torch
+from hybrid_attention.networks import MaskAndClasses, MTLDUNet
+from hybrid_attention.transforms import (
+    ClearMaskIfNormald,
+    MergeMasks,
+    MergeMasksd,
+    MonaiLabelOutputd,
+    RemoveSmallMarks,
+    RemoveSmallMarksd,
+    SplitMaskAndClassesd,
+)
+from monai.data import MetaTensor
+
+from tests.dicom_files import region, write_dicom
+from tests.evaluation.drawing import drawn
+
+FIRST = np.array([[0, 255, 0], [0, 0, 0]], np.uint8)
+SECOND = np.array([[0, 0, 0], [0, 0, 1]], np.uint8)
+
+
+def test_channels_merge_whatever_their_range():
+    merged = MergeMasks()(torch.from_numpy(np.stack([FIRST, SECOND])))
+    assert merged.dtype == torch.float32
+    np.testing.assert_array_equal(merged[0], [[0, 1, 0], [0, 0, 1]])
+
+
+def test_grey_edges_count_above_half():
+    merged = MergeMasks()(np.array([[[0, 5, 120, 130, 250, 255]]], np.uint8))
+    np.testing.assert_array_equal(merged[0], [[0, 0, 0, 1, 1, 1]])
+
+
+def test_what_is_no_mask_is_refused():
+    with pytest.raises(ValueError, match="3 values from 0 to 2"):
+        MergeMasks()(np.random.default_rng(0).integers(0, 3, (1, 16, 20)))
+
+
+def test_empty_mask_stays_empty():
+    assert MergeMasks()(np.zeros((1, 4, 4), np.uint8)).sum() == 0
+
+
+def test_dictionary_form_keeps_metadata_and_other_keys():
+    mask = MetaTensor(torch.ones(2, 3, 3), meta={"filename_or_obj": "a.png"})
+    result = MergeMasksd(keys="label")({"label": mask, "image": 5})
+    assert result["label"].meta["filename_or_obj"] == "a.png"
+    assert result["label"].shape == (1, 3, 3)
+    assert result["image"] == 5
+    assert MergeMasksd(keys="label", allow_missing_keys=True)({"image": 5}) == {"image": 5}
+
+
+def case(image, mask, path):
+    return {"image": MetaTensor(torch.zeros(1, *image), meta={"filename_or_obj": str(path)}), "label": mask}
+
+
+def test_a_mask_of_the_whole_frame_is_cut_to_the_tissue_of_dicom(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 5), np.uint8), regions=[region(1, 2, 2, 4)])
+    frame = torch.zeros(1, 5, 6)
+    frame[0, 1, 3] = frame[0, 2, 4] = frame[0, 0, 0] = 255
+    result = MergeMasksd(keys="label")(case((2, 3), MetaTensor(frame, meta={"filename_or_obj": "m.png"}), path))
+    np.testing.assert_array_equal(result["label"], [[[0, 1, 0], [0, 0, 1]]])
+    assert result["label"].meta["filename_or_obj"] == "m.png"
+    tissue = torch.tensor([[[0, 1.0, 0], [0, 0, 1]]])
+    np.testing.assert_array_equal(MergeMasksd(keys="label")(case((2, 3), tissue, path))["label"], tissue)
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
+    for name, shift in (("a.nii", 0.0), ("b.nii", 1.0)):
+        affine = np.diag([-0.1, -0.1, 1, 1])
+        affine[0, 3] = shift
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 3), np.uint8), affine), tmp_path / name)
+    own, other = (
+        MetaTensor(torch.ones(1, 4, 3), meta={"filename_or_obj": tmp_path / name}) for name in ("a.nii", "b.nii")
+    )
+    assert MergeMasksd(keys="label")(case((4, 3), own, tmp_path / "a.nii"))["label"].sum() == 12
+    with pytest.raises(ValueError, match=r"b\.nii: its affine .*, 1\.0\].* of the image .*a\.nii"):
+        MergeMasksd(keys="label")(case((4, 3), other, tmp_path / "a.nii"))
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"a\.png is of size \(4, 3\), but its mask of \(3, 4\)"):
+        MergeMasksd(keys="label")(case((4, 3), torch.ones(1, 3, 4), "a.png"))
+
+
+MASK = """
+##....#
+##...#.
+......#
+.#.....
+"""
+WITHOUT_ONE = """
+##....#
+##...#.
+......#
+.......
+"""
+SQUARE_ALONE = """
+##.....
+##.....
+.......
+.......
+"""
+
+
+@pytest.mark.parametrize(
+    ("min_size", "left"), [(0, MASK), (1, MASK), (2, WITHOUT_ONE), (3, WITHOUT_ONE), (4, SQUARE_ALONE)]
+)
+def test_marks_of_fewer_pixels_go(min_size, left):
+    """A square of 4, a chain of 3 over corners, a single pixel."""
+    assert torch.equal(RemoveSmallMarks(min_size)(drawn(MASK)), drawn(left))
+
+
+def test_everything_may_go():
+    assert RemoveSmallMarks(5)(drawn(MASK)).sum() == 0
+    assert RemoveSmallMarks(5)(torch.zeros(1, 3, 3)).sum() == 0
+
+
+def test_channels_do_not_hold_each_other_up():
+    mask = torch.zeros(2, 2, 3)
+    mask[:, 0, 0] = 1
+    mask[1, 0, 1] = 1
+    expected = mask.clone()
+    expected[0] = 0
+    assert torch.equal(RemoveSmallMarks(2)(mask), expected)
+
+
+def test_volumes_touch_through_slices():
+    volume = np.zeros((1, 3, 3, 3), np.uint8)
+    volume[0, [0, 1, 2], [0, 1, 2], [0, 1, 2]] = 1
+    kept = RemoveSmallMarks(3)(volume)
+    assert kept.dtype == np.uint8 and kept.sum() == 3
+    assert RemoveSmallMarks(4)(volume).sum() == 0
+
+
+def test_dictionary_form_keeps_metadata_and_input():
+    mask = MetaTensor(drawn(MASK), meta={"filename_or_obj": "a.png"})
+    result = RemoveSmallMarksd("pred", min_size=4)({"pred": mask, "image": 5})
+    assert result["pred"].meta["filename_or_obj"] == "a.png"
+    assert (result["pred"].sum(), mask.sum(), result["image"]) == (4, 8, 5)
+    assert RemoveSmallMarksd("pred", 4, allow_missing_keys=True)({"image": 5}) == {"image": 5}
+
+
+@pytest.mark.parametrize("min_size", [-1, 2.5, True, "3", None])
+def test_sizes_that_are_none(min_size):
+    with pytest.raises(ValueError, match=f"a whole number from 0 on, got {min_size!r}"):
+        RemoveSmallMarks(min_size)
+
+
+NAMES = ["benign", "malignant", "normal"]
+
+
+def classified(normal):
+    rest = (1 - normal) / 2
+    return {
+        "pred": torch.ones(1, 2, 2),
+        "image": torch.ones(1),
+        "class_probability": torch.tensor([rest, rest, normal]),
+    }
+
+
+def test_from_the_threshold_on_the_mask_is_empty():
+    empty = ClearMaskIfNormald("pred", NAMES, threshold=0.5)
+    assert empty(classified(0.4))["pred"].sum() == 4
+    assert empty(classified(0.5))["pred"].sum() == 0
+    assert empty(classified(0.9))["image"].sum() == 1  # not among the keys
+
+
+def test_the_order_of_the_names_counts():
+    assert ClearMaskIfNormald("pred", ["normal", "benign", "malignant"], 0.5)(classified(0.9))["pred"].sum() == 4
+
+
+def test_none_changes_nothing():
+    assert ClearMaskIfNormald("pred", None, None)(classified(1.0))["pred"].sum() == 4
+
+
+def test_the_input_stays():
+    data = classified(1.0)
+    ClearMaskIfNormald("pred", NAMES)(data)
+    assert data["pred"].sum() == 4
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="no class 'normal' that could empty a mask"):
+        ClearMaskIfNormald("pred", ["benign", "malignant"])
+    with pytest.raises(ValueError, match=r"must be a probability from 0 to 1, or None, got 1\.5"):
+        ClearMaskIfNormald("pred", NAMES, 1.5)
+
+
+def test_channels_go_their_ways():
+    logits = torch.stack([torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2), torch.full((1, 2), torch.tensor(3.0).log())])
+    data = {"pred": logits, "other": 1}
+    result = SplitMaskAndClassesd("pred")(data)
+    assert result["pred"].tolist() == [[[1.0, -1.0]]]
+    torch.testing.assert_close(result["class_probability"], torch.tensor([0.25, 0.75]))
+    assert result["other"] == 1 and data["pred"] is logits
+
+
+def test_takes_apart_what_the_network_put_together():
+    torch.manual_seed(0)
+    net = MTLDUNet(channels=(8, 8), num_classes=4).eval()
+    image = torch.rand(1, 2, 17, 24)
+    with torch.no_grad():
+        expected, one = net(image), MaskAndClasses(net)(image)
+    result = SplitMaskAndClassesd("pred", class_key="kind")({"pred": one[0]})
+    torch.testing.assert_close(result["pred"].sigmoid(), expected.mask.softmax(1)[0, 1:])
+    torch.testing.assert_close(result["kind"], expected.class_logits.softmax(1)[0])
+
+
+def test_network_without_classes():
+    with pytest.raises(ValueError, match=r"two classes or more, got shape \(1, 4, 4\): does the network classify"):
+        SplitMaskAndClassesd("pred")({"pred": torch.zeros(1, 4, 4)})
+
+
+ANSWER = MetaTensor(torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.uint8))  # (W, H): 2 across, 3 deep
+
+
+def answer(path, **request):
+    return MonaiLabelOutputd("pred")({"pred": ANSWER, "image": ANSWER, "image_path": str(path), **request})
+
+
+def test_without_a_server_nothing_changes():
+    data = {"pred": ANSWER, "image": ANSWER, "class_probability": torch.tensor([0.25, 0.75])}
+    assert MonaiLabelOutputd("pred", class_names=["a", "b"])(data) == data
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG", "a.bmp"])
+def test_masks_of_pictures_are_png(name):
+    result = answer(name)
+    assert result["result_extension"] == ".png"
+    assert result["pred"] is ANSWER and result["image"] is ANSWER
+
+
+def test_the_client_chooses_the_format():
+    assert answer("a.jpg", result_extension=".nrrd")["result_extension"] == ".nrrd"
+    assert answer("a.jpg", result_extension=".nrrd")["pred"].shape == (2, 3)
+
+
+def test_probabilities_of_classes_go_into_the_answer():
+    data = {"pred": ANSWER, "image_path": "a.png", "class_probability": torch.tensor([0.25, 0.75])}
+    result = MonaiLabelOutputd("pred", class_names=["benign", "malignant"])(data)
+    assert result["result"] == {"classification": {"benign": 0.25, "malignant": 0.75}}
+    with pytest.raises(ValueError, match="shorter"):
+        MonaiLabelOutputd("pred", class_names=["benign", "malignant", "normal"])(data)
+
+
+def test_the_mask_of_dicom_has_the_size_of_the_frame(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 5), np.uint8), regions=[region(1, 2, 2, 4)])
+    result = answer(path)
+    assert result["result_extension"] == ".png"
+    expected = np.zeros((5, 6))
+    expected[1, 3] = expected[2, 4] = 1
+    np.testing.assert_array_equal(result["pred"], expected)
+    assert "image" not in result and result["image_meta_dict"] == {"original_affine": None}
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "RGB"])
+def test_as_a_volume_the_mask_of_dicom_has_its_geometry(tmp_path, photometric):
+    pixels = np.zeros((3, 2) if photometric == "MONOCHROME2" else (3, 2, 3), np.uint8)
+    path = write_dicom(tmp_path / "a.dcm", pixels, photometric, PixelSpacing=[0.3, 0.2])
+    result = answer(path, result_extension=".nrrd")
+    np.testing.assert_array_equal(result["pred"][..., 0], ANSWER)
+    # width and height of a pixel; x and y point the other way in MONAI's convention, which is NIfTI's
+    np.testing.assert_allclose(result["image_meta_dict"]["original_affine"], np.diag([-0.2, -0.3, 1, 1]))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3, 1, 1, 3)])
+def test_masks_of_nifti_are_nifti_in_the_same_place(tmp_path, shape):
+    affine = np.array([[-0.5, 0, 0, 7], [0, 0.25, 0, -3], [0, 0, 2, 5], [0, 0, 0, 1.0]])  # its rows run upwards
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), affine), path)
+    result = answer(path)
+    assert result["result_extension"] == ".nii.gz"
+    np.testing.assert_array_equal(result["pred"], np.asarray(ANSWER)[:, ::-1, None])
+    np.testing.assert_allclose(result["image_meta_dict"]["original_affine"], affine, atol=1e-5)
