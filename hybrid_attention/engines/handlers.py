@@ -39,6 +39,7 @@ def run_handlers(
     resume: bool = False,
     initial_weights: str | os.PathLike[str] | None = None,
     weights_of: str = "network",
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """Return all handlers of a training in the order in which they are attached.
 
@@ -61,6 +62,8 @@ def run_handlers(
         resume: see `Checkpoint`.
         initial_weights: see `Checkpoint`.
         weights_of: see `Checkpoint`.
+        settings: what inference must know; they are the recipe of a training that `python -m monai.bundle run` did not
+            start (MONAI Label, federated learning), whose config is not known.
     """
     early_stopping = EarlyStopping(patience, evaluator)
     history = History(Path(output_dir) / "history.csv", state["optimizer"], evaluator)
@@ -76,7 +79,7 @@ def run_handlers(
             ckpt_dir,
             {**state, "early_stopping": early_stopping, "history": history},
             evaluator,
-            recipe=effective_recipe(),
+            recipe=effective_recipe() or settings,
             train_cases=train_dataset.data,
             validation_cases=validation_dataset.data,
             resume=resume,

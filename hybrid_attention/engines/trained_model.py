@@ -88,7 +88,7 @@ class TrainedRun:
                 f"{self.weights} has no record of its training (training.json beside it, written by the same run): "
                 "without it network and preprocessing are not known"
             )
-        if not record["recipe"]:
+        if "validate" not in record["recipe"]:
             raise ValueError(
                 f"the record beside {self.weights} holds no config; train with `python -m monai.bundle run`"
             )
