@@ -76,7 +76,7 @@ def merge_configs(
             if number and not (key in parser or new_argument or entry or key[0] in "+_"):
                 unknown.append((place, key))
             if place == "--":
-                faults += _typed_faults(key, value)
+                faults += _typed_faults(key, value, parser.get(key.replace("#", "::")))
                 continue
             with suppress(KeyError, IndexError, ValueError):  # such a key is among the unknown
                 merge_kv(parser, key, value)
@@ -90,9 +90,11 @@ def merge_configs(
     return config, faults
 
 
-def _typed_faults(key: str, value: Any) -> list[str]:
+def _typed_faults(key: str, value: Any, default: Any) -> list[str]:
+    if type(default) is int and isinstance(value, float):
+        return [f"--{key} must be a whole number, got {value}"]
     if value is None or (isinstance(value, str) and value in _WORDS):
         return [f"--{key} {value} is read as text or left out: write {_WORDS[str(value).lower()]}"]
     if key in _PATHS and (not isinstance(value, (str, list, dict)) or "#" in str(value)):
-        return [f"--{key} {value} is no path to MONAI: write ./2024 for a number, ./a,b for a list, and avoid #"]
+        return [f"--{key} {value} is not a path for MONAI: write ./2024 for a number, ./a,b for a list, and avoid #"]
     return []

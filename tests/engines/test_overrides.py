@@ -84,7 +84,8 @@ def test_the_place_is_named(faults):
     ("key", "value", "message"),
     [
         ("resume", "false", "--resume false is read as text or left out: write False"),
-        ("output_dir", 2024, "--output_dir 2024 is no path to MONAI: write ./2024"),
+        ("output_dir", 2024, "--output_dir 2024 is not a path for MONAI: write ./2024"),
+        ("epochs", 1.5, "--epochs must be a whole number, got 1.5"),
         ("output_dir", ("a", "b"), "./a,b"),
         ("output_dir", "study#7", "avoid #"),
         ("dataset_dir", ["a", "study#7"], "avoid #"),
