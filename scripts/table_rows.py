@@ -1,7 +1,4 @@
-"""Which runs stand in which table, in which order, and what the tables call them; differences are to the first one.
-
-By their folder under docs/results.
-"""
+"""The runs of each table, by folder under docs/results: their order and titles. Differences are to the first run."""
 
 ROWS = {
     "busi_fold0_128": {"unet": "U-Net", "han": "BL + ConvBlock + SFEB + TAM (HAN)"},
@@ -53,19 +50,19 @@ ROWS = {
         "han_for_masks": "the released HAN, for masks alone",
     },
 }
-# what may differ between the rows of an experiment: the recipes, as their names say; or the text of the configs alone
-# (fold 0 of HAN in improved_folds_128 is of an earlier commit, with other comments and without a check of the data)
+# what may differ between the rows of an experiment: the recipes, as their titles say, or only the text of the configs
+# (fold 0 of HAN in improved_folds_128 is from an earlier commit, with other comments and without a check of the data)
 UNCOMPARABLE_ROWS = {
     "normal_images_fold0_128": ("provenance.config_files", "provenance.overrides.epochs"),
     "improved_folds_128": ("provenance.config_files",),
 }
 
-# studies of single changes, judged on the validation fold
+# ablation studies, scored on the validation fold
 STUDIES = {
     "recipe_study_128": {
         "base": "FlexibleUNet-B0, `from_scratch.yaml`",
         "without_augmentation": "no augmentation",
-        "batched_augmentation": "much the same augmentation, in batches (kornia)",
+        "batched_augmentation": "similar augmentation, in batches (kornia)",
         "elastic": "+ elastic",
         "speckle": "+ multiplicative speckle",
         "clahe": "+ CLAHE",
@@ -87,12 +84,12 @@ STUDIES = {
     "architecture_study_128": {
         "base": "HAN, `from_scratch.yaml`",
         "sfeb_global": "SFEB pools globally, as the paper prints it",
-        "encoder_depth_4": "whole DenseNet-121",
+        "encoder_depth_4": "full DenseNet-121",
         "deep_supervision": "deep supervision at two scales",
     },
 }
 
-# ways to train one network
+# training recipes of one network
 RECIPES = {
     "busi_fold0_128/han": "`from_scratch.yaml`",
     "improved_fold0_128/han_strong_augmentation": "strong augmentation",
@@ -100,13 +97,13 @@ RECIPES = {
     "improved_fold0_128/han_mixed_phantoms": "the same from phantoms of mixed echogenicity",
 }
 
-# networks that learn from several data sets
+# networks trained on several data sets
 DATA_SET_RUNS = {
     "hybrid_lite_study_128": {
         "base": "hybrid_lite",
-        "random_start": "random start instead of ImageNet weights",
-        "busi_alone": "learns from BUSI alone",
-        "bus_bra_alone": "learns from BUS-BRA alone",
+        "random_start": "random initialization instead of ImageNet weights",
+        "busi_alone": "trained on BUSI only",
+        "bus_bra_alone": "trained on BUS-BRA only",
         "tam": "+ TAM on the deepest features",
         "sfeb": "+ SFEB on the skips",
         "narrow_decoder": "decoder of 64, 32, 16, 16 channels",
@@ -115,20 +112,20 @@ DATA_SET_RUNS = {
         "lite2": "EfficientNet-Lite2",
         "masks_alone": "no class head",
         "lesions_alone": "no normal images in training",
-        "class_weight_1": "weight of the class loss 1 instead of 0.5",
-        "mild_augmentation": "geometric augmentation alone",
-        "jaccard_weight_2": "weight of the Jaccard loss 2 instead of 1",
+        "class_weight_1": "class loss weight 1 instead of 0.5",
+        "mild_augmentation": "geometric augmentation only",
+        "jaccard_weight_2": "Jaccard loss weight 2 instead of 1",
         "size_192": "192 x 192 pixels",
         "size_256": "256 x 256 pixels",
     },
     "hybrid_lite": {
         "hybrid_lite": "`train.yaml`, the released weights",
-        "with_validation_fold": "six more epochs, with the validation fold",
-        "more_bus_bra": "BUS-BRA's official fold 2 in training, too",
+        "with_validation_fold": "six more epochs, including the validation fold",
+        "more_bus_bra": "also trained on BUS-BRA's official fold 2",
     },
 }
 
-# by bundle, the evaluation of its weights on all images of the test fold
+# evaluation of each bundle's released weights on all images of the test fold
 RELEASED = {
     "hybrid_lite": "hybrid_lite/released_on_busi",
     "hybrid": "normal_images_fold0_128/han_for_masks",

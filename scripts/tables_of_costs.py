@@ -1,4 +1,4 @@
-"""The tables of time, memory and size, for `update_tables.py`, from what the scripts in `benchmarks/` measure."""
+"""Tables of time, memory and size for `update_tables.py`, from the results of `scripts/benchmarks`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from hybrid_attention.evaluation.formatting import markdown_grid
 
-COSTS = ("parameters", "GFLOPs, one image", "training memory, GiB", "training images/s")
+COSTS = ("parameters", "GFLOPs per image", "training memory, GiB", "training images/s")
 
 
 def training_table(path: Path) -> str:
-    """Lay out time and memory of the training step."""
+    """Make the table of time and memory per training step."""
     parts = ("forward", "backward", "optimizer", "data")
     benchmark, rows = _read(path), []
     for row in benchmark["rows"]:
@@ -27,7 +27,7 @@ def training_table(path: Path) -> str:
 
 
 def speedup(path: Path) -> str:
-    """Say how much faster the fast path of the hybrid bundle is."""
+    """Return the speed-up of bf16 over fp32 training of the hybrid bundle."""
     benchmark = _read(path)
     rates = {(row["image_size"], row["precision"]): row["images_per_second"] for row in benchmark["rows"]}
     times = ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
@@ -35,11 +35,11 @@ def speedup(path: Path) -> str:
 
 
 def inference_table(path: Path, trained: bool) -> str:
-    """Lay out times of inference.
+    """Make the table of inference times.
 
     Args:
-        path: of what `benchmarks/inference.py` wrote.
-        trained: show trained networks, whose masks were compared; else those that were timed alone.
+        path: result of `benchmarks/inference.py`.
+        trained: whether to show the trained networks, whose masks were compared, or those that were only timed.
     """
     content = _read(path)
     compared = {row["network"] for row in content["rows"] if "dice" in row}
@@ -47,12 +47,12 @@ def inference_table(path: Path, trained: bool) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     size, batch = rows[0]["image_size"], rows[0]["batch_size"]
     caption = (
-        f"{size} x {size} pixels, batches of {batch}, median of {facts['repeats']} rounds in turns; "
+        f"{size} x {size} pixels, batches of {batch}, median of {facts['repeats']} interleaved rounds; "
         f"{facts['processor']}; {versions}."
     )
     if trained:
-        caption += f" Masks and Dice: {facts['compared']} test images of {facts['images']} at this size, percent."
-    header = ("network", "computed by", "ms an image (quartiles)", "times eager", "largest difference", "equal pixels")
+        caption += f" Masks and Dice: {facts['compared']} test images of {facts['images']} at this size, in percent."
+    header = ("network", "backend", "ms per image (quartiles)", "speed-up", "largest difference", "equal pixels")
     return f"{caption}\n\n{markdown_grid((*header, 'Dice'), [_inference_cells(row) for row in rows])}"
 
 
@@ -69,14 +69,14 @@ def _inference_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def network_costs_table(path: Path) -> str:
-    """Lay out the costs of all networks."""
+    """Make the table of computational costs of all networks."""
     costs = _read(path)
     rows = [(name, *cost_cells(row)) for name, row in costs["rows"].items()]
     return f"{how_measured(costs)}:\n\n{markdown_grid(('network', *COSTS), rows)}"
 
 
 def cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """Print a network's costs; a cell is empty where something is not measured yet."""
+    """Format a network's costs; cells of missing measurements are empty."""
     size, memory, speed = (row.get(what) for what in ("size", "memory", "speed"))
     return (
         f"{size['parameters']:,}" if size else "",
@@ -87,7 +87,7 @@ def cost_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def how_measured(costs: dict[str, Any]) -> str:
-    """Say with which settings and on which machines costs were measured."""
+    """Describe the settings and machines of the measurements."""
     settings = costs["settings"]
     measured = [row[what] for row in costs["rows"].values() for what in ("memory", "speed") if what in row]
     machines = dict.fromkeys(part["provenance"]["processor"] for part in measured)

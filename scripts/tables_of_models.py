@@ -1,4 +1,4 @@
-"""The tables of degraded images, averages and calibration, for `update_tables.py`."""
+"""Tables of robustness, ensembles and calibration for `update_tables.py`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _STRENGTHS = (1, 3, 5)
 
 
 def stress_table(folder: Path) -> str:
-    """Lay out what corruptions do to a trained network: Dice at three of five strengths, the change at the last.
+    """Make the table of Dice on degraded images, at three of the five strengths.
 
     Args:
-        folder: with the `stress.csv` of `hybrid-attention stress`.
+        folder: output of `hybrid-attention stress`, with `stress.csv`.
     """
     summary, rows = stress_summary(read_csv(folder / "stress.csv", ("case_id", "class", "group"))), []
     for kind, entry in summary["kinds"].items():
@@ -30,16 +30,19 @@ def stress_table(folder: Path) -> str:
         cells = [percent(strengths[strength]["dice"]["mean"]) for strength in _STRENGTHS]
         changed = percent_interval(change["mean"], change["low"], change["high"], signed=True)
         rows.append((kind, entry["unit"], *cells, changed))
-    header = ("degradation", "level", *(f"Dice at {one}" for one in _STRENGTHS), f"change at {_STRENGTHS[-1]}")
+    dice_at = [f"Dice at strength {one}" for one in _STRENGTHS]
+    header = ("degradation", "unit", *dice_at, f"change at strength {_STRENGTHS[-1]}")
     clean = score_interval(summary["clean"]["dice"])
-    return f"{summary['lesion_cases']} lesion images; as they are: {clean}.\n\n{markdown_grid(header, rows)}"
+    return (
+        f"{summary['lesion_cases']} lesion images; Dice without degradation: {clean}.\n\n{markdown_grid(header, rows)}"
+    )
 
 
 def calibrate_table(folder: Path) -> str:
-    """Lay out what averages, threshold and temperature bring, and how well failures are known.
+    """Make the tables of test-time augmentation, threshold, temperature and failure prediction.
 
     Args:
-        folder: of `hybrid-attention calibrate`, with `cases.csv` and `summary.json`.
+        folder: output of `hybrid-attention calibrate`, with `cases.csv` and `summary.json`.
 
     Raises:
         ValueError: the Dice of a variant is not the mean of its cases.
@@ -57,7 +60,7 @@ def calibrate_table(folder: Path) -> str:
             raise ValueError(f"{folder}: the Dice of {name} is not the mean of its rows in cases.csv")
         rows.append(
             (
-                name,
+                _title(name),
                 f"{one['seconds_per_image']:.2f}",
                 percent(one["validation_dice"]),
                 interval(one, "test_dice"),
@@ -69,7 +72,7 @@ def calibrate_table(folder: Path) -> str:
                 f"{one['ece_scaled']:.4f}",
             )
         )
-    header = ("passes", "s/image", "Dice, validation", "Dice, test", "minus as is", "threshold", "which brings")
+    header = ("prediction", "s/image", "Dice, validation", "Dice, test", "difference", "threshold", "gain by threshold")
     table = markdown_grid((*header, "temperature", "ECE", "ECE, scaled"), rows)
     confidences = [
         (variant, name, one) for variant, all_ in summary["confidence"].items() for name, one in all_.items()
@@ -77,22 +80,21 @@ def calibrate_table(folder: Path) -> str:
     shown = []
     for variant, name, one in confidences:
         areas = [percent_interval(**one[key]) for key in ("aurc", "e_aurc")]
-        shown.append((variant, name.replace("_", " "), *areas, f"{one['rank_correlation']:.2f}"))
+        shown.append((_title(variant), name.replace("_", " "), *areas, f"{one['rank_correlation']:.2f}"))
     first = confidences[0][2]
-    orders = f"AURC of a random order {percent(first['random'])}, of the perfect one {percent(first['perfect'])}."
-    confidence = markdown_grid(("passes", "confidence", "AURC", "E-AURC", "rank correlation"), shown)
+    orders = f"AURC of a random ranking: {percent(first['random'])}; of a perfect ranking: {percent(first['perfect'])}."
+    confidence = markdown_grid(("prediction", "confidence", "AURC", "E-AURC", "rank correlation"), shown)
     return f"{table}\n\n{confidence}\n\n{orders}"
 
 
 def averages_table(experiment: Path) -> str:
-    """Lay out what averages bring on the test images of all folds, each at the threshold that its validation chose.
+    """Make the table of test-time augmentation and ensembles over all test folds.
 
     Args:
-        experiment: a folder with `calibrate/fold_F`, of `hybrid-attention calibrate` on the same networks for each
-            fold.
+        experiment: folder with `calibrate/fold_F`, the outputs of `hybrid-attention calibrate` on the same networks.
 
     Raises:
-        ValueError: there is no fold, they differ in their variants, or a case is in two of them.
+        ValueError: there are no folds, they differ in their variants, or a case is in two of them.
     """
     folds = sorted((experiment / "calibrate").glob("fold_*"))
     if not folds:
@@ -112,7 +114,7 @@ def averages_table(experiment: Path) -> str:
         thresholds = [part["threshold"] for part in parts]
         rows.append(
             (
-                name,
+                _title(name),
                 f"{statistics.mean(part['seconds_per_image'] for part in parts):.2f}",
                 percent(statistics.mean(part["validation_dice"] for part in parts)),
                 percent_interval(*bootstrap_ratio(dice, ones, own["group"])),
@@ -120,10 +122,14 @@ def averages_table(experiment: Path) -> str:
                 f"{min(thresholds):.2f} to {max(thresholds):.2f}",
             )
         )
-    header = ("passes", "s/image", "Dice, validation", "Dice, test", f"minus {names[0]}", "thresholds")
+    header = ("prediction", "s/image", "Dice, validation", "Dice, test", "difference to first row", "thresholds")
     caption = (
-        f"{len(folds)} test folds, {len(first)} images, each by networks that have not seen its fold; 95 % intervals "
-        "by bootstrap over duplicate groups. Validation: mean of the folds at 0.5; test: at the threshold that "
-        "validation chose."
+        f"{len(folds)} test folds, {len(first)} images, each predicted by networks not trained on its fold; 95 % "
+        "intervals by bootstrap over duplicate groups. Validation: mean of the folds at threshold 0.5; test: at the "
+        "threshold chosen on validation."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def _title(variant: str) -> str:
+    return variant.replace("as is", "no augmentation")

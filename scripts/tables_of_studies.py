@@ -1,4 +1,4 @@
-"""The tables of studies of recipes, for `update_tables.py`."""
+"""Tables of ablation studies and training recipes for `update_tables.py`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from scipy import stats
 from table_rows import DATA_SET_RUNS, RECIPES, STUDIES
 
 SETS = {"busi": "BUSI", "bus_bra": "BUS-BRA"}
-# a mask is emptied when the image is more likely normal than not: chosen before anything was measured
+# clear a mask when the image is more likely normal than not; chosen before anything was measured
 NORMAL_THRESHOLD = 0.5
 
 
 def study_table(experiment: Path) -> str:
-    """Lay out what each change of a study brings on the validation fold.
+    """Make the table of an ablation study on the validation fold.
 
     Args:
-        experiment: a folder with a folder for each run, which holds its files or those of each seed in `seed_S`.
+        experiment: folder with one folder per run, which holds its files or those of each seed in `seed_S`.
 
     Raises:
-        ValueError: a run is not of the validation fold, has files both of one and of several seeds, or there is no
-            run of what the others change.
+        ValueError: a run is not of the validation fold, mixes files of one and of several seeds, or there is no base
+            run.
     """
     titles = STUDIES[experiment.name]
     runs = {name: seeds for name, title in titles.items() if (seeds := _seeds(experiment / name, title))}
@@ -42,13 +42,13 @@ def study_table(experiment: Path) -> str:
         shown = score_interval(dice[0]) if len(seeds) == 1 else ", ".join(percent(score["mean"]) for score in dice)
         medians = ", ".join(percent(score["median"]) for score in dice)
         rows.append((titles[name], shown, medians, *_judged(name == base_name, change, noise(base, len(seeds)))))
-    header = ("change", "Dice", "median Dice", "minus base", "more than noise")
+    header = ("change", "Dice", "median Dice", "difference to base", "beyond noise")
     counts = sorted({len(seeds) for name, seeds in runs.items() if name != base_name})
     return f"{_study_caption(runs[base_name][0], base, counts or [1])}\n\n{markdown_grid(header, rows)}"
 
 
 def recipes_table(results: Path) -> str:
-    """Lay out what HAN reaches by each recipe, on validation and test.
+    """Make the table of HAN's validation and test scores by training recipe.
 
     Args:
         results: the folder docs/results.
@@ -60,22 +60,22 @@ def recipes_table(results: Path) -> str:
         dice = run.summary["lesion_only"]["dice"]
         scores = (percent(validation.max()), score_interval(dice), percent(dice["median"]))
         rows.append((run.name, str(len(validation)), *scores, difference(run, first)))
-    header = ("recipe", "epochs", "Dice, validation", "Dice, test", "median, test", "test, minus the first")
+    header = ("recipe", "epochs", "Dice, validation", "Dice, test", "median, test", "difference, test")
     size, cases = first.recorded("settings", "image_size"), first.recorded("lesion_cases")
-    caption = f"{first.recorded('split')}; {size} x {size} pixels; {cases} test images; one run each."
+    caption = f"{first.recorded('split')}; {size} x {size} pixels; {cases} test images; one run per recipe."
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
 def data_sets_table(experiment: Path) -> str:
-    """Lay out how well the runs of an experiment segment each data set, and what they predict in normal images.
+    """Make the table of scores per data set and false-positive rates on normal images.
 
-    Where a run has several seeds, the mean of them stands alone, and chance is judged by the first run's seeds.
+    Runs of several seeds are shown by their mean without an interval; the noise is that of the first run's seeds.
 
     Args:
-        experiment: a folder with a folder per run, which holds its files or those of each seed in `seed_S`.
+        experiment: folder with one folder per run, which holds its files or those of each seed in `seed_S`.
 
     Raises:
-        ValueError: there is no run of what the others change.
+        ValueError: there is no base run.
     """
     titles = DATA_SET_RUNS[experiment.name]
     places = {name: _places(experiment / name) for name in titles}
@@ -91,9 +91,9 @@ def data_sets_table(experiment: Path) -> str:
     header = (
         "network",
         *(f"Dice, {title}" for title in SETS.values()),
-        *(("mean of both, minus the first", "more than noise") if len(runs) > 1 else ()),
-        "normal images with a false positive",
-        "with normal images emptied",
+        *(("mean difference to first row", "beyond noise") if len(runs) > 1 else ()),
+        "false-positive rate on normal images",
+        "the same, normal images cleared",
         "class accuracy, BUSI",
         "macro AUC, BUSI",
     )
@@ -102,10 +102,10 @@ def data_sets_table(experiment: Path) -> str:
 
 
 def normal_thresholds_table(run: Path) -> str:
-    """Lay out what emptying the masks of images that look normal costs and brings, by threshold.
+    """Make the table of what clearing the masks of normal-looking images costs and gains, by threshold.
 
     Args:
-        run: folder of an evaluation on images with and without lesion, by a network that knows the class "normal".
+        run: folder of an evaluation on images with and without lesion, of a network with the class "normal".
     """
     cases = read_csv(run / "per_case.csv")
     lesion, column = has_lesion(cases), f"{PROBABILITY_PREFIX}normal"
@@ -128,7 +128,7 @@ def normal_thresholds_table(run: Path) -> str:
 
 
 def difference(run: Evaluation, reference: Evaluation) -> str:
-    """Print the mean paired difference of Dice and its interval in percent."""
+    """Format the mean paired Dice difference and its interval in percent."""
     if run is reference:
         return ""
     paired = paired_scores(match_runs([run, reference]))
@@ -137,7 +137,7 @@ def difference(run: Evaluation, reference: Evaluation) -> str:
 
 
 def noise(base: list[float], seeds: int = 1) -> float | None:
-    """Bound 95 % of the differences between the mean of so many more runs and that of these, by chance alone."""
+    """Return the 95 % bound of the difference by chance between the means of `base` and of `seeds` further runs."""
     count = len(base)
     if count < 2:
         return None
@@ -145,9 +145,9 @@ def noise(base: list[float], seeds: int = 1) -> float | None:
 
 
 def verdict(difference: float, bound: float | None) -> str:
-    """Say whether a difference exceeds what chance brings."""
+    """Say whether a difference exceeds the noise between seeds."""
     if bound is None:
-        return "not known"
+        return "unknown"
     return "no" if abs(difference) <= bound else "better" if difference > 0 else "worse"
 
 
@@ -158,15 +158,15 @@ def _judged(is_base: bool, change: float, bound: float | None) -> tuple[str, str
 def _base(experiment: Path, titles: dict[str, str], runs: dict) -> str:
     name = next(iter(titles))
     if name not in runs:
-        raise ValueError(f"{experiment} has no run {name!r}, which the others are compared with")
+        raise ValueError(f"{experiment} has no run {name!r}, the base of the comparison")
     return name
 
 
 def _places(folder: Path) -> list[Path]:
-    """Return the folders of the seeds of a run, or its own."""
+    """Return the folders of a run's seeds, or the run's own folder."""
     places = sorted(folder.glob("seed_*"))
     if places and (folder / "per_case.csv").is_file():
-        raise ValueError(f"{folder} holds files of its own beside those of its seeds: remove those of an earlier list")
+        raise ValueError(f"{folder} holds result files next to its seed folders: remove the outdated ones")
     return [place for place in places or [folder] if (place / "per_case.csv").is_file()]
 
 
@@ -174,7 +174,7 @@ def _seeds(folder: Path, title: str) -> list[Evaluation]:
     runs = [read_evaluation(f"{title}={place}") for place in _places(folder)]
     for run in runs:
         if run.recorded("part") != "validation":
-            raise ValueError(f"{folder} is of the {run.recorded('part')} part; a study looks at the validation fold")
+            raise ValueError(f"{folder} is of the {run.recorded('part')} part; studies use the validation fold")
     return runs
 
 
@@ -191,12 +191,12 @@ def _study_caption(run: Evaluation, base: list[float], counts: list[int]) -> str
     )
     bounds = [(count, bound) for count in counts if (bound := noise(base, count)) is not None]
     if not bounds:
-        return f"{text}. One seed each, so how much a result moves by chance is not known here."
-    chances = [(f"the mean of {count} runs" if count > 1 else "a run", bound) for count, bound in bounds]
-    chance = ", ".join(f"{who} by up to {100 * bound:.1f} points" for who, bound in chances)
+        return f"{text}. One seed per run, so the noise between seeds is unknown."
+    chances = [(f"the mean of {count} runs" if count > 1 else "a single run", bound) for count, bound in bounds]
+    chance = ", ".join(f"±{100 * bound:.1f} points for {who}" for who, bound in chances)
     return (
-        f"{text}. The base was trained with {len(base)} seeds. In 95 of 100 cases (t distribution) chance alone moves "
-        f"{chance} from their mean, so of many changes one or the other will look better or worse than it is."
+        f"{text}. Noise between seeds: {chance} (95 %, t distribution, from {len(base)} seeds of the base); with this "
+        "many changes, some exceed it by chance."
     )
 
 
@@ -218,7 +218,7 @@ def _dice_of_set(seeds: list[pd.DataFrame], key: str) -> str:
 
 
 def _normals(seeds: list[pd.DataFrame]) -> tuple[str, str]:
-    """Return how many normal images have a false positive, as they are and with those emptied that look normal."""
+    """Return the false-positive rate on normal images, without and with clearing masks classified as normal."""
     normals = pd.concat([cases[~has_lesion(cases)] for cases in seeds])
     if normals.empty:
         return "", ""
@@ -239,13 +239,13 @@ def _sets_caption(summary: dict, cases: pd.DataFrame, base: list[float]) -> str:
     counts = ", ".join(f"{len(_lesions(cases, key))} of {title}" for key, title in SETS.items())
     size = summary["settings"]["image_size"]
     text = (
-        f"{summary['split']}: the {summary['part']} part; {size} x {size} pixels; mean Dice per image over the lesion "
-        f"images ({counts}), in percent"
+        f"{summary['split']}: the {summary['part']} part; {size} x {size} pixels; mean Dice over the lesion images "
+        f"({counts}), in percent"
     )
     bound = noise(base)
     if bound is None:
         return f"{text}; 95 % intervals by bootstrap over patients and duplicate groups."
     return (
-        f"{text}. The first row is the mean of {len(base)} seeds: in 95 of 100 cases (t distribution) chance alone "
-        f"moves the mean of both sets of another run by up to {100 * bound:.1f} points."
+        f"{text}. The first row is the mean of {len(base)} seeds; noise between seeds: ±{100 * bound:.1f} points for "
+        "the mean of both sets of a single run (95 %, t distribution)."
     )

@@ -1,7 +1,7 @@
-"""Write the tables of the pages from the files under docs/results, or check that they are true.
+"""Write the tables of the documentation from the files under docs/results, or check that they are up to date.
 
 python scripts/update_tables.py            # write
-python scripts/update_tables.py --check    # exit 1 when a printed number is not what the files give
+python scripts/update_tables.py --check    # exit with 1 if a table is out of date
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PAGES = (
     RESULTS / "README.md",
     *sorted((ROOT / "bundles").glob("*/docs/README.md")),
 )
-# what must be one in all rows of a table
+# what all rows of a table must share
 _SAME = (
     "split",
     "settings.image_size",
@@ -58,19 +58,22 @@ _SAME = (
     "provenance.overrides.epochs",
     "provenance.config_files",
 )
+_FALSE_POSITIVES = "false-positive rate on normal images"
+# the intervals do not cover the spread between seeds
+_INTERVAL = "95 % intervals by bootstrap over duplicate groups of images (not over seeds)"
 
 
 def read_runs(experiment: Path) -> dict[str, Evaluation]:
     """Read the runs of one experiment.
 
     Args:
-        experiment: a folder with a folder for each run.
+        experiment: folder with one folder per run.
 
     Returns:
         Runs by the name of their folder.
 
     Raises:
-        ValueError: there is none, or they differ in more than their network (and their recipe, if that is meant).
+        ValueError: there are no runs, or they differ in something they should share.
     """
     runs = {
         name: read_evaluation(f"{title}={experiment / name}")
@@ -84,23 +87,23 @@ def read_runs(experiment: Path) -> dict[str, Evaluation]:
     for name, run in runs.items():
         other = [key for key in same if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
         if other:
-            raise ValueError(f"{experiment}/{name} can't stand in one table with the others: {', '.join(other)} differ")
+            raise ValueError(f"{experiment}/{name} can't be compared with the other runs: {', '.join(other)} differ")
     return runs
 
 
 def results_table(experiment: Path) -> str:
-    """Lay out how well the runs of an experiment on lesion images segment."""
+    """Make the table of segmentation scores on lesion images."""
     runs = list(read_runs(experiment).values())
     rows = [
         (run.name, *_dice_and_jaccard(run), percent(run.summary["pooled"]["dice"]["value"]), difference(run, runs[0]))
         for run in runs
     ]
-    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", "Dice, minus the first")
+    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", "Dice difference to first row")
     return f"{_lesion_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
 
 
 def peers_table(experiment: Path) -> str:
-    """Lay out how well networks segment beside what they cost, the best first."""
+    """Make the table of Dice and computational cost per network, best Dice first."""
     runs = list(read_runs(experiment).values())
     costs = json.loads((RESULTS / "network_costs.json").read_text(encoding="utf-8"))
     first = runs[0]
@@ -108,30 +111,30 @@ def peers_table(experiment: Path) -> str:
         (run.name, *cost_cells(costs["rows"][run.name]), *_dice_and_jaccard(run), difference(run, first))
         for run in sorted(runs, key=lambda run: -run.summary["lesion_only"]["dice"]["mean"])
     ]
-    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice, minus {first.name}")
-    caption = f"{_lesion_caption(first)} {_epochs(first)} epochs each; costs: {how_measured(costs)}."
+    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice difference to {first.name}")
+    caption = f"{_lesion_caption(first)} {_epochs(first)} epochs; costs: {how_measured(costs)}."
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
 def cross_validation_table(experiment: Path) -> str:
-    """Lay out the Dice of lesion images fold by fold, the mean over folds and that over all images.
+    """Make the table of Dice on lesion images: per fold, averaged over folds, and over all images.
 
     Args:
-        experiment: a folder with a folder for each run: the union of its folds and, in `fold_F`, each fold with its
+        experiment: folder with one folder per run, which holds the merged folds and, in `fold_F`, each fold with its
             `summary_validation.json`.
 
     Raises:
-        ValueError: a run is of a single fold, or of other folds than the first.
+        ValueError: a run is not a cross-validation, or has other folds than the first run.
     """
     runs, rows = read_runs(experiment), []
     first = next(iter(runs.values()))
     for name, run in runs.items():
         folds = run.recorded("folds")
         if not folds:
-            raise ValueError(f"{experiment / name} is of a single fold, which is no cross-validation")
+            raise ValueError(f"{experiment / name} is a single fold, not a cross-validation")
         numbers = first.recorded("folds", "merged")
         if folds["merged"] != numbers:
-            raise ValueError(f"{experiment / name} is of folds {folds['merged']}, not {numbers}")
+            raise ValueError(f"{experiment / name} has folds {folds['merged']}, expected {numbers}")
         places = [experiment / name / f"fold_{fold}" / "summary_validation.json" for fold in numbers]
         validation = statistics.mean(read_record(place)["lesion_only"]["dice"]["mean"] for place in places)
         mean, dice = folds["scores"]["dice_lesion_only"], run.summary["lesion_only"]["dice"]
@@ -146,18 +149,18 @@ def cross_validation_table(experiment: Path) -> str:
                 difference(run, first),
             )
         )
-    means = ("mean of folds", "all images", "median", f"minus {first.name}")
+    means = ("mean of folds", "all images", "median", f"difference to {first.name}")
     header = ("network", "validation", *(f"fold {fold}" for fold in numbers), *means)
     caption = (
         f"{first.recorded('split')}; {_size(first)}, {_epochs(first)} epochs; Dice of {first.recorded('lesion_cases')} "
-        "images in percent, each predicted by the network that has not seen its fold; mean of folds with standard "
-        "deviation; 95 % intervals by bootstrap over duplicate groups (of the images; another seed may differ more)."
+        "images in percent, each predicted by the network not trained on its fold; mean of folds ± standard "
+        f"deviation; {_INTERVAL}."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
 def classes_table(experiment: Path) -> str:
-    """Lay out how well the runs of an experiment segment and classify, and the confusion of classes."""
+    """Make the tables of segmentation and classification scores, and the confusion matrix."""
     runs = list(read_runs(experiment).values())
     first, rows, confusions = runs[0], [], []
     for run in runs:
@@ -168,19 +171,19 @@ def classes_table(experiment: Path) -> str:
         rows.append((run.name, *masks, difference(run, first), *classes))
         for name, line in zip(scores["class_names"], scores["confusion"], strict=True) if scores else ():
             confusions.append((run.name, name, *map(str, line)))
-    pooled = ("Dice, pooled", "Jaccard, pooled", "Dice, minus the first")
+    pooled = ("Dice, pooled", "Jaccard, pooled", "Dice difference to first row")
     header = ("network", "Dice, lesion images", "Jaccard, lesion images", *pooled, *CLASS_SCORES.values())
-    taken = [f"taken for {name}" for name in dict.fromkeys(line[1] for line in confusions)]
-    confusion = markdown_grid(("network", "true class", *taken), confusions)
+    predicted = [f"predicted {name}" for name in dict.fromkeys(line[1] for line in confusions)]
+    confusion = markdown_grid(("network", "true class", *predicted), confusions)
     return f"{_caption(first)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
 
 
 def conventions_table(experiment: Path) -> str:
-    """Lay out the Dice of each run under every convention, and what else tells images with and without lesion apart.
+    """Make the table of Dice under each convention, false-positive rate and pixel AUC.
 
     Args:
-        experiment: a folder with a folder for each run; beside its files lie `summary_train.json` and
-            `summary_validation.json`, the summaries of the images that it was trained and chosen on.
+        experiment: folder with one folder per run, which also holds `summary_train.json` and
+            `summary_validation.json`, the summaries of the training and validation images.
     """
     runs, rows = read_runs(experiment), []
     for name, run in runs.items():
@@ -188,37 +191,31 @@ def conventions_table(experiment: Path) -> str:
         records = [read_record(experiment / name / f"summary{part}.json") for part in ("_train", "_validation", "")]
         areas = " / ".join(number(record["pixel_roc"]["auc"], 3) for record in records)
         rows.append((run.name, *dice, percent(run.summary["false_positive_rate_without_lesion"]), areas))
-    header = ("model", *CONVENTIONS, "marked without lesion", "pixel AUC: training / validation / test")
-    caption = _caption(next(iter(runs.values())))[:-1]
-    caption += "; marked: share of the images without lesion in which something is."
-    return f"{caption}\n\n{markdown_grid(header, rows)}"
+    header = ("model", *CONVENTIONS, _FALSE_POSITIVES, "pixel AUC: training / validation / test")
+    return f"{_caption(next(iter(runs.values())))}\n\n{markdown_grid(header, rows)}"
 
 
 def normal_images_table(experiment: Path) -> str:
-    """Lay out masks before and after the class head may empty them, two rows for a network that has one."""
+    """Make the table of scores with and without clearing the masks of images classified as normal."""
     runs, rows = list(read_runs(experiment).values()), []
     for run in runs:
-        rows.append((run.name, "as segmented", *_normal_cells(run.cases)))
+        rows.append((run.name, "as predicted", *_normal_cells(run.cases)))
         if run.classes:
-            rows.append((run.name, "normal images emptied", *_normal_cells(emptied(run.cases, NORMAL_THRESHOLD))))
-    header = (
-        "network",
-        "masks",
-        "Dice, lesion images",
-        "marked without lesion",
-        "lesion images left empty",
-        "Dice, all",
+            rows.append((run.name, "normal images cleared", *_normal_cells(emptied(run.cases, NORMAL_THRESHOLD))))
+    header = ("network", "masks", "Dice, lesion images", _FALSE_POSITIVES, "missed lesions", "Dice, all images")
+    caption = (
+        f"{_caption(runs[0])} Cleared: masks of images whose probability of `normal` is {NORMAL_THRESHOLD} or more; "
+        "missed lesions: lesion images with an empty mask; all images: `empty_is_one`."
     )
-    caption = f"{_caption(runs[0])} Emptied: probability of `normal` from {NORMAL_THRESHOLD} on; all: `empty_is_one`."
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
 def emptied(cases: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the counts of cases as an evaluation with `normal_threshold` gives them, from one without.
+    """Return the pixel counts that an evaluation with `normal_threshold` would give.
 
     Args:
-        cases: with `tp`, `fp`, `fn`, `tn` and the class probabilities.
-        threshold: probability of `normal` from which on a mask is emptied.
+        cases: with `tp`, `fp`, `fn`, `tn` and the class probabilities, from an evaluation without it.
+        threshold: probability of `normal` at which a mask is cleared.
     """
     empty, counts = cases[f"{PROBABILITY_PREFIX}normal"] >= threshold, cases[["group", "tp", "fp", "fn", "tn"]].copy()
     for positive, negative in (("tp", "fn"), ("fp", "tn")):
@@ -228,7 +225,7 @@ def emptied(cases: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 
 def released_table(results: Path) -> str:
-    """Lay out what the weights that come with the repository are worth on images that they have not seen.
+    """Make the table of test scores of the released weights.
 
     Args:
         results: the folder docs/results.
@@ -238,16 +235,16 @@ def released_table(results: Path) -> str:
         run = read_evaluation(f"{bundle}={results / folder}")
         dice, classes = run.summary["lesion_only"]["dice"], class_scores(run)
         cells = [score_interval(classes[name]) if classes else "none" for name in ("accuracy", "macro_auc")]
-        marked = percent(run.summary["false_positive_rate_without_lesion"])
-        rows.append((f"`{bundle}`", score_interval(dice), percent(dice["median"]), marked, *cells))
+        rate = percent(run.summary["false_positive_rate_without_lesion"])
+        rows.append((f"`{bundle}`", score_interval(dice), percent(dice["median"]), rate, *cells))
     images, lesions = run.recorded("cases"), run.recorded("lesion_cases")
-    marked = f"false positives, {images - lesions} normal images"
-    header = ("weights of", f"Dice, {lesions} images with lesion", "median", marked, "class accuracy", "macro AUC")
+    rate = f"false-positive rate, {images - lesions} normal images"
+    header = ("bundle", f"Dice, {lesions} images with lesion", "median Dice", rate, "class accuracy", "macro AUC")
     return markdown_grid(header, rows)
 
 
 def one_run_table(folder: Path) -> str:
-    """Lay out the scores of one run, a row per convention."""
+    """Make the table of one run's scores, one row per convention."""
     summary, names = read_evaluation(folder).summary, ("dice", "jaccard", "sensitivity", "precision")
     rows = [(f"`{one}`", *(score_interval(summary[one][name]) for name in names)) for one in CONVENTIONS]
     return markdown_grid(("convention", *(name.capitalize() for name in names)), rows)
@@ -281,19 +278,17 @@ def _epochs(run: Evaluation) -> Any:
 def _caption(run: Evaluation) -> str:
     cases, lesions = run.recorded("cases"), run.recorded("lesion_cases")
     return (
-        f"{run.recorded('split')}; {_size(run)}; {cases} images, {lesions} with lesion. Dice in percent, "
-        "95 % interval by bootstrap over duplicate groups (of the images; another seed may differ more)."
+        f"{run.recorded('split')}; {_size(run)}; {cases} images, {lesions} with lesion. Scores in percent, {_INTERVAL}."
     )
 
 
 def _lesion_caption(run: Evaluation) -> str:
     return (
-        f"{run.recorded('split')}; {_size(run)}; mean of {run.recorded('lesion_cases')} images in percent, "
-        "95 % interval by bootstrap over duplicate groups (of the images; another seed may differ more)."
+        f"{run.recorded('split')}; {_size(run)}; mean of {run.recorded('lesion_cases')} images in percent, {_INTERVAL}."
     )
 
 
-# tables of a folder under docs/results, by the name of their marker
+# tables made from a folder under docs/results, by marker
 TABLES = {
     "averages": averages_table,
     "results": results_table,
@@ -309,13 +304,13 @@ TABLES = {
     "stress": stress_table,
     "calibrate": calibrate_table,
 }
-# tables of a benchmark, by its name
+# tables of a benchmark, by marker
 BENCHMARKS = {
     "benchmark": training_table,
     "inference": lambda path: inference_table(path, trained=True),
     "inference_times": lambda path: inference_table(path, trained=False),
 }
-# tables of their own
+# tables without a folder, by marker
 STANDALONE_TABLES = {
     "network_costs": lambda: network_costs_table(RESULTS / "network_costs.json"),
     "recipes": lambda: recipes_table(RESULTS),
@@ -324,11 +319,11 @@ STANDALONE_TABLES = {
 
 
 def filled(page: str) -> str:
-    """Return a page with the text between its markers replaced by what the files give.
+    """Return a page with the text between its markers replaced by up-to-date tables.
 
     Args:
         page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
-            `speed`, or one of `STANDALONE_TABLES`, `BENCHMARKS` or `TABLES`.
+            `speed` or a key of `STANDALONE_TABLES`, `BENCHMARKS` or `TABLES`.
     """
 
     def content(found: re.Match[str]) -> str:
@@ -366,7 +361,7 @@ def main() -> int:
             if not check:
                 path.write_text(new, encoding="utf-8")
     if check and stale:
-        print(f"not what docs/results gives: {', '.join(str(path) for path in stale)}; run scripts/update_tables.py")
+        print(f"out of date: {', '.join(str(path) for path in stale)}; run scripts/update_tables.py")
         return 1
     print(f"{'checked' if check else 'written'}: {len(PAGES)} pages, {len(stale)} changed")
     return 0

@@ -25,7 +25,7 @@ def test_noise_is_what_chance_does_to_a_difference_to_the_mean(script):
 
 @pytest.mark.parametrize(
     ("difference", "noise", "verdict"),
-    [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "no"), (-0.02, 0.02, "no"), (0.5, None, "not known")],
+    [(0.03, 0.02, "better"), (-0.03, 0.02, "worse"), (0.01, 0.02, "no"), (-0.02, 0.02, "no"), (0.5, None, "unknown")],
 )
 def test_verdict(script, difference, noise, verdict):
     assert script.verdict(difference, noise) == verdict
@@ -36,13 +36,13 @@ def test_a_study_on_the_test_fold_is_refused(script, tmp_path):
     shutil.copytree(ROOT / "docs" / "results" / "busi_fold0_128" / "han", folder)
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps({**summary, "part": "test"}))
-    with pytest.raises(ValueError, match="is of the test part; a study looks at the validation fold"):
+    with pytest.raises(ValueError, match="is of the test part"):
         script.study_table(folder.parent)
     (folder / "summary.json").write_text(json.dumps({**summary, "part": "validation"}))
     text = script.study_table(folder.parent)
     with open(folder / "per_case.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 125
-    assert "One seed each" in text
+    assert "One seed per run" in text
     assert "FlexibleUNet-B0" in text
 
 
@@ -57,7 +57,7 @@ def test_one_run_beside_its_seeds_is_refused(script, tmp_path):
     folder = tmp_path / "recipe_study_128" / "base"
     shutil.copytree(ROOT / "docs" / "results" / "recipe_study_128" / "base", folder)
     shutil.copy(folder / "seed_0" / "per_case.csv", folder)
-    with pytest.raises(ValueError, match="files of its own beside those of its seeds"):
+    with pytest.raises(ValueError, match="next to its seed folders"):
         script.study_table(folder.parent)
 
 
@@ -100,7 +100,7 @@ def test_a_study_is_judged_by_the_spread_of_seeds(script, tmp_path):
     lines = [line for line in script.data_sets_table(study).splitlines() if line.startswith("|")]
     rows = {line.split("|")[1].strip(): line for line in lines}
     assert "+1.0 | no" in rows["EfficientNet-Lite1"]  # (0.83 - 0.81) / 2 over both sets
-    assert "-15.5 | worse" in rows["random start instead of ImageNet weights"]
+    assert "-15.5 | worse" in rows["random initialization instead of ImageNet weights"]
 
 
 def test_no_base(script, tmp_path):

@@ -57,7 +57,7 @@ def test_rows_must_be_comparable(script):
     runs = sorted((script.RESULTS / "busi_fold0_128").iterdir())
     summary = runs[-1] / "summary.json"
     summary.write_text(summary.read_text().replace('"image_size": 128', '"image_size": 256', 1))
-    with pytest.raises(ValueError, match="can't stand in one table with the others"):
+    with pytest.raises(ValueError, match="can't be compared with the other runs"):
         script.results_table(runs[0].parent)
 
 
@@ -166,10 +166,10 @@ def test_runs_of_other_folds_are_no_one_cross_validation(script):
     summary = experiment / "flexible_unet" / "summary.json"
     record = json.loads(summary.read_text())
     summary.write_text(json.dumps({**record, "folds": {**record["folds"], "merged": [7, 8]}}))
-    with pytest.raises(ValueError, match=r"is of folds \[7, 8\], not \[0"):
+    with pytest.raises(ValueError, match=r"has folds \[7, 8\], expected \[0"):
         script.cross_validation_table(experiment)
     summary.write_text(json.dumps({**record, "folds": None}))
-    with pytest.raises(ValueError, match="is of a single fold"):
+    with pytest.raises(ValueError, match="is a single fold"):
         script.cross_validation_table(experiment)
 
 
