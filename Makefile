@@ -39,11 +39,11 @@ demo: install
 
 # a process a core; tests of one file stay together, since they share what they train
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --max-worker-restart 0 --dist loadfile -m "not slow"
 
 # before a release: the slow tests, too
 test-all: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --max-worker-restart 0 --dist loadfile
 
 # a real MONAI Label server in an environment of its own; where that can't be installed the tests are skipped and say why
 test-label: install
