@@ -22,7 +22,7 @@ _SUBPACKAGES = (
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import a subpackage at its first use, so that `import hybrid_attention` is fast and is enough in a config."""
+    """Import a subpackage on first use, so that `import hybrid_attention` is fast and sufficient in a config."""
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m hybrid_attention`, for where the command `hybrid-attention` is not installed (an unpacked archive)."""
+"""`python -m hybrid_attention`, for when the command `hybrid-attention` is not installed (an unpacked archive)."""
 
 import sys
 

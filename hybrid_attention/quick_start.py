@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-# MONAI imports these at its start where they are installed, and does without where they are not. Prediction needs none
-# of them: two of the five seconds that the import takes are theirs
+# MONAI imports these when they are installed and works without them when they are not. Prediction needs none of them,
+# and they take two of the five seconds of the import
 _OPTIONAL = ("cv2", "itk", "matplotlib", "pandas", "scipy.signal", "scipy.stats", "sklearn", "tensorboard")
-# Ignite wants one class of it, to tell checkpoints of sharded optimizers apart; it takes another second
+# Ignite needs one class of it, to recognise checkpoints of sharded optimizers; it takes another second
 _SHARDED = "torch.distributed.optim"
 
 
@@ -18,8 +18,8 @@ def import_monai_quickly() -> None:
     """Import MONAI's bundles, engines and handlers as if some optional packages were not installed.
 
     For short-lived processes that predict: what MONAI does with the hidden packages (plots, other metrics, other
-    readers) is not to be had in this process. Packages can be imported as always afterwards. Where MONAI or a package
-    is imported already, that is left as it is.
+    readers) is not available in this process. The packages themselves can be imported as usual afterwards. Anything
+    that is already imported, MONAI included, stays as it is.
     """
     if "monai" in sys.modules:
         return
@@ -33,7 +33,7 @@ def import_monai_quickly() -> None:
 
 @contextmanager
 def _hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Let imports of packages that are not imported yet fail within the block."""
+    """Make imports of packages that are not yet imported fail within the block."""
     stand_in = ModuleType(_SHARDED)
     stand_in.ZeroRedundancyOptimizer = type("ZeroRedundancyOptimizer", (), {})  # type: ignore[attr-defined]
     placed: dict[str, ModuleType | None] = {_SHARDED: stand_in, **dict.fromkeys(names)}

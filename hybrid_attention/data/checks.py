@@ -1,4 +1,4 @@
-"""What is checked before any work starts, so that every fault is reported at once, and what is made on demand."""
+"""Checks before any work starts, which report all faults at once, and values computed on demand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Maker = TypeVar("Maker", bound=Callable[..., Any])
 
 
 class OnDemand(Sequence[Any]):
-    """What a function returns, called when items, length or attributes of it are first asked for.
+    """The result of a function that is called when its items, length or attributes are first used.
 
-    A training that gets its images from elsewhere, as on a MONAI Label server, thus writes and reads none of its own.
+    Training on images from elsewhere, as on a MONAI Label server, thus reads and writes no data set of its own.
 
     Args:
         make: the function.
-        arguments: those that it is called with.
+        arguments: its arguments.
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
@@ -30,7 +30,7 @@ class OnDemand(Sequence[Any]):
 
     @cached_property
     def made(self) -> Any:
-        """What the function returned."""
+        """The result of the function."""
         return self._make(*self._arguments)
 
     def __getitem__(self, index: Any) -> Any:
@@ -46,7 +46,7 @@ class OnDemand(Sequence[Any]):
 
 
 def on_demand(function: Maker) -> Maker:
-    """Let a function whose first argument is `OnDemand` return one, too: it then runs when it is needed."""
+    """Make a function return `OnDemand` when its first argument is one: it then runs when it is needed."""
 
     @wraps(function)
     def call(first: Any, *arguments: Any, **options: Any) -> Any:
@@ -58,12 +58,12 @@ def on_demand(function: Maker) -> Maker:
 
 
 class DataError(ValueError):
-    """Files of a data set can't be used; the message lists them and says what to do."""
+    """Some files of a data set can't be used; the message lists them and says what to do."""
 
 
 _HINT = (
-    "replace these files by whole ones (download them again), give every image a mask of its size (all black where "
-    "there is no lesion), or take the cases out of the folder"
+    "replace damaged files (download them again), give every image a mask of its size (all black if there is no "
+    "lesion), or remove the cases from the folder"
 )
 
 
@@ -71,8 +71,8 @@ def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> 
     """Raise a `DataError` that lists `problems`, if there are any.
 
     Args:
-        problems: one line a problem, each naming its file.
-        total: number of cases looked at.
+        problems: one line per problem, each naming its file.
+        total: number of cases checked.
         hint: what the user can do about them.
 
     Raises:
@@ -85,17 +85,17 @@ def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> 
 
 
 def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[list[str], list[dict[str, Any]]]:
-    """Read every image and mask once and list what is wrong with them.
+    """Read every image and mask once and list their faults.
 
     Args:
-        cases: dicts with `case_id`, `image` (path), `label` (list of mask paths; none where truth is unknown) and,
-            where it is known, `class`.
-        threads: files read at the same time.
+        cases: dicts with `case_id`, `image` (path), `label` (list of mask paths; empty if there is no ground truth)
+            and, if known, `class`.
+        threads: number of files read at the same time.
 
     Returns:
-        Problems, a line each: unreadable files, bad masks and those of another size than their image, a benign or
-        malignant case whose masks are all empty, a normal case whose mask is not. And copies of the cases in which
-        those with masks carry the share of lesion pixels as `lesion_area_fraction`.
+        Problems, one line each: unreadable files, invalid masks, masks whose size differs from their image's, benign
+        or malignant cases whose masks are all empty, normal cases whose mask is not. And copies of the cases, with
+        the fraction of lesion pixels as `lesion_area_fraction` in those that have masks.
     """
     with ThreadPoolExecutor(max_workers=threads) as pool:
         results = list(pool.map(_inspect_case, cases))
@@ -127,7 +127,7 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     if case.get("class") in ("benign", "malignant") and area == 0:
         problems.append(f"{case['label'][0]}: the mask is empty, but the case is of class {case['class']}")
     if case.get("class") == "normal" and area > 0:
-        problems.append(f"{case['label'][0]}: the mask marks a lesion, but the case is of class normal")
+        problems.append(f"{case['label'][0]}: the mask contains a lesion, but the case is of class normal")
     return problems, {**case, "lesion_area_fraction": area}
 
 
@@ -140,17 +140,17 @@ def check_training_cases(
     validation: Sequence[Mapping[str, Any]],
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Refuse a training that could learn nothing or keep nothing of it, which MONAI would report as done.
+    """Check that there are enough cases to train and validate on, since MONAI would report an empty training as done.
 
-    A MONAI Label server trains on what is labelled in its datastore, images and masks alone, and splits it by itself.
+    A MONAI Label server trains on the labelled part of its datastore, which has no classes, and splits it by itself.
 
     Args:
-        training: the cases to learn from.
+        training: the cases to train on.
         validation: the cases that decide which epoch is kept.
-        class_names: what the network shall tell apart; None for masks alone.
+        class_names: the classes to predict; None for masks alone.
 
     Raises:
-        ValueError: fewer than two cases to learn from, none to validate on, or cases without a class.
+        ValueError: fewer than two cases to train on, none to validate on, or cases without a class.
     """
     if len(training) < 2 or not validation:
         raise ValueError(
@@ -160,27 +160,27 @@ def check_training_cases(
     unknown = [case for case in (*training, *validation) if "class_index" not in case]
     if class_names is not None and unknown:
         raise ValueError(
-            f"{len(unknown)} images come without a class (the first: {unknown[0].get('image')}), but the network shall "
-            f"tell apart {', '.join(class_names)}. A MONAI Label server passes masks alone: to train on these, set "
-            "class_names to null in train.yaml and inference.yaml of the bundle, which then gives masks without classes"
+            f"{len(unknown)} images have no class (the first: {unknown[0].get('image')}), but the network predicts "
+            f"{', '.join(class_names)}. A MONAI Label server passes masks only: to train on them, set class_names to "
+            "null in train.yaml and inference.yaml of the bundle, which then predicts masks without classes"
         )
 
 
 @on_demand
 def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return copies of the cases that carry the index of their class.
+    """Return copies of the cases with the index of their class.
 
     Args:
         cases: dicts with `case_id` and `class`, a name.
-        class_names: the names in the order of the network's class logits; None for a network that doesn't classify,
-            which leaves the cases as they are.
+        class_names: names in the order of the network's class logits; None for a network that doesn't classify, which
+            leaves the cases unchanged.
 
     Returns:
         The cases with `class_index`.
 
     Raises:
-        ValueError: fewer than two names, or a name twice.
-        DataError: cases without a class, or of a class that is not in `class_names`: all of them listed.
+        ValueError: fewer than two names, or duplicate names.
+        DataError: cases without a class or of a class that is not in `class_names`; all are listed.
     """
     if class_names is None:
         return list(cases)
@@ -190,7 +190,7 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
     listed = ", ".join(names)
     problems = [
         (
-            f"{case['case_id']}: class {case['class']!r} is none of {listed}"
+            f"{case['case_id']}: class {case['class']!r} is not one of {listed}"
             if case.get("class")
             else f"{case['case_id']}: no class"
         )
@@ -198,8 +198,8 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
         if case.get("class") not in names
     ]
     hint = (
-        "give each image a class that class_names lists (by its folder in BUSI's layout, in UDIAT's by DatasetB.xlsx), "
-        "or set class_names to None for masks alone"
+        "give each image a class of class_names (by its folder in BUSI's layout, by DatasetB.xlsx in UDIAT's), or set "
+        "class_names to None for masks alone"
     )
     raise_if_invalid(problems, len(cases), hint)
     return [{**case, "class_index": names.index(case["class"])} for case in cases]

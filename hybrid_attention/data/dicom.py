@@ -1,4 +1,4 @@
-"""DICOM files as images: which files are ones, their frames, the part of a frame that shows tissue, its pixel size."""
+"""DICOM files as images: their frames, the region of a frame that shows tissue, and its pixel size."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ logger = logging.getLogger(__name__)
 
 
 class NoPictureError(ValueError):
-    """A DICOM file is whole, but by its kind it holds no picture: a report, a segmentation, a directory."""
+    """A valid DICOM file that is not an image: a report, a segmentation, a directory."""
 
 
 @dataclass(frozen=True)
 class FrameGeometry:
-    """Where the tissue lies in the frames of a file.
+    """Position of the tissue in the frames of a file.
 
     Args:
         size: width and height of a frame in pixels.
-        box: left, top, right and bottom of the part that shows tissue; right and bottom are the first pixel beyond.
-        spacing: width and height of a pixel in mm, or None where the file doesn't say.
-        aspect: height of a pixel in widths, from the spacing, else from Pixel Aspect Ratio; 1 where neither says.
+        box: left, top, right and bottom of the region that shows tissue; right and bottom are exclusive.
+        spacing: width and height of a pixel in mm, or None if the file doesn't state it.
+        aspect: height of a pixel divided by its width, from the spacing, else from Pixel Aspect Ratio, else 1.
     """
 
     size: tuple[int, int]
@@ -51,19 +51,19 @@ class FrameGeometry:
 
     @property
     def part(self) -> tuple[slice, slice]:
-        """The box as an index of a plane (W, H)."""
+        """The box as an index into a plane of shape (W, H)."""
         left, top, right, bottom = self.box
         return slice(left, right), slice(top, bottom)
 
 
 def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Split the name of a frame, `cine.dcm#3`, into the file and the frame's number.
+    """Split the name of a frame, `cine.dcm#3`, into the file and the number of the frame.
 
     Args:
         path: of a file, or of a frame.
 
     Returns:
-        The file and the number, counted from 1; None where the name has none.
+        The file and the number, counted from 1; None if the name has none.
     """
     match = _NUMBERED.match(str(path))
     if match is None or os.path.exists(path):
@@ -72,7 +72,7 @@ def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file, or the file of a frame, is DICOM, by its name or its first bytes."""
+    """Return whether a file, or the file of a frame, is DICOM, by its name or its first bytes."""
     file, _ = split_frame(path)
     if file.name.upper() == "DICOMDIR":
         return False
@@ -86,7 +86,7 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
 
 
 def strip_dicom_suffix(name: str) -> str:
-    """Return a name without the ending of a DICOM file: `cine.dcm#3` gives `cine#3`."""
+    """Return a name without the suffix of a DICOM file: `cine.dcm#3` gives `cine#3`."""
     match = _NUMBERED.match(name)
     stem, number = (match[1], "#" + match[2]) if match else (name, "")
     for suffix in DICOM_SUFFIXES:
@@ -96,7 +96,7 @@ def strip_dicom_suffix(name: str) -> str:
 
 
 def read_header(path: str | os.PathLike[str]) -> Dataset:
-    """Read all of a DICOM file but its pixels.
+    """Read a DICOM file without its pixels.
 
     Args:
         path: the file.
@@ -105,8 +105,8 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
         The data set.
 
     Raises:
-        NoPictureError: the file is whole and of a kind that holds no picture.
-        ValueError: it is no DICOM file, or damaged. Neither message names the file.
+        NoPictureError: the file is valid but not an image.
+        ValueError: it is not a DICOM file, or damaged. Neither message names the file.
         ImportError: pydicom is missing.
     """
     try:
@@ -130,9 +130,9 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
     except Exception as error:  # pydicom raises many kinds for a damaged file
         raise ValueError(f"truncated or damaged DICOM file ({error})") from None
     if "SOPClassUID" not in header or ("Image Storage" in kind and not has_pixels):
-        raise ValueError(f"truncated or damaged DICOM file, or without pixels (its kind is {kind})")
+        raise ValueError(f"truncated or damaged DICOM file, or one without pixels (SOP class: {kind})")
     if not has_pixels or header.get("Modality") == "SEG":
-        raise NoPictureError(f"this DICOM file holds no image to segment ({kind})")
+        raise NoPictureError(f"this DICOM file is not an image ({kind})")
     return header
 
 
@@ -149,7 +149,7 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
         keyword: of the attribute.
 
     Returns:
-        The numbers; none where the attribute is missing, empty, or one of its values is not a finite number.
+        The numbers; an empty list if the attribute is missing, empty, or has a value that is not a finite number.
     """
     try:
         value = header.get(keyword)
@@ -161,18 +161,18 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
 
 
 def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
-    """Name the frames of a DICOM file, each of which is a case of its own.
+    """List the frames of a DICOM file, each of which is a case of its own.
 
     Args:
         path: the file.
-        frames: of a file with several: "all", "middle" (one, the earlier of two), or numbers counted from 1.
+        frames: which frames of a file with several: "all", "middle" (one), or numbers counted from 1.
 
     Returns:
         `[path]` for a file with one frame, else `path#1`, `path#2` and so on.
 
     Raises:
-        ValueError: `frames` is none of these, or names a frame that the file lacks, or no decoder for its pixels
-            is installed, or they contradict the header; and what `read_header` raises.
+        ValueError: `frames` is invalid or names a frame that the file lacks, no decoder for its pixels is installed,
+            or they contradict the header. Also the errors of `read_header`.
     """
     if not (frames in ("all", "middle") if isinstance(frames, str) else isinstance(frames, Sequence) and frames):
         raise ValueError(f"frames must be 'all', 'middle' or a list of numbers counted from 1, got {frames!r}")
@@ -182,9 +182,7 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
         raise ValueError(fault)
     modality = header.get("Modality")
     if modality not in ULTRASOUND:
-        logger.warning(
-            "%s: its modality is %s, not ultrasound (US); it is read all the same", path, modality or "not given"
-        )
+        logger.warning("%s: its modality is %s, not ultrasound (US); it is read anyway", path, modality or "not given")
     count = frame_count(header)
     if count == 1:
         return [str(path)]
@@ -196,22 +194,22 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
         chosen = list(frames)
     wrong = [number for number in chosen if number not in range(1, count + 1)]
     if wrong:
-        raise ValueError(f"there is no frame {wrong[0]!r}: the file has {count}, counted from 1")
+        raise ValueError(f"frame {wrong[0]!r} does not exist: the file has {count}, counted from 1")
     return [f"{path}#{number}" for number in chosen]
 
 
 def frame_geometry(header: Dataset) -> FrameGeometry:
     """Find the tissue in the frames of a file and the size of their pixels.
 
-    The tissue is where Sequence of Ultrasound Regions has two-dimensional regions (Region Spatial Format 1) of tissue
-    (Region Data Type 1): the box around all of them, or the whole frame where there is none. Spacing is theirs when it
-    is in cm and the same in all; without regions that state one it is Pixel Spacing.
+    The box encloses all two-dimensional regions (Region Spatial Format 1) of tissue (Region Data Type 1) in Sequence
+    of Ultrasound Regions; without any it is the whole frame. The spacing is that of the regions if it is in cm and
+    the same in all; if no region states one it is Pixel Spacing.
 
     Reference:
         DICOM PS3.3, section C.8.5.5, US Region Calibration Module.
 
     Args:
-        header: as `read_header` gives it.
+        header: from `read_header`.
 
     Returns:
         Size, box and spacing.
@@ -232,7 +230,7 @@ def frame_geometry(header: Dataset) -> FrameGeometry:
         box = (max(left, 0), max(top, 0), min(last_column + 1, width), min(last_row + 1, height))
         if box[0] >= box[2] or box[1] >= box[3]:
             raise ValueError(
-                f"the region of tissue with corners {corners} is not in the frame of {width}x{height} pixels"
+                f"the region of tissue with corners {corners} is outside the frame of {width}x{height} pixels"
             )
         boxes.append(box)
         spacings.append(_region_spacing(region))
@@ -277,14 +275,14 @@ def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarr
     """Put a plane of the size of the tissue back into the whole frame.
 
     Args:
-        plane: (W, H) of what `read_grey` gives for `source`.
-        source: the image; when it is no DICOM file, `plane` is returned as it is.
+        plane: of the shape (W, H) that `read_grey` returns for `source`.
+        source: the image; if it is not a DICOM file, `plane` is returned unchanged.
 
     Returns:
-        (W, H) of the frame, zero outside the box.
+        Array of the frame's shape (W, H), zero outside the box.
 
     Raises:
-        ValueError: the plane has another size than the box.
+        ValueError: the size of the plane differs from that of the box.
     """
     if not is_dicom(source):
         return plane
@@ -297,14 +295,14 @@ def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarr
 
 
 def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
-    """Cut a plane of the size of the whole frame down to the tissue, as `read_grey` does with the image.
+    """Crop a plane of the size of the whole frame to the tissue, as `read_grey` does with the image.
 
     Args:
-        plane: (W, H), for example a true mask.
+        plane: (W, H), for example a ground-truth mask.
         source: the image.
 
     Returns:
-        The part in the box; `plane` as it is where it has not the size of the frame, or `source` is no DICOM file.
+        The part in the box; `plane` unchanged if it has another size than the frame, or `source` is not a DICOM file.
     """
     if not is_dicom(source):
         return plane

@@ -23,10 +23,10 @@ _WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read the tissue of one frame of a DICOM file as a grey plane.
 
-    Monochrome pixels pass the modality and VOI transformations of the file (rescale, window, tables), MONOCHROME1 is
-    inverted, so that bright is always bright. An empty or invalid value (no number, a slope of 0, a window narrower
-    than its function allows) counts as absent. Padding (Pixel Padding Value, with its range) becomes as dark as the
-    darkest other pixel. Colour becomes luma (ITU-R 601-2), as with other pictures.
+    The modality and VOI transformations of the file (rescale, window, tables) are applied to monochrome pixels, and
+    MONOCHROME1 is inverted, so that bright is always bright. An empty or invalid value (not a number, a slope of 0, a
+    window narrower than its function allows) counts as absent. Padding (Pixel Padding Value, with its range) becomes
+    as dark as the darkest other pixel. Colours become luma (ITU-R 601-2), as in other image formats.
 
     Args:
         path: a file with one frame, or a frame, `cine.dcm#3`.
@@ -35,9 +35,9 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         float32 array of shape (W, H), the box of `frame_geometry`.
 
     Raises:
-        ValueError: no DICOM file, damaged, video, of an unknown photometric interpretation, without pixels, with
-            pixels that contradict the header, with several frames and none named, or compressed in a way that needs
-            a package that is missing (which is named). The message does not name the file.
+        ValueError: the file is not DICOM, is damaged, a video, of an unknown photometric interpretation, without
+            pixels, with pixels that contradict the header, with several frames of which none is named, or compressed
+            in a way that needs a missing package (which is named). The message does not name the file.
         ImportError: pydicom is missing.
     """
     file, number = split_frame(path)
@@ -46,11 +46,11 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
     if number is None and count > 1:
         raise ValueError(f"it has {count} frames: name one, {file.name}#1 to {file.name}#{count}")
     if number is not None and not 1 <= number <= count:
-        raise ValueError(f"there is no frame {number}: the file has {count}, counted from 1")
+        raise ValueError(f"frame {number} does not exist: the file has {count}, counted from 1")
     kind = str(header.PhotometricInterpretation)
     if kind not in (*_MONOCHROME, *_COLOUR, "PALETTE COLOR"):
         known = ", ".join((*_MONOCHROME, *_COLOUR, "PALETTE COLOR"))
-        raise ValueError(f"pixels of the photometric interpretation {kind!r} can't be read; known are {known}")
+        raise ValueError(f"the photometric interpretation {kind!r} can't be read; expected one of {known}")
     pixels = _decoded(file, header, (number or 1) - 1)
     shape = (int(header.Rows), int(header.Columns), *((3,) if kind in _COLOUR else ()))
     if pixels.shape != shape:
@@ -120,14 +120,14 @@ def _monochrome(pixels: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def _padding(pixels: np.ndarray, header: Dataset) -> np.ndarray:
-    """Return where pixels as stored are padding."""
+    """Return which of the stored pixels are padding."""
     values = numbers(header, "PixelPaddingValue")
     ends = [*values, *numbers(header, "PixelPaddingRangeLimit")]
     return (pixels >= min(ends)) & (pixels <= max(ends)) if values else np.zeros(pixels.shape, bool)
 
 
 def _drop_invalid(header: Dataset) -> None:
-    """Remove what pydicom could not compute with, as viewers do."""
+    """Remove values that pydicom can't compute with, as viewers do."""
     slope, intercept = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
     if slope not in ([], [0.0]) or intercept:
         header.RescaleSlope = slope[0] if slope not in ([], [0.0]) else 1
@@ -145,7 +145,7 @@ def _drop_invalid(header: Dataset) -> None:
 
 
 def _bright_is_bright(pixels: np.ndarray, header: Dataset) -> np.ndarray:
-    """Apply the transformations to pixels as stored, and invert MONOCHROME1."""
+    """Apply the transformations to stored pixels, and invert MONOCHROME1."""
     processing = _processing()
     grey = processing.apply_voi_lut(processing.apply_modality_lut(pixels, header), header).astype(np.float64)
     if header.PhotometricInterpretation == "MONOCHROME2":

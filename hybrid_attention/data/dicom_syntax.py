@@ -1,4 +1,4 @@
-"""Whether the pixels of a DICOM file are what its header says and can be decoded here, and what to do when not."""
+"""Checks of a DICOM file's pixel data: they match the header, and a decoder for them is installed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _DECODERS = {
 
 
 def syntax_fault(header: Dataset) -> str | None:
-    """Say why the pixels of a file can't be decoded.
+    """Explain why the pixels of a file can't be decoded.
 
     Args:
         header: of the file.
 
     Returns:
-        A message, or None where a decoder is installed; it names the package that is missing.
+        A message that names the missing package, or None if a decoder is installed.
     """
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     if syntax is None:
@@ -42,19 +42,19 @@ def syntax_fault(header: Dataset) -> str | None:
     if _has_decoder(syntax):
         return None
     package = next((package for start, package in _DECODERS.items() if syntax.name.startswith(start)), None)
-    hint = f"install {package}" if package else "no package for it is known here"
+    hint = f"install {package}" if package else "no package for it is known"
     return f"its pixels are compressed as {syntax.name}, and no decoder is installed: {hint}"
 
 
 def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
-    """Say how the pixel data of a file contradict its header: by their length, or compressed by their frames.
+    """Explain how the pixel data of a file contradict its header: in length or, if compressed, in number of frames.
 
     Args:
         path: the file.
         header: of the file.
 
     Returns:
-        A message, or None where they agree, or where compressed frames can't be told apart.
+        A message, or None if they agree or compressed frames can't be counted.
     """
     try:
         status = os.stat(path)
@@ -69,18 +69,18 @@ def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
     samples = 2 if kind == "YBR_FULL_422" else int(header.get("SamplesPerPixel") or 1)  # two pixels share the colour
     row = int(header.Columns) * samples * int(header.BitsAllocated) // 8
     expected = row * int(header.Rows) * frames
-    if expected <= length < expected + max(row, 2):  # what is less than a row is padding
+    if expected <= length < expected + max(row, 2):  # less than a row is padding
         return None
     damaged = "truncated or damaged DICOM file: " if length < expected else ""
     return (
         f"{damaged}its pixel data have {length} bytes, but its header states {frames} frame(s) of "
-        f"{header.Columns}x{header.Rows} pixels as {kind} with {header.BitsAllocated} bits a sample, {expected} bytes"
+        f"{header.Columns}x{header.Rows} pixels as {kind} with {header.BitsAllocated} bits per sample, {expected} bytes"
     )
 
 
-@lru_cache(maxsize=64)  # a loop is asked once a frame
+@lru_cache(maxsize=64)  # called once per frame of a loop
 def _length_and_frames(path: str, changed: int, size: int) -> tuple[int | None, int | None]:
-    """Return the bytes of pixel data, and the number of frames where they are compressed and it can be told."""
+    """Return the bytes of pixel data and, if they are compressed and can be counted, the number of frames."""
     from pydicom import dcmread
 
     stored = dcmread(path, specific_tags=["PixelData"])
@@ -117,7 +117,7 @@ def _has_decoder(syntax: str) -> bool:
 
 
 def _has_handler(syntax: str) -> bool:
-    """Do the same for pydicom 2."""
+    """Do the same with pydicom 2."""
     from pydicom import config
 
     usable = (handler for handler in config.pixel_data_handlers if handler.is_available())

@@ -1,4 +1,4 @@
-"""Downloads of the data sets that may be had without asking."""
+"""Downloads of data sets that are freely available."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Source(NamedTuple):
     Args:
         title: its name.
         terms: licence, and what to cite.
-        files: address and checksum ("md5:…", None where none is published) of each file; archives end with .zip. Empty
-            where there is a form to fill in.
+        files: address and checksum ("md5:…", None if none is published) of each file; archives end with .zip. Empty if
+            the authors ask for a form.
     """
 
     title: str
@@ -68,22 +68,22 @@ SOURCES = {
 
 
 def download(name: str, out: str | os.PathLike[str], files: Sequence[tuple[str, str | None]] | None = None) -> Path:
-    """Download a data set from where its authors publish it, check it and unpack it.
+    """Download a data set from its authors' page, verify it and unpack it.
 
-    Files that are there already are kept, and one that broke off goes on where it ended. The archive stays beside what
-    it held and may be deleted.
+    Existing files are kept, and an interrupted download is resumed. The archive stays beside its contents and may be
+    deleted.
 
     Args:
         name: key of `SOURCES`.
-        out: folder for the data set, made if it is missing; `datalist` then reads it.
-        files: other addresses than the published ones, with checksums or None.
+        out: folder for the data set, created if it is missing; `datalist` then reads it.
+        files: addresses to use in place of the published ones, with checksums or None.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: the data set can't be had by a download (the message says from where), or is unknown; a file is not
-            the published one or no archive, and was deleted.
+        ValueError: the data set is unknown or can't be downloaded (the message says where to get it); a file is not
+            the published one or not an archive, and was deleted.
         OSError: the server can't be reached, the connection broke, or the disk is full.
     """
     import pooch
@@ -104,7 +104,7 @@ def download(name: str, out: str | os.PathLike[str], files: Sequence[tuple[str, 
                 with zipfile.ZipFile(file) as archive:
                     archive.extractall(out)
         except requests.RequestException as error:
-            raise OSError(f"download of {address} failed ({error}); run it again, it goes on where it ended") from None
+            raise OSError(f"download of {address} failed ({error}); run it again to resume") from None
         except ValueError as error:  # of pooch, which has deleted the file
             raise ValueError(f"{address} does not have the checksum {checksum}: {error}") from None
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -112,13 +112,13 @@ def download(name: str, out: str | os.PathLike[str], files: Sequence[tuple[str, 
             raise ValueError(f"{address} is not a whole zip archive and was deleted; run it again ({error})") from None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise OSError(error.errno, f"no space left in {out}; free some and run it again, it goes on") from None
+                raise OSError(error.errno, f"no space left in {out}; free some and run it again to resume") from None
             raise
     return out
 
 
 def _resume(address: str, target: str, _: Any) -> None:
-    """Download a file for pooch; what a broken download left, in `NAME.part`, is kept and continued."""
+    """Download a file for pooch; an interrupted download, kept in `NAME.part`, is resumed."""
     import requests
     from tqdm import tqdm
 
@@ -126,7 +126,7 @@ def _resume(address: str, target: str, _: Any) -> None:
     done = part.stat().st_size if part.is_file() else 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
     with requests.get(address, stream=True, timeout=60, headers=headers) as answer:
-        if answer.status_code != requests.codes.requested_range_not_satisfiable:  # then all of it came before
+        if answer.status_code != requests.codes.requested_range_not_satisfiable:  # else the file is already complete
             answer.raise_for_status()
             if answer.status_code != requests.codes.partial_content:
                 done = 0

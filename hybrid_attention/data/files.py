@@ -1,4 +1,4 @@
-"""Files: which ones lie below a folder, and writing them so that they appear whole or not at all."""
+"""Files: listing those below a folder, and writing them so that they appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path` that is renamed to it when the block succeeds.
 
-    When the block raises, the temporary file is removed and `path` keeps what it held before.
+    When the block raises, the temporary file is removed and `path` keeps its previous content.
 
     Args:
-        path: the file to write; its folder is made if it is missing.
-        durable: wait until the disk holds it, so that it survives a power failure; pictures that a run can write again
-            need not.
+        path: the file to write; its folder is created if it is missing.
+        durable: wait until the file is on the disk, so that it survives a power failure; False for pictures that a run
+            can write again.
 
     Raises:
-        OSError: when the folder can't be written or the disk is full; the message names the file and the hint.
+        OSError: the folder can't be written or the disk is full; the message names the file and says what to do.
     """
     path = Path(path)
     temporary = None
@@ -43,7 +43,7 @@ def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[
         if durable:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
-        # mkstemp makes files for their owner alone; give what a plain open() would have given
+        # mkstemp makes files readable by their owner only; restore the permissions of a plain open()
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
@@ -59,8 +59,8 @@ def _explained(error: OSError, path: Path) -> OSError:
     if error.errno in _FULL:
         return OSError(
             error.errno,
-            f"no space left while writing {path} ({error.strerror}); nothing half-written was kept. "
-            "Free some space, or write elsewhere (--output_dir or --out), and run again",
+            f"no space left while writing {path} ({error.strerror}); no partial file was kept. "
+            "Free some space or choose another folder (--output_dir or --out), and run again",
         )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
         return OSError(
@@ -71,16 +71,16 @@ def _explained(error: OSError, path: Path) -> OSError:
 
 
 def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
-    """Make an output folder and prove, before any work is done, that files can be written in it.
+    """Create an output folder and check, before any work is done, that files can be written in it.
 
     Args:
-        path: the folder; missing parents are made.
+        path: the folder; missing parents are created.
 
     Returns:
         The folder.
 
     Raises:
-        OSError: when the folder can't be made or written; the message names it and the hint.
+        OSError: the folder can't be created or written; the message names it and says what to do.
         ValueError: its name is not valid UTF-8.
     """
     folder = Path(path)
@@ -97,7 +97,7 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def remove_partial_files(folder: str | os.PathLike[str]) -> None:
-    """Remove what a killed process left half-written in a folder.
+    """Remove partial files that a killed process left in a folder.
 
     Args:
         folder: a folder that no other process writes in.
@@ -107,10 +107,10 @@ def remove_partial_files(folder: str | os.PathLike[str]) -> None:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write `content` as indented JSON by rename; NaN, which JSON has no word for, becomes null.
+    """Write `content` as indented JSON by rename; NaN, which JSON lacks, becomes null.
 
     Raises:
-        ValueError: `content` holds an infinite number.
+        ValueError: `content` contains an infinite number.
     """
     with atomic_path(path) as temporary:
         text = json.dumps(_without_nan(content), indent=2, sort_keys=False, allow_nan=False)
@@ -126,14 +126,14 @@ def _without_nan(content: Any) -> Any:
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], fieldnames: list[str]) -> None:
-    """Write `rows` as a CSV file by rename; floats are written so that they read back unchanged."""
+    """Write `rows` as a CSV file by rename; floats read back unchanged."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=fieldnames, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-# thumbnails, recycle bins and caches, beside all that start with a dot (.Trash-1000, .ipynb_checkpoints, ._a.png)
+# thumbnails, recycle bins and caches, besides names that start with a dot (.Trash-1000, .ipynb_checkpoints, ._a.png)
 _CLUTTER = {
     "$recycle.bin",
     "#recycle",
@@ -156,24 +156,24 @@ _NOTES = {
 
 
 def is_clutter(name: str) -> bool:
-    """Tell whether a file or folder is one of the system or another program: hidden, thumbnails, a recycle bin."""
+    """Return whether a file or folder belongs to the system or another program: hidden, thumbnails, a recycle bin."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
 def is_note(path: Path) -> bool:
-    """Tell by its name whether a file is text or a table, which nobody takes for an image or a mask."""
+    """Return whether a file is text or a table, by its name, and so neither an image nor a mask."""
     return path.suffix.lower() in _NOTES
 
 
 def files_below(root: str | os.PathLike[str]) -> list[Path]:
-    """List the files below a folder, without those of `is_clutter`.
+    """List the files below a folder, except those of `is_clutter`.
 
     Args:
-        root: the folder. Links to folders are followed, each folder once: loops end, and of two ways to a folder the
-            one without links counts.
+        root: the folder. Links to folders are followed, but each folder is listed once, by its path without links if
+            it has one.
 
     Returns:
-        Paths below `root`, sorted; links to files that are gone, too. None where there is no such folder.
+        Sorted paths below `root`, including broken links to files; empty if the folder does not exist.
 
     Raises:
         OSError: a folder can't be read.
@@ -194,15 +194,15 @@ def files_below(root: str | os.PathLike[str]) -> list[Path]:
 
 
 def same_name(name: str) -> str:
-    """Return a name so that those which look alike are equal (Unicode's NFC): é in one piece, not e and an accent."""
+    """Return a name in Unicode's NFC, so that names that look alike are equal: é as one character, not two."""
     return unicodedata.normalize("NFC", name)
 
 
 def name_fault(path: str | os.PathLike[str]) -> str | None:
-    """Say why a path can't be written into tables: its bytes are not UTF-8.
+    """Explain why a path can't be written into tables: its bytes are not UTF-8.
 
     Returns:
-        A message that names the path in characters that any terminal shows, or None for a good one.
+        A message that names the path in characters that any terminal can show, or None if the path is valid.
     """
     try:
         str(path).encode("utf-8")
@@ -217,7 +217,7 @@ def _fail(error: OSError) -> None:
 
 
 def how_to_install(extra: str) -> str:
-    """Say how the packages of an extra are installed, for the end of an error message.
+    """Return how to install the packages of an extra, for the end of an error message.
 
     Args:
         extra: its name in `pyproject.toml`.

@@ -1,4 +1,4 @@
-"""Any folder of images to predict on, with or without truth."""
+"""Any folder of images to predict on, with or without ground truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hybrid_attention.data.files import files_below, is_note, name_fault, same_n
 from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import ALL_SUFFIXES, is_image, strip_suffix
 
-# the table that an inference run leaves in the folder of its results
+# the table that an inference run writes into the folder of its results
 PREDICTIONS = "predictions.csv"
 _NAMED = 20  # files in a warning
 
@@ -26,25 +26,24 @@ def image_datalist(
 ) -> list[dict[str, Any]]:
     """List an image, or all images below a folder, for inference.
 
-    Masks that lie beside an image in BUSI's way (`NAME_mask.png`) are checked with it, never taken for images. Each
-    frame of a DICOM file with several is a case, `NAME.dcm#1` and so on; DICOM files of a folder that by their kind
-    hold no image (reports, segmentations) are left out, and the log names them; so are folders below `source` with the
-    results of another inference run.
+    Masks named as in BUSI (`NAME_mask.png`) are checked with their image and never taken for images. Each frame of a
+    multi-frame DICOM file is a case, `NAME.dcm#1` and so on. DICOM files that are not images (reports, segmentations)
+    and folders below `source` with results of another inference run are skipped and logged.
 
     Args:
         source: an image file, or a folder that is searched with its subfolders.
-        results: the folder that will receive the results; where it lies below `source` it is not searched.
-        frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
+        results: the folder for the results; if it lies below `source` it is not searched.
+        frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
 
     Returns:
         Dicts with `case_id` (path relative to the folder), `image` and `source` (both the path, with the frame's
-        number: transforms replace the first by an array).
+        number: transforms replace the first with an array).
 
     Raises:
         FileNotFoundError: `source` does not exist.
-        ValueError: `results` is the folder of the images, where a written mask would later pass for truth.
+        ValueError: `results` is the folder of the images, where predicted masks would later pass for ground truth.
         ImportError: there is a DICOM file, and pydicom is missing.
-        DataError: no image in it, two images whose results would have one name, or unreadable files, all listed.
+        DataError: no images, two images whose results would have the same name, or unreadable files; all are listed.
     """
     source = Path(source)
     if not source.exists():
@@ -55,12 +54,12 @@ def image_datalist(
         target = Path(results).resolve()
         if target == root.resolve():
             raise ValueError(
-                f"{source} can't receive its own results, which would pass for truth: choose another folder"
+                f"{source} can't receive its own results, which would pass for ground truth: choose another folder"
             )
         if root.resolve() in target.parents:
             files = [path for path in files if target not in path.resolve().parents]
     for folder in {path.parent for path in files if path.name == PREDICTIONS} - {root}:
-        logger.warning("%s is left out: it holds results (%s), not images", folder, PREDICTIONS)
+        logger.warning("%s is skipped: it contains results (%s), not images", folder, PREDICTIONS)
         files = [path for path in files if folder not in path.parents]
     files = image_files(files)
     if not files:
@@ -78,15 +77,15 @@ def image_datalist(
     more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
     raise_if_invalid(problems + more, len(files))
     if not cases:
-        raise DataError(f"no image in {source}: its DICOM files hold none")
+        raise DataError(f"no image in {source}: its DICOM files are not images")
     return cases
 
 
 def image_files(files: Iterable[Path]) -> list[Path]:
-    """Return those of `files` that are images by their kind, and not masks by their names; the log names the rest.
+    """Return those of `files` that are images, and not masks by their names; the others are logged.
 
     Raises:
-        DataError: names that are not UTF-8, all listed.
+        DataError: names that are not UTF-8; all are listed.
     """
     images: list[Path] = []
     others: list[Path] = []
@@ -98,30 +97,30 @@ def image_files(files: Iterable[Path]) -> list[Path]:
         elif mask_owner(path) is None:
             (images if is_image(path) else others).append(path)
     raise_if_invalid(faults, len(files), "rename them")
-    log_left_out([path for path in others if not is_note(path)], "no image of a kind that is read")
+    log_left_out([path for path in others if not is_note(path)], "not an image of a supported format")
     return images
 
 
 def log_left_out(files: Sequence[Path], reason: str) -> None:
-    """Name files in one warning, of many the first."""
+    """Log skipped files in one warning, with the names of the first ones."""
     if files:
         more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
         names = ", ".join(map(str, files[:_NAMED]))
-        logger.warning("%d files are left out (%s): %s%s", len(files), reason, names, more)
+        logger.warning("%d files are skipped (%s): %s%s", len(files), reason, names, more)
 
 
 def expand_frames(
     files: Iterable[Path], frames: str | Sequence[int] = "all", alone: bool = False
 ) -> tuple[list[Path], list[str]]:
-    """Name the images of files: of a DICOM file with several frames each frame, of any other the file itself.
+    """List the images in files: each frame of a multi-frame DICOM file, else the file itself.
 
     Args:
         files: images, from `image_files`.
-        frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
-        alone: a DICOM file that by its kind holds no image is a problem, and not left out and logged.
+        frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
+        alone: report a DICOM file that is not an image as a problem; False skips and logs it.
 
     Returns:
-        Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, a line a DICOM file.
+        Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, one line per DICOM file.
 
     Raises:
         ImportError: there is a DICOM file, and pydicom is missing.
@@ -135,14 +134,14 @@ def expand_frames(
             if alone:
                 problems.append(f"{file}: {error}")
             else:
-                logger.warning("%s is left out: %s", file, error)
+                logger.warning("%s is skipped: %s", file, error)
         except ValueError as error:
             problems.append(f"{file}: {error}")
     return images, problems
 
 
 def result_path(folder: str | os.PathLike[str], case_id: str, what: str, suffix: str = ".png") -> Path:
-    """Return where an inference run writes a result: of `a/b.nii.gz` the overlay is `FOLDER/a/b_overlay.png`.
+    """Return where an inference run writes a result: `FOLDER/a/b_overlay.png` for the overlay of `a/b.nii.gz`.
 
     Args:
         folder: of the results.

@@ -1,4 +1,4 @@
-"""Grey values: those of colours, and those of any range stretched for a picture."""
+"""Grey values: converted from colours, and stretched from any range for a picture."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def luma(colours: np.ndarray) -> np.ndarray:
     """Return the grey values of colours, by ITU-R 601-2.
 
     Args:
-        colours: red, green and blue along the last axis; what follows there, such as alpha, does not count.
+        colours: red, green and blue along the last axis; further channels, such as alpha, are ignored.
 
     Returns:
-        float64, without the last axis.
+        float64 array without the last axis.
     """
     return colours[..., :3].astype(np.float64) @ _LUMA
 
@@ -26,7 +26,7 @@ def stretched(grey: np.ndarray) -> np.ndarray:
         grey: of any shape.
 
     Returns:
-        Floats, not rounded, of the same shape: the darkest is 0 and the brightest 255; all 0 where all are alike.
+        Floats, not rounded, of the same shape: the darkest is 0 and the brightest 255; all 0 if all are equal.
     """
     low, high = float(grey.min()), float(grey.max())
     return (grey - low) * (255 / max(high - low, 1e-9))

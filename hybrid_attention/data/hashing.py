@@ -1,4 +1,4 @@
-"""Which images a run has seen, told by their bytes."""
+"""Digests that identify the images a run has seen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hybrid_attention.data.dicom import split_frame
 
 
 def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Return one SHA-256 over the contents of files, in their order.
+    """Return one SHA-256 of the contents of files, in the given order.
 
     Args:
-        paths: the files; of a frame of a DICOM file, `loop.dcm#3`, its number counts too.
+        paths: the files; for a frame of a DICOM file, `loop.dcm#3`, its number is included.
 
     Returns:
         64 hexadecimal digits.
@@ -29,13 +29,13 @@ def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
 
 
 def case_digests(cases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a digest of each case's image, so that a case is known again under another name or path.
+    """Return a digest of each case's image, which identifies it under any name or path.
 
     Args:
         cases: dicts with the path `image`.
 
     Returns:
-        16 hexadecimal digits a case, in order.
+        16 hexadecimal digits per case, in order.
     """
     return [file_digest([case["image"]])[:16] for case in cases]
 

@@ -1,4 +1,4 @@
-"""How masks are named, found beside their image, read and merged."""
+"""Masks: their names, finding them beside their image, reading and merging them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from scipy import ndimage
 
 _MASK = re.compile(r"(.+)_mask(?:_\d+)?$", re.DOTALL)
 
-# in the folder of the masks or the one above: what pixels count as that their mask says to ignore
+# a file in the folder of the masks or the one above that says what pixels to ignore count as
 IGNORE_FILE = "ignore_label.txt"
 
-# largest share of an image that a lesion covers; of the 2,157 masks of BUSI and BUS-BRA none exceeds 0.58, and 95 %
-# stay below 0.25, so that they exceed 0.75 when they are inverted
+# largest fraction of an image that a lesion covers; of the 2,157 masks of BUSI and BUS-BRA none exceeds 0.58, and 95 %
+# are below 0.25, and so above 0.75 when they are inverted
 _LARGEST = 0.75
 _IGNORED = (255, 65535)  # the usual ignore labels
 _MOST_LABELS = 32
 _EDGE = 8  # pixels over which the edge of a lesion may be soft
-_STRAY = 0.002  # share of the pixels that may be grey elsewhere: real images have more than 0.15, JPEG masks 0.0001
+_STRAY = 0.002  # fraction of pixels that may be grey elsewhere: real images have more than 0.15, JPEG masks 0.0001
 
 
 def mask_owner(path: str | os.PathLike[str]) -> str | None:
-    """Return the stem of the image that a file is a mask of, by its name.
+    """Return the stem of the image that a mask belongs to, by the mask's name.
 
     Args:
         path: for example "benign (4)_mask_1.png", or "a_mask.nii.gz".
 
     Returns:
-        For example "benign (4)", as `same_name` has it; None for the name of no mask.
+        For example "benign (4)", normalised by `same_name`; None if the name is not that of a mask.
     """
     name = Path(path).name
     match = _MASK.match(strip_suffix(name)) or _MASK.match(Path(name).stem)  # whatever the suffix
@@ -45,8 +45,8 @@ def mask_owner(path: str | os.PathLike[str]) -> str | None:
 def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside it.
 
-    Those of `a.nii.gz` are `a_mask.EXT`, those of the frame `loop.dcm#3` are `loop#3_mask.EXT`. Files of kinds that are
-    not read are among them, since without them the truth would be incomplete.
+    The masks of `a.nii.gz` are `a_mask.EXT`, those of the frame `loop.dcm#3` are `loop#3_mask.EXT`. Files of
+    unsupported formats are included, since the ground truth would be incomplete without them.
 
     Args:
         image: path of the image.
@@ -70,31 +70,31 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a mask file.
 
     Args:
-        path: of any kind that `read_grey` reads, but for DICOM.
+        path: of any format that `read_grey` reads, except DICOM.
 
     Returns:
-        Boolean array of shape (W, H), by the rule of `binary_mask`.
+        Boolean array of shape (W, H), see `binary_mask`.
 
     Raises:
-        ValueError: what `read_grey` says of a bad file, several pages, or values that are not those of a mask. The
-            message does not name the file.
+        ValueError: the file can't be read (see `read_grey`), has several pages, or its values are not those of a
+            mask. The message does not name the file.
     """
     if is_dicom(path):
         raise ValueError("masks are not read from DICOM: save it as PNG or NIfTI")
     if not is_image(path):
-        raise ValueError("masks of this kind are not read: save it as PNG or NIfTI, or take it out")
+        raise ValueError("masks of this format are not read: save it as PNG or NIfTI, or remove it")
     return binary_mask(read_plane(path, mask_values, several_pages=False), _ignored_pixels(Path(path).parent))
 
 
 def mask_values(image: Image.Image) -> np.ndarray:
-    """Return the values of a mask as its program meant them.
+    """Return the values of a mask as the program that wrote it meant them.
 
     Args:
         image: of any mode.
 
     Returns:
-        Array of shape (H, W): of a coloured palette with black first the indices, of other colours the brightest
-        channel, else grey values. What is transparent is black.
+        Array of shape (H, W): the indices for a coloured palette whose first entry is black, the brightest channel for
+        other colours, else the grey values. Transparent pixels are black.
     """
     if image.mode == "P" and "transparency" not in image.info:
         colours = np.zeros((256, 3), np.uint8)
@@ -113,25 +113,25 @@ def mask_values(image: Image.Image) -> np.ndarray:
 
 
 def binary_mask(values: np.ndarray, ignored: str | None = None) -> np.ndarray:
-    """Decide what is lesion in a mask.
+    """Binarize a mask.
 
-    Two values, or two clusters of values with soft edges or noise of JPEG between them, are background and lesion. A
-    few clean values are labels, and all but 0 are lesion. 255 (or 65535) beside small labels marks pixels to ignore.
+    Two values, or two clusters of values with soft edges or JPEG noise between them, are background and lesion. A few
+    distinct values are labels, and all but 0 are lesion. 255 (or 65535) beside small labels means pixels to ignore.
 
     Args:
-        values: of any type, from 0 on.
+        values: non-negative values of any type.
         ignored: what pixels to ignore count as, "background" or "lesion"; None refuses masks that have them.
 
     Returns:
-        Boolean array of that shape.
+        Boolean array of the same shape.
 
     Raises:
-        ValueError: the values are none of these, there are pixels to ignore and `ignored` is None, or more than three
-            quarters of the image are lesion.
+        ValueError: the values fit none of these cases, there are pixels to ignore and `ignored` is None, or more than
+            three quarters of the image are lesion.
     """
     lesion = values if values.dtype == bool else _lesion(values, ignored)
     if lesion.mean() > _LARGEST:
-        raise ValueError(f"{lesion.mean():.0%} of the image are lesion: is the mask inverted, or not one?")
+        raise ValueError(f"{lesion.mean():.0%} of the image is lesion: is the mask inverted, or not a mask?")
     return lesion
 
 
@@ -143,8 +143,8 @@ def _lesion(values: np.ndarray, ignored: str | None) -> np.ndarray:
     if len(levels) > 2 and high in _IGNORED and levels[-2] <= _MOST_LABELS:
         if ignored is None:
             raise ValueError(
-                f"{high:g} beside labels up to {levels[-2]:g} usually means pixels to ignore: write background or "
-                f"lesion, as which they shall count, into a file {IGNORE_FILE} in the folder of the masks or above it"
+                f"{high:g} beside labels up to {levels[-2]:g} usually means pixels to ignore: write what they count "
+                f"as, background or lesion, into a file {IGNORE_FILE} in the folder of the masks or above it"
             )
         return _lesion(np.where(values == high, 0 if ignored == "background" else levels[-2], values), None)
     if len(levels) <= 2 and (low == 0 or low == high):
@@ -160,7 +160,7 @@ def _lesion(values: np.ndarray, ignored: str | None) -> np.ndarray:
 
 
 def _has_clean_labels(values: np.ndarray) -> bool:
-    """Tell whether most pixels between the least and the largest value lie in areas, not on an edge or in noise."""
+    """Return whether most pixels between the lowest and the highest value lie in areas, not on an edge or in noise."""
     middle = (values > values.min()) & (values < values.max())
     edge = (ndimage.minimum_filter(values, 3) < values) & (values < ndimage.maximum_filter(values, 3))
     alike = np.zeros(values.shape, int)
@@ -171,7 +171,7 @@ def _has_clean_labels(values: np.ndarray) -> bool:
 
 
 def _has_two_clusters(values: np.ndarray) -> bool:
-    """Tell whether all grey lies between black and white, a few pixels from either."""
+    """Return whether all grey pixels lie between black and white ones, a few pixels from either."""
     level = (values - values.min()) / (values.max() - values.min())
     reach = [ndimage.distance_transform_edt(apart) <= _EDGE for apart in (level > 1 / 4, level < 3 / 4)]
     grey = (level > 1 / 8) & (level < 7 / 8)
@@ -183,7 +183,7 @@ def _ignored_pixels(folder: Path) -> str | None:
         if (place / IGNORE_FILE).is_file():
             word = (place / IGNORE_FILE).read_text(encoding="utf-8-sig", errors="replace").strip()
             if word not in ("background", "lesion"):
-                raise ValueError(f"{place / IGNORE_FILE} must hold the word background or lesion, got {word!r}")
+                raise ValueError(f"{place / IGNORE_FILE} must contain the word background or lesion, got {word!r}")
             return word
     return None
 
@@ -192,10 +192,10 @@ def merged_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
     """Merge the masks of one case into one: a pixel is lesion where it is in any of them.
 
     Args:
-        masks: of one shape, from `read_mask` or of 0 and 1; others are judged by `binary_mask`.
+        masks: of one shape, from `read_mask` or of 0 and 1; others are binarized by `binary_mask`.
 
     Returns:
-        Boolean array of that shape.
+        Boolean array of the same shape.
     """
     return np.any([mask > 0 if _is_binary(mask) else binary_mask(mask) for mask in masks], axis=0)
 
@@ -205,6 +205,6 @@ def _is_binary(mask: np.ndarray) -> bool:
 
 
 class MaskReader(GreyReader):
-    """MONAI image reader of masks, by `read_mask`: `LoadImaged(keys, reader=MaskReader)` gives 0 and 1."""
+    """MONAI image reader for masks, by `read_mask`: `LoadImaged(keys, reader=MaskReader)` returns 0 and 1."""
 
     read_file = staticmethod(read_mask)

@@ -1,4 +1,4 @@
-"""NIfTI files as images: one slice in one orientation, whatever that of the file, and the way back."""
+"""NIfTI files as images: one slice in a fixed orientation, whatever that of the file, and the inverse."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _TOLERANCE = 0.1  # of a pixel, by which the corners of two grids may differ
 
 @dataclass(frozen=True)
 class SliceGeometry:
-    """How the slice of a file lies in its array and in space.
+    """Position of the slice of a file in its array and in space.
 
     Args:
         shape: of the file's array, without colours.
-        axes: of the array: the one that runs across the picture and the one that runs down.
-        flips: whether the file stores them backwards.
+        axes: axes of the array that run across and down the picture.
+        flips: whether the file stores these axes backwards.
         sizes: width and height of a pixel in the unit of the file.
-        spacing: the same in mm, or None where the file states no physical size.
+        spacing: the same in mm, or None if the file states no physical size.
         affine: of the file, (4, 4).
-        placed: False where the file says nothing of its place in space.
+        placed: False if the file does not state its position in space.
     """
 
     shape: tuple[int, ...]
@@ -55,7 +55,7 @@ class SliceGeometry:
         return np.flip(plane, tuple(axis for axis, flip in enumerate(self.flips) if flip)).copy()
 
     def corners(self) -> np.ndarray:
-        """Return where three corners of the picture lie: the first pixel, the last across, the last down; (3, 3)."""
+        """Return the positions of three corner pixels, (3, 3): the first, the last across, the last down."""
         ends = np.zeros((3, 3))
         for index, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True), start=1):
             last = self.shape[axis] - 1
@@ -65,24 +65,24 @@ class SliceGeometry:
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
-    """Tell by its name whether a file is NIfTI."""
+    """Return whether a file is NIfTI, by its name."""
     return str(path).lower().endswith(NIFTI_SUFFIXES)
 
 
 def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
     """Find how the slice of a NIfTI file is turned into a picture.
 
-    As radiologists look at it: to the right is the patient's left, of a sagittal slice posterior, and down is
-    posterior, else inferior; of oblique slices each axis counts as the nearest of these. That is also how ITK writes a
-    PNG as NIfTI. A file without orientation (both codes 0) or with the identity as affine, as Python tools write,
-    doesn't say how it lies: its first axis runs across and its second down. Pixels of exactly 1 x 1 are those of a
-    picture that was converted, not of a physical size.
+    The orientation is that of radiology: right in the picture is the patient's left (posterior in a sagittal slice),
+    down is posterior, else inferior; axes of oblique slices count as the nearest of these. ITK writes a PNG as NIfTI
+    in the same way. A file without orientation (both codes 0) or with the identity as affine, as Python tools write,
+    does not state its position: its first axis runs across and its second down. Pixels of exactly 1 x 1 come from a
+    converted picture and are not a physical size.
 
     Args:
         path: the file.
 
     Raises:
-        ValueError: the file is damaged, or holds more than one slice.
+        ValueError: the file is damaged or has more than one slice.
     """
     return _geometry(_load(path))
 
@@ -97,7 +97,7 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
         float32 array of shape (W, H).
 
     Raises:
-        ValueError: the file is damaged, or holds more than one slice.
+        ValueError: the file is damaged or has more than one slice.
     """
     image = _load(path)
     geometry = _geometry(image)
@@ -113,11 +113,11 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Write a picture, (W, H), so that viewers lay it over the image it was made from.
+    """Write a picture, (W, H), so that viewers can overlay it on its source image.
 
     Args:
-        plane: as large as the image.
-        source: NIfTI file of the image, whose orientation and affine the new file has.
+        plane: of the image's size.
+        source: NIfTI file of the image, whose orientation and affine the new file gets.
         path: the file to write.
     """
     import nibabel
@@ -132,16 +132,16 @@ def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | o
 
 
 def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> str | None:
-    """Say why a mask can't be laid over an image pixel by pixel, as far as NIfTI files tell.
+    """Explain why a mask does not match an image pixel by pixel, as far as NIfTI headers tell.
 
-    Flipped or transposed axes are no reason: both are read in one orientation.
+    Flipped or transposed axes are fine: both are read in one orientation.
 
     Args:
         mask: file of the mask.
         image: file of the image.
 
     Returns:
-        A message that names both affines, or None where nothing is known to be wrong.
+        A message that names both affines, or None if no mismatch is known.
 
     Raises:
         ValueError: see `slice_geometry`.
@@ -153,7 +153,7 @@ def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> 
         if own.axes == tuple(sorted(own.axes)) and not any(own.flips):
             return None
         return (
-            f"it has no orientation, and the image {image} is not stored as viewers show it (affine "
+            f"it has no orientation, but the image {image} is not stored as viewers show it (affine "
             f"{_text(own.affine)}): save the mask as NIfTI"
         )
     other = slice_geometry(mask)
@@ -161,7 +161,7 @@ def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> 
         if not own.placed or np.abs(own.corners() - other.corners()).max() < _TOLERANCE * min(own.sizes):
             return None
     return (
-        f"its affine {_text(other.affine)} lies elsewhere than that of the image {image}, {_text(own.affine)}: "
+        f"its affine {_text(other.affine)} does not match that of the image {image}, {_text(own.affine)}: "
         "resample the mask to the grid of the image"
     )
 
@@ -180,7 +180,7 @@ def _states_affine(image: Any) -> bool:
 
 
 def _has_vectors(image: Any) -> bool:
-    """Tell whether the fifth axis holds colours, as SimpleITK writes them."""
+    """Return whether the fifth axis holds colours, as SimpleITK writes them."""
     return image.get_data_dtype() == np.uint8 and len(image.shape) == 5 and image.shape[4] in (3, 4)
 
 

@@ -1,4 +1,4 @@
-"""Reading images of any mode and format as grey arrays, and telling what is wrong with those that can't be read."""
+"""Reading images of any mode and format as grey arrays, with clear errors for those that can't be read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 ALL_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
-# the content decides; Pillow would hand other kinds, such as PostScript, to programs outside
+# formats are recognised by content; Pillow would hand others, such as PostScript, to external programs
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF
 
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Convert a PIL image of any mode to grey without loss of what it shows.
+    """Convert a PIL image of any mode to grey without clipping.
 
     1-bit, palette and colour images become 8-bit grey ("L", ITU-R 601-2 luma); 16-bit and 32-bit ones become float
-    ("F") with their values kept, where PIL's own conversion would clip them at 255; transparent pixels become black.
+    ("F") with unchanged values, which PIL's own conversion would clip at 255; transparent pixels become black.
 
     Args:
         image: the opened image.
@@ -58,7 +58,7 @@ def natural_order(path: Path) -> tuple[int | str, ...]:
 
 
 def strip_suffix(name: str) -> str:
-    """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame stays."""
+    """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame is kept."""
     for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
@@ -66,7 +66,7 @@ def strip_suffix(name: str) -> str:
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is an image that this package reads: by its name; DICOM without an ending by its start."""
+    """Return whether a file is a supported image: by its name, or by its first bytes for DICOM without a suffix."""
     return str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path) or is_dicom(path)
 
 
@@ -74,39 +74,39 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image file as a grey array.
 
     Args:
-        path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PGM or PPM of any mode, turned as its orientation tag says, of
-            several pages the first; NIfTI with one slice, DICOM with one frame, or a frame of a DICOM file
-            (`cine.dcm#3`), of which the tissue is read.
+        path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PGM or PPM of any mode, rotated as its orientation tag says
+            (the first of several pages); NIfTI with one slice; DICOM with one frame, or a frame of a DICOM file
+            (`cine.dcm#3`), cropped to the tissue.
 
     Returns:
         Array of shape (W, H), MONAI's axis order for every reader; uint8 or float32.
 
     Raises:
-        ValueError: the file is empty, truncated, not an image, holds NaN, Inf or one grey value alone, or is not one 2D
-            slice or frame. The message says which, without the file's name, so that callers can list many.
+        ValueError: the file is empty, truncated, not an image, contains NaN, Inf or a single grey value, or is not one
+            2D slice or frame. The message does not name the file.
         ImportError: the file is DICOM and pydicom is missing.
     """
     grey = read_plane(path)
     if grey.min() == grey.max():
-        raise ValueError(f"all pixels have one grey value ({grey.flat[0]:g}): it shows nothing")
+        raise ValueError(f"all pixels have the same grey value ({grey.flat[0]:g})")
     return grey
 
 
 def read_plane(
     path: str | os.PathLike[str], values: Callable[[Image.Image], Any] = to_grey, several_pages: bool = True
 ) -> np.ndarray:
-    """Read a file as `read_grey` does, whatever it shows.
+    """Read a file as `read_grey` does, but allow a single grey value.
 
     Args:
         path: see `read_grey`.
-        values: what becomes of a picture that Pillow reads, upright: an array of shape (H, W).
-        several_pages: read the first of several, with a warning in the log; False refuses the file.
+        values: converts a picture that Pillow reads, already upright, to an array of shape (H, W).
+        several_pages: read the first of several pages and log a warning; False refuses the file.
 
     Returns:
         Array of shape (W, H).
 
     Raises:
-        ValueError: see `read_grey`, but for the single grey value.
+        ValueError: see `read_grey`, except for a single grey value.
         ImportError: the file is DICOM and pydicom is missing.
     """
     file, _ = split_frame(path)
@@ -122,7 +122,7 @@ def read_plane(
             array = read_nifti(path) if is_nifti(path) else _read_picture(file, values, several_pages)
     except (ValueError, ImportError):
         raise
-    except Exception as error:  # whatever a library did not foresee belongs to this file, too
+    except Exception as error:  # libraries raise many kinds for damaged files
         raise ValueError(f"it can't be read ({type(error).__name__}: {error})") from error
     if array.ndim != 2:
         raise ValueError(f"expected one grey plane, got an array of shape {array.shape}")
@@ -135,15 +135,15 @@ def read_plane(
 
 def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_pages: bool) -> np.ndarray:
     try:
-        # by its name Pillow would map an uncompressed TIFF to memory, and garble it where its tag says to turn it
+        # given a file name, Pillow maps an uncompressed TIFF to memory, and garbles it when its tag says to rotate it
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # what a phone adds to a JPEG
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's JPEG with more in it
             image.load()
-            with suppress(Exception):  # a damaged tag says nothing, to viewers neither
+            with suppress(Exception):  # viewers ignore a damaged tag, too
                 ImageOps.exif_transpose(image, in_place=True)
             plane = np.array(values(image)).T
             if image.mode.startswith("I;16") and _white_is_zero(image):
-                plane = 65535 - plane  # Pillow inverts 8 bits alone
+                plane = 65535 - plane  # Pillow inverts only 8 bits
     except Image.UnidentifiedImageError:
         start = path.open("rb").read(16)
         raise ValueError(f"not an image (it starts with {start!r})") from None
@@ -160,16 +160,16 @@ def _white_is_zero(image: Image.Image) -> bool:
     return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-@cache  # a file is read more than once
+@cache  # warn once per file
 def _say_first_page(path: Path, pages: int) -> None:
-    logger.warning("%s has %d pages, of which the first is read", path, pages)
+    logger.warning("%s has %d pages, only the first is read", path, pages)
 
 
 def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
-    """Return the size of a pixel where the file states it.
+    """Return the size of a pixel if the file states it.
 
     Args:
-        path: an image file; of the formats read here NIfTI and DICOM state spacing.
+        path: an image file; only NIfTI and DICOM state spacing.
 
     Returns:
         Width and height in mm, or None.
@@ -180,7 +180,7 @@ def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
 
 
 def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
-    """Return width and height of a pixel in the side of a square of the same area: (1, 1) but for DICOM and NIfTI."""
+    """Return width and height of a pixel relative to a square of the same area: (1, 1) except for DICOM and NIfTI."""
     if is_dicom(path):
         width, height = 1.0, geometry(path).aspect
     elif is_nifti(path):
@@ -192,16 +192,16 @@ def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
 
 
 class GreyReader(ImageReader):
-    """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see one thing.
+    """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see the same.
 
-    Several files given for one key become channels. Use it as `LoadImaged(keys, reader=GreyReader)`, and for masks
+    Several files for one key become channels. Use it as `LoadImaged(keys, reader=GreyReader)`; for masks use
     `MaskReader`.
     """
 
     read_file = staticmethod(read_grey)
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
-        """Tell whether all of `filename` are images by their names."""
+        """Return whether all of `filename` are images, by their names."""
         return all(is_image(name) for name in ensure_tuple(filename))
 
     def read(
@@ -217,7 +217,7 @@ class GreyReader(ImageReader):
             A list of (path, array of shape (W, H)).
 
         Raises:
-            ValueError: naming the file and what is wrong with it.
+            ValueError: a file can't be read; the message names it and the reason.
         """
         images = []
         for name in ensure_tuple(data):
@@ -228,10 +228,10 @@ class GreyReader(ImageReader):
         return images
 
     def get_data(self, img: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return what `read` gave as one array and its metadata.
+        """Return the result of `read` as one array and its metadata.
 
         Args:
-            img: the answer of `read`.
+            img: the result of `read`.
 
         Returns:
             Array of shape (W, H) for one file or (n, W, H) for several, and its metadata.

@@ -1,4 +1,4 @@
-"""Leak-free splits: made from groups of cases, or read from a user's table."""
+"""Leak-free splits: made from groups of cases, or read from a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cases = list[dict[str, Any]]
 
 logger = logging.getLogger(__name__)
 
-# how far the lesion area of a re-encoded mask may lie from the published one's, as a share of the image
+# how much the lesion area of a re-encoded mask may differ from the published one's, as a fraction of the image
 _AREA_TOLERANCE = 0.003
 _MATCHING_SHARE = 0.8
 _TITLES = {"bus_bra": "BUS-BRA"}
@@ -31,9 +31,9 @@ class Split:
 
     Args:
         train: cases to train on.
-        validation: cases that choose the epoch, the learning rate and every other setting.
-        test: cases that are looked at once.
-        excluded: cases that are in none of the three.
+        validation: cases to choose the epoch, the learning rate and every other setting on.
+        test: cases to evaluate once.
+        excluded: cases in none of the three.
         rule: how the split was made, in words, for reports.
     """
 
@@ -50,7 +50,7 @@ class Split:
             name: `train`, `validation` or `test`.
 
         Raises:
-            ValueError: no part of that name.
+            ValueError: unknown part.
         """
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         if name not in parts:
@@ -60,9 +60,9 @@ class Split:
 
 @cache
 def busi_facts() -> dict[str, dict[str, str]]:
-    """Return the shipped table of facts on BUSI's 780 images, a row by `image_id`.
+    """Return the shipped table of BUSI's 780 images, one row per `image_id`.
 
-    The columns are `class`, `fold` (0 to 4, or -1 where images of one group bear two classes), `duplicate_group` (same
+    The columns are `class`, `fold` (0 to 4, or -1 if images of one group have two classes), `duplicate_group` (same
     or neighbouring frames), `same_frame_group`, `group_crosses_classes`, `n_masks`, `lesion_area_fraction`,
     `overlay_flag` (burnt-in graphics), `axilla_label_flag` and the `sha256` of the published file.
 
@@ -74,20 +74,20 @@ def busi_facts() -> dict[str, dict[str, str]]:
 
 
 def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether cases are images of BUSI, whole or in part, as published or re-encoded.
+    """Return whether cases are images of BUSI, all or some, as published or re-encoded.
 
-    Names alone don't tell, since other folders copy BUSI's layout, so four in five lesion areas must agree as well
-    (not all, because corrected masks circulate).
+    Names are not enough, since other folders copy BUSI's layout, so four in five lesion areas must agree as well (not
+    all, because corrected masks are in use).
 
     Args:
         cases: from `busi_datalist`.
 
     Returns:
-        True when the names are BUSI's and the lesion areas agree. False for phantoms, and for cases whose groups were
-        given by the user, which are then trusted.
+        True if the names are BUSI's and the lesion areas agree. False for phantoms and for cases whose groups are given
+        by the user, which are trusted.
 
     Raises:
-        ValueError: images of BUSI are mixed with others or have other masks, so that nothing is known on copies.
+        ValueError: images of BUSI are mixed with others or have other masks, so that their duplicates are not known.
     """
     own = [split_frame(case["case_id"])[0].as_posix() for case in cases]  # frames of a file share its group
     if any(case.get("synthetic", False) or case["group"] != group for case, group in zip(cases, own, strict=True)):
@@ -100,20 +100,20 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
     if alike and unknown:
         raise ValueError(
             f"{len(cases) - len(unknown)} of {len(cases)} images are BUSI's, {len(unknown)} are not (the first: "
-            f"{unknown[0]}); move these to a folder of their own, or give groups_csv, a table of duplicate groups over "
+            f"{unknown[0]}); move these to a folder of their own, or give groups_csv, a table of duplicate groups of "
             "all images"
         )
     if lesions and not unknown and not alike:
         raise ValueError(
             f"the {len(cases)} images have BUSI's names, but only {matches} of {len(lesions)} lesions have the size "
-            "that they have in BUSI; give groups_csv, so that copies of one image can't straddle the split (for BUSI "
-            "with other masks or crops: busi_cases.csv, which this package ships), or rename the files"
+            "that they have in BUSI; give groups_csv, so that duplicates can't straddle the split (for BUSI with other "
+            "masks or crops: busi_cases.csv, which this package ships), or rename the files"
         )
     return alike
 
 
 def _same_lesion(case: dict[str, Any]) -> bool:
-    """Tell whether a case bears the lesion area of the image of BUSI that it is named like."""
+    """Return whether a case has the lesion area of the image of BUSI of the same name."""
     area = float(busi_facts()[case["case_id"]]["lesion_area_fraction"])
     return abs(case["lesion_area_fraction"] - area) < _AREA_TOLERANCE
 
@@ -129,28 +129,28 @@ def split_cases(
 ) -> Split:
     """Split cases into train, validation and test so that no duplicate group straddles them.
 
-    The rule is the same for all data: test on fold k, validate on fold (k + 1) mod n, train on the others. For BUSI
-    the folds are the published ones (`busi_facts`; always five), with the 21 images left out whose group bears two
-    classes; for BUS-BRA they are the official ones, of which fold k + 1 goes with BUSI's fold k. Any other data get
-    folds by `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`, shuffled by `seed`. `lesions_only`
-    then drops the class "normal", and cases of no class whose mask is empty, from all parts; it never moves a case.
-    With `split_csv` the table decides, whatever the data; a split that leaks is refused.
+    The rule is the same for all data: test on fold k, validate on fold (k + 1) mod n, train on the others. BUSI uses
+    its published folds (`busi_facts`; always five), without the 21 images whose group has two classes. BUS-BRA uses
+    its official folds, of which fold k + 1 goes with BUSI's fold k. Other data get folds by
+    `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`, shuffled with `seed`. `lesions_only` then
+    drops normal cases, and cases without a class whose mask is empty, from all parts; it never moves a case. With
+    `split_csv` the table decides for any data; a split that leaks is refused.
 
     Args:
         cases: from `datalist` or one of the readers.
-        fold: which fold is the test fold.
-        num_folds: number of folds, at least 3; 5 for BUSI and BUS-BRA; of a table as many as it has.
-        lesions_only: leave the images without lesion out, as the HAN paper does.
+        fold: the test fold.
+        num_folds: number of folds, at least 3; must be 5 for BUSI and BUS-BRA; not used with a table.
+        lesions_only: leave out images without lesion, as the HAN paper does.
         seed: of the shuffle; not used for published folds and tables.
-        split_csv: a split of your own; see `parts_of_table`.
+        split_csv: a table with your own split; see `parts_of_table`.
 
     Returns:
         The split.
 
     Raises:
         FileNotFoundError: `split_csv` does not exist.
-        ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part; see
-            `parts_of_table` for what is wrong with a table.
+        ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part. For a table also
+            the errors of `parts_of_table`.
     """
     by_set: dict[tuple[str, str], Cases] = {}
     for case in cases:  # by data set and folder
@@ -177,7 +177,7 @@ def split_cases(
 
 
 def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
-    """Return the cases of one data set, those of BUSI with its duplicate groups, and whether they are BUSI's."""
+    """Return the cases of one data set (for BUSI with its duplicate groups) and whether it is BUSI."""
     if not is_busi(cases):
         return cases, False
     facts = busi_facts()
@@ -185,7 +185,7 @@ def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
 
 
 def _parts_by_folds(sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: int, seed: int) -> tuple[list[str], str]:
-    """Return the part of each case, data set after data set, and the rule in words."""
+    """Return the part of each case, data set by data set, and the rule in words."""
     if num_folds < 3:
         raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
     if not 0 <= fold < num_folds:
@@ -196,7 +196,7 @@ def _parts_by_folds(sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: in
         if busi or all("fold" in case for case in cases):
             name = "BUSI leak-free folds" if busi else f"{_TITLES[cases[0]['dataset']]} official folds"
             if num_folds != 5:
-                raise ValueError(f"{name} are 5, got num_folds={num_folds}")
+                raise ValueError(f"num_folds must be 5 for {name}, got {num_folds}")
             facts = busi_facts()
             folds += [int(facts[case["case_id"]]["fold"] if busi else case["fold"]) for case in cases]
         else:
@@ -240,19 +240,18 @@ def parts_of_table(
 
     Args:
         path: CSV file with the columns `case_id` and either `part` (train, validation, test or excluded) or `fold`
-            (whole numbers, of which negative ones exclude), as `hybrid-attention splits` writes it. Rows of other cases
-            are passed over.
+            (integers; negative ones exclude), as `hybrid-attention splits` writes it. Rows of other cases are ignored.
         cases: with `case_id` and `group`.
-        fold: of a table of folds the number, counted from 0, of the one to test on; the next one validates.
+        fold: index of the test fold in a table of folds; the next fold is for validation.
 
     Returns:
         Part of each case, and the rule in words.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not such a table, has fewer than three folds, or not the one that is asked for.
-        DataError: cases without a row or with different ones, unknown parts, groups that lie in several parts or folds:
-            all of them listed.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not such a table, has fewer than three folds, or lacks the requested one.
+        DataError: cases without a row or with contradictory rows, unknown parts, groups in several parts or folds; all
+            are listed.
     """
     try:
         rows = [row for _, row in read_table(path, ["case_id"])]
@@ -284,14 +283,14 @@ def parts_of_table(
     raise_if_invalid(
         [f"{path}: {problem}" for problem in problems],
         len(cases),
-        "give each case one row, and all of a group (one patient, or copies of one image) the same part or fold",
+        "give each case one row, and all cases of a group (one patient, or duplicates) the same part or fold",
     )
     others = len(set(given) - {case["case_id"] for case in cases})
     if others:
         logger.info("%s has rows for %d other cases", path, others)
     if column == "part":
         if fold != 0:
-            raise ValueError(f"{path} has a column part, so that fold must be 0, got {fold}; folds need a column fold")
+            raise ValueError(f"{path} has a column part, so fold must be 0, got {fold}; folds need a column fold")
         return [given[case["case_id"]] for case in cases], f"the parts in {os.path.basename(path)}"
     numbers = sorted({int(value) for value in given.values() if int(value) >= 0})
     if len(numbers) < 3 or not 0 <= fold < len(numbers):

@@ -1,4 +1,4 @@
-"""Tables that people make or edit, often in Excel: CSV files of any usual encoding and separator."""
+"""Tables that people edit, often in Excel: CSV files of any usual encoding and separator."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def read_table(path: str | os.PathLike[str], columns: Collection[str] = ()) -> l
     """Read a CSV file with a header.
 
     Args:
-        path: file in UTF-8, UTF-16 (with a byte-order mark) or cp1252, Windows' Latin-1; its cells are separated by
-            commas, semicolons or tabs. Lines without text are skipped.
-        columns: that it must have; others may be there, too.
+        path: file in UTF-8, UTF-16 (with a byte-order mark) or cp1252 (Windows), with cells separated by commas,
+            semicolons or tabs. Empty lines are skipped.
+        columns: required columns; others are allowed.
 
     Returns:
-        For each row its place ("FILE, line 2") and its cells by column.
+        For each row its position ("FILE, line 2") and its cells by column.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it is not a CSV file, lacks a column, or a line has more or fewer cells than the header.
     """
     content = Path(path).read_bytes()
@@ -51,19 +51,19 @@ def read_table(path: str | os.PathLike[str], columns: Collection[str] = ()) -> l
 
 
 def read_index(path: str | os.PathLike[str], key: str, columns: Collection[str]) -> dict[str, dict[str, str]]:
-    """Read a CSV file that says something about each image, patient or the like.
+    """Read a CSV file with information on each image, patient or the like.
 
     Args:
         path: see `read_table`.
-        key: column of their names.
-        columns: that it must have, and in which it may say one thing of a name.
+        key: column of the names.
+        columns: required columns, whose value must be the same in all rows of a name.
 
     Returns:
         Cells by column, by name.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not such a table (see `read_table`), or two lines say different things of a name: all listed.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not such a table (see `read_table`), or rows of a name contradict each other; all are listed.
     """
     rows: dict[str, dict[str, str]] = {}
     twice = []
@@ -72,5 +72,5 @@ def read_index(path: str | os.PathLike[str], key: str, columns: Collection[str])
         differ = [column for column in columns if first[column].strip() != row[column].strip()]
         twice += [f"{row[key]} ({column} {first[column].strip()} and {row[column].strip()})" for column in differ]
     if twice:
-        raise ValueError(f"{path} must say one thing of each {key}, but has {', '.join(twice)}")
+        raise ValueError(f"{path} must have one value per {key}, but has {', '.join(twice)}")
     return rows

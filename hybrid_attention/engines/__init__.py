@@ -1,4 +1,4 @@
-"""What Ignite and MONAI lack for training runs that can be killed, resumed and believed."""
+"""Engines, handlers and records for reproducible training runs that can be killed and resumed."""
 
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.augment_batch import AugmentBatch

@@ -13,18 +13,18 @@ from torch.nn.functional import interpolate
 
 
 class AugmentBatch:
-    """Augment a batch and hand it to MONAI's trainer, as its `prepare_batch`.
+    """Augment a batch as `prepare_batch` of MONAI's trainer.
 
-    Each image of the batch draws its own parameters. The first channel is augmented and repeated, since the grey image
-    of ultrasound stands in all of them. Randomness is torch's, which `EpochSeed` seeds, so a resumed run repeats what
-    the uninterrupted one would have drawn.
+    Each image of the batch gets its own random parameters. The first channel is augmented and repeated, since all
+    channels of an ultrasound image are equal. Random numbers are torch's, which `EpochSeed` seeds, so a resumed run
+    draws the same as an uninterrupted one.
 
     Args:
-        geometric: augmentations of kornia that move pixels; the mask moves along, by nearest neighbour.
+        geometric: kornia augmentations that move pixels; applied to the mask with nearest neighbour interpolation.
         intensity: augmentations of grey values, modules that take and return (B, 1, W, H) with values from 0 to 1.
-        prepare_batch: makes of the augmented batch what the trainer takes, for example `prepare_multi_task_batch`.
+        prepare_batch: converts the augmented batch to the trainer's input, for example `prepare_multi_task_batch`.
         sizes: progressive sizes, as {first epoch: side in pixels}: from that epoch on images and masks are resized to
-            squares of that side. For this, give the object to the trainer's handlers, too.
+            squares of that side. For this, also pass the object to the trainer's handlers.
 
     Shape:
         - `image`: (B, C, W, H), all C channels alike
@@ -73,7 +73,7 @@ class AugmentBatch:
         """Return the prepared batch, augmented.
 
         Args:
-            batchdata: holds `image`, `label` and what `prepare_batch` looks for.
+            batchdata: with `image`, `label` and the keys that `prepare_batch` needs.
             device: where the tensors go.
             non_blocking: copy without waiting for the device.
             kwargs: passed to `Tensor.to`.

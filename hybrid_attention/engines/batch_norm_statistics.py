@@ -1,4 +1,4 @@
-"""Statistics of the batch norms that fit averaged weights."""
+"""Batch-norm statistics for averaged weights."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch.optim.swa_utils import update_bn
 
 
 class BatchNormStatistics:
-    """Measure a network's batch-norm statistics anew on training images, before each validation.
+    """Recompute a network's batch-norm statistics on training images before each validation.
 
-    The average of weights gives other activations than the weights that it is made of, and a deep network with the
-    average of their statistics can fail altogether.
+    Averaged weights have other activations than the weights they are averaged from, and with averaged statistics a
+    deep network can fail completely.
 
     Reference:
         P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson, "Averaging Weights Leads to Wider Optima and
         Better Generalization", UAI 2018, arXiv:1803.05407, section 3.2.
 
     Args:
-        network: changed in place; without batch norm nothing is done.
+        network: changed in place; unchanged if it has no batch norm.
         data: batches with `image`, for example the training's loader.
         inferer: runs the network, as in training.
         device: where the network is.
-        batches: how many are taken at most.
+        batches: maximum number of batches.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BatchNormStatistics:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Measure the statistics."""
+        """Recompute the statistics."""
         images = (batch[CommonKeys.IMAGE].to(self.device) for batch in islice(self.data, self.batches))
         update_bn(images, _Inferred(self.network, self.inferer).train(self.network.training))
 

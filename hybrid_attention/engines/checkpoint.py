@@ -1,4 +1,4 @@
-"""Best weights, latest state, and going on after a kill."""
+"""Best weights, latest state, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ logger = logging.getLogger(__name__)
 class Checkpoint:
     """Save the best weights and the latest state of a training run after each epoch, and resume from them.
 
-    `model.pt` holds the network's weights alone, from the epoch with the best validation metric; `checkpoint.pt` holds
-    all that is needed to go on after the last whole epoch. Both appear by rename, so a kill at any moment leaves whole
-    files. `training.json` beside them says how the weights came about. Attach last, after validation, learning-rate
+    `model.pt` contains the network's weights from the epoch with the best validation metric; `checkpoint.pt` contains
+    the state needed to resume after the last complete epoch. Both are written by rename, so a kill at any moment leaves
+    complete files. `training.json` beside them records the training. Attach last, after validation, learning-rate
     schedule, early stopping and history. A training that diverges is stopped before its weights are validated or saved.
 
     Args:
-        folder: where the two files lie.
-        objects: what is saved and restored, by name: anything with `state_dict` and `load_state_dict`. One of them is
+        folder: folder of the files.
+        objects: objects to save and restore, by name: anything with `state_dict` and `load_state_dict`. One of them is
             "network", the module without a wrapper for several processes.
         evaluator: the validation engine, whose best metric decides on `model.pt`.
-        recipe: settings that must be the same for a run to go on, plain values.
-        train_cases: what is trained on; must be the same for a run to go on. Dicts with `image` and `label` paths.
-        validation_cases: likewise.
-        resume: go on from `checkpoint.pt` if it is there; without it a run starts afresh: it removes `checkpoint.pt` at
-            once and replaces `model.pt` and `training.json` after its first epoch.
-        initial_weights: file that the network started from, or None. What it was trained and chosen on belongs to what
-            this run has seen, so its record must lie beside it; without one this is logged.
-        weights_of: which of the objects `model.pt` is of, for example the moving average that is validated.
+        recipe: settings that a resumed run must share, as plain values.
+        train_cases: training cases, which a resumed run must share. Dicts with `image` and `label` paths.
+        validation_cases: validation cases, likewise.
+        resume: resume from `checkpoint.pt` if it exists. False starts anew: `checkpoint.pt` is removed at once, and
+            `model.pt` and `training.json` are replaced after the first epoch.
+        initial_weights: file that the network started from, or None. Images that it was trained and validated on count
+            as seen by this run, so its record should be beside it; a missing one is logged.
+        weights_of: name of the object whose weights are saved in `model.pt`, for example a moving average.
 
     Raises:
         ValueError: "network" or `weights_of` is missing in `objects`.
@@ -80,7 +80,7 @@ class Checkpoint:
         self.resume = resume
         self.weights_of = weights_of
         self.initial_weights = initial_weights
-        self._learns = False  # some loss of this epoch is finite
+        self._learns = False  # a loss of this epoch was finite
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer.
@@ -101,8 +101,8 @@ class Checkpoint:
             if self.resume:
                 logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             elif path.is_file():
-                logger.warning("%s is of an earlier run, which this one replaces (--resume True goes on with it)", path)
-            if engine.state.rank == 0:  # so that a later resume can't go on with the earlier run
+                logger.warning("%s is of an earlier run, which this one replaces (--resume True resumes it)", path)
+            if engine.state.rank == 0:  # so that the earlier run can't be resumed later
                 path.unlink(missing_ok=True)
             return
         state = self._load(path)
@@ -117,15 +117,15 @@ class Checkpoint:
         logger.info("resumed after epoch %d of %d from %s", state["epoch"], engine.state.max_epochs, path)
         if state["stopped"] or state["epoch"] >= engine.state.max_epochs:
             reason = "stopped early" if state["stopped"] else f"epoch {state['epoch']}"
-            logger.warning("%s is of a finished run (%s): nothing is left to train", path, reason)
+            logger.warning("%s is of a finished run (%s): there is nothing left to train", path, reason)
             engine.terminate()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        hint = "give the earlier settings, choose another --output_dir, or start afresh with --resume False"
+        hint = "give the earlier settings, choose another --output_dir, or start anew with --resume False"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{path} is not a readable checkpoint, it may be damaged; {hint}") from error
+            raise ValueError(f"{path} can't be read as a checkpoint, it may be damaged; {hint}") from error
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ValueError(f"{path} is not a checkpoint of this package's format {_FORMAT}; {hint}")
         network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
@@ -135,16 +135,16 @@ class Checkpoint:
         if fault:
             raise ValueError(f"{path} can't be resumed: {fault}; {hint}")
         changed = differences(state["recipe"], self.recipe)
-        changed += [f"the {part} images are others" for part in self.cases if state["data"][part] != self.data[part]]
+        changed += [f"the {part} images differ" for part in self.cases if state["data"][part] != self.data[part]]
         if changed or set(state["objects"]) != set(self.objects):
             raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {hint}")
         return state
 
     def _stop_if_diverged(self, engine: Engine) -> None:
-        """Raise where nothing can be learned any more, before the epoch is validated.
+        """Raise if the training diverged, before the epoch is validated.
 
-        A scaler (fp16) skips steps whose gradients overflow, so a loss that is not finite is no fault there until all
-        of an epoch are.
+        A scaler (fp16) skips steps whose gradients overflow, so there it is an error only if no loss of the epoch is
+        finite.
         """
         loss = float(engine.state.output[0][CommonKeys.LOSS])
         step = (engine.state.iteration - 1) % engine.state.epoch_length + 1
@@ -198,7 +198,7 @@ class Checkpoint:
         }
 
     def _images(self) -> dict[str, list[str]]:
-        """Return digests of all images that the weights have seen, those before this run too."""
+        """Return digests of all images that the weights have seen, including those before this run."""
         images = {part: case_digests(cases) for part, cases in self.cases.items()}
         if self.initial_weights is not None:
             before = (read_record(self.initial_weights) or {}).get("images", {})

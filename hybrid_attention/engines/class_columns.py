@@ -1,4 +1,4 @@
-"""The columns of a per-case table that a class head fills."""
+"""The class columns of a per-case table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that end with their cause."""
+"""Root causes of errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cache
 
 @cache
 def explain_errors() -> None:
-    """Print the cause of an error that ends the program once more, as its last line.
+    """Repeat the root cause of an uncaught error as the last line of the output.
 
-    MONAI wraps what a component raises in "Failed to instantiate component …", so that the cause stands in the middle
-    of a long traceback.
+    MONAI wraps errors of a component in "Failed to instantiate component …", which hides the cause in the middle of a
+    long traceback.
     """
     atexit.register(_print_cause)
 
@@ -24,10 +24,10 @@ def _print_cause() -> None:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return what MONAI wraps in "Failed to instantiate component …" and the like.
+    """Return the error that MONAI wraps in "Failed to instantiate component …" and the like.
 
     Args:
-        error: as caught; it may be its own cause in the end, as after `raise root_cause(error) from error`.
+        error: the caught error; the chain of causes may be circular, as after `raise root_cause(error) from error`.
     """
     seen: set[int] = set()
     while error.__cause__ is not None and str(error).startswith("Failed to ") and id(error) not in seen:

@@ -1,4 +1,4 @@
-"""Test-time augmentation by flips: the mean of what a network says of an image and of its mirror images."""
+"""Test-time augmentation by flips: the mean of a network's predictions for an image and its mirror images."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-# log-odds stay finite where all passes agree to the last bit of float32
+# keeps log-odds finite if the probability of all passes rounds to 0 or 1
 _MARGIN = 1e-6
 
 
 class FlipAverage(Inferer):
     """Run a network on flipped images, flip its maps back and average the probabilities.
 
-    A tensor, (B, C, *spatial), is taken as logits of independent channels, whose sigmoids are averaged. In a named
-    tuple, maps are logits of regions that exclude each other and vectors, (B, C), class logits: their softmaxes are
-    averaged. What comes out are logits again (of the mean), so that the same postprocessing fits with and without
-    averaging.
+    A tensor, (B, C, *spatial), is interpreted as logits of independent channels, whose sigmoids are averaged. In a
+    named tuple, maps are logits of mutually exclusive regions and vectors, (B, C), class logits; their softmaxes are
+    averaged. The output is the logits of the mean, so the postprocessing is the same with and without averaging.
 
     Args:
         inferer: runs the network, for example a `PrecisionInferer`.
-        flips: axes of the image to flip, a list for each pass; 0 runs across the skin, 1 into depth. `[[], [0]]`
-            averages the image and its mirror image.
+        flips: axes of the image to flip, a list per pass; 0 is along the skin, 1 in depth. `[[], [0]]` averages the
+            image and its mirror image.
         classes_follow: the network returns a tensor whose first channel is the lesion and whose others are class
             logits, as `MaskAndClasses` does.
 
     Raises:
-        ValueError: there is no pass, or one is no list of different axes of a plane.
+        ValueError: `flips` is empty, or an entry is not a list of distinct axes, 0 or 1.
     """
 
     def __init__(
@@ -49,12 +48,12 @@ class FlipAverage(Inferer):
 
         Args:
             inputs: (B, C, *spatial).
-            network: module or function, which returns a tensor or a named tuple.
+            network: module or function that returns a tensor or a named tuple.
             args: passed to the network.
             kwargs: passed to the network.
 
         Returns:
-            The same kind as the network's output; with one pass its very values.
+            The same type as the network's output; with a single pass the same values.
         """
         outputs = [
             _flipped(self.inferer(torch.flip(inputs, axes) if axes else inputs, network, *args, **kwargs), axes)

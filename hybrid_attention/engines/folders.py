@@ -1,4 +1,4 @@
-"""Folders of the bundles that come with this package, and of their runs."""
+"""Folders of the bundles of this package, and of their runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ METADATA = "configs/metadata.json"
 
 
 def own_bundles() -> dict[str, Path]:
-    """Return the folders of the bundles that come with this package, by name.
+    """Return the folders of this package's bundles, by name.
 
-    They are those of the installed package, of its checkout, or the one unpacked archive that holds it.
+    They are those of the installed package, of its checkout, or the unpacked archive that contains it.
     """
     package = Path(hybrid_attention.__file__).resolve().parent
     installed, home = [*package.glob(f"bundles/*/{METADATA}")], package.parent
@@ -23,13 +23,13 @@ def own_bundles() -> dict[str, Path]:
 
 
 def run_folder(bundle_root: str) -> str:
-    """Return the folder that the runs of a bundle write to unless told otherwise.
+    """Return the default output folder for the runs of a bundle.
 
     Args:
         bundle_root: folder of the bundle.
 
     Returns:
-        The same; for a bundle inside the installed package, a folder of its name in the working directory.
+        The bundle's folder; for a bundle of the installed package, a folder of its name in the working directory.
     """
     root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
     return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
@@ -38,8 +38,8 @@ def run_folder(bundle_root: str) -> str:
 def find_bundle_root(name: str) -> str:
     """Find the folder of a bundle, from any working directory and after the folder was moved.
 
-    It is the folder above the `configs/` of the config file on the command line; where there is none (a workflow made
-    in Python), the bundle of that name among `own_bundles`; else the working directory, MONAI's own convention.
+    It is the parent of the `configs/` folder of the config file on the command line; without one (a workflow created
+    in Python), the bundle of that name in `own_bundles`; else the working directory, as in MONAI.
 
     Args:
         name: folder name of the bundle below `bundles/`.
@@ -57,7 +57,7 @@ def find_bundle_root(name: str) -> str:
 
 
 def default_images(bundle_root: str) -> data.OnDemand:
-    """Return the folder of synthetic phantoms in a bundle's folder, which are written when they are first looked at.
+    """Return the folder of synthetic phantoms in a bundle's folder, which are written on first use.
 
     Args:
         bundle_root: folder of the bundle.

@@ -43,16 +43,16 @@ def run_handlers(
 ) -> list[Any]:
     """Return all handlers of a training in the order in which they are attached.
 
-    In each epoch the randomness is seeded, the network trained and validated, the `handlers` called, early stopping
-    asked, and `history.csv`, the TensorBoard log, the progress bar, `model.pt` and `checkpoint.pt` written. The
-    checkpoint comes last, since it saves what the others hold.
+    In each epoch random numbers are seeded, the network is trained and validated, the `handlers` and early stopping
+    are called, and `history.csv`, the TensorBoard log, the progress bar, `model.pt` and `checkpoint.pt` are written.
+    The checkpoint is last, since it saves the state of the others.
 
     Args:
-        handlers: those of the recipe, such as the learning-rate schedule; called after the validation.
+        handlers: those of the recipe, such as the learning-rate schedule; called after validation.
         evaluator: the validation.
         train_dataset: a MONAI dataset with `data` and `transform`.
         validation_dataset: likewise.
-        state: what a resumed run goes on with, by name: "network" (without a wrapper for several processes),
+        state: objects to restore in a resumed run, by name: "network" (without a wrapper for several processes),
             "optimizer" and others with `state_dict` and `load_state_dict`.
         output_dir: folder of `history.csv` and `tensorboard`.
         ckpt_dir: folder of the weights.
@@ -62,8 +62,8 @@ def run_handlers(
         resume: see `Checkpoint`.
         initial_weights: see `Checkpoint`.
         weights_of: see `Checkpoint`.
-        settings: what inference must know; they are the recipe of a training that `python -m monai.bundle run` did not
-            start (MONAI Label, federated learning), whose config is not known.
+        settings: settings that inference needs; they are the recipe of a training that was not started by
+            `python -m monai.bundle run` (MONAI Label, federated learning), whose config is not known.
     """
     early_stopping = EarlyStopping(patience, evaluator)
     history = History(Path(output_dir) / "history.csv", state["optimizer"], evaluator)
@@ -90,14 +90,14 @@ def run_handlers(
 
 
 class EpochSeed:
-    """Seed every source of randomness at the start of each epoch from (seed, epoch, rank).
+    """Seed all random number generators at the start of each epoch from (seed, epoch, rank).
 
-    Since no state is carried from one epoch to the next, a resumed run needs none to be restored: it repeats what the
-    uninterrupted run would have drawn. The order of the cases comes from the sampler, which is seeded alike.
+    Since no state is carried over between epochs, a resumed run draws the same as an uninterrupted one. The order of
+    the cases comes from the sampler, which is seeded likewise.
 
     Args:
         seed: the run's seed.
-        dataset: whose `transform` holds random transforms, or None.
+        dataset: dataset whose `transform` contains random transforms, or None.
     """
 
     def __init__(self, seed: int, dataset: Any = None) -> None:
@@ -113,7 +113,7 @@ class EpochSeed:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Seed for the epoch that starts."""
+        """Seed for the current epoch."""
         entropy = [self.seed, engine.state.epoch, engine.state.rank]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         random.seed(seed)
@@ -127,12 +127,12 @@ class EpochSeed:
 class EarlyStopping:
     """Terminate a trainer after `patience` epochs without a better validation metric.
 
-    It is Ignite's handler attached to the trainer itself, so that a bundle needs no circular reference from the
-    evaluator back to the trainer, and its count goes into the checkpoint. Attach after validation.
+    Ignite's handler, attached to the trainer itself, so that a bundle needs no circular reference from the evaluator
+    to the trainer, and with its count in the checkpoint. Attach after validation.
 
     Args:
         patience: epochs without improvement before training stops.
-        evaluator: the validation engine, whose best key metric counts (better as its `metric_cmp_fn` says).
+        evaluator: the validation engine, whose key metric is compared by its `metric_cmp_fn`.
     """
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
@@ -154,7 +154,7 @@ class EarlyStopping:
         return dict(self._attached().state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the count of an earlier run.
+        """Restore the count of an earlier run.
 
         Args:
             state: from `state_dict`.
@@ -167,19 +167,19 @@ class EarlyStopping:
         return self._handler
 
     def _score(self, engine: Engine) -> float:
-        return float(self.evaluator.state.best_metric_epoch)  # grows with each improvement, whatever better means
+        return float(self.evaluator.state.best_metric_epoch)  # grows with each improvement of any metric
 
 
 class History:
-    """Collect one row an epoch and write `history.csv` after each.
+    """Collect one row per epoch and write `history.csv` after each.
 
-    The rows are part of the checkpoint, so that a resumed run's table is the uninterrupted run's. Attach after
-    validation and the learning-rate schedule, before the checkpoint.
+    The rows are part of the checkpoint, so that the table of a resumed run is complete. Attach after validation and
+    the learning-rate schedule, before the checkpoint.
 
     Args:
         path: the CSV file.
-        optimizer: whose first group's learning rate is written.
-        evaluator: whose metrics are written.
+        optimizer: the optimizer; the learning rate of its first group is written.
+        evaluator: the validation engine; its metrics are written.
     """
 
     def __init__(self, path: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
@@ -207,7 +207,7 @@ class History:
         return {"rows": [dict(row) for row in self.rows]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the rows of an earlier run.
+        """Restore the rows of an earlier run.
 
         Args:
             state: from `state_dict`.
@@ -221,7 +221,7 @@ class History:
 
     def _add_loss(self, engine: Engine) -> None:
         output = engine.state.output
-        size = len(output)  # decollated: a dict a case, each with the batch's loss
+        size = len(output)  # decollated: one dict per case, each with the batch's loss
         self._loss_sum += float(output[0][CommonKeys.LOSS]) * size
         self._loss_count += size
 
@@ -249,15 +249,15 @@ class History:
 
 
 class TensorBoardLog:
-    """Write each epoch's row of `History` as curves, and overlays of some validation cases as pictures.
+    """Write the rows of `History` as curves, and overlays of some validation cases as images, for TensorBoard.
 
-    After a resume the curves go on where the checkpoint ends; what a killed epoch had written is dropped. A run that
-    starts afresh removes the curves of the one before. Attach after `History`.
+    A resumed run continues the curves after the checkpoint and drops what a killed epoch had written. A new run removes
+    the curves of the previous one. Attach after `History`.
 
     Args:
-        folder: where the event files go.
-        history: whose last row is written.
-        evaluator: the validation engine; its outputs carry `image`, `label` and `pred`.
+        folder: folder of the event files.
+        history: its last row is written.
+        evaluator: the validation engine; its outputs contain `image`, `label` and `pred`.
         pictures: number of validation cases shown.
         interval: epochs between pictures.
     """
@@ -320,7 +320,7 @@ class TensorBoardLog:
 
     @staticmethod
     def _plane(volume: torch.Tensor) -> torch.Tensor:
-        """Return the first channel, for a volume its middle slice."""
+        """Return the first channel, and of a volume its middle slice."""
         plane = volume[0].detach().float().cpu()
         while plane.ndim > 2:
             plane = plane[..., plane.shape[-1] // 2]
@@ -333,7 +333,7 @@ class TensorBoardLog:
 
 
 class Progress:
-    """Show epoch, loss, best and last validation metric and the time left of the whole run on one line.
+    """Show epoch, loss, last and best validation metric and the remaining time of the run on one line.
 
     Args:
         evaluator: whose key metric is shown.

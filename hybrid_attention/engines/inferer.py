@@ -1,4 +1,4 @@
-"""The forward pass in lower precision and in the memory format that convolutions like."""
+"""The forward pass in lower precision and in a memory format for fast convolutions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai.inferers import SimpleInferer
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUTO = "auto"
-# values of ONEDNN_MAX_CPU_ISA with AVX-512 but without bf16; torch knows of lower ones by itself
+# values of ONEDNN_MAX_CPU_ISA with AVX-512 but without bf16; torch recognises lower ones itself
 _AVX512_WITHOUT_BF16 = ("AVX512_CORE", "AVX512_CORE_VNNI")
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ Output = TypeVar("Output", bound="torch.Tensor | tuple[torch.Tensor | None, ...]
 class PrecisionInferer(SimpleInferer):
     """Run a network under autocast on any device, and return its output, a tensor, list or named tuple, in float32.
 
-    MONAI's engines autocast on CUDA only; this inferer does it on the CPU as well, where bf16 doubles the speed of
-    recent processors. Weights, loss and optimizer stay in float32. Training in fp16 needs a gradient scaler besides:
-    give the trainer `amp: true`.
+    MONAI's engines use autocast on CUDA only; this inferer also uses it on the CPU, where bf16 is twice as fast on
+    recent processors. Weights, loss and optimizer stay in float32. Training in fp16 also needs a gradient scaler: set
+    `amp: true` for the trainer.
 
     Args:
         precision: "auto", "fp32", "bf16" or "fp16" (CUDA only); see `choose_precision`.
-        channels_last: lay images out as channels-last, as the network's weights should be.
+        channels_last: convert images to channels-last, which the network's weights should be in, too.
 
     Raises:
         ValueError: unknown precision, or fp16 on a CPU.
@@ -67,15 +67,15 @@ def choose_precision(precision: str, device: torch.device | str) -> str:
     """Return the precision to compute in.
 
     Args:
-        precision: "auto" for bf16 where the device computes it, else fp32; or "fp32", "bf16" or "fp16", which are
-            returned. A warning is logged where bf16 is asked for on a device that only emulates it.
-        device: that computes.
+        precision: "auto" for bf16 if the device supports it, else fp32; or "fp32", "bf16" or "fp16", which are
+            returned. A warning is logged for bf16 on a device that only emulates it.
+        device: the device of the network.
 
     Returns:
         "fp32", "bf16" or "fp16".
 
     Raises:
-        ValueError: unknown precision, or fp16 on another device than a GPU.
+        ValueError: unknown precision, or fp16 on a device other than a GPU.
     """
     _check(precision)
     kind = torch.device(device).type
@@ -90,7 +90,7 @@ def choose_precision(precision: str, device: torch.device | str) -> str:
 
 @cache
 def computes_bf16(kind: str) -> bool:
-    """Tell whether a kind of device has instructions for bf16; others emulate it, many times slower than fp32.
+    """Return whether a kind of device has instructions for bf16; others emulate it, many times slower than fp32.
 
     On a CPU these are AVX-512 BF16 or AMX, unless ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA keep torch from using them.
 
@@ -118,7 +118,7 @@ def _warn_of_emulation(kind: str) -> None:
     name = f"this CPU ({cpu_capability()})" if kind == "cpu" else f"the device {kind}"
     logger.warning(
         "precision bf16: %s has no bf16 instructions and emulates them, which can take ten times as long as fp32; "
-        "--precision auto chooses what is fast",
+        "--precision auto chooses the fastest",
         name,
     )
 
@@ -137,7 +137,7 @@ def _in_float32(output: Any) -> Any:
 
 
 def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.Module:
-    """Lay a network's convolution weights out as channels-last, or leave them.
+    """Convert a network's convolution weights to channels-last, or leave them unchanged.
 
     Args:
         network: changed in place.

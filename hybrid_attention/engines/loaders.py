@@ -1,4 +1,4 @@
-"""Loading batches and starting a training, in one process or in several."""
+"""Loading batches and starting a training, in one or several processes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def prepare_training(
     validation_cases: Sequence[Mapping[str, Any]],
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Check the cases, make the training reproducible, and make the folder of its weights.
+    """Check the cases, make the training deterministic, and create the folder of its weights.
 
     Args:
-        device: of the network; asked for so that several processes have joined (`join_processes`) before they work.
+        device: of the network; an argument so that several processes have joined (`join_processes`) before they start.
         seed: of weights, order and augmentation.
         ckpt_dir: folder of the weights.
         train_cases: see `check_training_cases`.
@@ -44,11 +44,11 @@ def prepare_training(
 
 
 def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: int = 0) -> DataLoader:
-    """Load shuffled batches; of several processes each loads its share, with `batch_size` images per process.
+    """Load shuffled batches; each of several processes loads its share, with `batch_size` images per process.
 
     Args:
         dataset: the training cases.
-        batch_size: images in a batch. A last batch of one image is left out, since batch norm can't learn from it.
+        batch_size: images per batch. A last batch of one image is dropped, since batch norm can't be trained on it.
         seed: of the order.
         num_workers: see `torch.utils.data.DataLoader`.
     """
@@ -59,11 +59,11 @@ def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: i
 
 
 def validation_loader(dataset: Any, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """Load batches in order; of several processes each loads its share, and each case is loaded once.
+    """Load batches in order; each of several processes loads its share, and each case is loaded once.
 
     Args:
         dataset: the validation cases.
-        batch_size: images in a batch.
+        batch_size: images per batch.
         num_workers: see `torch.utils.data.DataLoader`.
     """
     sampler = DistributedSampler(dataset, even_divisible=False, shuffle=False) if dist.is_initialized() else None
@@ -71,7 +71,7 @@ def validation_loader(dataset: Any, batch_size: int, num_workers: int = 0) -> Da
 
 
 def join_processes() -> torch.device:
-    """Join the processes that `torchrun` started, over NCCL with a GPU each or over gloo on CPUs.
+    """Join the processes that `torchrun` started, with NCCL on one GPU per process or with gloo on CPUs.
 
     Returns:
         The device of this process.
@@ -86,7 +86,7 @@ def join_processes() -> torch.device:
 
 
 def place_network(network: torch.nn.Module, device: torch.device | str, channels_last: bool) -> torch.nn.Module:
-    """Move a network to a device; where several processes have joined, wrap it so that they train it together.
+    """Move a network to a device; if several processes have joined, wrap it so that they train it together.
 
     Args:
         network: changed in place.

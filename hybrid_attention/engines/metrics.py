@@ -1,4 +1,4 @@
-"""Metrics of a validation during a training."""
+"""Validation metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 
 
 def mean_dice() -> MeanDice:
-    """Return the mean Dice over the images with a lesion; images without one don't enter the mean."""
+    """Return the mean Dice over the images with a lesion; images without one are ignored."""
     return MeanDice(include_background=True, output_transform=from_engine(["pred", "label"]))
 
 
@@ -25,7 +25,7 @@ def validation_loss(loss: Callable[..., Any]) -> Metric:
 
 
 def class_accuracy() -> Metric:
-    """Return the share of images whose most probable class is the true one."""
+    """Return the accuracy of the most probable class."""
     return Accuracy(output_transform=class_pair)
 
 

@@ -1,4 +1,4 @@
-"""Between MONAI's engines, which know one output and one label, and networks that segment and classify."""
+"""Adapters between MONAI's engines, which expect one output and one label, and networks that segment and classify."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def prepare_multi_task_batch(
     """Return a batch's images and targets on a device, as `prepare_batch` of MONAI's trainer and evaluator.
 
     Args:
-        batchdata: holds `image`, (B, C, *spatial), `label`, (B, 1, *spatial), and where classes are learned
-            `class_index`, (B,).
+        batchdata: with `image`, (B, C, *spatial), `label`, (B, 1, *spatial), and for classification `class_index`,
+            (B,).
         device: where the tensors go.
         non_blocking: copy without waiting for the device.
         kwargs: passed to `Tensor.to`.
 
     Returns:
-        The images, and the masks with the class indices or None.
+        The images, and the masks with the class indices (or None).
     """
 
     def moved(key: str) -> torch.Tensor:
@@ -41,24 +41,24 @@ def prepare_multi_task_batch(
 
 
 class UnpackMultiTaskd(Transform):
-    """Post-process one case of a validation with `prepare_multi_task_batch`, as bundles for masks alone expect it.
+    """Unpack one validation case of `prepare_multi_task_batch` to the keys of a segmentation network.
 
-    `pred`, the fields of a `MultiTaskOutput`, becomes the logit of the lesion, (1, *spatial); `label`, the fields of a
-    `MultiTaskTarget`, becomes the mask. The softmax of the class logits goes into `class_probability`, (classes,). Both
-    are kept whole as `task_logits` and `task_truth` for the metrics (`multi_task_pair`, `class_pair`).
+    `pred`, the fields of a `MultiTaskOutput`, becomes the logits of the lesion, (1, *spatial); `label`, the fields of a
+    `MultiTaskTarget`, becomes the mask. The softmax of the class logits goes to `class_probability`, (classes,). The
+    original values are kept as `task_logits` and `task_truth` for the metrics (`multi_task_pair`, `class_pair`).
 
     Args:
         classes: whether the network must have a class head.
 
     Raises:
-        ValueError: (at the call) classes are asked for, and the network has no class head.
+        ValueError: (at the call) classes are required, but the network has no class head.
     """
 
     def __init__(self, classes: bool = True) -> None:
         self.classes = classes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the case with its tasks in keys of their own."""
+        """Return the case with its tasks under separate keys."""
         output, target = MultiTaskOutput(*data[CommonKeys.PRED]), MultiTaskTarget(*data[CommonKeys.LABEL])
         result = dict(data)
         result.update(task_logits=output, task_truth=target)
@@ -67,7 +67,7 @@ class UnpackMultiTaskd(Transform):
         if self.classes:
             if output.class_logits is None:
                 raise ValueError(
-                    "the network has no class head, but classes are asked for: give it num_classes, or set class_names "
+                    "the network has no class head, but classes are required: give it num_classes, or set class_names "
                     "to None"
                 )
             result[CLASS_PROBABILITY] = output.class_logits.softmax(0)
@@ -87,10 +87,10 @@ def multi_task_postprocessing(classes: bool = True) -> NamingCompose:
 
 
 def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutput, MultiTaskTarget]:
-    """Return the network's output and the target of a whole batch, as `MultiTaskLoss` takes them.
+    """Return the network's output and the target of a batch, as `MultiTaskLoss` takes them.
 
     Args:
-        output: a dict a case, as `UnpackMultiTaskd` leaves them.
+        output: one dict per case, from `UnpackMultiTaskd`.
 
     Returns:
         Output and target, with the batch as first axis.
@@ -102,10 +102,10 @@ def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutpu
 
 
 def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return class probabilities and true classes of a batch, as Ignite's classification metrics take them.
+    """Return class probabilities and labels of a batch, as Ignite's classification metrics take them.
 
     Args:
-        output: a dict a case, as `UnpackMultiTaskd` leaves them.
+        output: one dict per case, from `UnpackMultiTaskd`.
 
     Returns:
         Probabilities, (B, classes), and class indices, (B,).
@@ -117,7 +117,7 @@ def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch
 
 
 def _whole(cases: Sequence[Any], kind: type) -> Any:
-    """Return a batch of named tuples as one whose fields are batches; a field that is None stays None."""
+    """Collate named tuples into one whose fields are batches; a field that is None stays None."""
     return kind(*(_stacked(field) for field in zip(*cases, strict=True)))
 
 

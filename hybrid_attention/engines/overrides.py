@@ -1,4 +1,4 @@
-"""The command line of `python -m monai.bundle run`, whose misspelt overrides MONAI takes in silence."""
+"""Checks of the command line of `python -m monai.bundle run`, whose misspelt overrides MONAI accepts silently."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def config_files(argv: Sequence[str] | None = None) -> list[Path]:
 
 
 def check_overrides() -> None:
-    """Raise a ValueError that names all options and overlays of the command line that `merge_configs` finds wrong."""
+    """Raise a ValueError that lists all faults of the command line that `merge_configs` finds."""
     explain_errors()
     faults = merge_configs(config_files(), command_line_options(), sys.argv)[1] if config_files() else []
     if faults:
@@ -54,16 +54,16 @@ def check_overrides() -> None:
 def merge_configs(
     files: Sequence[Path], options: Mapping[str, Any], entries: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """Merge config files as MONAI does, and find settings that would not do what they say.
+    """Merge config files as MONAI does, and find settings without the intended effect.
 
     Args:
         files: a complete config, then overlays.
         options: overrides of the command line.
-        entries: keys that may be run, to which nothing needs to refer.
+        entries: keys that can be run and need not be referenced.
 
     Returns:
-        The merged config, without the options, and the faults in words: keys that nothing uses (new arguments of a
-        component are left to it), and values of the command line that MONAI takes for others.
+        The merged config, without the options, and the faults in words: unused keys (new arguments of a component are
+        not checked), and values of the command line that MONAI misinterprets.
     """
     parser, faults, unknown = ConfigParser({}), [], []
     contents = [(f"{path}: ", ConfigParser.load_config_file(path)) for path in files]
@@ -86,7 +86,7 @@ def merge_configs(
         if not re.search(rf"[@%]{re.escape(key.replace('#', '::'))}\b", text):
             close = difflib.get_close_matches(key, config.keys() - {key for _, key in unknown}, n=1, cutoff=0.5)
             hint = f"; did you mean {place if place == '--' else ''}{close[0]}?" if close else ""
-            faults.append(f"{place}{key} names no key of the config{hint}")
+            faults.append(f"{place}{key} is not a key of the config{hint}")
     return config, faults
 
 
@@ -94,7 +94,7 @@ def _typed_faults(key: str, value: Any, default: Any) -> list[str]:
     if type(default) is int and isinstance(value, float):
         return [f"--{key} must be a whole number, got {value}"]
     if value is None or (isinstance(value, str) and value in _WORDS):
-        return [f"--{key} {value} is read as text or left out: write {_WORDS[str(value).lower()]}"]
+        return [f"--{key} {value} is read as text or ignored: write {_WORDS[str(value).lower()]}"]
     if key in _PATHS and (not isinstance(value, (str, list, dict)) or "#" in str(value)):
         return [f"--{key} {value} is not a path for MONAI: write ./2024 for a number, ./a,b for a list, and avoid #"]
     return []

@@ -1,4 +1,4 @@
-"""Masks and overlays of an inference run, at the size of the images."""
+"""Masks and overlays of an inference run, in the size of the images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from PIL import Image
 
 PROBABILITY = "probability"
 WRITERS = 2  # threads that write pictures
-BEHIND = 8  # images that may wait for them
+BEHIND = 8  # images that may be queued for them
 COMPRESSION = 1  # of PNG: four times as fast as the default, files a few percent larger
 
 logger = logging.getLogger(__name__)
@@ -35,21 +35,22 @@ logger = logging.getLogger(__name__)
 class SavePredictions:
     """Write a mask and an overlay for each image of an inference run, and a table of all.
 
-    An image `a/b.png` gives `a/b_mask.png` (0 and 255, at the image's own size) and `a/b_overlay.png`; a NIfTI image
-    gives `a/b_mask.nii.gz` (0 and 1, stored as the image is). Of a DICOM image the network sees the tissue alone:
-    `a/b_mask.png` has the size of the whole frame, so have the maps below; overlay and measures are of the tissue. A
-    frame `a/b.dcm#3` gives `a/b#3_mask.png`. `predictions.csv` lists them with the measures of the lesion
-    (`prediction_row`), `predictions.json` is the same with typed values. Where truth lies beside the image the overlay
-    shows right and wrong in colour, else an outline. With `probability_key` the probability of lesion goes
-    into `a/b_probability.png` (0 to 255 for 0 to 1) or `a/b_probability.nii.gz` (float32); with `uncertainty_key` the
-    uncertainty into `a/b_uncertainty.png` (0 to 255 for 0 to 1 bit) or `a/b_uncertainty.nii.gz` likewise. Where the
-    output holds the probability, written or not, the tables have `expected_dice`: what the mask is worth by the
-    network's own account, 0 where nothing is marked (`ExpectedDice`). Files appear by rename.
+    An image `a/b.png` gives `a/b_mask.png` (0 and 255, in the size of the image) and `a/b_overlay.png`; a NIfTI image
+    gives `a/b_mask.nii.gz` (0 and 1, stored like the image); a frame `a/b.dcm#3` gives `a/b#3_mask.png`. For DICOM
+    the network sees only the tissue: the mask and the maps below have the size of the whole frame, overlay and measures
+    are of the tissue. The overlay shows errors in colour if there is a ground-truth mask beside the image, else an
+    outline.
+
+    With `probability_key` the probability of lesion goes to `a/b_probability.png` (0 to 255 for 0 to 1) or
+    `a/b_probability.nii.gz` (float32); with `uncertainty_key` the uncertainty to `a/b_uncertainty.png` (0 to 255 for 0
+    to 1 bit) or `a/b_uncertainty.nii.gz`. `predictions.csv` lists the images with the measures of the lesion
+    (`prediction_row`), and `expected_dice` (`ExpectedDice`) if the output has a probability; `predictions.json` is the
+    same with typed values. Files appear by rename.
 
     Args:
-        folder: where the files go; subfolders of the images are kept.
-        key: key of the mask in the engine's output: (W, H) or (1, W, H), 0 and 1, at the image's own size.
-        probability_key: key of the probability, of the same shape; None writes no probabilities, and takes those under
+        folder: folder of the files; subfolders of the images are kept.
+        key: key of the mask in the engine's output: (W, H) or (1, W, H), 0 and 1, in the size of the image.
+        probability_key: key of the probability, of the same shape; None writes no probabilities, and uses those under
             `probability` for `expected_dice`.
         uncertainty_key: key of the entropy in bits, of the same shape; None writes none.
         class_names: names of the entries of the output's `class_probability`, (classes,); None for a network without
@@ -91,7 +92,7 @@ class SavePredictions:
 
     def _save(self, engine: Engine) -> None:
         for case, output in zip(engine.state.batch, engine.state.output, strict=True):
-            # written beside the network's next images, at most a few behind it
+            # written while the network runs on the next images, at most a few behind it
             self.pending.append(self.writers.submit(self._save_output, case["case_id"], case["source"], output))
             if len(self.pending) > BEHIND:
                 self.rows.append(self.pending.popleft().result())
@@ -157,7 +158,7 @@ class SavePredictions:
             write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
             write_json(self.folder / "predictions.json", self.rows)
         found = sum(row["lesion_pixels"] > 0 for row in self.rows)
-        logger.info("%d masks and overlays in %s; a lesion was marked in %d", len(self.rows), self.folder, found)
+        logger.info("%d masks and overlays in %s; a lesion was predicted in %d", len(self.rows), self.folder, found)
 
 
 def prediction_row(
@@ -168,23 +169,23 @@ def prediction_row(
     probability: np.ndarray | None = None,
     unit: str = "mm",
 ) -> dict[str, Any]:
-    """Describe a prediction by plain values: the size of the image, the measures of the lesion, its worth, the class.
+    """Describe a prediction by plain values: size of the image, measures of the lesion, expected Dice, class.
 
     Args:
-        mask: (W, H), 0 and 1, at the image's own size.
-        spacing: width and height of a pixel in `unit`, or None where they are unknown.
+        mask: (W, H), 0 and 1, in the size of the image.
+        spacing: width and height of a pixel in `unit`, or None if unknown.
         class_names: names of the classes, or None.
         class_probability: (classes,), in their order.
-        probability: of lesion, (W, H), or None where it is not known.
+        probability: of lesion, (W, H), or None if unknown.
         unit: of the spacing; see `MeasureLesion`.
 
     Returns:
-        `width` and `height` of the image, `lesion_pixels`, `lesion_area_fraction`, what `MeasureLesion` gives, with a
-        probability `expected_dice` (`ExpectedDice`; 0 where nothing is marked), and with classes what `class_columns`
-        gives. None for what is undefined.
+        `width` and `height` of the image, `lesion_pixels`, `lesion_area_fraction`, the measures of `MeasureLesion`,
+        with a probability `expected_dice` (`ExpectedDice`; 0 if no lesion is predicted), and with classes the columns
+        of `class_columns`. Undefined values are None.
 
     Raises:
-        ValueError: probabilities and names differ in number, or a bad mask, spacing or probability.
+        ValueError: probabilities and names differ in number, or mask, spacing or probability are invalid.
     """
     classes = {} if class_names is None else class_columns(class_names, class_probability)
     worth = {} if probability is None else {"expected_dice": round(ExpectedDice()(probability, mask), 6)}
@@ -200,6 +201,6 @@ def prediction_row(
 
 
 def plane(array: Any) -> np.ndarray:
-    """Return one plane of an engine's output as an array of the CPU, (W, H) or (1, W, H) -> (W, H)."""
+    """Return one plane of an engine's output as an array, (W, H) or (1, W, H) -> (W, H)."""
     values = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
     return values[0] if values.ndim == 3 else values

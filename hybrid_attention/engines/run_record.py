@@ -1,4 +1,4 @@
-"""The record beside trained weights: how they came about, and what an evaluation must agree with."""
+"""The record beside trained weights: how they were trained, which evaluations are checked against."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 
 RECORD = "training.json"
 
-# settings that don't change what a run computes, or that name places
+# settings that don't change what a run computes, or that are paths
 _FREE = set(
     "bundle_root ckpt_dir ckpt_path dataset_dir output_dir evaluation_dir groups_csv split_csv device num_workers "
     "resume early_stop_patience imports initialize run finalize _meta_".split()
@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 
 def effective_recipe() -> dict[str, Any]:
-    """Return the merged config of the command line, without what names places or changes no result.
+    """Return the merged config of the command line, without paths and settings that don't change results.
 
     Returns:
-        Plain values by top-level key; empty where no command line of `python -m monai.bundle run` is there. The number
-        of epochs belongs to it only where the learning-rate schedule depends on it. Precision and memory layout are
-        those that this machine computes in, never "auto".
+        Plain values by top-level key; empty if the command is not `python -m monai.bundle run`. The number of epochs is
+        included only if the learning-rate schedule depends on it. Precision and memory format are those that this
+        machine uses, never "auto".
     """
     files = config_files()
     if not files:
@@ -65,14 +65,14 @@ def effective_recipe() -> dict[str, Any]:
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in words where two recipes differ.
+    """Describe the differences of two recipes.
 
     Args:
-        earlier: of the run that was.
-        now: of the run that is.
+        earlier: of the earlier run.
+        now: of the current run.
 
     Returns:
-        One line a top-level key.
+        One line per top-level key.
     """
     return [
         f"{key} was {earlier.get(key)!r}, is {now.get(key)!r}"
@@ -84,20 +84,20 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 def check_against_training(
     weights: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], part: str = "test"
 ) -> dict[str, Any] | None:
-    """Refuse to score weights on images that they were trained on, or with other settings than in training.
+    """Refuse to evaluate weights on images that they were trained on, or with other settings than in training.
 
     Args:
-        weights: the weight file; the record of its training lies beside it.
-        cases: what shall be scored.
-        settings: values that must be those of the training's recipe, for example the image size. The network of the
-            command line must be that of the training anyway, since other options may leave its weights' shapes alike.
-        part: what the cases are meant to be; `train` and `validation` allow for images of that set.
+        weights: the weight file, with the record of its training beside it.
+        cases: cases to evaluate.
+        settings: values that must equal those of the training's recipe, for example the image size. The network of the
+            command line is always compared, since other options may give weights of the same shapes.
+        part: part of the split that is evaluated; `train` and `validation` allow images of that set.
 
     Returns:
-        The record without the list of images, or None where there is none or it is of other weights, which is logged.
+        The record without the list of images, or None, which is logged, if there is none or it is of other weights.
 
     Raises:
-        ValueError: images of the training or validation set are among the cases that are not meant to be, or a setting
+        ValueError: the cases include images of the training or validation set that `part` does not allow, or a setting
             differs.
     """
     record = read_record(weights)
@@ -111,8 +111,8 @@ def check_against_training(
         if shared and name not in meant:
             raise ValueError(
                 f"{len(shared)} of {len(cases)} images (the first: {shared[0]}) were in the {name} set of {weights}; "
-                "they must be split as in its training: the same folder of images, --groups_csv and --split_csv, and "
-                "--fold and --split_seed where the command has them"
+                "use the split of its training: the same folder of images, --groups_csv and --split_csv, and --fold "
+                "and --split_seed if the command has them"
             )
     changed = _changed_settings(record, {**settings, **_network(effective_recipe())})
     if changed:
@@ -121,11 +121,11 @@ def check_against_training(
 
 
 def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-    """Log where weights are used with other settings than they were trained with, as far as that is known.
+    """Log a warning if weights are used with other settings than they were trained with, as far as known.
 
     Args:
-        weights: the weight file; the record of its training lies beside it.
-        settings: values that should be those of the training's recipe, for example the image size.
+        weights: the weight file, with the record of its training beside it.
+        settings: values that should equal those of the training's recipe, for example the image size.
     """
     record = read_record(weights)
     changed = _changed_settings(record, settings) if record else []
@@ -134,12 +134,12 @@ def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[st
 
 
 def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) -> Any:
-    """Return a setting that weights were trained with, where their record tells it.
+    """Return a setting that weights were trained with, from their record.
 
     Args:
-        weights: the weight file; the record of its training lies beside it.
+        weights: the weight file, with the record of its training beside it.
         name: top-level key of the recipe, for example `image_size`.
-        default: what is returned where there are no weights, no record, or nothing of that name in it.
+        default: returned if the weights, the record or the setting do not exist.
     """
     if not Path(weights).is_file():
         return default
@@ -154,7 +154,7 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
         weights: the weight file.
 
     Returns:
-        What `Checkpoint` wrote; None where there is none or it is of other weights, which is logged.
+        The record that `Checkpoint` wrote; None, which is logged, if there is none or it is of other weights.
 
     Raises:
         ValueError: the record is damaged.
@@ -167,12 +167,12 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
         text = path.read_text(encoding="utf-8").replace("networks.peers.", "networks.baselines.")  # the name until 0.1
         record: dict[str, Any] = json.loads(text)
     except ValueError:
-        raise ValueError(f"{path} is damaged: it is no JSON") from None
+        raise ValueError(f"{path} is damaged: it is not JSON") from None
     if not isinstance(record, dict) or "weights_sha256" not in record:
-        raise ValueError(f"{path} is no record of a training: it has no weights_sha256")
+        raise ValueError(f"{path} is not a record of a training: it has no weights_sha256")
     record.setdefault("recipe", {})
     if record["weights_sha256"] != weights_digest(weights):
-        logger.warning("%s is of other weights than %s: their training isn't known", path, weights)
+        logger.warning("%s is of other weights than %s: their training is not known", path, weights)
         return None
     return record
 
@@ -187,9 +187,9 @@ def _network(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Collect what someone needs to repeat a run.
+    """Collect the information needed to repeat a run.
 
-    Paths are cut to their last part: folders of this machine say nothing elsewhere.
+    Paths are cut to their last part, since the folders of this machine mean nothing elsewhere.
 
     Returns:
         Plain values for JSON: config files with their hashes, overrides, version and commit of the code, versions of
@@ -211,7 +211,7 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout that the package runs from, with "+changes" when files differ from it.
+    """Return the commit of the checkout that the package runs from, with "+changes" if files differ from it.
 
     Returns:
         The hash, or None outside of a checkout. The environment variable HYBRID_ATTENTION_COMMIT takes precedence, for
@@ -228,7 +228,7 @@ def commit() -> str | None:
 
 
 def processor() -> str:
-    """Return the processor's name, the instructions that torch uses of it, and the number of threads."""
+    """Return the processor's name, the vector instructions that torch uses, and the number of threads."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -239,13 +239,13 @@ def processor() -> str:
 
 
 def without_folder(value: Any, relative: bool = True) -> Any:
-    """Return a setting without folders of this machine: a path is cut to its last part.
+    """Return a setting without folders of this machine: paths are cut to their last part.
 
-    Expressions, references and macros of a config (`$…`, `@…`, `%…`) stay as they are.
+    Expressions, references and macros of a config (`$…`, `@…`, `%…`) are not changed.
 
     Args:
-        value: any value of an option; mappings, lists and tuples are gone through.
-        relative: cut relative paths, too, that is any text with a "/".
+        value: any value of an option, including nested mappings, lists and tuples.
+        relative: also cut relative paths, that is any text with a "/".
 
     Returns:
         The setting; tuples become lists, as in JSON.

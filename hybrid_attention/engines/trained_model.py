@@ -1,4 +1,4 @@
-"""Trained networks, rebuilt from the record that lies beside their weights."""
+"""Trained networks, rebuilt from the record beside their weights."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from monai.transforms import Compose, EnsureChannelFirstd
 from monai.utils import CommonKeys
 
 NETWORK = "network_def"
-# whose networks a record may name: a record comes with weights, perhaps from people you don't know
+# packages whose networks a record may name: records come with weights, perhaps from an untrusted source
 _TRUSTED = "hybrid_attention.networks"
-# which takes a network that is checked as any other, and a number
+# takes a network, which is checked like any other, and a number
 _GROUP_NORM = f"{_TRUSTED}.with_group_norm"
-# arguments that would fetch or read other files; the trained weights replace what they bring
+# arguments that would download or read other files; the trained weights replace them
 _WEIGHTS = {"encoder_weights": None, "pretrained": False}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one case, at the size that it sees.
+    """Prediction for one case, in the input size of the network.
 
     Args:
         case: of the data list.
-        image: what the network was given, (channels, W, H).
+        image: input of the network, (channels, W, H).
         probability: of lesion, (1, W, H), float32.
-        target: the true mask, (1, W, H), 0 and 1.
+        target: the ground-truth mask, (1, W, H), 0 and 1.
     """
 
     case: Mapping[str, Any]
@@ -55,8 +55,8 @@ class Prediction:
 class TrainedRun:
     """A trained network with the split, preprocessing and postprocessing that it was trained and validated with.
 
-    All of them come from `training.json` beside the weights, which holds the merged config of the training. As with any
-    bundle config, its expressions are executed: open the records of people you trust.
+    All of them come from `training.json` beside the weights, which contains the merged config of the training. As with
+    any bundle config, its expressions are executed: open only records that you trust.
 
     Args:
         run: the weight file (`model.pt`), or the folder of a run or bundle; see `find_weights`.
@@ -66,11 +66,11 @@ class TrainedRun:
         split_csv: your own split, as in training.
 
     Attributes:
-        training: the record without the list of images, of which it holds the numbers.
+        training: the record, with the number of images in place of their list.
 
     Raises:
-        FileNotFoundError: there are no weights or no record beside them.
-        ValueError: the record is of other weights, or holds no config.
+        FileNotFoundError: the weights or the record beside them do not exist.
+        ValueError: the record is of other weights, or has no config.
     """
 
     def __init__(
@@ -89,9 +89,7 @@ class TrainedRun:
                 "without it network and preprocessing are not known"
             )
         if "validate" not in record["recipe"]:
-            raise ValueError(
-                f"the record beside {self.weights} holds no config; train with `python -m monai.bundle run`"
-            )
+            raise ValueError(f"the record beside {self.weights} has no config; train with `python -m monai.bundle run`")
         self.recipe: dict[str, Any] = record["recipe"]
         images = record.pop("images")
         self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
@@ -104,11 +102,11 @@ class TrainedRun:
             "device": self.device,
             # not wrapped for several processes, as the training may have had it
             "network": "$hybrid_attention.engines.to_memory_format(@network_def, @channels_last).to(@device)",
-            "encoder_weights": None,  # the trained weights hold the encoder
+            "encoder_weights": None,  # the trained weights include the encoder
             "num_workers": 0,
         }
         if self.recipe.get("precision") == "bf16" and not computes_bf16(self.device.type):
-            places |= {"precision": "fp32", "channels_last": False}  # near bf16, and not emulated
+            places |= {"precision": "fp32", "channels_last": False}  # close to bf16, and not emulated
         self._config = ConfigParser({**self.recipe, **places})
         self._config.parse()
         # not as text of the config, where # is another way to write ::
@@ -129,7 +127,7 @@ class TrainedRun:
             part: `train`, `validation` or `test`.
 
         Raises:
-            ValueError: the folder holds other images, so that some of the part were trained on.
+            ValueError: the folder contains other images than in training, so that some of the part were trained on.
         """
         cases: Cases = self._split.part(part)
         check_against_training(self.weights, cases, {}, part)
@@ -141,16 +139,16 @@ class TrainedRun:
         flips: Sequence[Sequence[int]] = ((),),
         disturbance: Callable[[Mapping[str, Any]], Any] | None = None,
     ) -> list[Prediction]:
-        """Predict cases as the validation of the training did.
+        """Predict cases as in the validation of the training.
 
         Args:
             cases: of the data list.
-            flips: axes to flip (0: across the skin, 1: depth), a list for each forward pass; the passes are averaged.
-            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, W, H) with its
-                own size and grey values, before it is scaled and resized.
+            flips: axes to flip (0: along the skin, 1: depth), a list per forward pass; the passes are averaged.
+            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, W, H), before
+                it is scaled and resized.
 
         Returns:
-            One for each case, in order.
+            One prediction per case, in order.
 
         Raises:
             ValueError: the network was trained by a version whose validation kept no probability.
@@ -164,7 +162,7 @@ class TrainedRun:
 
         def keep(engine: Engine) -> None:
             if PROBABILITY not in engine.state.output[0]:
-                raise ValueError(f"{self.weights} was trained by a version that kept no {PROBABILITY}: train it anew")
+                raise ValueError(f"{self.weights} was trained by a version that kept no {PROBABILITY}: train it again")
             following = cases[len(predictions) :]
             predictions.extend(
                 Prediction(
@@ -200,15 +198,16 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
     """Build the network that weights were trained with.
 
     Args:
-        weights: the weight file; the record of its training lies beside it.
-        default: what is returned where there is no record.
-        references: values of what the record's `network_def` refers to, `@in_channels` for example.
+        weights: the weight file, with the record of its training beside it.
+        default: returned if there is no record.
+        references: values for the references of the record's `network_def`, `@in_channels` for example.
 
     Returns:
-        The network, untrained.
+        The network, without its trained weights.
 
     Raises:
-        ValueError: the record names anything but a network of this package, an expression, or an unknown reference.
+        ValueError: the record names anything other than a network of this package, contains an expression, or an
+            unknown reference.
     """
     definition = trained_setting(weights, NETWORK, None)
     if definition is None:
@@ -220,11 +219,11 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
 
 
 def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
-    """Return the definition of a network with plain values alone, nothing of which is executed when it is built.
+    """Return the definition of a network with plain values only, so that building it executes no expression.
 
     Args:
-        definition: as a config has it: a dict with `_target_`, nested dicts, lists, values.
-        references: values by the names that it refers to.
+        definition: of a config: a dict with `_target_`, nested dicts, lists, values.
+        references: values by the names of references.
 
     Raises:
         ValueError: see `trained_network`.
@@ -232,7 +231,7 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
     if isinstance(definition, Mapping):
         for key in definition:
             if str(key).startswith("_") and key != "_target_":
-                raise ValueError(f"a record of training asks for {key!r}, which is not done")
+                raise ValueError(f"the record of a training uses {key!r}, which is not allowed")
         if "_target_" in definition:
             _check_target(str(definition["_target_"]))
         return {
@@ -244,12 +243,12 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
     if isinstance(definition, str) and definition.startswith("@") and definition[1:] in references:
         return references[definition[1:]]
     if isinstance(definition, str) and definition.startswith(("$", "@", "%")):
-        raise ValueError(f"a record of training asks to evaluate {definition!r}, which is not done")
+        raise ValueError(f"the record of a training contains the expression {definition!r}, which is not allowed")
     return definition
 
 
 def _check_target(target: str) -> None:
-    """Refuse all but the networks of this package, the functions that build the baselines, and `with_group_norm`."""
+    """Allow only networks of this package, the functions that build the baselines, and `with_group_norm`."""
     module, _, name = target.rpartition(".")
     found = None
     if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
@@ -259,4 +258,4 @@ def _check_target(target: str) -> None:
     is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
     is_builder = target == _GROUP_NORM or (module == baselines.__name__ and name in baselines.__all__)
     if not (is_network or is_builder):
-        raise ValueError(f"a record of training names {target!r}: only networks of {_TRUSTED} are built from a record")
+        raise ValueError(f"the record of a training names {target!r}: only networks of {_TRUSTED} are allowed")

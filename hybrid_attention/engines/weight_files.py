@@ -1,4 +1,4 @@
-"""Files of trained weights: whole or in parts, written by rename, read without running code."""
+"""Files of trained weights: in one file or in parts, written by rename, read without executing code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hybrid_attention.data.hashing import file_digest
 
 BEST = "model.pt"
 RELEASED = "released"
-# what code hosts and MONAI's model zoo take in one file
+# file size limit of code hosts and MONAI's model zoo
 LARGEST_PART = 25_000_000
 
 logger = logging.getLogger(__name__)
@@ -27,10 +27,10 @@ def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None
 
     Args:
         network: the module.
-        path: the file, a plain state dict as MONAI's bundles hold it.
+        path: the file, a plain state dict as in MONAI's bundles.
 
     Raises:
-        ValueError: the weights hold NaN or infinity; the file keeps what it held.
+        ValueError: the weights contain NaN or infinity; an existing file is not changed.
     """
     fault = not_finite(network.state_dict())
     if fault:
@@ -41,30 +41,30 @@ def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None
 def save_released_weights(
     network: torch.nn.Module, folder: str | os.PathLike[str], largest: int = LARGEST_PART
 ) -> Path:
-    """Save a network's weights in half precision (buffers as they are), in parts small enough for a repository.
+    """Save a network's weights in half precision (buffers unchanged), in parts small enough for a repository.
 
     Args:
         network: the module.
-        folder: the files are `model_1_of_N.pt` … in it; older ones are removed.
-        largest: bytes of a part.
+        folder: folder of the files `model_1_of_N.pt` …; older ones are removed.
+        largest: maximum bytes per part.
 
     Returns:
-        The first part, which `load_weights` takes for all.
+        The first part, which `load_weights` accepts for all.
 
     Raises:
-        ValueError: a tensor is larger than a part, or holds numbers that half precision can't.
+        ValueError: a tensor is larger than a part, or contains numbers out of the range of half precision.
     """
     folder = Path(folder)
     parts: list[dict[str, torch.Tensor]] = [{}]
-    room = limit = int(largest * 0.97)  # the container takes some
+    room = limit = int(largest * 0.97)  # the container needs some
     learned = {name for name, _ in network.named_parameters()}
     for name, tensor in network.state_dict().items():
         half = (tensor.half() if name in learned else tensor).contiguous()  # variances may exceed half precision
         size = half.numel() * half.element_size()
         if size > limit:
-            raise ValueError(f"{name} takes {size} bytes, more than a part of {largest} bytes holds")
+            raise ValueError(f"{name} has {size} bytes, too many for a part of {largest} bytes")
         if half.is_floating_point() and not torch.isfinite(half).all():
-            raise ValueError(f"{name} holds numbers that half precision can't hold")
+            raise ValueError(f"{name} contains numbers out of the range of half precision")
         if size > room and parts[-1]:
             parts.append({})
             room = limit
@@ -82,14 +82,14 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
     """Find the weights of a run or of a bundle.
 
     Args:
-        run: the file itself, the folder that holds it, or the folder of a run or bundle, with `models` in it. Weights
-            that were trained there come before those that the bundle was released with.
+        run: the file itself, its folder, or the folder of a run or bundle, with `models` in it. Weights that were
+            trained there take precedence over those that the bundle was released with.
 
     Returns:
         The file, or the first of its parts.
 
     Raises:
-        FileNotFoundError: there are none; the message says where else to look.
+        FileNotFoundError: no weights were found; the message says where else to look.
     """
     run = Path(run)
     found = _weights_in(run)
@@ -98,12 +98,12 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
     if (run / "per_case.csv").is_file():
         parent = os.path.normpath(run / "..")
         where = f", {parent}" if _weights_in(Path(parent)) else ""
-        raise FileNotFoundError(f"no weights at {run}, which holds an evaluation: name the folder of the run{where}")
-    raise FileNotFoundError(f"no weights at {run}: train first, or name the file of trained ones")
+        raise FileNotFoundError(f"no weights at {run}, which is an evaluation: name the folder of the run{where}")
+    raise FileNotFoundError(f"no weights at {run}: train first, or name a file of trained weights")
 
 
 def _weights_in(run: Path) -> Path | None:
-    """Return what `find_weights` finds, None where there is nothing."""
+    """Return the result of `find_weights`, or None if there are no weights."""
     if run.is_file():
         return run
     for folder in (run, run / "models"):
@@ -119,14 +119,14 @@ def _weights_in(run: Path) -> Path | None:
 
 
 def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
-    """Return the weights that a bundle uses unless told otherwise.
+    """Return the weights that a bundle uses by default.
 
     Args:
         bundle_root: folder of the bundle.
 
     Returns:
-        `models/model.pt` where the bundle was trained, else the weights it was released with; where there are none,
-        the place where training would put them.
+        `models/model.pt` if the bundle was trained, else the weights it was released with; if there are none, the path
+        where training would write them.
     """
     try:
         return str(find_weights(Path(bundle_root) / "models"))
@@ -152,14 +152,14 @@ def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
     for part in parts:
         if not part.is_file():
             raise FileNotFoundError(
-                f"no weights at {part}: train the bundle first, or name the file of trained ones (--ckpt_path, or "
+                f"no weights at {part}: train the bundle first, or name a file of trained weights (--ckpt_path, or "
                 "--initial_weights to start from)"
             )
     return parts
 
 
 def weights_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a weight file and its parts, as `file_digest` gives it.
+    """Return the SHA-256 of a weight file and its parts; see `file_digest`.
 
     Args:
         path: see `weight_parts`.
@@ -168,17 +168,17 @@ def weights_digest(path: str | os.PathLike[str]) -> str:
 
 
 def read_weights(path: str | os.PathLike[str]) -> Any:
-    """Read a weight file, or all its parts as one, without running code of the file.
+    """Read a weight file, or all its parts as one, without executing code from it.
 
     Args:
         path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
 
     Returns:
-        What the file holds: a state dict, unless it is another kind of file (see `weights_mismatch`).
+        The content of the file: a state dict, unless it is another kind of file (see `weights_mismatch`).
 
     Raises:
-        FileNotFoundError: no such file, or a part is missing; the message says how to get one.
-        ValueError: the file is damaged, or holds more than tensors and plain values.
+        FileNotFoundError: the file or a part of it does not exist; the message says how to get one.
+        ValueError: the file is damaged, or contains more than tensors and plain values.
     """
     weights: Any = None
     parts = weight_parts(path)
@@ -186,11 +186,11 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
         try:
             content = torch.load(part, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{part} is not a readable weight file: damaged, or not a state dict alone") from error
+            raise ValueError(f"{part} can't be read as a weight file: damaged, or not a plain state dict") from error
         if len(parts) == 1:
             return content
         if not isinstance(content, Mapping):
-            raise ValueError(f"{part} is not a readable weight file: it holds a {type(content).__name__}")
+            raise ValueError(f"{part} can't be read as a weight file: it contains a {type(content).__name__}")
         weights = {**(weights or {}), **content}
     return weights
 
@@ -206,8 +206,8 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
         The network, in evaluation mode.
 
     Raises:
-        FileNotFoundError: no such file, or a part is missing; the message says how to get one.
-        ValueError: the file is damaged, of another architecture, or holds NaN or infinity.
+        FileNotFoundError: the file or a part of it does not exist; the message says how to get one.
+        ValueError: the file is damaged, of another architecture, or contains NaN or infinity.
     """
     weights = read_weights(path)
     fault = weights_mismatch(network, weights)
@@ -222,14 +222,14 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
 
 
 def holds_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> bool:
-    """Tell whether a network's weights are those of a file.
+    """Return whether a network's weights are those of a file.
 
     Args:
         network: the module, perhaps wrapped for several processes.
         path: see `read_weights`.
 
     Returns:
-        False also where there is no such file.
+        True if they are equal; False also if the file does not exist.
     """
     try:
         weights = read_weights(path)
@@ -242,17 +242,17 @@ def holds_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> boo
 
 
 def load_initial_weights(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
-    """Load weights that a training shall start from, for example of a pre-training.
+    """Load the initial weights of a training, for example from pre-training.
 
     Args:
         network: changed in place.
-        path: a state dict (`model.pt`) of the same architecture; None leaves the network as it is.
+        path: a state dict (`model.pt`) of the same architecture; None leaves the network unchanged.
 
     Returns:
-        The network, in the mode it was in.
+        The network, in an unchanged mode.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged or of another architecture.
     """
     mode = network.training
@@ -260,19 +260,19 @@ def load_initial_weights(network: torch.nn.Module, path: str | os.PathLike[str] 
 
 
 def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
-    """Say in one line how a state dict differs from what a network needs; empty when it fits.
+    """Describe in one line how a state dict differs from that of a network; empty if it fits.
 
     Args:
         network: the module.
-        weights: what a file held.
+        weights: content of a weight file.
 
     Returns:
         For example "12 weights missing (tam.query.weight, …), 1 of another shape (…)".
     """
     if not isinstance(weights, Mapping):
-        return f"the file holds a {type(weights).__name__}, not a state dict"
+        return f"the file contains a {type(weights).__name__}, not a state dict"
     if "objects" in weights:
-        return f"the file holds the state of a training run; {BEST} beside it holds the weights alone"
+        return f"the file contains the state of a training run; the weights are in {BEST} beside it"
     own = network.state_dict()
     other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
     faults = {
@@ -288,20 +288,20 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
-    """Say in one line which weights hold NaN or infinity; empty when none does.
+    """Name in one line the weights that contain NaN or infinity; empty if none does.
 
     Args:
         weights: a state dict.
     """
     names = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    return f"{len(names)} of {len(weights)} weights hold NaN or infinity (the first: {names[0]})" if names else ""
+    return f"{len(names)} of {len(weights)} weights contain NaN or infinity (the first: {names[0]})" if names else ""
 
 
 def save_whole(content: Any, path: Path) -> None:
     """Save with `torch.save`, by rename.
 
     Args:
-        content: what `torch.load` with `weights_only` can read.
+        content: content that `torch.load` with `weights_only` can read.
         path: the file.
     """
     buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; writing bytes does

@@ -1,4 +1,4 @@
-"""What scanners burn into an image: labels and callipers, as the share of white in each pixel."""
+"""Graphics that scanners burn into an image, labels and callipers, as the fraction of white in each pixel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 
 Point = np.ndarray  # (column, row)
 
-# as on breast images: four labels of three lines, and for each line what it may say
+# as on breast images: four labels of three lines, with the possible texts of each line
 _WORDS = (
     (  # position and direction
         ("RT BREAST", "LT BREAST", "RT UOQ", "L LOQ", "RT 12 O'CLOCK", "LT 3 C"),
@@ -28,17 +28,17 @@ _FEWEST_LETTERS = 6  # pixels of a letter's height that can still be drawn
 
 
 def labels(size: tuple[int, int], generator: np.random.Generator, count: int, lines: int, height: float) -> np.ndarray:
-    """Draw labels into corners, in PIL's own font.
+    """Draw labels into the corners, in PIL's default font.
 
     Args:
         size: W and H of the image.
-        generator: chooses the order of the corners and the words, the same ones for any count, lines and height.
-        count: labels, from 1 to 4.
-        lines: of text in each, from 1 to 3.
-        height: of the font, as a share of the image's short side.
+        generator: chooses the order of the corners and the words, which don't depend on count, lines and height.
+        count: number of labels, from 1 to 4.
+        lines: lines of text in each, from 1 to 3.
+        height: of the font, as a fraction of the image's short side.
 
     Returns:
-        Share of white, (W, H), from 0 to 1.
+        Fraction of white, (W, H), from 0 to 1.
     """
     corners = generator.permutation(4)
     words = [[choices[generator.integers(len(choices))] for choices in label] for label in _WORDS]
@@ -71,12 +71,12 @@ def callipers(
     Args:
         size: W and H of the image.
         generator: chooses the random lines.
-        lesion: mask, (W, H), or None where it is not known.
-        count: distances, 1 or 2.
-        cross: width of a cross, as a share of the image's short side.
+        lesion: mask, (W, H), or None if it is not known.
+        count: number of distances, 1 or 2.
+        cross: width of a cross, as a fraction of the image's short side.
 
     Returns:
-        Share of white, (W, H), from 0 to 1.
+        Fraction of white, (W, H), from 0 to 1.
     """
     lines = _random_lines(size, generator) if lesion is None or not lesion.any() else lesion_lines(lesion)
     arm = max(2, round(cross * min(size) / 2))
@@ -94,10 +94,10 @@ def callipers(
 
 
 def lesion_lines(lesion: np.ndarray) -> list[tuple[Point, Point]]:
-    """Find the two diameters that radiologists measure of a lesion.
+    """Find the two diameters of a lesion that radiologists measure.
 
     Args:
-        lesion: mask, (W, H), with one lesion or more, of which the largest is measured.
+        lesion: mask, (W, H), with one or more lesions, of which the largest is measured.
 
     Returns:
         The ends (column, row) of the longest diameter, and of the longest at a right angle to it, to a pixel.

@@ -1,4 +1,4 @@
-"""Probabilities: tempered, and what they say of how far a prediction can be trusted."""
+"""Temperature scaling of probabilities, and how far a prediction can be trusted according to them."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, ensure_tuple
 
-# float32 holds little more between a probability and 1; a mean over flips ends here, too
+# near the resolution of float32 below 1; the mean over flips is limited in the same way
 MARGIN = 1e-6
 
 
 class TemperatureScaling(Transform):
     """Divide the log-odds of probabilities by a temperature.
 
-    Above 1 it draws probabilities towards one half, below 1 it pushes them away; their order stays, and what reaches
-    one half stays. It takes probabilities, not logits, so that the mean of several passes is scaled like a single pass.
-    Probabilities nearer to 0 or 1 than 0.000001 are scaled as if they were that far away.
+    A temperature above 1 moves probabilities towards 0.5, one below 1 moves them away; their order and which of them
+    reach 0.5 do not change. The input is probabilities, not logits, so that the mean of several passes is scaled like a
+    single pass. Probabilities are clipped to 0.000001 from 0 and 1.
 
     Reference:
         C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
         section 4.2 (here the binary form).
 
     Args:
-        temperature: above 0; 1 returns the very input.
+        temperature: above 0; 1 returns the input unchanged.
 
     Shape:
         - Input: any, probabilities from 0 to 1
         - Output: the same shape and type
 
     Raises:
-        ValueError: the temperature is no finite number above 0.
+        ValueError: the temperature is not a finite number above 0.
     """
 
     backend: ClassVar = [TransformBackends.TORCH]
@@ -59,7 +59,7 @@ class TemperatureScalingd(MapTransform):
     Args:
         keys: keys of the probabilities.
         temperature: above 0; 1 changes nothing.
-        allow_missing_keys: leave a dictionary without the key as it is.
+        allow_missing_keys: leave a dictionary without the key unchanged.
     """
 
     backend: ClassVar = TemperatureScaling.backend
@@ -77,14 +77,14 @@ class TemperatureScalingd(MapTransform):
 
 
 class ExpectedDice(Transform):
-    """Estimate the Dice of a mask from the probabilities that it was made of, without the truth.
+    """Estimate the Dice of a mask from its probabilities, without ground truth.
 
     2 · (sum of the probabilities inside the mask) / (pixels of the mask + sum of all probabilities): the ratio of the
-    expected values, close to the expected ratio where pixels are independent. It is as good as the probabilities are:
-    calibrate them (`TemperatureScaling`).
+    expected values, close to the expected ratio if pixels are independent. The estimate is as good as the
+    probabilities: calibrate them (`TemperatureScaling`).
 
-    A Dice is defined where there is a lesion. An empty mask then scores 0, so 0 is what is expected of one, however
-    sure the network is that there is nothing: 0 says "worthless if there is a lesion", not "wrong".
+    Dice is defined for images with a lesion, where an empty mask scores 0. An empty mask therefore gets 0, however
+    certain the network is that there is no lesion.
 
     Reference:
         B. L. C. Borges, B. M. Pacheco, D. Silva, "Soft Dice Confidence: A Near-Optimal Confidence Estimator for
@@ -102,14 +102,14 @@ class ExpectedDice(Transform):
 
         Args:
             probability: of lesion.
-            mask: above 0.5 is marked.
+            mask: above 0.5 is lesion.
 
         Raises:
             ValueError: the shapes differ, or a probability is NaN or out of range.
         """
         chance, marked = np.asarray(probability, dtype=np.float64), np.asarray(mask) > 0.5
         if chance.shape != marked.shape:
-            raise ValueError(f"probability and mask must have one shape, got {chance.shape} and {marked.shape}")
+            raise ValueError(f"probability and mask must have the same shape, got {chance.shape} and {marked.shape}")
         if not ((chance > -1e-4) & (chance < 1 + 1e-4)).all():  # false for NaN as well
             raise ValueError(
                 f"probabilities must be from 0 to 1 (after the sigmoid), got {chance.min()} to {chance.max()}"
@@ -123,9 +123,9 @@ _ROUNDING = 1e-4
 
 
 class PredictiveEntropy(Transform):
-    """Compute the entropy of probabilities in bits: 0 where the network is sure, 1 where it says one half.
+    """Compute the entropy of probabilities in bits: 0 for a certain prediction, 1 for a probability of 0.5.
 
-    Of the mean over several passes or networks it is the whole uncertainty, doubt and disagreement alike.
+    For the mean over several passes or networks it is the total uncertainty, which includes their disagreement.
 
     Reference:
         C. E. Shannon, "A Mathematical Theory of Communication", Bell Syst. Tech. J. 27 (1948) 379–423, figure 7.
@@ -153,12 +153,12 @@ class PredictiveEntropy(Transform):
 
 
 class PredictiveEntropyd(MapTransform):
-    """Write the entropy of probabilities under keys of its own.
+    """Write the entropy of probabilities under new keys.
 
     Args:
-        keys: keys of the probabilities, which stay.
-        names: where the entropies go, one a key.
-        allow_missing_keys: leave a dictionary without the key as it is.
+        keys: keys of the probabilities, which are kept.
+        names: keys of the entropies, one per key.
+        allow_missing_keys: leave a dictionary without the key unchanged.
 
     Raises:
         ValueError: keys and names differ in number.
@@ -170,7 +170,7 @@ class PredictiveEntropyd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.names = ensure_tuple(names)
         if len(self.names) != len(self.keys):
-            raise ValueError(f"need one name a key, got the keys {self.keys} and the names {self.names}")
+            raise ValueError(f"names must have one entry per key, got keys {self.keys} and names {self.names}")
         self.entropy = PredictiveEntropy()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -41,15 +41,15 @@ Transforms = list[Callable[..., Any]]
 
 
 def preprocessing(image_size: int, with_label: bool = True) -> Transforms:
-    """Read images in grey, scale each to 0 to 1 by its own range and resize them to squares.
+    """Read images in grey, scale each to [0, 1] by its own range and resize it to a square.
 
     Args:
         image_size: side of the squares in pixels.
-        with_label: read the masks under `label` as well, merge those of an image into one and resize it by nearest
-            neighbour.
+        with_label: also read the masks under `label`, merge those of an image into one and resize it with nearest
+            neighbour interpolation.
 
     Returns:
-        The transforms, for random ones and `network_input` to follow.
+        The transforms, to be followed by random ones and `network_input`.
     """
     size = (image_size, image_size)
     if not with_label:
@@ -71,15 +71,15 @@ def preprocessing(image_size: int, with_label: bool = True) -> Transforms:
 
 
 def network_input(channels: int = 1, edge_sigma: float | None = None, with_label: bool = True) -> Transforms:
-    """Make of grey images what a network takes; the last transforms, after the random ones.
+    """Convert grey images to the input of a network; the last transforms, after the random ones.
 
     Args:
-        channels: the grey image is repeated in so many channels.
-        edge_sigma: standard deviation of the Gaussian in pixels, to add the magnitude of its derivatives as another
-            channel, scaled to 0 to 1 (edges are a tenth of the grey values otherwise, and the network starts blind to
-            them); None adds none.
-        with_label: convert the masks under `label` as well, both without metadata. Without masks the metadata stay,
-            which `postprocessing` needs.
+        channels: number of channels in which the grey image is repeated.
+        edge_sigma: standard deviation in pixels of the Gaussian whose derivatives' magnitude is added as a further
+            channel, scaled to [0, 1] (unscaled, edges are a tenth of the grey values and the network hardly sees them
+            at first); None adds none.
+        with_label: also convert the masks under `label`, both without metadata. Without masks the metadata, which
+            `postprocessing` needs, are kept.
 
     Returns:
         The transforms. The tensors are float32.
@@ -91,7 +91,7 @@ def network_input(channels: int = 1, edge_sigma: float | None = None, with_label
 
 
 def inference_preprocessing(image_size: int, channels: int = 1, edge_sigma: float | None = None) -> NamingCompose:
-    """Preprocess images without masks as the training did.
+    """Preprocess images without masks as in training.
 
     Args:
         image_size: see `preprocessing`.
@@ -102,7 +102,7 @@ def inference_preprocessing(image_size: int, channels: int = 1, edge_sigma: floa
 
 
 def validation_postprocessing() -> NamingCompose:
-    """Turn the logits under `pred` into a mask; the logits stay under `logits`, their sigmoid under `probability`."""
+    """Turn the logits under `pred` into a mask; `logits` keeps the logits, `probability` their sigmoid."""
     return NamingCompose([CopyItemsd(PRED, names="logits"), *mask_of_logits()])
 
 
@@ -118,12 +118,12 @@ def with_decision(
     normal_threshold: float | None = None,
     class_names: Sequence[str] | None = None,
 ) -> NamingCompose:
-    """Calibrate the probabilities that a post-processing leaves under `probability`, and make the mask anew.
+    """Calibrate the probabilities that a postprocessing leaves under `probability`, and recompute the mask.
 
     Args:
-        postprocessing: of the validation during a training.
+        postprocessing: of the validation in training.
         temperature: see `TemperatureScaling`.
-        threshold: probability from which on a pixel is predicted as lesion.
+        threshold: lowest probability at which a pixel is predicted as lesion.
         normal_threshold: see `ClearMaskIfNormald`.
         class_names: names of the classes; None for a network without class head.
     """
@@ -149,14 +149,14 @@ def postprocessing(
     class_names: Sequence[str] | None = None,
     normal_threshold: float | None = None,
 ) -> NamingCompose:
-    """Turn the logits of an inference under `pred` into a mask at the size of the image file.
+    """Turn the logits under `pred` into a mask of the image file's size, in inference.
 
     Args:
-        preprocessing: of the inference, whose resizing is inverted before the threshold.
+        preprocessing: of the inference; its resizing is inverted before the threshold.
         temperature: see `TemperatureScaling`.
-        threshold: probability from which on a pixel is predicted as lesion; the probability stays under `probability`.
+        threshold: lowest probability at which a pixel is predicted as lesion; `probability` keeps the probability.
         fill_holes: fill the holes of each lesion.
-        min_lesion_pixels: lesions of fewer pixels of the image file are removed.
+        min_lesion_pixels: remove lesions of fewer pixels of the image file.
         uncertainty: write the entropy of the probability, in bits, under `uncertainty`.
         class_names: names of the classes whose logits follow that of the lesion, see `SplitMaskAndClassesd`; None for a
             network without class head.

@@ -1,4 +1,4 @@
-"""What goes wrong with ultrasound images on their way to a network, in seven kinds and five strengths."""
+"""Corruptions of ultrasound images, in seven kinds and five strengths."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from monai.transforms import MapTransform, ScaleIntensityRange, Transform
 from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type
 
 STRENGTHS = (1, 2, 3, 4, 5)
-# what the files' grey values can have as white: 0 to 1, 8 bit, and 12 and 16 bit of DICOM
+# possible grey values of white: images in [0, 1], 8 bit, and 12 and 16 bit of DICOM
 _FULL_SCALES = (1.0, 255.0, 4095.0, 65535.0)
-FULL_RANGE = 60.0  # dB from black to white that the images are taken to show
+FULL_RANGE = 60.0  # dynamic range that the images are assumed to have, in dB
 
 Level = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """One kind of degradation.
+    """One kind of corruption.
 
     Args:
-        unit: what the numbers of a level are.
-        levels: of strength 1 to 5.
+        unit: meaning of the numbers in `levels`.
+        levels: values for the strengths 1 to 5.
     """
 
     unit: str
@@ -65,29 +65,28 @@ CORRUPTIONS: dict[str, Degradation] = {
 
 
 class Corrupt(Transform):
-    """Corrupt an ultrasound image in one way and one strength, always alike for the same seed and case.
+    """Corrupt an ultrasound image with one kind and strength, reproducibly for the same seed and case.
 
-    What the strengths 1 to 5 are stands in `CORRUPTIONS`. Lengths are shares of the image's size and grey values
-    shares of full scale, so that a strength means the same for images of any size and grey range. Full scale is not the
-    brightest pixel but white as the file has it: the first of 1, 255, 4095 and 65535 that no pixel exceeds. What is
-    degraded beyond black or white is cut there. What is random is the same for all strengths of a kind.
+    `CORRUPTIONS` lists the strengths 1 to 5. Lengths are fractions of the image's size and grey values fractions of
+    full scale, so that a strength means the same for images of any size and grey range. Full scale is not the brightest
+    pixel but the file's white: the first of 1, 255, 4095 and 65535 that no pixel exceeds. Results are clipped to black
+    and white. The random numbers are the same for all strengths of a kind.
 
-    - `speckle`: the grey values are multiplied by noise of mean 1 whose grains are about as large as those of the
-      image. Fully developed speckle (amplitudes after Rayleigh's law, standard deviation 0.52) has a share in it. Files
-      hold compressed echoes: a scanner's speckle would act more alike on dark and bright tissue.
+    - `speckle`: multiplies the grey values by noise of mean 1 with grains about as large as those of the image, partly
+      fully developed speckle (Rayleigh-distributed amplitudes, standard deviation 0.52). Since files contain compressed
+      echoes, a scanner's speckle would affect dark and bright tissue more equally.
     - `blur`: Gaussian.
-    - `gain`: only up, which loses the bright end for good. A scanner's gain works before compression and would lift
-      black tissue too.
-    - `contrast`: only the dark end is lost. A flat image, of little contrast between all tissues, is no kind here: the
-      preprocessing scales each image to its own darkest and brightest pixel, which undoes it.
-    - `downscale`: down by the mean of areas and up again, bilinear.
-    - `text`: white labels from a random corner on, such as "RT BREAST".
-    - `callipers`: crosses joined by dotted lines. They stand on the outline of the largest lesion, as those of
-      radiologists do: at the ends of its longest diameter, then of the longest at a right angle to it. So they tell
-      where the lesion is, and can help a network as well as hurt it. Without a mask or lesion they stand at random
-      places.
+    - `gain`: only increased, which saturates bright tissue. A scanner's gain is applied before compression and would
+      brighten black tissue, too.
+    - `contrast`: only the dark end is lost. Low contrast between all tissues is not included, since the preprocessing
+      scales each image to its own darkest and brightest pixel, which undoes it.
+    - `downscale`: downsampling by area averaging, then bilinear upsampling.
+    - `text`: white labels such as "RT BREAST", from a random corner on.
+    - `callipers`: crosses joined by dotted lines, placed like those of radiologists on the outline of the largest
+      lesion: at the ends of its longest diameter, then of the longest one at a right angle to it. They show where the
+      lesion is, so they can help a network as well as hurt it. Without a mask or lesion their positions are random.
 
-    Images are of one plane: burnt-in graphics and screens have two dimensions.
+    Images are two-dimensional.
 
     Reference:
         D. Hendrycks, T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
@@ -104,7 +103,7 @@ class Corrupt(Transform):
         - Output: the same shape and type; all channels are degraded alike
 
     Raises:
-        ValueError: there is no such kind, strength or seed.
+        ValueError: invalid kind, strength or seed.
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]
@@ -113,9 +112,9 @@ class Corrupt(Transform):
         if kind not in CORRUPTIONS:
             raise ValueError(f"kind must be one of {', '.join(CORRUPTIONS)}, got {kind!r}")
         if isinstance(strength, bool) or strength not in STRENGTHS:
-            raise ValueError(f"strength must be a whole number from 1 to 5, got {strength!r}")
+            raise ValueError(f"strength must be an integer from 1 to 5, got {strength!r}")
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed must be a whole number from 0 on, got {seed!r}")
+            raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
         self.kind = kind
         self.strength = strength
         self.seed = seed
@@ -127,11 +126,11 @@ class Corrupt(Transform):
 
         Args:
             image: (channels, W, H), grey values of any range from 0 to 65535.
-            case: name of the case, from which the random numbers follow together with the seed.
+            case: name of the case, which seeds the random numbers together with `seed`.
             mask: (n, W, H), the masks of the lesion, for `callipers`.
 
         Raises:
-            ValueError: image or mask are of another shape, or the grey values out of range.
+            ValueError: the shape of image or mask is wrong, or grey values are out of range.
         """
         array = convert_data_type(image, np.ndarray, dtype=np.float64)[0]
         if array.ndim != 3 or 0 in array.shape:
@@ -148,16 +147,16 @@ class Corrupt(Transform):
 
 
 class Corruptd(MapTransform):
-    """Dictionary form of `Corrupt`, which finds name and masks of the case in the dictionary.
+    """Dictionary form of `Corrupt`, which takes name and masks of the case from the dictionary.
 
     Args:
         keys: keys of the images.
         kind: one of `CORRUPTIONS`.
         strength: from 1 to 5.
         seed: of noise, words and places.
-        mask_key: key of the masks, (n, W, H); without it callipers stand at random places.
+        mask_key: key of the masks, (n, W, H); without it callipers are placed at random.
         case_key: key of the case's name.
-        allow_missing_keys: leave a dictionary without the key as it is.
+        allow_missing_keys: leave a dictionary without the key unchanged.
     """
 
     backend: ClassVar = Corrupt.backend

@@ -12,15 +12,15 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor, ensure_tuple, ensure_tuple_rep
 
-TRUNCATE = 4.0  # a kernel reaches so many sigmas to each side, as in scipy
+TRUNCATE = 4.0  # radius of a kernel in sigmas, as in scipy
 
 
 class GaussianDerivativeMagnitude(Transform):
-    """Compute `m = sqrt(gx² + gy² [+ gz²])`, the gradient's magnitude of the image smoothed by a Gaussian.
+    """Compute `m = sqrt(gx² + gy² [+ gz²])`, the gradient magnitude of the image smoothed by a Gaussian.
 
-    Each channel by itself, by separable convolution on the device of the image. The values are those of
-    `scipy.ndimage.gaussian_gradient_magnitude` with its defaults: the kernel is cut off at `round(4 sigma)` pixels, and
-    at the border the image is mirrored with its edge pixel repeated (`d c b a | a b c d | d c b a`, scipy's "reflect").
+    Channels are processed separately, by separable convolution on the device of the image. The values are those of
+    `scipy.ndimage.gaussian_gradient_magnitude` with its defaults: the kernel is truncated at `round(4 sigma)` pixels,
+    and the border mode is "reflect" (`d c b a | a b c d | d c b a`).
 
     Reference:
         Y. Lu et al., Front Oncol 15:1567577 (2025), eq. 6-9 (eq. 6 lacks the minus of the exponent).
@@ -28,20 +28,20 @@ class GaussianDerivativeMagnitude(Transform):
     Args:
         sigma: standard deviation of the Gaussian in pixels; one value, or one for each spatial axis.
         normalize: scale the derivatives so that a straight step of height h along an axis gives the value h beside
-            it, whatever `sigma`: an image in [0, 1] then has edges in about [0, 1]. False leaves grey values per pixel.
+            it for any `sigma`: an image in [0, 1] then has edges in about [0, 1]. False returns grey values per pixel.
 
     Shape:
         - Input: (C, spatial…), one to three spatial axes, any number of channels; array, tensor or MetaTensor
-        - Output: the same shape and type; float16, bfloat16, float32 and float64 stay, all else becomes float32. Half
+        - Output: the same shape and type; types other than float16, bfloat16, float32 and float64 become float32. Half
           precision is computed in float32.
 
     Raises:
         ValueError: `sigma` is not a number above 0, or so small that its kernel is a single pixel; at the call, the
-            image has not one to three spatial axes or not as many as `sigma`, or is narrower than the kernel.
+            image does not have one to three spatial axes or as many as `sigma`, or is narrower than the kernel.
 
     Deviation:
         The paper does not scale m. For an image in [0, 1] it is at most about `0.4 / sigma`, and mostly far below, so
-        that a network starts almost blind to this channel; `normalize` is there for that and is off by default.
+        an untrained network hardly responds to this channel; `normalize`, off by default, avoids this.
     """
 
     backend: ClassVar = [TransformBackends.TORCH]
@@ -55,7 +55,7 @@ class GaussianDerivativeMagnitude(Transform):
             raise ValueError(f"sigma must be at least {0.5 / TRUNCATE}, or its kernel is a single pixel, got {sigma}")
 
     def __call__(self, image: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """Return the magnitude, with the metadata of `image` where it has some."""
+        """Return the magnitude, with the metadata of `image` if it has any."""
         tensor = convert_to_tensor(image, track_meta=False)
         sigmas = self._sigmas_for(tuple(tensor.shape))
         dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
@@ -92,19 +92,20 @@ class GaussianDerivativeMagnitude(Transform):
 class GaussianDerivativeMagnituded(MapTransform):
     """Dictionary form of `GaussianDerivativeMagnitude`: the edges become new channels of the image, or a new item.
 
-    It leaves the geometry alone and records nothing, so `Invertd` passes over it. A bundle switches it off by the entry
+    It does not change the geometry and records nothing, so `Invertd` skips it. A bundle can disable it with
     `_disabled_: "$not @edge_channel"`.
 
     Args:
         keys: keys of the images.
         sigma: see `GaussianDerivativeMagnitude`.
         new_keys: None appends the edges to the image's channels, (C, spatial…) to (2C, spatial…): image, then edges.
-            Otherwise one key for each of `keys`, where the edges go; the images stay as they are.
+            Otherwise one key per entry of `keys` for the edges; the images are not changed.
         normalize: see `GaussianDerivativeMagnitude`.
-        allow_missing_keys: leave a dictionary without the key as it is.
+        allow_missing_keys: leave a dictionary without the key unchanged.
 
     Raises:
-        ValueError: `new_keys` are not as many as `keys`, or not distinct; and as `GaussianDerivativeMagnitude`.
+        ValueError: `new_keys` differ in number from `keys`, or are not distinct. Also the errors of
+            `GaussianDerivativeMagnitude`.
     """
 
     backend: ClassVar = GaussianDerivativeMagnitude.backend
@@ -123,7 +124,7 @@ class GaussianDerivativeMagnituded(MapTransform):
             ensure_tuple_rep(None, len(self.keys)) if new_keys is None else ensure_tuple(new_keys)
         )
         if new_keys is not None and not len(set(self.new_keys)) == len(self.new_keys) == len(self.keys):
-            raise ValueError(f"new_keys must be one key of its own for each of {self.keys}, got {self.new_keys}")
+            raise ValueError(f"new_keys must be one distinct key for each of {self.keys}, got {self.new_keys}")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with the edges of each key."""
@@ -160,10 +161,10 @@ def _kernels(sigma: float, normalize: bool) -> tuple[list[float], list[float]]:
 
 
 def _correlate(image: torch.Tensor, kernel: list[float], axis: int) -> torch.Tensor:
-    """Return `image` correlated with `kernel` along `axis`, mirrored at the border; the shape stays.
+    """Return `image` correlated with `kernel` along `axis`, mirrored at the border, in the same shape.
 
-    A sum of shifted images: on one channel that is faster than torch's convolutions, and on a GPU neither TF32 nor
-    autocast rounds it.
+    It sums shifted images: for one channel this is faster than torch's convolutions, and neither TF32 nor autocast
+    rounds it on a GPU.
     """
     radius, size = len(kernel) // 2, image.shape[axis]
     first, last = image.narrow(axis, 0, radius), image.narrow(axis, size - radius, radius)

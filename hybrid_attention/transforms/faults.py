@@ -1,4 +1,4 @@
-"""Speckle, blur and lost pixels of an image of 0 to 1, as functions and as an augmentation."""
+"""Speckle, blur and lower resolution of an image in [0, 1], as functions and as an augmentation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
-# of the blur that makes grains, across the skin and into depth, as shares of the long side: some 6 and 4 pixels of 512
+# of the blur that makes grains, across and in depth, as fractions of the long side: about 6 and 4 pixels of 512
 _GRAIN = (0.004, 0.0024)
 
 
@@ -18,8 +18,8 @@ def speckled(image: np.ndarray, share: float, generator: np.random.Generator) ->
 
     Args:
         image: (channels, W, H).
-        share: of fully developed speckle, whose amplitude follows Rayleigh's law, in the factor; the rest is 1.
-        generator: draws the echoes.
+        share: fraction of fully developed speckle (Rayleigh-distributed amplitude) in the factor; the rest is 1.
+        generator: of the random echoes.
 
     Returns:
         The image, of the same shape.
@@ -31,7 +31,7 @@ def speckled(image: np.ndarray, share: float, generator: np.random.Generator) ->
 
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur an image; beyond its border it goes on as it ends, where MONAI's `GaussianSmooth` would bring in black.
+    """Blur an image with its border replicated, where MONAI's `GaussianSmooth` pads with black.
 
     Args:
         image: (channels, W, H).
@@ -44,11 +44,11 @@ def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def downscaled(image: np.ndarray, share: float) -> np.ndarray:
-    """Make an image smaller by the mean of areas, and large again, bilinear.
+    """Downsample an image by area averaging, and upsample it again bilinearly.
 
     Args:
         image: (channels, W, H).
-        share: of its size that is left in between.
+        share: size of the small image as a fraction of the original.
 
     Returns:
         The image, of the same shape.
@@ -61,19 +61,19 @@ def downscaled(image: np.ndarray, share: float) -> np.ndarray:
 class RandomSpeckle(nn.Module):
     """Multiply images of a batch by noise of mean 1, each with its own strength.
 
-    The noise is Gaussian, blurred by a 3 wide window so that its grains are larger than a pixel, as they are in an
-    image that was interpolated to the screen, and brought back to the chosen standard deviation.
+    The noise is Gaussian, averaged over 3x3 windows so that its grains are larger than a pixel, as in an image that was
+    interpolated to the screen, and rescaled to the chosen standard deviation.
 
     Args:
-        strength: least and largest standard deviation of the factor.
+        strength: lowest and highest standard deviation of the factor.
         p: probability that an image is changed.
 
     Shape:
         - input: (B, C, W, H), values from 0
-        - output: the same; all channels of an image meet the same noise
+        - output: the same; all channels of an image get the same noise
 
     Raises:
-        ValueError: the range is no range of positive numbers, or `p` no probability.
+        ValueError: `strength` is not a range of positive numbers, or `p` is not a probability.
     """
 
     def __init__(self, strength: tuple[float, float] = (0.05, 0.3), p: float = 0.5) -> None:

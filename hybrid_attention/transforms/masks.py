@@ -19,17 +19,17 @@ from scipy import ndimage
 
 
 class MergeMasks(Transform):
-    """Merge the masks of one case, one a channel, into one: lesion (1) where any of them has it (`merged_mask`).
+    """Merge the masks of one case, one per channel, into one: lesion (1) where any of them has it (`merged_mask`).
 
     Shape:
-        - Input: (n, spatial…), as `MaskReader` gives them
+        - Input: (n, spatial…), from `MaskReader`
         - Output: (1, spatial…), float32, 0 or 1
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]
 
     def __call__(self, masks: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """Return the merged mask, with the metadata of `masks` where it has some."""
+        """Return the merged mask, with the metadata of `masks` if it has any."""
         merged = torch.from_numpy(merged_mask(list(np.asarray(masks)))[None].astype(np.float32))
         return MetaTensor(merged, meta=masks.meta) if isinstance(masks, MetaTensor) else merged
 
@@ -37,15 +37,15 @@ class MergeMasks(Transform):
 class MergeMasksd(MapTransform):
     """Dictionary form of `MergeMasks`, which fits the mask to its image.
 
-    Of a DICOM image the tissue alone is read; a mask of the whole frame, as viewers draw it, is cut to it.
+    DICOM images are cropped to the tissue; a mask of the whole frame, as viewers draw it, is cropped likewise.
 
     Args:
         keys: keys of the masks.
-        allow_missing_keys: leave a dictionary without the key as it is.
-        image_key: key of the image, (C, *spatial), at its own size; nothing is looked at where it holds none.
+        allow_missing_keys: leave a dictionary without the key unchanged.
+        image_key: key of the image, (C, *spatial), at its original size; without it the mask is not compared.
 
     Raises:
-        ValueError: (at the call) mask and image are of different sizes, or lie elsewhere by their NIfTI headers.
+        ValueError: (at the call) mask and image differ in size, or in position by their NIfTI headers.
     """
 
     backend: ClassVar = MergeMasks.backend
@@ -83,35 +83,35 @@ class MergeMasksd(MapTransform):
 class RemoveSmallMarks(Transform):
     """Remove the connected components of a mask that have fewer than `min_size` pixels.
 
-    Components touch over edges and corners, as in the counts of lesions; channels are looked at one by one. MONAI's
-    `RemoveSmallObjects` needs scikit-image, whose version decides whether components of exactly that size stay.
+    Pixels that touch at edges or corners are connected, as in the counts of lesions; channels are processed separately.
+    MONAI's `RemoveSmallObjects` depends on scikit-image, whose versions differ on components of exactly that size.
 
     Args:
-        min_size: number of pixels (or voxels) of the smallest component that stays; 0 or 1 removes none.
+        min_size: number of pixels (or voxels) of the smallest component to keep; 0 or 1 removes none.
 
     Shape:
-        - Input: (channels, spatial…); above 0.5 is marked
+        - Input: (channels, spatial…); above 0.5 is lesion
         - Output: the same shape and type, with 0 where a component is removed
 
     Raises:
-        ValueError: `min_size` is no whole number from 0 on.
+        ValueError: `min_size` is not a non-negative integer.
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]
 
     def __init__(self, min_size: int) -> None:
         if not isinstance(min_size, int) or isinstance(min_size, bool) or min_size < 0:
-            raise ValueError(f"min_size must be a number of pixels, a whole number from 0 on, got {min_size!r}")
+            raise ValueError(f"min_size must be a number of pixels, an integer of at least 0, got {min_size!r}")
         self.min_size = min_size
 
     def __call__(self, mask: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
         """Return the mask without its small components."""
         array = convert_data_type(mask, np.ndarray)[0]
         touching = np.ones((3,) * array.ndim)
-        touching[[0, 2]] = 0  # not from channel to channel
+        touching[[0, 2]] = 0  # channels are not connected
         components, _ = ndimage.label(array > 0.5, touching)
         small = np.bincount(components.ravel()) < self.min_size
-        small[0] = False  # what is not marked
+        small[0] = False  # the background
         return convert_to_dst_type(np.where(small[components], 0, array), mask)[0]
 
 
@@ -120,8 +120,8 @@ class RemoveSmallMarksd(MapTransform):
 
     Args:
         keys: keys of the masks.
-        min_size: number of pixels of the smallest component that stays; 0 or 1 removes none.
-        allow_missing_keys: leave a dictionary without the key as it is.
+        min_size: number of pixels of the smallest component to keep; 0 or 1 removes none.
+        allow_missing_keys: leave a dictionary without the key unchanged.
     """
 
     backend: ClassVar = RemoveSmallMarks.backend
@@ -139,18 +139,18 @@ class RemoveSmallMarksd(MapTransform):
 
 
 class ClearMaskIfNormald(MapTransform):
-    """Set a mask or a probability map to 0 where the image is likely to hold no lesion.
+    """Set a mask or a probability map to 0 if the image is classified as normal.
 
     Args:
         keys: maps of the case, of any shape.
         class_names: names of the classes, in the order of their probabilities.
-        threshold: probability of `normal` from which on an image counts as one without lesion; None leaves all as is.
+        threshold: lowest probability of `normal` at which the maps are cleared; None never clears them.
         class_key: key of the class probabilities, (classes,).
         normal: name of the class without lesion.
         allow_missing_keys: whether a case may lack a key.
 
     Raises:
-        ValueError: there is no class of that name, or the threshold is no probability.
+        ValueError: `normal` is not among the classes, or the threshold is not a probability.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class ClearMaskIfNormald(MapTransform):
         super().__init__(keys, allow_missing_keys)
         if threshold is not None:
             if class_names is None or normal not in class_names:
-                raise ValueError(f"no class {normal!r} that could empty a mask; the classes are {class_names}")
+                raise ValueError(f"normal must be one of the classes {class_names}, got {normal!r}")
             if not 0 <= threshold <= 1:
                 raise ValueError(f"threshold must be a probability from 0 to 1, or None, got {threshold}")
             self.index = list(class_names).index(normal)
@@ -173,7 +173,7 @@ class ClearMaskIfNormald(MapTransform):
         self.class_key = class_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the case, emptied where it counts as one without lesion."""
+        """Return the case, with its maps cleared if it is classified as normal."""
         result = dict(data)
         if self.threshold is None or float(data[self.class_key][self.index]) < self.threshold:
             return result
@@ -183,16 +183,16 @@ class ClearMaskIfNormald(MapTransform):
 
 
 class SplitMaskAndClassesd(MapTransform):
-    """Split logits of the lesion and of the classes, as `MaskAndClasses` gives them, for one image.
+    """Split the output of `MaskAndClasses` for one image into the logits of the lesion and class probabilities.
 
-    The key keeps the logit of the lesion, (1, *spatial); the softmax over the classes goes to `class_key`, (classes,).
+    The key keeps the logits of the lesion, (1, *spatial); the softmax over the classes goes to `class_key`, (classes,).
 
     Args:
-        keys: keys of the logits, (1 + classes, *spatial), a class's logit the same at every pixel.
-        class_key: where the class probabilities go.
+        keys: keys of the logits, (1 + classes, *spatial); class logits are the same at every pixel.
+        class_key: key for the class probabilities.
 
     Raises:
-        ValueError: (at the call) there are not two classes or more.
+        ValueError: (at the call) there are fewer than two classes.
     """
 
     def __init__(self, keys: KeysCollection, class_key: str = "class_probability") -> None:
@@ -200,7 +200,7 @@ class SplitMaskAndClassesd(MapTransform):
         self.class_key = class_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return `data` with mask and classes apart."""
+        """Return `data` with mask and classes split."""
         result = dict(data)
         for key in self.key_iterator(result):
             logits = result[key]
@@ -218,14 +218,14 @@ VOLUMES = (".nrrd", ".nii", ".nii.gz")
 
 
 class MonaiLabelOutputd(MapTransform):
-    """Make a MONAI Label server write the mask so that it fits the image; last of all, elsewhere without effect.
+    """Make a MONAI Label server write the mask so that it fits the image; without effect elsewhere.
 
-    The server writes the mask as a file of the image's own format, which for JPEG changes its values and for DICOM
-    gives a file without any reference to its source. With this step it is a PNG (of a NIfTI image a NIfTI file), or
-    what the client asks for (`result_extension`). It has the size of the image, of DICOM that of the whole frame,
-    though the network sees the tissue alone. As a volume (NRRD, NIfTI), which viewers ask for, the mask of a NIfTI or
-    DICOM image has that image's spacing, origin and directions (for DICOM: as ITK reads them). Probabilities of classes
-    go into the server's JSON answer: `{"classification": {"benign": 0.9, …}}`.
+    It must be the last transform. The server writes the mask in the image's format, which changes its values for JPEG
+    and loses the reference to the source for DICOM. With this transform it is a PNG (a NIfTI file for a NIfTI image),
+    or what the client asks for (`result_extension`). It has the size of the image; for DICOM that of the whole frame,
+    although the network sees only the tissue. As a volume (NRRD, NIfTI), which viewers ask for, the mask of a NIfTI or
+    DICOM image has that image's spacing, origin and directions (for DICOM: as ITK reads them). Class probabilities go
+    into the server's JSON response: `{"classification": {"benign": 0.9, …}}`.
 
     Args:
         keys: key of the mask.
@@ -233,7 +233,7 @@ class MonaiLabelOutputd(MapTransform):
         class_key: key of the probabilities of the classes.
 
     Shape:
-        - Input: (W, H), at the image's own size
+        - Input: (W, H), at the image's original size
         - Output: (W, H), or (W, H, 1) for a volume
     """
 
@@ -245,9 +245,9 @@ class MonaiLabelOutputd(MapTransform):
         self.class_key = class_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return `data`, for a server with what it reads from there."""
+        """Return `data`, with the entries that a server reads."""
         result = dict(data)
-        path = result.get("image_path")  # the server alone gives one
+        path = result.get("image_path")  # only the server sets it
         if path is None:
             return result
         extension = result.get("result_extension") or (".nii.gz" if is_nifti(path) else ".png")
@@ -262,7 +262,7 @@ class MonaiLabelOutputd(MapTransform):
             mask = np.asarray(result[key])
             mask = slice_geometry(path).to_file(mask) if is_nifti(path) else to_full_frame(mask, path)
             result[key] = mask if place is None or mask.ndim == 3 else mask[..., None]
-        # where the server finds the image's shape, it resizes the mask to it: to the tissue, or to (W, H) of (W, H, 1)
+        # the server resizes the mask to the image's shape if it finds one: to the tissue, or to (W, H) of (W, H, 1)
         result.pop("image", None)
         result["image_meta_dict"] = {"original_affine": place}
         return result

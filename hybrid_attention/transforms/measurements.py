@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops
 
-# how far the steps go along which the outline is crossed, in the larger side of a pixel: knight's moves of chess
+# reach of the steps along which crossings of the outline are counted, in the larger side of a pixel: knight's moves
 _REACH = 2.3
 _DIGITS = 4
 
@@ -23,22 +23,22 @@ _DIGITS = 4
 class MeasureLesion(Transform):
     """Measure a lesion's mask: its axes, orientation against the skin, area and roundness.
 
-    A mask may have several components (pixels that touch over edges or corners); all measures but `lesions` and
-    `total_area` are of the largest one. Lengths are in mm and areas in mm² where the spacing is known, else in pixels
-    of the image (where these are known not to be square, in the side of a square of the same area); `unit` says which.
+    A mask may have several components (pixels connected at edges or corners); all measures except `lesions` and
+    `total_area` are of the largest one. Lengths are in mm and areas in mm² if the spacing is known, else in pixels (if
+    these are known not to be square, in the side of a square of the same area); `unit` says which.
 
-    - `long_axis`, `short_axis`: the largest and the smallest distance of two parallel callipers that touch the lesion
-      (Feret diameters). The outline runs through the middles of the outer pixel edges, so that smooth shapes are
-      measured to about one pixel. The short axis need not be at a right angle to the long one.
-    - `long_axis_angle`: of the lesion's main axis (that of the ellipse of the same second moments, steadier than the
-      line between two callipers) against the skin, from 0 (along it) to 90 degrees; says little for a round lesion.
-    - `lesion_width`, `lesion_height`: extent along the skin and into depth; `width_to_height` is their ratio.
-    - `orientation`: "parallel" where the lesion is at least as wide as tall, else "not parallel" (taller than wide,
-      a suspicious sign), after the terms of BI-RADS, where the reader decides by eye.
-    - `perimeter`: of the outer outline, holes filled, by Crofton's formula over eight directions or more: within
-      1 % for discs and ellipses of twenty pixels across and more, too short by up to 4 % for rectangles.
-    - `circularity`: 4π · area / perimeter², holes filled, 1 for a disc and less for all else; at most 1, which counting
-      pixels alone would exceed for tiny lesions.
+    - `long_axis`, `short_axis`: largest and smallest Feret diameter, the distance of two parallel callipers that touch
+      the lesion. The outline runs through the centres of the outer pixel edges, so smooth shapes are measured to about
+      one pixel. The short axis need not be at a right angle to the long one.
+    - `long_axis_angle`: angle between the skin and the main axis of the ellipse with the same second moments, from 0
+      (parallel) to 90 degrees; not meaningful for a round lesion.
+    - `lesion_width`, `lesion_height`: extent along the skin and in depth; `width_to_height` is their ratio.
+    - `orientation`: "parallel" if the lesion is at least as wide as tall, else "not parallel" (a suspicious sign), the
+      terms of BI-RADS, which leaves the decision to the reader.
+    - `perimeter`: of the outer outline, holes filled, by Crofton's formula over eight or more directions: within 1 %
+      for discs and ellipses of at least twenty pixels in diameter, up to 4 % too short for rectangles.
+    - `circularity`: 4π · area / perimeter², holes filled; 1 for a disc and less for other shapes, clipped to 1 for tiny
+      lesions.
     - `equivalent_diameter`: of the disc of the same area.
 
     Reference:
@@ -48,7 +48,7 @@ class MeasureLesion(Transform):
 
     Shape:
         - Input: (W, H) in MONAI's axis order: axis 0 runs along the skin, axis 1 into depth
-        - Output: a dictionary of plain values; None for what an empty mask has not, its areas and `lesions` are 0
+        - Output: a dictionary of plain values; for an empty mask areas and `lesions` are 0 and other measures None
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]
@@ -60,11 +60,11 @@ class MeasureLesion(Transform):
 
         Args:
             mask: (W, H); above 0.5 is lesion.
-            spacing: width and height of a pixel in `unit`, or None where they are unknown.
-            unit: "mm", or "pixel" where the file states no more than the proportions of its pixels.
+            spacing: width and height of a pixel in `unit`, or None if unknown.
+            unit: "mm", or "pixel" if the file states only the aspect ratio of its pixels.
 
         Returns:
-            By name, in the order above; floats have four digits.
+            Measures by name, in the order above; floats have four digits.
 
         Raises:
             ValueError: the mask is not 2D, or a spacing is not positive.
@@ -125,9 +125,9 @@ def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:
 
 
 def _axes(lesion: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-    """Return largest and smallest calliper distance.
+    """Return the largest and smallest Feret diameter.
 
-    scikit-image has no smallest, and its largest is that of the hull drawn in pixels, up to 1 % more.
+    scikit-image lacks the smallest, and its largest is up to 1 % too long, as it uses the hull drawn in pixels.
     """
     # the ends of each line along axis 1 span the same hull as all pixels
     first, last = lesion.argmax(axis=1), lesion.shape[1] - 1 - lesion[:, ::-1].argmax(axis=1)
@@ -144,7 +144,7 @@ def _axes(lesion: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
 def _angle(lesion: np.ndarray, sizes: np.ndarray) -> float:
     """Return the angle of the main axis of the second moments against axis 0, from 0 to 90 degrees.
 
-    scikit-image's `orientation` leaves out the extent of the pixels, which counts where they are not square.
+    scikit-image's `orientation` ignores the extent of the pixels, which matters if they are not square.
     """
     places = np.argwhere(lesion) * sizes
     moments = np.cov(places.T, bias=True) + np.diag(sizes**2 / 12)  # a pixel has an extent of its own
@@ -155,7 +155,7 @@ def _angle(lesion: np.ndarray, sizes: np.ndarray) -> float:
 def _perimeter(lesion: np.ndarray, sizes: np.ndarray) -> float:
     """Count how often lines through the pixels cross the outline: Crofton's formula.
 
-    scikit-image's `perimeter_crofton` looks in four directions at most and takes square pixels alone.
+    scikit-image's `perimeter_crofton` supports at most four directions and only square pixels.
 
     The perimeter is half the integral over all directions of the number of crossings times the distance of the lines.
     """
@@ -173,7 +173,7 @@ def _perimeter(lesion: np.ndarray, sizes: np.ndarray) -> float:
 
 
 def _steps(sizes: np.ndarray) -> np.ndarray:
-    """Return steps to other pixels, one a direction, that are about evenly spread over half a turn."""
+    """Return steps to other pixels, one per direction, spread about evenly over half a turn."""
     reach = _REACH * sizes.max()
     width, height = np.floor(reach / sizes).astype(int)
     grid = [(column, row) for column in range(width + 1) for row in range(-height, height + 1)]

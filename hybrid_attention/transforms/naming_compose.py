@@ -1,4 +1,4 @@
-"""Transforms whose errors say which file they came from."""
+"""A chain of transforms whose errors name the file that caused them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from monai.transforms import Compose
 
 
 class NamingCompose(Compose):
-    """`Compose` whose errors name the file of the case: MONAI's name the transform alone.
+    """`Compose` whose errors name the file of the case; MONAI's name only the transform.
 
     Raises:
         RuntimeError: (at the call) a transform failed: the path under `source` or `image`, else `case_id`, and why.
     """
 
     def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return what the transforms make of a case."""
+        """Return the transformed case."""
         try:
             return super().__call__(input_, *args, **kwargs)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Pictures of a prediction over its image: right and wrong in colour, or an outline where truth is unknown."""
+"""Overlays of a prediction on its image: errors in colour, or an outline if there is no ground truth."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OUTLINE = (255, 200, 0)
 class Overlay(Transform):
     """Draw a predicted mask over its grey image.
 
-    With a truth, true positives are green, false positives red and false negatives blue, as in the figures of the
-    HAN paper. Without one, the outline of the prediction is drawn.
+    With ground truth, true positives are green, false positives red and false negatives blue, as in the figures of the
+    HAN paper. Without it, the outline of the prediction is drawn.
 
     Reference:
         M. A. Aslam, A. Naveed, N. Ahmed, "Hybrid Attention Network for Accurate Breast Tumor Segmentation in
@@ -52,7 +52,7 @@ class Overlay(Transform):
         Args:
             image: grey values of any range, (W, H) in MONAI's axis order.
             prediction: mask, (W, H); above 0.5 is lesion.
-            truth: mask, (W, H), or None.
+            truth: ground-truth mask, (W, H), or None.
 
         Returns:
             uint8 array of shape (H, W, 3), the axis order of pictures.
@@ -64,7 +64,7 @@ class Overlay(Transform):
         true = None if truth is None else np.asarray(truth) > 0.5
         shapes = {array.shape for array in (grey, predicted, true) if array is not None}
         if len(shapes) != 1 or grey.ndim != 2:
-            raise ValueError(f"image, prediction and truth must be 2D arrays of one shape, got {sorted(shapes)}")
+            raise ValueError(f"image, prediction and truth must be 2D arrays of the same shape, got {sorted(shapes)}")
         picture = np.repeat(stretched(grey)[..., None], 3, axis=-1)
         if true is None:
             width = max(1, round(min(grey.shape) / 200))

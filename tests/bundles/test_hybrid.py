@@ -257,7 +257,7 @@ def test_last_batch_of_one_is_left_out(phantoms, tmp_path):
         ("training", [TRAIN], ["--dataset_dir", "nowhere"], "data folder nowhere does not exist"),
         ("training", [TRAIN], ["--output_dir", "/dev/null/out"], "can't write /dev/null/out"),
         ("training", [TRAIN], ["--learning_rat", "1"], "did you mean --learning_rate?"),
-        ("training", [TRAIN], ["--resume", "false"], "--resume false is read as text or left out: write False"),
+        ("training", [TRAIN], ["--resume", "false"], "--resume false is read as text or ignored: write False"),
         ("training", [TRAIN], ["--fold", "7"], "fold must be from 0 to 4, got 7"),
         ("training", [TRAIN], ["--encoder_weights", "no.pth"], "no.pth"),
         ("inference", [INFERENCE], ["--ckpt_path", "no.pt"], "no weights at no.pt: train the bundle first"),

@@ -82,9 +82,9 @@ def test_errors_come_before_the_work(trained, phantoms, tmp_path, capsys):
     assert main(["stress", str(tmp_path / "copy"), *words[2:]]) == 1
     assert "has no record of its training" in capsys.readouterr().err
     assert main(["stress", f"HAN={trained / 'evaluation'}", *words[2:]]) == 1
-    assert f"which holds an evaluation: name the folder of the run, {trained}\n" in capsys.readouterr().err
+    assert f"which is an evaluation: name the folder of the run, {trained}\n" in capsys.readouterr().err
     assert main([*words, "--seed", "-1"]) == 1
-    assert "seed must be a whole number from 0 on, got -1" in capsys.readouterr().err
+    assert "seed must be an integer of at least 0, got -1" in capsys.readouterr().err
 
 
 def test_runs_of_other_splits_are_not_compared(trained, phantoms, tmp_path, capsys):

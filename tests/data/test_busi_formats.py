@@ -62,7 +62,7 @@ def test_a_frame_is_a_case_and_frames_of_a_file_stay_together(benign, tmp_path, 
     assert [case["group"] for case in cases] == [f"benign/{name}" for name in groups]
     areas = [case["lesion_area_fraction"] for case in cases]
     assert areas == pytest.approx([36 / 320, 6 * 4 / 100, 36 / 320, 36 / 320, 1])
-    assert "report.dcm is left out: this DICOM file holds no image to segment" in caplog.text
+    assert "report.dcm is skipped: this DICOM file is not an image" in caplog.text
     assert "hidden" not in caplog.text
 
 
@@ -94,7 +94,7 @@ def test_faults_of_dicom_files_are_listed_with_all_others(benign, tmp_path):
     assert message.startswith("4 problem(s) in 6 case(s)")
     for part in (
         "loop.dcm#2: no mask beside it (expected loop#2_mask.png)",
-        "b.png: its masks would be those of b.dcm; rename one, or take it out",
+        "b.png: its masks would be those of b.dcm; rename or remove one",
         "text.dcm: not a DICOM file",
         "gone.dcm: the file does not exist",
     ):

@@ -24,7 +24,7 @@ def test_too_few_are_refused(training, validation):
 def test_a_classifier_needs_classes():
     known = {**CASE, "class_index": 0}
     check_training_cases([known, known], [known], ["benign", "malignant"])
-    with pytest.raises(ValueError, match=r"2 images come without a class \(the first: a.png\).*class_names to null"):
+    with pytest.raises(ValueError, match=r"2 images have no class \(the first: a.png\).*class_names to null"):
         check_training_cases([CASE, known], [CASE], ["benign", "malignant"])
 
 
@@ -54,7 +54,7 @@ def test_all_unknown_and_missing_classes_are_listed():
         with_class_index(own, NAMES)
     text = str(error.value)
     assert text.startswith("3 problem(s) in 4 case(s):")
-    assert "1.png: class 'cyst' is none of benign, malignant, normal" in text
+    assert "1.png: class 'cyst' is not one of benign, malignant, normal" in text
     assert "2.png: no class" in text and "x.png: no class" in text
     assert "set class_names to None" in text
 

@@ -83,7 +83,7 @@ def test_all_faults_at_once(small):
         "benign (1).png: no mask beside it (expected benign (1)_mask.png)",
         "benign (2).png: the file has zero bytes",
         "benign (10)_mask.png: mask of 20x17 pixels for an image of 20x16",
-        "normal (1)_mask.png: the mask marks a lesion, but the case is of class normal",
+        "normal (1)_mask.png: the mask contains a lesion, but the case is of class normal",
         "m_mask.png: the mask is empty, but the case is of class malignant",
         "Hint: ",
     ):
@@ -108,7 +108,7 @@ def test_noise_is_no_mask(small):
 def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         busi_datalist(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="holds none of benign/, malignant/, normal/"):
+    with pytest.raises(FileNotFoundError, match="contains none of benign/, malignant/, normal/"):
         busi_datalist(tmp_path)
     (tmp_path / "benign").mkdir()
     with pytest.raises(DataError, match="no image"):
@@ -160,7 +160,7 @@ def test_results_of_another_run_are_no_images(tmp_path, caplog):
     picture(tmp_path / "earlier" / "a" / "one_overlay.png")
     (tmp_path / "earlier" / "predictions.csv").write_text("case_id\n")
     assert [case["case_id"] for case in image_datalist(tmp_path, results=tmp_path / "out")] == ["one.png"]
-    assert f"{tmp_path / 'earlier'} is left out: it holds results" in caplog.text
+    assert f"{tmp_path / 'earlier'} is skipped: it contains results" in caplog.text
 
 
 def test_any_folder_faults(tmp_path):
@@ -186,7 +186,7 @@ def test_what_is_left_out_is_listed_once(small, tmp_path, caplog):
     picture(small / "benign" / "@eaDir" / "benign (1).png" / "thumb.jpg")
     picture(small / "unsure" / "u.png")
     assert len(busi_datalist(small)) == 4
-    assert caplog.text.count("left out") == 2
+    assert caplog.text.count("skipped") == 2
     for name in ("4 files", "a.mha", "clip.avi", "noise.raw", "benign/gone", "unsure/u.png"):
         assert name in caplog.text
     assert "thumb" not in caplog.text
@@ -195,7 +195,7 @@ def test_what_is_left_out_is_listed_once(small, tmp_path, caplog):
 
 def test_second_mask_that_is_not_read(small):
     np.save(small / "benign" / "benign (1)_mask_1.npy", np.zeros((16, 20)))
-    with pytest.raises(DataError, match=r"benign \(1\)_mask_1\.npy: masks of this kind are not read"):
+    with pytest.raises(DataError, match=r"benign \(1\)_mask_1\.npy: masks of this format are not read"):
         busi_datalist(small)
 
 
@@ -238,7 +238,7 @@ def test_any_folder_and_its_links(tmp_path, caplog):
     picture(tmp_path / "in" / ".ipynb_checkpoints" / "one-checkpoint.png")
     (tmp_path / "in" / "clip.mp4").write_bytes(b"film")
     assert [case["case_id"] for case in image_datalist(tmp_path / "in")] == ["link/two.gif", "one.webp"]
-    assert "1 files are left out" in caplog.text
+    assert "1 files are skipped" in caplog.text
     assert "clip.mp4" in caplog.text
     (tmp_path / "in" / "gone.png").symlink_to("nowhere.png")
     with pytest.raises(DataError, match=r"gone\.png: the file does not exist: it is a link to nowhere\.png"):
@@ -252,5 +252,5 @@ def test_images_of_one_grey_value_are_listed(tmp_path):
     with pytest.raises(DataError) as caught:
         image_datalist(tmp_path)
     assert str(caught.value).startswith("2 problem(s) in 3 case(s)")
-    assert "black.png: all pixels have one grey value (0)" in str(caught.value)
-    assert "invisible.png: all pixels have one grey value (0)" in str(caught.value)
+    assert "black.png: all pixels have the same grey value (0)" in str(caught.value)
+    assert "invisible.png: all pixels have the same grey value (0)" in str(caught.value)

@@ -48,13 +48,13 @@ def test_bus_uclm_says_what_is_left_out(tmp_path, caplog):
     bus_uclm(tmp_path)
     datalist(tmp_path)
     for line in ("(Doppler): DOPP_000", "(combined views): TWIN_000", "(mask of another size): WIDE_000"):
-        assert f"1 images left out {line}" in caplog.text
+        assert f"1 images skipped {line}" in caplog.text
 
 
 def test_breast_says_what_is_left_out(tmp_path, caplog):
     breast(tmp_path)
     datalist(tmp_path)
-    assert "1 normal images left out, which have no mask: case045" in caplog.text
+    assert "1 normal images without a mask skipped: case045" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_table_and_images_differ(write, table, image, tmp_path, caplog):
     (tmp_path / image).rename(tmp_path / "kept")
     assert len(datalist(tmp_path)) == len(expected) - 1
     assert (
-        f"lists {len(expected) + {bus_uclm: 3, breast: 1}.get(write, 0)} images, of which 1 are absent" in caplog.text
+        f"lists {len(expected) + {bus_uclm: 3, breast: 1}.get(write, 0)} images, of which 1 are missing" in caplog.text
     )
     assert table in caplog.text
     shutil.move(tmp_path / "kept", (tmp_path / image).with_name("case999.png"))
@@ -187,7 +187,7 @@ def test_udiat_without_its_table(tmp_path, caplog):
     (tmp_path / "DatasetB.xlsx").unlink()
     cases = datalist(tmp_path)
     assert [case["class"] for case in cases] == ["", "", ""]
-    assert "holds no DatasetB.xlsx or DatasetB.csv" in caplog.text
+    assert "has no DatasetB.xlsx or DatasetB.csv" in caplog.text
     assert len(split_cases(cases * 2, num_folds=3).train) == 2
     assert with_class_index(cases, None) == cases
     with pytest.raises(DataError, match=r"original/000001\.png: no class"):

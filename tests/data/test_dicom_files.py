@@ -64,14 +64,14 @@ def test_frames_that_become_cases(tmp_path):
     assert frame_paths(cine, "middle") == [f"{cine}#2"]
     assert frame_paths(cine, [3, 1]) == [f"{cine}#3", f"{cine}#1"]
     assert frame_paths(write_dicom(tmp_path / "one.dcm", RAMP), "middle") == [str(tmp_path / "one.dcm")]
-    with pytest.raises(ValueError, match="no frame 4: the file has 3"):
+    with pytest.raises(ValueError, match="frame 4 does not exist: the file has 3"):
         frame_paths(cine, [1, 4])
     for wrong in ("last", [], 3):
         with pytest.raises(ValueError, match=rf"'all', 'middle' or a list .* got {re.escape(repr(wrong))}"):
             frame_paths(cine, wrong)
     with pytest.raises(ValueError, match=r"it has 3 frames: name one, cine\.dcm#1 to cine\.dcm#3"):
         read_grey(cine)
-    with pytest.raises(ValueError, match="no frame 0: the file has 3"):
+    with pytest.raises(ValueError, match="frame 0 does not exist: the file has 3"):
         read_grey(f"{cine}#0")
 
 
@@ -98,7 +98,7 @@ def test_only_regions_of_tissue_count_and_the_box_holds_all(tmp_path):
 def test_region_at_the_border_is_clipped_and_one_beyond_is_an_error(tmp_path):
     assert geometry(write_dicom(tmp_path / "a.dcm", RAMP, regions=[region(4, 0, 8, 6)])).box == (4, 0, 8, 6)
     beyond = write_dicom(tmp_path / "b.dcm", RAMP, regions=[region(9, 0, 12, 5)])
-    with pytest.raises(ValueError, match=r"\[9, 0, 12, 5\] is not in the frame of 8x6 pixels"):
+    with pytest.raises(ValueError, match=r"\[9, 0, 12, 5\] is outside the frame of 8x6 pixels"):
         read_grey(beyond)
 
 
@@ -157,15 +157,15 @@ def test_truth_beside_is_of_the_whole_frame(tmp_path):
 def test_folder_leaves_out_what_holds_no_image(tmp_path, caplog):
     header(REPORT, Modality="SR").save_as(tmp_path / "report.dcm", enforce_file_format=True)
     write_dicom(tmp_path / "seg.dcm", RAMP, Modality="SEG")
-    with pytest.raises(DataError, match="its DICOM files hold none"):
+    with pytest.raises(DataError, match="its DICOM files are not images"):
         image_datalist(tmp_path)
     write_dicom(tmp_path / "image.dcm", RAMP)
     Image.fromarray(RAMP).save(tmp_path / "other.png")
     with caplog.at_level(logging.WARNING):
         cases = image_datalist(tmp_path)
     assert [case["case_id"] for case in cases] == ["image.dcm", "other.png"]
-    assert "report.dcm is left out: this DICOM file holds no image to segment (Comprehensive SR" in caplog.text
-    with pytest.raises(DataError, match=r"report.dcm: this DICOM file holds no image"):
+    assert "report.dcm is skipped: this DICOM file is not an image (Comprehensive SR" in caplog.text
+    with pytest.raises(DataError, match=r"report.dcm: this DICOM file is not an image"):
         image_datalist(tmp_path / "report.dcm")
     with pytest.raises(NoPictureError):
         read_header(tmp_path / "seg.dcm")
@@ -205,7 +205,7 @@ def test_all_bad_files_at_once(tmp_path):
         "video.dcm": "it holds a video stream (MPEG-4 AVC/H.264 High Profile / Level 4.1)",
         "strange.dcm": "photometric interpretation 'CMYK' can't be read",
         "capture.dcm": "it has no pixel data",
-        "none.dcm": "without pixels (its kind is Secondary Capture Image Storage)",
+        "none.dcm": "one without pixels (SOP class: Secondary Capture Image Storage)",
     }
     assert set(lines) == set(expected)
     assert [name for name, message in expected.items() if message not in lines[name]] == [], str(error.value)

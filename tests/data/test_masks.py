@@ -132,7 +132,7 @@ def test_pixels_to_ignore_need_a_decision(tmp_path, maximum):
     (folder / IGNORE_FILE).write_text("lesion")
     np.testing.assert_array_equal(read(folder, values), FIRST | SECOND | ring)
     (folder / IGNORE_FILE).write_text("255")
-    with pytest.raises(ValueError, match=f"{IGNORE_FILE} must hold the word background or lesion, got '255'"):
+    with pytest.raises(ValueError, match=f"{IGNORE_FILE} must contain the word background or lesion, got '255'"):
         read(folder, values)
 
 
@@ -156,9 +156,9 @@ def photograph():
         (photograph(), "values from 0 to 255 are neither"),
         (np.stack([photograph()] * 3, axis=-1), "values from 0 to 255 are neither"),
         (np.random.default_rng(0).integers(0, 3, (80, 100), np.uint8), "3 values from 0 to 2 are neither"),
-        (np.where(disc((40, 50), 25), 0, 255).astype(np.uint8), "76% of the image are lesion"),
-        (~disc((40, 50), 20), "84% of the image are lesion"),
-        (np.ones((80, 100), np.uint8), "100% of the image are lesion"),
+        (np.where(disc((40, 50), 25), 0, 255).astype(np.uint8), "76% of the image is lesion"),
+        (~disc((40, 50), 20), "84% of the image is lesion"),
+        (np.ones((80, 100), np.uint8), "100% of the image is lesion"),
         (1 + ALL.astype(np.uint8), "2 values from 1 to 2 are neither"),
     ],
 )

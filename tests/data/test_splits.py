@@ -154,7 +154,7 @@ def test_bad_arguments(arguments, message):
 
 
 def test_busi_has_five_folds():
-    with pytest.raises(ValueError, match="BUSI leak-free folds are 5, got num_folds=10"):
+    with pytest.raises(ValueError, match="num_folds must be 5 for BUSI leak-free folds, got 10"):
         split_cases(as_busi(), num_folds=10)
 
 

@@ -110,7 +110,7 @@ def step_to_infinity(trainer, network):
     ("poison", "fault"),
     [
         (nan_in_the_data, "the loss is nan"),
-        (step_to_infinity, r"1 of 2 weights hold NaN or infinity \(the first: bias\)"),
+        (step_to_infinity, r"1 of 2 weights contain NaN or infinity \(the first: bias\)"),
     ],
 )
 def test_a_training_that_diverges_stops_before_it_is_validated(tmp_path, poison, fault):
@@ -147,12 +147,12 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path):
     save_weights(network, path)
     kept = path.read_bytes()
     torch.nn.init.constant_(network.weight, torch.nan)
-    with pytest.raises(ValueError, match=r"model\.pt was not written: 1 of 2 weights hold NaN or infinity .*weight"):
+    with pytest.raises(ValueError, match=r"model\.pt was not written: 1 of 2 weights contain NaN or infinity .*weight"):
         save_weights(network, path)
     assert path.read_bytes() == kept
     torch.save(network.state_dict(), path)
     for use in (load_weights, load_initial_weights):
-        with pytest.raises(ValueError, match=r"model\.pt can't be used: 1 of 2 weights hold NaN"):
+        with pytest.raises(ValueError, match=r"model\.pt can't be used: 1 of 2 weights contain NaN"):
             use(torch.nn.Linear(2, 2), path)
 
 
@@ -161,7 +161,7 @@ def test_a_checkpoint_of_weights_that_are_not_finite_is_refused(tmp_path):
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     state["objects"]["network"]["bias"][0] = torch.inf
     torch.save(state, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt can't be resumed: 1 of 2 weights hold NaN or infinity"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt can't be resumed: 1 of 2 weights contain NaN or infinity"):
         run(tmp_path, resume=True)
 
 
@@ -265,7 +265,7 @@ def test_other_images(tmp_path):
     first, second = ([{"image": str(tmp_path / name), "label": str(tmp_path / name)}] for name in ("a", "b"))
     run(tmp_path / "run", epochs=1, cases=first)
     assert run(tmp_path / "run", epochs=2, cases=first, resume=True)[0].state.epoch == 2
-    with pytest.raises(ValueError, match="another recipe: the training images are others"):
+    with pytest.raises(ValueError, match="another recipe: the training images differ"):
         run(tmp_path / "run", epochs=3, cases=second, resume=True)
 
 
@@ -282,7 +282,7 @@ def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
 def test_damaged_checkpoint(tmp_path, content):
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(
-        ValueError, match=r"checkpoint\.pt is not a readable checkpoint, it may be damaged; .*--resume False"
+        ValueError, match=r"checkpoint\.pt can't be read as a checkpoint, it may be damaged; .*--resume False"
     ):
         run(tmp_path, resume=True)
 
@@ -312,7 +312,7 @@ def test_weights_faults(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no weights at .*model\.pt: train the bundle first"):
         load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
     (tmp_path / "model.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="not a readable weight file"):
+    with pytest.raises(ValueError, match="can't be read as a weight file"):
         load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
     save_weights(torch.nn.Linear(2, 4, bias=False), tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"1 weights missing \(bias\), 1 weights of another shape \(weight\)"):
@@ -322,7 +322,7 @@ def test_weights_faults(tmp_path):
 def test_mismatch_in_words():
     network = torch.nn.Linear(2, 3)
     assert weights_mismatch(network, network.state_dict()) == ""
-    assert weights_mismatch(network, {"objects": {}}).startswith("the file holds the state of a training run; model.pt")
+    assert weights_mismatch(network, {"objects": {}}).startswith("the file contains the state of a training run; model.pt")
     assert weights_mismatch(network, 5) == "the file holds a int, not a state dict"
     assert weights_mismatch(network, {**network.state_dict(), "x": torch.zeros(1)}) == "1 weights unknown (x)"
 

@@ -61,7 +61,7 @@ def test_what_does_something(faults, key, value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("epoch", 1, "epoch names no key of the config; did you mean "),
+        ("epoch", 1, "epoch is not a key of the config; did you mean "),
         ("train#handler#0#seed", 1, "names no key"),
         ("train#handlers#1#seed", 1, "names no key"),
         ("train#handlers#first", 1, "names no key"),
@@ -76,21 +76,21 @@ def test_what_does_not_do_what_it_says(faults, key, value, message):
 
 
 def test_the_place_is_named(faults):
-    assert faults({"epoch": 1}) == "--epoch names no key of the config; did you mean --epochs?"
-    assert faults({}, {"epoch": 1}) == "OVERLAY epoch names no key of the config; did you mean epochs?"
+    assert faults({"epoch": 1}) == "--epoch is not a key of the config; did you mean --epochs?"
+    assert faults({}, {"epoch": 1}) == "OVERLAY epoch is not a key of the config; did you mean epochs?"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("resume", "false", "--resume false is read as text or left out: write False"),
+        ("resume", "false", "--resume false is read as text or ignored: write False"),
         ("output_dir", 2024, "--output_dir 2024 is not a path for MONAI: write ./2024"),
         ("epochs", 1.5, "--epochs must be a whole number, got 1.5"),
         ("output_dir", ("a", "b"), "./a,b"),
         ("output_dir", "study#7", "avoid #"),
         ("dataset_dir", ["a", "study#7"], "avoid #"),
         ("network_def#tam", "null", "write '$None'"),
-        ("epochs", None, "--epochs None is read as text or left out: write '$None'"),
+        ("epochs", None, "--epochs None is read as text or ignored: write '$None'"),
     ],
 )
 def test_words_of_the_command_line(faults, key, value, message):

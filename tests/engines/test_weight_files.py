@@ -51,11 +51,11 @@ def test_no_part_exceeds_the_limit(tmp_path):
 
 def test_what_does_not_fit_is_refused_before_anything_is_lost(tmp_path):
     first = save_released_weights(network(), tmp_path, largest=1300)
-    with pytest.raises(ValueError, match="takes 640 bytes, more than a part of 500 bytes holds"):
+    with pytest.raises(ValueError, match="has 640 bytes, too many for a part of 500 bytes"):
         save_released_weights(network(), tmp_path, largest=500)
     huge = network()
     torch.nn.init.constant_(huge[0].bias, 1e6)
-    with pytest.raises(ValueError, match=r"0\.bias holds numbers that half precision can't hold"):
+    with pytest.raises(ValueError, match=r"0\.bias contains numbers out of the range of half precision"):
         save_released_weights(huge, tmp_path)
     load_weights(network(), first)
 
@@ -82,7 +82,7 @@ def test_the_digest_is_of_all_parts(tmp_path):
 def test_a_part_that_is_no_state_dict(tmp_path):
     first = save_released_weights(network(), tmp_path, largest=1300)
     torch.save(torch.ones(2), tmp_path / "model_2_of_2.pt")
-    with pytest.raises(ValueError, match="it holds a Tensor"):
+    with pytest.raises(ValueError, match="it contains a Tensor"):
         load_weights(network(), first)
 
 
@@ -106,10 +106,10 @@ def test_an_evaluation_is_no_run(tmp_path, monkeypatch):
     for folder in ("han/evaluation", "all_folds"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "per_case.csv").write_text("case_id\n")
-    with pytest.raises(FileNotFoundError, match=r"which holds an evaluation: name the folder of the run$"):
+    with pytest.raises(FileNotFoundError, match=r"which is an evaluation: name the folder of the run$"):
         find_weights(tmp_path / "all_folds")
     save_weights(network(), tmp_path / "han" / "models" / "model.pt")
-    message = f"{tmp_path}/han/evaluation, which holds an evaluation: name the folder of the run, {tmp_path}/han"
+    message = f"{tmp_path}/han/evaluation, which is an evaluation: name the folder of the run, {tmp_path}/han"
     with pytest.raises(FileNotFoundError, match=f"no weights at {message}$"):
         find_weights(tmp_path / "han" / "evaluation")
     monkeypatch.chdir(tmp_path / "han" / "evaluation")

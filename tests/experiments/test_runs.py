@@ -70,7 +70,7 @@ def run_with(**options):
         ({"seeds": []}, "seeds: "),
         ({"parts": ["tests"]}, "'tests'"),
         ({"options": [1]}, r"options: \[1\]"),
-        (run_with(epoch=3), "--epoch names no key of the config; did you mean --epochs"),
+        (run_with(epoch=3), "--epoch is not a key of the config; did you mean --epochs"),
         (run_with(**{"network_def#deep#er": 3}), "network_def#deep#er"),
         (run_with(gradcam=False), "gradcam"),  # of the training; it is an evaluation option
         (run_with(fold=1), "fold is set by the runner"),

@@ -71,7 +71,7 @@ def test_classes_are_missing_and_said_to_be(server, app):
     models = app / "model" / "mtl_oca" / "models"
     status, lines = server.train("mtl_oca")
     assert status == "ERROR"
-    assert "The cause: ValueError: 7 images come without a class" in lines
+    assert "The cause: ValueError: 7 images have no class" in lines
     assert "set class_names to null in train.yaml and inference.yaml" in lines
     assert [path.name for path in models.iterdir()] == ["model.pt"]
 

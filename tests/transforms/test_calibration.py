@@ -91,7 +91,7 @@ def test_an_empty_mask_is_worth_nothing_however_sure_the_network_is():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"must have one shape, got \(2, 2\) and \(2,\)"):
+    with pytest.raises(ValueError, match=r"must have the same shape, got \(2, 2\) and \(2,\)"):
         ExpectedDice()(np.zeros((2, 2)), np.zeros(2))
     for value in (1.5, np.nan):
         with pytest.raises(ValueError, match="probabilities must be from 0 to 1"):
@@ -124,5 +124,5 @@ def test_dictionary_form_keeps_the_probability():
 
 
 def test_a_name_for_each_key():
-    with pytest.raises(ValueError, match="need one name a key"):
+    with pytest.raises(ValueError, match="names must have one entry per key"):
         PredictiveEntropyd(["a", "b"], "c")

@@ -208,11 +208,11 @@ def test_dictionary_form_finds_case_and_masks():
     ("arguments", "message"),
     [
         (("haze", 1), "kind must be one of speckle, .*, got 'haze'"),
-        (("blur", 0), "strength must be a whole number from 1 to 5, got 0"),
+        (("blur", 0), "strength must be an integer from 1 to 5, got 0"),
         (("blur", 6), "got 6"),
         (("blur", True), "got True"),
         (("blur", 2.5), "got 2.5"),
-        (("blur", 1, -1), "seed must be a whole number from 0 on, got -1"),
+        (("blur", 1, -1), "seed must be an integer of at least 0, got -1"),
     ],
 )
 def test_bad_settings(arguments, message):

@@ -292,5 +292,5 @@ def test_images_that_do_not_fit(shape, sigma, message):
 
 @pytest.mark.parametrize("new_keys", ["edge", ["edge", "edge"], ["a", "b", "c"], []])
 def test_new_keys_that_do_not_fit(new_keys):
-    with pytest.raises(ValueError, match="new_keys must be one key of its own"):
+    with pytest.raises(ValueError, match="new_keys must be one distinct key"):
         GaussianDerivativeMagnituded(["image", "other"], 1.0, new_keys=new_keys)

@@ -37,7 +37,7 @@ def test_nothing_predicted_leaves_the_image():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"one shape, got \[\(2, 2\), \(3, 3\)\]"):
+    with pytest.raises(ValueError, match=r"the same shape, got \[\(2, 2\), \(3, 3\)\]"):
         Overlay()(np.zeros((2, 2)), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="alpha must be from 0 to 1, got 2"):
         Overlay(alpha=2)

@@ -1,4 +1,4 @@
-"""Readers of data sets, one file per published layout; `datalist` picks the reader by what a folder holds."""
+"""Readers of data sets, one file per published layout; `datalist` picks the reader by the content of a folder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Folder = str | os.PathLike[str]
 
 
 class Layout(NamedTuple):
-    """What a folder of a data set holds.
+    """Layout of a data set's folder.
 
     Args:
         title: name of the data set.
-        parts: files and folders, all of which must be there; `|` separates alternatives, `*` is any text.
-        reader: of the cases.
+        parts: required files and folders; `|` separates alternatives, `*` matches any text.
+        reader: function that lists the cases.
         takes_groups: the reader has an argument `groups_csv`.
     """
 
@@ -56,18 +56,18 @@ def datalist(root: Folder | Sequence[Folder], groups_csv: Folder | None = None) 
     """List the cases of one or several data sets, each by the reader of its layout.
 
     Args:
-        root: the folder of a data set or one that holds it in a subfolder, or several. A folder in no published layout
-            is read as images with masks beside them.
+        root: the folder of a data set, or one that contains it in a subfolder, or several. A folder in no published
+            layout is read as images with masks beside them.
         groups_csv: a table of duplicate groups, for folders in BUSI's layout and plain ones; see `busi_datalist`.
 
     Returns:
         The cases of all, as `busi_datalist` describes them.
 
     Raises:
-        FileNotFoundError: a folder, or what its layout needs, is missing.
+        FileNotFoundError: a folder, or a required part of its layout, is missing.
         ValueError: `groups_csv` is given, but the groups of all sets are known.
-        DataError: a folder holds two data sets, two folders hold the same image or have a case of the same name, or a
-            reader found faulty files: all of them listed.
+        DataError: a folder contains two data sets, two folders contain the same image or a case of the same name, or a
+            reader found faulty files; all are listed.
     """
     found = [_layout(Path(one)) for one in ([root] if isinstance(root, (str, os.PathLike)) else root)]
     if groups_csv is not None and not any(layout.takes_groups for _, layout in found):
@@ -84,19 +84,19 @@ def datalist(root: Folder | Sequence[Folder], groups_csv: Folder | None = None) 
                     other, path = names.setdefault(key, (number, case["image"]))
                     if other != number:
                         problems.append(f"{case['image']}: {what} {path}")
-    raise_if_invalid(problems, len(cases), "take one of each pair out, so that no image is in two data sets")
+    raise_if_invalid(problems, len(cases), "remove one of each pair, so that no image is in two data sets")
     return cases
 
 
 def _layout(root: Path) -> tuple[Path, Layout]:
-    """Find the data set in a folder, which is the folder itself or its only subfolder, and the layout."""
+    """Find the data set in a folder, which is the folder itself or its only subfolder, and its layout."""
     if not root.is_dir():
         raise FileNotFoundError(f"data folder {root} does not exist; give the folder of a data set")
     below = sorted(path for path in root.iterdir() if path.is_dir() and not is_clutter(path.name))
     found = [(place, layout) for place in (root, *below) for layout in LAYOUTS if not layout.missing(place)]
     if len(found) > 1 or (found and found[0][0] != root and (len(below) > 1 or any(map(is_image, root.iterdir())))):
         listed = ", ".join(f"{layout.title} in {place}" for place, layout in found)
-        raise DataError(f"{root} holds more than one data set ({listed}); give the folder of each, as a list")
+        raise DataError(f"{root} contains more than one data set ({listed}); give a list of their folders")
     if found:
         return found[0]
     for layout in LAYOUTS:

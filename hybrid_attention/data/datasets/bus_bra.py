@@ -21,17 +21,17 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         assessing computer-aided diagnosis systems", Medical Physics 51 (2024) 3110, DOI 10.1002/mp.16812.
 
     Args:
-        root: the published folder. Images may be missing from it; the log says how many.
+        root: the published folder. Images may be missing from it; their number is logged.
 
     Returns:
-        Dicts sorted by name with the keys of `busi_datalist`, and `fold` (0 to 4, the official fold less one). The
+        Dicts sorted by name with the keys of `busi_datalist`, and `fold` (0 to 4, the official fold minus one). The
         group is the patient; the official folds keep patients together.
 
     Raises:
         FileNotFoundError: a table is missing.
         ValueError: a table lacks a column, has two rows for an image or an unknown class.
-        DataError: images that a table does not list, images without a mask, unreadable files, masks of another size:
-            all listed.
+        DataError: images that a table does not list, images without a mask, unreadable files, masks of another size;
+            all are listed.
     """
     root = Path(root)
     columns = {"Case": "patient", "Pathology": "class", "BIRADS": "birads", "Device": "device"}

@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """List the cases of BUS-UCLM; every file is read once and checked.
 
-    Left out, with a line in the log: Doppler images and those that combine two views, as the table marks them, and
-    images whose mask has another size (thirteen as published: how the two lie on each other is not known).
+    Skipped and logged: Doppler images and combined views, as listed in the table, and images whose mask has another
+    size (thirteen in the published files, whose alignment is not known).
 
     Reference:
         N. Vallez et al., "BUS-UCLM: Breast ultrasound lesion segmentation dataset", Scientific Data 12 (2025) 242, DOI
         10.1038/s41597-025-04562-3.
 
     Args:
-        root: the published folder. Images may be missing from it; the log says how many.
+        root: the published folder. Images may be missing from it; their number is logged.
 
     Returns:
         Dicts sorted by name with the keys of `busi_datalist`. The group is the patient, the first four letters of the
@@ -42,7 +42,7 @@ def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         FileNotFoundError: the table is missing.
         ValueError: the table lacks a column, has two rows for an image or an unknown class.
         DataError: images that the table does not list or without a mask, unreadable files, masks that contradict the
-            class: all listed.
+            class; all are listed.
     """
     root = Path(root)
     table = published_rows(
@@ -68,12 +68,12 @@ def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         patient = _SAME_PATIENT.get(image.stem[:4], image.stem[:4])
         cases.append(new_case("bus_uclm", root, image, [mask], patient, row["class"], device=DEVICE))
     for why, names in left_out.items():
-        logger.warning("%s: %d images left out (%s): %s", root, len(names), why, ", ".join(names))
+        logger.warning("%s: %d images skipped (%s): %s", root, len(names), why, ", ".join(names))
     return checked(cases, problems, root)
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of an image; None where it can't be read, which the check of all files says better."""
+    """Return width and height of an image; None if it can't be read, which the check of all files reports."""
     try:
         with Image.open(path) as image:
             return image.size

@@ -26,44 +26,44 @@ logger = logging.getLogger(__name__)
 def busi_datalist(
     root: str | os.PathLike[str], groups_csv: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
-    """List the cases of BUSI, or of a folder in its layout, one dict a case; every file is read once and checked.
+    """List the cases of BUSI, or of a folder in its layout, one dict per case; every file is read once and checked.
 
-    The layout is that of the published archive: a folder for each class, images named as one likes (PNG, JPEG, TIFF,
-    NIfTI, DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
-    DICOM file with several is a case, `NAME.dcm#1` and so on, with masks of its own, `NAME#1_mask.png`; unless
-    `groups_csv` says otherwise the frames of a file never straddle a split. DICOM files that by their kind hold no
-    image (reports, segmentations) are left out, and the log names them; so are files of kinds that are not read. Hidden
-    files, thumbnails and recycle bins are left out without a word.
+    The layout is that of the published archive: a folder for each class, images of any name (PNG, JPEG, TIFF, NIfTI,
+    DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
+    multi-frame DICOM file is a case, `NAME.dcm#1` and so on, with its own masks, `NAME#1_mask.png`; unless `groups_csv`
+    says otherwise the frames of a file never straddle a split. DICOM files that are not images (reports,
+    segmentations) and files of unsupported formats are skipped and logged; hidden files, thumbnails and recycle bins
+    are skipped silently.
 
     Reference:
         W. Al-Dhabyani, M. Gomaa, H. Khaled, A. Fahmy, "Dataset of breast ultrasound images", Data in Brief 28 (2020)
         104863, DOI 10.1016/j.dib.2019.104863.
 
     Args:
-        root: the folder that holds `benign/`, `malignant/` and `normal/` (at least one of them), or the folder that
-            holds the published `Dataset_BUSI_with_GT`.
+        root: the folder with `benign/`, `malignant/` and `normal/` (at least one of them), or the one that contains
+            the published `Dataset_BUSI_with_GT`.
         groups_csv: a table with the columns `image_id` (the `case_id` below) and `duplicate_group`; images of one group
-            never straddle a split; every image, and every frame, needs a row. Without it each file is a group of its
-            own, unless the split knows the folder.
+            never straddle a split, and every image and frame needs a row. Without it each file is a group of its own,
+            unless the folder is BUSI.
 
     Returns:
-        Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`, of a frame
+        Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`, for a frame
         `folder/name.dcm#1`), `image` (path, likewise), `label` (list of mask paths), `class`, `group`, `synthetic`,
-        `dataset` ("busi", the layout), `birads` and `device` (empty, other sets have them) and `lesion_area_fraction`.
+        `dataset` ("busi", the layout), `birads` and `device` (empty here) and `lesion_area_fraction`.
 
     Raises:
         FileNotFoundError: the folder is missing or has no class folder.
-        DataError: no image in it, images without a mask or with those of another, unreadable files, masks of another
-            size: all of them listed.
+        DataError: no images, images without a mask or with those of another, unreadable files, masks of another size;
+            all are listed.
         ImportError: there is a DICOM file, and pydicom is missing.
     """
     root = Path(root)
     if (root / PUBLISHED_FOLDER).is_dir():
         root = root / PUBLISHED_FOLDER
     if not root.is_dir():
-        raise FileNotFoundError(f"data folder {root} does not exist; give the folder that holds {_folders()}")
+        raise FileNotFoundError(f"data folder {root} does not exist; give the folder that contains {_folders()}")
     if not any((root / name).is_dir() for name in CLASSES):
-        raise FileNotFoundError(f"data folder {root} holds none of {_folders()}; give the folder that does")
+        raise FileNotFoundError(f"data folder {root} contains none of {_folders()}; give the folder that does")
     groups = read_groups(groups_csv) if groups_csv is not None else {}
     synthetic = is_synthetic(root)
     cases: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ def busi_datalist(
                 problems.append(f"{image}: no mask beside it (expected {stem}_mask.png)")
             owner = owners.setdefault(image.with_name(same_name(stem)), image)
             if owner != image:
-                problems.append(f"{image}: its masks would be those of {owner.name}; rename one, or take it out")
+                problems.append(f"{image}: its masks would be those of {owner.name}; rename or remove one")
             case_id = image.relative_to(root).as_posix()
             if groups and same_name(case_id) not in groups:
                 problems.append(f"{groups_csv}: no row for {case_id}")
@@ -104,7 +104,7 @@ def busi_datalist(
     more, cases = inspect_cases(cases)
     raise_if_invalid([*unreadable, *problems, *more], len(cases) + len(unreadable))
     if synthetic:
-        logger.warning("SYNTHETIC DATA: %s holds computed phantoms; no number from it says anything on patients", root)
+        logger.warning("SYNTHETIC DATA: %s contains phantoms; no result on them says anything about patients", root)
     return cases
 
 
@@ -112,14 +112,14 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read a table of duplicate groups.
 
     Args:
-        path: CSV file with the columns `image_id` and `duplicate_group` (empty: that of its file, of which frames share
-            one).
+        path: CSV file with the columns `image_id` and `duplicate_group` (if empty, each file is a group, with all its
+            frames).
 
     Returns:
         Group by image_id.
 
     Raises:
-        ValueError: it is not such a table (see `read_index`), or an image is in two groups: all listed.
+        ValueError: it is not such a table (see `read_index`), or images are in two groups; all are listed.
     """
     rows = read_index(path, "image_id", ("duplicate_group",))
     given = {name: row["duplicate_group"].strip() for name, row in rows.items()}
@@ -131,5 +131,5 @@ def _folders() -> str:
 
 
 def is_synthetic(root: str | os.PathLike[str]) -> bool:
-    """Return whether `root` is a folder of phantoms, by the marker at its root."""
+    """Return whether `root` is a folder of phantoms, by its marker file."""
     return (Path(root) / SYNTHETIC_MARKER).is_file()

@@ -21,7 +21,7 @@ def folder_datalist(
 ) -> list[dict[str, Any]]:
     """List the images of a folder and its subfolders, with the masks beside them; every file is read once and checked.
 
-    The masks of `NAME.png` are `NAME_mask.png`, `NAME_mask_1.png` and so on, all black where there is no lesion.
+    The masks of `NAME.png` are `NAME_mask.png`, `NAME_mask_1.png` and so on, all black if there is no lesion.
 
     Args:
         root: the folder.
@@ -31,9 +31,9 @@ def folder_datalist(
         Dicts sorted by path with the keys of `busi_datalist`; `class` is empty.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        DataError: no image with a mask in it, images without a mask or with those of another, unreadable files, masks
-            of another size: all of them listed.
+        FileNotFoundError: the folder does not exist.
+        DataError: no image with a mask, images without a mask or with those of another, unreadable files, masks of
+            another size; all are listed.
         ImportError: there is a DICOM file, and pydicom is missing.
     """
     root = Path(root)
@@ -44,7 +44,7 @@ def folder_datalist(
     masks = {image: find_masks(image) for image in images}
     if not any(masks.values()):
         raise DataError(
-            f"{root} holds no image with a mask beside it (a.png and a_mask.png), and it is not in the layout of a "
+            f"{root} contains no image with a mask beside it (a.png and a_mask.png), and it is not in the layout of a "
             "published data set; give the folder of the images"
         )
     groups = None if groups_csv is None else read_groups(groups_csv)
@@ -56,7 +56,7 @@ def folder_datalist(
             problems.append(f"{image}: no mask beside it (expected {strip_suffix(image.name)}_mask.png)")
         owner = owners.setdefault(image.with_name(same_name(strip_suffix(image.name))), image)
         if owner != image:
-            problems.append(f"{image}: its masks would be those of {owner.name}; rename one, or take it out")
+            problems.append(f"{image}: its masks would be those of {owner.name}; rename or remove one")
         if groups is not None and same_name(name.as_posix()) not in groups:
             problems.append(f"{groups_csv}: no row for {name.as_posix()}")
         group = (groups or {}).get(same_name(name.as_posix()), split_frame(name)[0].as_posix())

@@ -1,4 +1,4 @@
-"""What the readers of published data sets share: their tables, the form of a case, and the last check."""
+"""Shared parts of the readers of published data sets: their tables, the form of a case, and the final check."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def published_rows(
     Args:
         path: CSV file or Excel sheet with a header.
         key: its column of image names.
-        columns: its other columns that are needed, each with the name it shall have; capitals don't matter. That named
-            "class" must hold benign, malignant or normal.
-        stem: makes of an image name, as the table has it, the name of the file without its suffix.
+        columns: its other required columns, each with the name to return it under, in any case. Values of the one named
+            "class" must be benign, malignant or normal.
+        stem: converts an image name of the table to the name of the file without its suffix.
 
     Returns:
-        The rows by stem, all values as text; empty where a cell is.
+        The rows by stem, all values as text; empty cells are empty text.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: it is an Excel sheet, and openpyxl is missing.
         ValueError: it is not a table, lacks a column, has two rows for an image or an unknown class.
     """
@@ -76,10 +76,10 @@ def _sheet(path: Path) -> pd.DataFrame:
 
 
 def note_absent(table: Path, listed: Collection[str], images: Iterable[Path]) -> None:
-    """Log how many of the images that a table lists are not there: part of a data set is fine, but worth knowing."""
+    """Log how many of the images that a table lists are missing; a part of a data set is allowed."""
     absent = set(listed) - {image.stem for image in images}
     if absent:
-        logger.warning("%s lists %d images, of which %d are absent", table, len(listed), len(absent))
+        logger.warning("%s lists %d images, of which %d are missing", table, len(listed), len(absent))
 
 
 def new_case(
@@ -101,7 +101,7 @@ def new_case(
 
 
 def checked(cases: list[dict[str, Any]], problems: Sequence[str], root: Path) -> list[dict[str, Any]]:
-    """Read all files of the cases and raise a `DataError` that lists these and the earlier problems, if any."""
+    """Read all files of the cases and raise a `DataError` that lists their and the earlier problems, if any."""
     nothing = [] if cases or problems else [f"{root}: no image in it"]
     more, cases = inspect_cases(cases)
     raise_if_invalid([*problems, *nothing, *more], len(cases), "complete the folder from the published archive")

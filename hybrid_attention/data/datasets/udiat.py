@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """List the cases of UDIAT, one dict per case; every file is read once and checked.
 
-    The published folder holds `original/000001.png`, `GT/000001.png` and `DatasetB.xlsx`, whose columns "Image" and
-    "Type" say which cases are benign and which malignant. A `DatasetB.csv` with these columns serves as well. Without
-    either, as in mirrors, the cases have no class, which is enough to segment.
+    The published folder contains `original/000001.png`, `GT/000001.png` and `DatasetB.xlsx`, whose columns "Image" and
+    "Type" say which cases are benign and which malignant. A `DatasetB.csv` with these columns works as well. Without
+    either, as in mirrors, the cases have no class, which is sufficient for segmentation.
 
     Reference:
         M. H. Yap et al., "Automated breast ultrasound lesions detection using convolutional neural networks", IEEE
         Journal of Biomedical and Health Informatics 22 (2018) 1218, DOI 10.1109/JBHI.2017.2731873.
 
     Args:
-        root: the folder that holds `original/` and `GT/`.
+        root: the folder with `original/` and `GT/`.
 
     Returns:
         Dicts sorted by name with the keys of `busi_datalist`; each case is a group of its own.
 
     Raises:
         ValueError: the table lacks a column, has two rows for an image or an unknown class.
-        DataError: images without a mask or, where there is a table, without a class, unreadable files, masks of another
-            size: all listed.
+        DataError: images without a mask or, if there is a table, without a class, unreadable files, masks of another
+            size; all are listed.
     """
     root = Path(root)
     images = sorted(image_files(files_below(root / "original")), key=natural_order)
@@ -47,7 +47,7 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if table:
         note_absent(table, rows, images)
     else:
-        logger.warning("%s holds no %s: its cases have no class, enough for masks alone", root, " or ".join(_TABLES))
+        logger.warning("%s has no %s: its cases have no class, sufficient for masks alone", root, " or ".join(_TABLES))
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
     for image in images:
