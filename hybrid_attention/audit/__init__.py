@@ -1,4 +1,4 @@
-"""Near-duplicates among the images of a folder, and how much of a split they leak."""
+"""Near-duplicates among the images of a folder, and how much they leak between the parts of a split."""
 
 from hybrid_attention.audit.audit import AuditResult, audit
 

@@ -1,4 +1,4 @@
-"""The leakage audit: which images of a folder are copies of each other, and what that does to a split."""
+"""The leakage audit: which images of a folder are near-duplicates, and how much they leak in a split."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 _PAGE = "contact_sheet_{:03d}.png"
-_HINT = "replace these files by whole ones, or take them out of the folder"
+_HINT = "replace these files (download them again), or remove them from the folder"
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What the audit of a folder found.
+    """Results of the audit of a folder.
 
     Args:
         folder: the audited folder.
         image_ids: `folder/name.png`, relative to it.
-        same_frame_groups: a number for each image; equal for images of the same frame.
-        duplicate_groups: likewise; equal for images of the same or of neighbouring frames.
-        copies: the pairs that make the groups.
+        same_frame_groups: one number per image; equal for images of the same frame.
+        duplicate_groups: likewise; equal for images of the same or neighbouring frames.
+        copies: the pairs that form the groups.
         random_splits: see `rates.random_leakage`.
-        split: see `rates.split_leakage`; None when no split was given.
-        split_counts: images by part of the split, those it does not name as "not in the split".
-        synthetic: whether the folder holds phantoms.
+        split: see `rates.split_leakage`; None if no split was given.
+        split_counts: number of images by part of the split, with "not in the split" for those it does not name.
+        synthetic: whether the folder contains phantoms.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class AuditResult:
     synthetic: bool
 
     def facts(self) -> dict[str, Any]:
-        """Return the content of `summary.json`: counts and shares (0..1)."""
+        """Return the content of `summary.json`: counts and fractions (0..1)."""
         return {
             "synthetic_data": self.synthetic,
             "images": len(self.image_ids),
@@ -77,11 +77,11 @@ class AuditResult:
         }
 
     def summary(self) -> str:
-        """Return the content of `summary.md`, which is fit to be printed."""
+        """Return the content of `summary.md`."""
         facts = self.facts()
         lines = [f"# Leakage audit of {self.folder.name}", ""]
         if self.synthetic:
-            lines += ["SYNTHETIC DATA: computed phantoms; no number here says anything on patients.", ""]
+            lines += ["SYNTHETIC DATA: phantoms; no result on them says anything about patients.", ""]
         lines.append(f"{facts['images']} images.")
         for key, what in (("same_frame", "the same frame"), ("duplicate", "the same or a neighbouring frame")):
             group = facts[key]
@@ -130,41 +130,40 @@ def audit(
     seed: int = 0,
     progress: bool = True,
 ) -> AuditResult:
-    """Find the images of a folder that are copies of each other, and write down what they do to a split.
+    """Find near-duplicates in a folder of images, and measure how much they leak in a split.
 
-    Copies are sought in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
-    similarity transform (`features.shortlist`); grey values and speckle of the overlap (`matching.compare`).
-    Names and classes are never looked at. Images of one patient in another view are not found, nor are copies on which
-    a screen's frame and text outnumber the tissue's keypoints, so crop screenshots first.
+    Images are compared in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
+    similarity transform (`features.shortlist`); grey values and speckle of the overlap (`matching.compare`). Names and
+    classes are not used. Other views of the same patient are not found, nor are near-duplicates on which a screen's
+    frame and text have more keypoints than the tissue, so crop screenshots first.
 
-    `out` then holds `groups.csv` (image_id, same_frame_group, duplicate_group; a row an image; it serves as
-    `groups_csv` of `busi_datalist`), `pairs.csv` (each pair with its scores), `summary.json`, `summary.md` and
+    The results in `out` are `groups.csv` (image_id, same_frame_group, duplicate_group; one row per image; can be used
+    as `groups_csv` of `busi_datalist`), `pairs.csv` (each pair with its scores), `summary.json`, `summary.md` and
     `contact_sheet_001.png` and so on (groups with neighbouring frames first, then the largest; they show the images, so
-    keep them where the images may be). Each file appears by rename when all is done; another run replaces them.
+    store them as the images must be stored). All files are written at the end, by rename; another run replaces them.
 
-    On BUSI (780 images) the groups hold the pairs of one frame that `busi_cases.csv` lists, with a recall of 0.995 and
-    a precision of 1. Time grows with the square of the number of images (see `shortlist`), memory linearly: about
-    0.4 MB an image.
+    On BUSI (780 images) the pairs of one frame in `busi_cases.csv` are found with a recall of 0.995 and a precision of
+    1. Time grows with the square of the number of images (see `shortlist`), memory linearly: about 0.4 MB per image.
 
     Args:
-        folder: images of the formats of `data.reading`, in folders of any depth (or the folder that holds the published
+        folder: images of the formats of `data.reading`, in folders of any depth (or the folder with the published
             `Dataset_BUSI_with_GT`). Files named as masks (`NAME_mask.png`, `NAME_mask_1.png`), hidden ones, thumbnails,
-            recycle bins and `out` are skipped; masks in a folder of their own would be taken for images, so name the
+            recycle bins and `out` are skipped; masks in a separate folder would be taken for images, so give the
             folder of the images.
-        out: folder for the results; it is made if it is missing.
-        split_csv: a split to judge, with the columns `case_id` and `part`, as `hybrid-attention splits` writes it.
+        out: folder for the results; created if it is missing.
+        split_csv: a split to check, with the columns `case_id` and `part`, as `hybrid-attention splits` writes it.
         seed: of the random splits.
         progress: show bars.
 
     Returns:
-        What was found; `summary()` is a text to print.
+        The results; `summary()` is a text to print.
 
     Raises:
         ImportError: OpenCV is not installed.
         FileNotFoundError: the folder or the split does not exist.
-        DataError: no image in the folder, unreadable images, or a split with unknown images: all of them listed.
-        ValueError: the split lacks a column, or images for training or testing; `out` is the folder itself; the seed is
-            negative.
+        DataError: no image in the folder, unreadable images, or a split with unknown images; all are listed.
+        ValueError: the split lacks a column, or has no images for training or testing; `out` is the folder itself; the
+            seed is negative.
         OSError: the results can't be written.
     """
     opencv()
@@ -172,7 +171,7 @@ def audit(
     if (root / PUBLISHED_FOLDER).is_dir():
         root = root / PUBLISHED_FOLDER
     if not root.is_dir():
-        fault = "is no folder" if root.exists() else "does not exist"
+        fault = "is not a folder" if root.exists() else "does not exist"
         raise FileNotFoundError(f"{root} {fault}; give a folder of ultrasound images")
     if seed < 0:
         raise ValueError(f"the seed must not be negative, got {seed}")
@@ -222,7 +221,7 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
     """Read all images.
 
     Returns:
-        The pictures, None for one that is identical to an earlier one; and a pair for each of these.
+        The pictures, None for those identical to an earlier one; and a pair for each of these.
     """
 
     def read(path: Path) -> tuple[str, str, Picture] | str:
@@ -298,7 +297,7 @@ _PAIR_COLUMNS = ["first", "second", "kind", "mirrored", *_SCORES]
 
 
 def _pair_rows(result: AuditResult) -> Iterator[Mapping[str, Any]]:
-    """Yield a row for each pair; the scores of identical images are left empty."""
+    """Yield one row per pair; the scores of identical images are empty."""
     for copy in result.copies:
         yield {
             "first": result.image_ids[copy.first],
@@ -310,7 +309,7 @@ def _pair_rows(result: AuditResult) -> Iterator[Mapping[str, Any]]:
 
 
 def _sheet(result: AuditResult, pictures: Sequence[Picture | None]) -> list[SheetGroup]:
-    """Return the groups for the contact sheet: the doubtful ones first, that is those with neighbouring frames."""
+    """Return the groups for the contact sheet; uncertain ones, with neighbouring frames, come first."""
     twin = {copy.second: copy.first for copy in result.copies if copy.kind.startswith("identical")}
     pairs = _members(result.copies, [result.duplicate_groups[copy.first] for copy in result.copies])
     indices = _members(range(len(result.image_ids)), result.duplicate_groups)

@@ -1,4 +1,4 @@
-"""Pages that show the members of groups beside each other, so that a person can check them by eye."""
+"""Pages that show the members of groups side by side for visual inspection."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class SheetGroup:
 
 
 def contact_pages(groups: Sequence[SheetGroup]) -> Iterator[Image.Image]:
-    """Draw groups on pages, each group a row; one of more than six images takes several lines, even across pages.
+    """Draw groups on pages, one row per group; groups of more than six images take several rows, even across pages.
 
     Args:
-        groups: in the order wanted.
+        groups: in the order to draw them.
 
     Yields:
         Grey pages of about 1,400 x 1,800 pixels or less.
@@ -91,7 +91,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Shorten a text in its middle until it is no wider than `width` pixels."""
+    """Shorten a text in its middle until it is at most `width` pixels wide."""
     short, kept = text, len(text)
     while font.getlength(short) > width and kept > 2:
         kept -= 1

@@ -1,4 +1,4 @@
-"""Images as sets of keypoints, and the pairs of images whose keypoints lie alike: the candidates for copies."""
+"""Images as sets of keypoints, and pairs of images with matching keypoints: candidates for near-duplicates."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from hybrid_attention.data.grey import stretched
 from tqdm import tqdm
 
 PIXEL_SIDE = 512  # pixels are compared at this longest side at most
-_KEYPOINT_SIDE = 384  # keypoints are sought at this one: coarser speckle repeats better, and it takes half the time
+_KEYPOINT_SIDE = (
+    384  # keypoints are detected at this one: coarser speckle is more repeatable, and it takes half the time
+)
 _KEYPOINTS = 500
-_STRONGEST = 128  # of which so many make the shortlist
+_STRONGEST = 128  # number of them used for the shortlist
 _RATIO = 0.8
 _LEAST_SUPPORT = 4
-_TOLERANCE = 0.06  # of the longest side: the frame of one keypoint is known no better
+_TOLERANCE = 0.06  # of the longest side: accuracy of the frame of a single keypoint
 _CANDIDATES = 30
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is kept of an image: about 0.3 MB.
+    """Features of an image, about 0.3 MB.
 
     Args:
         pixels: uint8, shape (H, W), longest side at most `PIXEL_SIDE`.
@@ -40,7 +42,7 @@ class Picture:
     def mirrored(self) -> Picture:
         """Return the picture of the image mirrored left to right, without a new search for keypoints.
 
-        In the frame of a keypoint a mirror exchanges the rows of the descriptor and the sense of its directions.
+        In the frame of a keypoint mirroring reverses the rows of the descriptor and the sense of its directions.
         """
         keypoints = self.keypoints.copy()
         keypoints[:, 0] = self.pixels.shape[1] - 1 - keypoints[:, 0]
@@ -57,7 +59,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pair of pictures that may be copies.
+    """A pair of pictures that may be near-duplicates.
 
     Args:
         first: index of a picture.
@@ -76,7 +78,7 @@ def opencv() -> ModuleType:
     """Return OpenCV.
 
     Raises:
-        ImportError: it is not installed; the message names the extra.
+        ImportError: OpenCV is not installed; the message names the extra.
     """
     try:
         import cv2
@@ -117,7 +119,7 @@ def describe(grey: np.ndarray) -> Picture:
 
 
 def _shrunk(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """Return an image whose longest side is `side` at most, and by how much it was shrunk, the same in both axes."""
+    """Return an image whose longest side is at most `side`, and the factor by which both axes were scaled."""
     factor = max(side / max(image.shape), 1 / min(image.shape))
     if factor >= 1:
         return np.ascontiguousarray(image), 1.0
@@ -142,14 +144,14 @@ def root_sift(descriptors: np.ndarray) -> torch.Tensor:
 
 
 def mutual_matches(query: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Match the descriptors of one image with those of several by the ratio test and by mutual choice.
+    """Match the descriptors of one image with those of several by the ratio test and mutual nearest neighbours.
 
     Args:
         query: unit vectors of one image, shape (k, 128).
         others: unit vectors of m images, shape (m, n, 128), zeros where an image has fewer than n.
 
     Returns:
-        Whether a descriptor has a match in an image, shape (k, m), and the index of that match, shape (k, m).
+        Whether a descriptor has a match in an image, shape (k, m), and the index of the match, shape (k, m).
     """
     similarity = (query @ others.flatten(0, 1).T).unflatten(1, others.shape[:2])  # (k, m, n)
     from_there = similarity.amax(dim=0)  # (m, n)
@@ -162,8 +164,8 @@ def mutual_matches(query: torch.Tensor, others: torch.Tensor) -> tuple[torch.Ten
 def _support(here: np.ndarray, there: np.ndarray, side: float) -> int:
     """Count the matches that agree with the similarity transform of the best single match.
 
-    Position, size and angle of two matched keypoints fix a similarity. Each match makes such a hypothesis and the
-    others vote, which needs no random draws.
+    Position, size and angle of two matched keypoints define a similarity transform. Each match is a hypothesis that the
+    others vote on, which needs no random sampling.
 
     Reference:
         J. Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", CVPR 2007,
@@ -171,11 +173,11 @@ def _support(here: np.ndarray, there: np.ndarray, side: float) -> int:
 
     Args:
         here: matched keypoints, shape (n, 4).
-        there: their partners, shape (n, 4).
-        side: longest side of the image that `here` is from.
+        there: their matches, shape (n, 4).
+        side: longest side of the image of `here`.
 
     Returns:
-        The largest number of votes, the voter included.
+        The largest number of votes, including the match itself.
     """
     z, w = here[:, 0] + 1j * here[:, 1], there[:, 0] + 1j * there[:, 1]
     scale = there[:, 2] / here[:, 2]
@@ -185,15 +187,15 @@ def _support(here: np.ndarray, there: np.ndarray, side: float) -> int:
 
 
 def shortlist(pictures: Sequence[Picture], progress: bool = True) -> list[Candidate]:
-    """Find the pairs of pictures that may be copies, plain or mirrored.
+    """Find the pairs of pictures that may be near-duplicates, mirrored or not.
 
-    The 128 strongest keypoints of each picture are matched with those of every other one. A pair is a candidate when
-    at least 4 matches agree on one similarity transform; of each picture the 30 pairs with the best support are kept,
-    which bounds the work where all images share a screen layout. On BUSI the 216 pairs of one frame have a support of
-    46 and more; of the 303,810 pairs 2,342 are candidates as they are and 680 mirrored.
+    The 128 strongest keypoints of each picture are matched with those of every other one. A pair is a candidate if at
+    least 4 matches agree on one similarity transform; for each picture the 30 pairs with the best support are kept,
+    which limits the work if all images share a screen layout. On BUSI the 216 pairs of one frame have a support of at
+    least 46; of the 303,810 pairs 2,342 are candidates without and 680 with mirroring.
 
-    Time grows with the square of the number of pictures (780: half a minute for plain copies and the same for mirrored
-    ones on one core; 3,000: 15 minutes in all), memory linearly (64 kB a picture and 16 MB).
+    Time grows with the square of the number of pictures (780: half a minute each with and without mirroring on one
+    core; 3,000: 15 minutes in all), memory linearly (64 kB per picture plus 16 MB).
 
     Args:
         pictures: from `describe`.

@@ -1,4 +1,4 @@
-"""Which images show the same frame, or neighbouring frames of one sweep: judged on the pixels of their overlap."""
+"""Which images show the same frame, or neighbouring frames of a sweep, by comparing the pixels of their overlap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEAR_SPECKLE_CORRELATION = 0.3
 NEAR_OVERLAP = 0.8
 
 _WORTH_ALIGNING = 0.7  # correlation before the alignment is refined
-_FINE, _COARSE = 1.2, 5.0  # pixels: speckle lies between these two scales
+_FINE, _COARSE = 1.2, 5.0  # pixels: the scale of speckle is between these two
 _BLOCK = 33  # pixels
 _LEAST_PIXELS = 1000
 _RANSAC_PIXELS = 4.0
@@ -29,17 +29,17 @@ _RANSAC_PIXELS = 4.0
 
 @dataclass(frozen=True)
 class Scores:
-    """How well two pictures agree where they overlap.
+    """Agreement of two pictures where they overlap.
 
     Args:
-        inliers: matched keypoints that fit one similarity transform.
-        scale: pixels of the second picture for a pixel of the first.
-        rotation: degrees.
-        overlap: shared area as a share of the smaller picture.
+        inliers: number of matched keypoints that fit one similarity transform.
+        scale: pixels of the second picture per pixel of the first.
+        rotation: in degrees.
+        overlap: shared area as a fraction of the smaller picture.
         correlation: of the smoothed grey values.
-        speckle_correlation: of the high-pass, where speckle is.
-        block_correlation: median of the high-pass correlation over blocks. Text and callipers fill few blocks, so they
-            neither part two copies nor join two strangers.
+        speckle_correlation: of the high-pass filtered grey values, which contain the speckle.
+        block_correlation: median of the high-pass correlation over blocks. Text and callipers cover few blocks, so they
+            neither separate duplicates nor join unrelated images.
     """
 
     inliers: int
@@ -52,16 +52,17 @@ class Scores:
 
     @property
     def kind(self) -> Kind | None:
-        """The verdict; the thresholds lie in gaps of the scores of the 3,022 candidates in BUSI.
+        """The kind of pair; the thresholds are from the scores of the 3,022 candidates in BUSI.
 
-        Same frame: the speckle itself agrees. Copies (rescaled by 0.76 to 1.41, re-cropped, with callipers) have a
-        block correlation from 0.973 up; next come neighbouring frames of one sweep with 0.913 and less; strangers reach
-        0.21. The correlation of these copies is 0.995 and more, but graphics may lower it. An overlap of one half is
-        asked for; 0.94 was the least seen.
+        Same frame: the speckle itself agrees. Duplicates (rescaled by 0.76 to 1.41, re-cropped, with callipers) have a
+        block correlation of at least 0.973, neighbouring frames of a sweep at most 0.913, unrelated images at most
+        0.21. The correlation of these duplicates is at least 0.995, but graphics may lower it. The overlap must be at
+        least one half; the smallest observed is 0.94.
 
-        Near frame: the same tissue, with speckle that has changed in part. There is no gap: these pairs go down to the
-        thresholds (high-pass correlation 0.31, correlation 0.80). Strangers whose overlap suffices have at most one of
-        the two: 0.34 and 0.75 by a text that both bear, 0.07 and 0.83 by a like layout. Look at the contact sheet.
+        Near frame: the same tissue, with partly different speckle. There is no gap: these pairs go down to the
+        thresholds (high-pass correlation 0.31, correlation 0.80). Unrelated images with sufficient overlap reach at
+        most one of the two: 0.34 and 0.75 with the same text in both, 0.07 and 0.83 with a similar layout. Check the
+        contact sheet.
         """
         if self.correlation < CORRELATION:
             return None
@@ -74,14 +75,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Copy:
-    """Two images that are copies.
+    """Two images that are near-duplicates.
 
     Args:
         first: index of an image.
         second: index of a later one.
-        kind: how alike they are.
+        kind: kind of pair.
         mirrored: whether one is the mirror image of the other.
-        scores: what was measured; None for identical images.
+        scores: their agreement; None for identical images.
     """
 
     first: int
@@ -94,15 +95,16 @@ class Copy:
 def find_near_duplicates(pictures: Sequence[Picture], progress: bool = True) -> list[Copy]:
     """Find all pairs of pictures that show the same frame or neighbouring ones.
 
-    Rotated, rescaled, cropped and mirrored copies are found. An image without texture (constant, or smaller than about
-    40 pixels) has no keypoints and is found only by its hash, which is not done here.
+    Rotated, rescaled, cropped and mirrored duplicates are found. An image without texture (constant, or smaller than
+    about 40 pixels) has no keypoints; its duplicates can only be found by their hashes, which is not done here.
 
     Args:
         pictures: from `features.describe`.
         progress: show bars.
 
     Returns:
-        The pairs, by first and second; a pair that passes both plain and mirrored is given once, with its better score.
+        The pairs, sorted by first and second; a pair found both with and without mirroring is returned once, with its
+        better score.
     """
     candidates = shortlist(pictures, progress)
 
@@ -131,10 +133,10 @@ def _weight(copy: Copy) -> float:
 
 
 def compare(first: Picture, second: Picture) -> Scores | None:
-    """Lay two pictures over each other by their keypoints and measure how well they agree.
+    """Align two pictures by their keypoints and measure how well they agree.
 
     All keypoints are matched, a similarity transform is fitted by RANSAC, and the picture with the finer pixels is
-    warped onto the other. Where the grey values agree but the speckle does not quite, the alignment is refined to an
+    warped onto the other. If the grey values agree but the speckle does not quite, the alignment is refined to an
     affine one by maximising the correlation.
 
     Reference:
@@ -146,7 +148,7 @@ def compare(first: Picture, second: Picture) -> Scores | None:
         second: another one.
 
     Returns:
-        The scores; None when no transform fits.
+        The scores; None if no transform fits.
     """
     cv2 = opencv()
     if min(len(first.keypoints), len(second.keypoints)) < 2:
@@ -173,7 +175,7 @@ def compare(first: Picture, second: Picture) -> Scores | None:
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
     try:
         _, refined = cv2.findTransformECC(base, other, transform.astype(np.float32), cv2.MOTION_AFFINE, stop, None, 5)
-    except cv2.error:  # it did not converge: the first alignment stands
+    except cv2.error:  # it did not converge: keep the first alignment
         return scores
     better = Scores(scores.inliers, scale, rotation, *_agreement(base, other, refined))
     return better if better.speckle_correlation > scores.speckle_correlation else scores
@@ -203,7 +205,7 @@ def _agreement(base: np.ndarray, other: np.ndarray, transform: np.ndarray) -> tu
     high = [fine - cv2.GaussianBlur(image, (0, 0), _COARSE) for fine, image in zip(low, (base, warped), strict=True)]
     a, b = (image * inner for image in high)
     product, power_a, power_b = (cv2.blur(image, (_BLOCK, _BLOCK)) for image in (a * b, a * a, b * b))
-    textured = inner & (np.maximum(power_a, power_b) > 0.1)  # black borders of two screens say nothing
+    textured = inner & (np.maximum(power_a, power_b) > 0.1)  # black borders of two screens don't count
     by_block = product / np.sqrt(power_a * power_b + 1e-6)
     median = float(np.median(by_block[textured][::7])) if textured.any() else 0.0
     return overlap, _correlation(*(image[inner] for image in low)), _correlation(a[inner], b[inner]), median

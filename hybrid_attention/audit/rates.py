@@ -1,4 +1,4 @@
-"""How much of a split leaks: the share of test images that have a near-duplicate among the training images."""
+"""Leakage of a split: the fraction of test images that have a near-duplicate among the training images."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not such a table, or no image is for training or none for testing.
-        DataError: images that were not audited, that are named twice or whose part is unknown: all of them listed.
+        ValueError: it is not such a table, or has no image for training or testing.
+        DataError: images that were not audited, are listed twice or have an unknown part; all are listed.
     """
     try:
         rows = [row for _, row in read_table(path, ("case_id", "part"))]
@@ -55,13 +55,13 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
 
 
 def leakage_rate(groups: Mapping[str, int], parts: Mapping[str, str], part: str, source: str = "train") -> float | None:
-    """Return the share of the images of one part that have a copy in another part.
+    """Return the fraction of images of one part that have a near-duplicate in another part.
 
     Args:
-        groups: group by image; images of one group are copies.
+        groups: group by image; images of one group are near-duplicates.
         parts: part by image.
-        part: the part that is judged, such as "test".
-        source: the part whose copies count as a leak.
+        part: the part to check, such as "test".
+        source: the part whose near-duplicates count as leakage.
 
     Returns:
         0..1, or None when either part is empty.
@@ -74,7 +74,7 @@ def leakage_rate(groups: Mapping[str, int], parts: Mapping[str, str], part: str,
 def split_leakage(
     same_frame: Mapping[str, int], duplicates: Mapping[str, int], parts: Mapping[str, str]
 ) -> dict[str, dict[str, float | None]]:
-    """Return what leaks between the parts of one split.
+    """Return the leakage between the parts of a split.
 
     Args:
         same_frame: same-frame group by image.
@@ -82,8 +82,8 @@ def split_leakage(
         parts: part by image.
 
     Returns:
-        For "test_in_train", "validation_in_train" and "test_in_validation" the shares by `same_frame` and `duplicate`
-        groups; None where the part is empty.
+        For "test_in_train", "validation_in_train" and "test_in_validation" the fractions by `same_frame` and
+        `duplicate` groups; None if the part is empty.
     """
     return {
         f"{part}_in_{source}": {
@@ -97,9 +97,9 @@ def split_leakage(
 def random_leakage(
     same_frame: Mapping[str, int], duplicates: Mapping[str, int], seed: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return what would leak if the images were split at random, image by image, as is often done.
+    """Return the leakage of random splits over images, as are often used.
 
-    Four in five images train. In "80/10/10" half of the others test (the other half would validate), in "80/20" all.
+    80 % of the images are for training. Of the others half are for testing in "80/10/10" and all in "80/20".
 
     Args:
         same_frame: same-frame group by image.
@@ -107,8 +107,8 @@ def random_leakage(
         seed: of the shuffles; the same seed gives the same numbers.
 
     Returns:
-        By split and kind of group the `mean` and `sd` (between splits, n - 1) of the share of test images with a copy
-        in train over 20 random splits, and the number of test `images`; empty for fewer than 5 images.
+        By split and kind of group the `mean` and `sd` (between splits, n - 1) of the fraction of test images with a
+        near-duplicate in train over 20 random splits, and the number of test `images`; empty for fewer than 5 images.
     """
     names = list(duplicates)
     if len(names) < _FEWEST:

@@ -22,14 +22,14 @@ class BCEJaccardLoss(_Loss):
     Args:
         bce_weight: weight of the cross-entropy.
         jaccard_weight: weight of the Jaccard loss.
-        smooth: pixels added to intersection and union, more than zero: an empty truth then has the loss
+        smooth: pixels added to intersection and union, more than zero: an empty target then has the loss
             `1 - smooth / (sum(p) + smooth)`, which is zero for an empty prediction. MONAI's Jaccard is
             `1 - (2 I + smooth_nr) / (2 U + smooth_dr)`, so both of its constants are `2 * smooth`.
         reduction: "mean" or "sum" over images and channels, or "none", which keeps them.
 
     Shape:
         - input: (batch, channel, *spatial), logits
-        - target: the same, values in [0, 1]; that is not checked, as it would wait for the device at each call
+        - target: the same, values in [0, 1], which is not checked since that would synchronise with the device
         - output: one value, or (batch, channel, 1, 1[, 1]) with `reduction="none"`
 
     Raises:
@@ -38,8 +38,8 @@ class BCEJaccardLoss(_Loss):
 
     Deviation:
         Eq. 16 sums the cross-entropy over the pixels, where it would drown a Jaccard loss of at most one; it is
-        averaged here, as the authors' framework does. Eq. 17 has no smoothing and is undefined for an empty truth.
-        Whether the authors took the Jaccard over an image or over a batch is not said; it is over an image here.
+        averaged here, as in the authors' framework. Eq. 17 has no smoothing and is undefined for an empty target.
+        The paper does not say whether the Jaccard is computed per image or per batch; here it is per image.
     """
 
     def __init__(

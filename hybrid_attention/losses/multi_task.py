@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class MultiTaskPrediction(Protocol):
-    """What a multi-task network returns: a named tuple of logits, None for what the network does not have."""
+    """Output of a multi-task network: a named tuple of logits, None for missing heads."""
 
     @property
     def mask(self) -> torch.Tensor:
@@ -29,7 +29,7 @@ class MultiTaskPrediction(Protocol):
 
 
 class MultiTaskTarget(NamedTuple):
-    """Truth of a batch."""
+    """Labels of a batch."""
 
     mask: torch.Tensor
     """Index of the region at each pixel, (B, 1, *spatial), any dtype; with two regions 0 or 1 (lesion)."""
@@ -39,15 +39,15 @@ class MultiTaskTarget(NamedTuple):
 
 
 class MultiTaskLoss(nn.Module):
-    """Cross-entropies of mask, coarse mask and class, and if asked for the soft Jaccard of the mask.
+    """Weighted sum of cross-entropies of mask, coarse mask and class, and optionally the soft Jaccard of the mask.
 
     `L = segmentation_weight (CE(refined) + jaccard_weight Jaccard(refined) + coarse_weight CE(coarse)) +
     classification_weight CE(class)`.
 
-    CE is the softmax cross-entropy, the mean over the pixels or the images of the batch. A term of which the network
-    has no output falls away: the coarse one without object context, the class one where neither a class head nor a
-    class label is there. A label without a head, or a head without a label, is an error unless
-    `classification_weight` is 0. Half-precision logits are computed in float32.
+    CE is the softmax cross-entropy, the mean over the pixels or the images of the batch. Terms without a network output
+    are omitted: the coarse one without object context, the class one if there is neither a class head nor a class
+    label. A label without a head, or a head without a label, is an error unless `classification_weight` is 0. Half
+    precision is computed in float32.
 
     Reference:
         Y. Lu et al., Front Oncol 15:1567577 (2025), eq. 4 and 5, with α = 0.4 and cross-entropies throughout. Focal
@@ -56,13 +56,13 @@ class MultiTaskLoss(nn.Module):
     Args:
         coarse_weight: weight α of the coarse mask within the segmentation loss.
         segmentation_weight: weight of the segmentation loss L_s.
-        classification_weight: weight of the classification loss L_c. With 0, class labels are not looked at.
-        class_weights: one weight above 0 for each class, against their imbalance; as in
-            `torch.nn.CrossEntropyLoss(weight)`, the mean over the images is weighted by them. None weights all alike.
+        classification_weight: weight of the classification loss L_c. With 0, class labels are ignored.
+        class_weights: one weight above 0 per class, against class imbalance; as in
+            `torch.nn.CrossEntropyLoss(weight)`, the mean over the images is weighted by them. None is equal weights.
         focal_gamma: the class loss of each image is multiplied by `(1 - p)^focal_gamma`, with p the probability of
             its true class; 0 is plain cross-entropy.
         jaccard_weight: weight of the soft Jaccard loss of the refined mask, which the paper does not use: the mean over
-            images and regions but the background, smoothed by one pixel as in `BCEJaccardLoss`. With two regions and
+            images and regions except the background, smoothed by one pixel as in `BCEJaccardLoss`. With two regions and
             weight 1 the segmentation loss is that of HAN.
 
     Shape:
@@ -72,9 +72,9 @@ class MultiTaskLoss(nn.Module):
 
     Raises:
         ValueError: a weight is negative or all are 0, a class weight is not above 0, or `focal_gamma` is neither 0 nor
-            at least 1 (between, its gradient is infinite at p = 1); at the call, shapes that do not fit, a label that
-            is out of range, not a whole number or missing, or class labels for a network without class head. To look
-            at the labels waits for the device once for each kind: an index out of range would else end a CUDA process.
+            at least 1 (in between, its gradient is infinite at p = 1); at the call, shapes do not match, a label is out
+            of range, not an integer or missing, or there are class labels for a network without class head. Checking
+            the labels synchronises with the device, since an index out of range would end a CUDA process.
     """
 
     class_weights: torch.Tensor | None

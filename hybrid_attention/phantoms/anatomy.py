@@ -1,4 +1,4 @@
-"""The tissue of a synthetic breast without lesions: skin, fat, fibroglandular tissue, muscle and what lies below."""
+"""The tissue of a synthetic breast without lesions: skin, fat, fibroglandular tissue, muscle and deeper layers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ PHANTOM_LABELS = ("benign", "malignant", "normal")
 MIN_SIZE = 64
 SEEDS_PER_DATASET = 1_000_000  # image i of data set `seed` is drawn from seed * SEEDS_PER_DATASET + i
 
-# Letters of five by seven dots, a row a number.
+# Letters of five by seven dots, one number per row.
 _GLYPHS = {
     "R": (30, 17, 17, 30, 20, 18, 17),
     "L": (16, 16, 16, 16, 16, 16, 31),
@@ -41,7 +41,7 @@ _GLYPHS = {
 
 @dataclass(frozen=True)
 class Phantom:
-    """One synthetic image with the lesion outlines that were drawn before speckle.
+    """One synthetic image with the exact lesion masks, drawn before speckle.
 
     Args:
         image: grey values, uint8, shape (H, W).
@@ -55,7 +55,7 @@ class Phantom:
 
 
 def _annotate(rng: np.random.Generator, image: NDArray[np.uint8], masks: tuple[Mask, ...]) -> None:
-    """Burn callipers and body marks into the image, as many stored clinical images carry them."""
+    """Burn callipers and body marks into the image, as in many stored clinical images."""
     height, width = image.shape
     if masks and rng.random() < 0.22:
         rows, cols = np.nonzero(masks[0])
@@ -95,21 +95,21 @@ def make_phantom(
         label: "benign", "malignant" or "normal".
         seed: non-negative; with the label, the only source of randomness.
         size: (height, width) in pixels, each at least 64; None draws one like those of BUSI.
-        annotations: whether a share of the images carries callipers and text.
-        echogenicity: "hypoechoic", every lesion darker than the tissue around it; or "mixed", half of the solid ones as
-            bright as it, brighter, or dark with a bright centre, like a lymph node.
+        annotations: whether some of the images have callipers and text.
+        echogenicity: "hypoechoic", every lesion darker than the surrounding tissue; or "mixed", half of the solid ones
+            as bright as it, brighter, or dark with a bright centre, like a lymph node.
 
     Raises:
-        ValueError: when the label or the echogenicity is unknown, the seed negative or the size too small.
+        ValueError: the label or the echogenicity is unknown, the seed negative or the size too small.
     """
     if label not in PHANTOM_LABELS:
-        raise ValueError(f"unknown label {label!r}: use one of {', '.join(map(repr, PHANTOM_LABELS))}.")
+        raise ValueError(f"label must be one of {', '.join(map(repr, PHANTOM_LABELS))}, got {label!r}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}.")
     if size is not None and (len(size) != 2 or min(size) < MIN_SIZE):
         raise ValueError(f"size must be (height, width), each at least {MIN_SIZE} pixels, got {size}.")
     if echogenicity not in ECHOGENICITY:
-        raise ValueError(f"unknown echogenicity {echogenicity!r}: use one of {', '.join(map(repr, ECHOGENICITY))}.")
+        raise ValueError(f"echogenicity must be one of {', '.join(map(repr, ECHOGENICITY))}, got {echogenicity!r}")
     children = np.random.SeedSequence([seed, PHANTOM_LABELS.index(label)]).spawn(5)
     rng, lesion_rng, speckle_rng, mark_rng, kind_rng = (np.random.Generator(np.random.PCG64(c)) for c in children)
     kinds = ECHOGENICITY[echogenicity]
@@ -153,8 +153,8 @@ def write_phantom_dataset(
 ) -> Path:
     """Write phantoms as `benign/benign (1).png`, `benign/benign (1)_mask.png` and so on, with a marker at the root.
 
-    The folder appears complete or not at all: it is written beside its place and renamed. A folder that already holds
-    this very data set is returned untouched, so processes that ask for it at the same time all succeed.
+    The folder appears complete or not at all: it is written under a temporary name and renamed. A folder that already
+    contains this data set is returned unchanged, so several processes can call this at the same time.
 
     Reference:
         W. Al-Dhabyani et al., "Dataset of breast ultrasound images", Data in Brief 28, 104863, 2020,
@@ -164,8 +164,8 @@ def write_phantom_dataset(
         root: folder to create; its parents are created too.
         benign: number of images with a benign lesion.
         malignant: number of images with a malignant lesion.
-        normal: number of images without one; their mask file is empty.
-        seed: data sets with different seeds share no image.
+        normal: number of images without a lesion; their masks are empty.
+        seed: data sets with different seeds have no image in common.
         size: (height, width) of every image; None varies it as in BUSI.
         echogenicity: that of the lesions, as in `make_phantom`.
 
@@ -173,10 +173,10 @@ def write_phantom_dataset(
         The root.
 
     Raises:
-        ValueError: when a count or the seed is negative, a count is too large, no image is asked for, the size is
-            too small or the echogenicity unknown.
-        FileExistsError: when `root` exists and is not this data set; nothing in it is changed.
-        OSError: when the folder cannot be written.
+        ValueError: a count or the seed is negative, a count is too large, all counts are 0, the size is too small or
+            the echogenicity unknown.
+        FileExistsError: `root` exists and is not this data set; nothing in it is changed.
+        OSError: the folder can't be written.
     """
     root = Path(root)
     counts = {"benign": benign, "malignant": malignant, "normal": normal}
@@ -195,7 +195,7 @@ def write_phantom_dataset(
         root.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
     except OSError as error:
-        message = f"cannot create {str(root)!r} ({error.strerror}): name a root inside a folder that you may write to."
+        message = f"can't create {str(root)!r} ({error.strerror}): choose a root in a folder that you may write to"
         raise OSError(error.errno, message) from error
     try:
         _write(scratch, counts, seed, size, echogenicity)
@@ -223,32 +223,32 @@ def _notice(counts: dict[str, int], seed: int, size: tuple[int, int] | None, ech
         f"seed: {seed}",
         *(f"{label}: {count}" for label, count in counts.items()),
         f"size: {'varied' if size is None else f'{size[0]} x {size[1]} (height x width)'}",
-        # folders of version 1 from before there was a choice say nothing of it
+        # the first folders of version 1 have no such line
         *([] if echogenicity == "hypoechoic" else [f"echogenicity of the lesions: {echogenicity}"]),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _existing(root: Path, notice: str, counts: dict[str, int]) -> Path:
-    """Return a root that holds the data set described by the notice, and refuse any other."""
+    """Return a root that contains the data set described by the notice, and refuse any other."""
     if not is_synthetic(root):
         raise FileExistsError(
-            f"{str(root)!r} exists and is no phantom data set; nothing was changed. Choose a root that does not exist."
+            f"{str(root)!r} exists and is not a phantom data set; nothing was changed. Choose a new root"
         )
     found = (root / SYNTHETIC_MARKER).read_text(encoding="utf-8")
     if found != notice:
         asked, has = notice.splitlines(), found.splitlines()
         differing = [line for line in asked if line not in has] or [f"not {line}" for line in has if line not in asked]
         raise FileExistsError(
-            f"{str(root)!r} holds phantoms other than those asked for ({'; '.join(differing)}). "
-            "Choose another root, or remove that folder."
+            f"{str(root)!r} contains other phantoms than requested ({'; '.join(differing)}). "
+            "Choose another root, or remove that folder"
         )
     for label, count in counts.items():
         present = sum((root / label / f"{label} ({i}).png").is_file() for i in range(1, count + 1))
         if present != count:
             raise FileExistsError(
                 f"{str(root)!r} lacks {count - present} of its {count} {label} images. "
-                "Remove the folder to write it anew."
+                "Remove the folder to write it again"
             )
     return root
 

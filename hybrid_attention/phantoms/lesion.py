@@ -1,4 +1,4 @@
-"""Lesions of synthetic breasts: their outlines, and what they do to the tissue and to the beam."""
+"""Lesions of synthetic breasts: their outlines, and their effects on the tissue and the beam."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 
-# Echogenicity of solid lesions against the tissue around them: the share of each kind, by the name of the mixture. The
-# kinds are echo patterns of the BI-RADS lexicon, and the bright hilum of a lymph node.
+# Echogenicity of solid lesions relative to the surrounding tissue: the fraction of each kind, by the name of the
+# mixture. The kinds are echo patterns of the BI-RADS lexicon, and the bright hilum of a lymph node.
 ECHOGENICITY = {
     "hypoechoic": {"hypoechoic": 1.0},
     "mixed": {"hypoechoic": 0.5, "isoechoic": 0.15, "hyperechoic": 0.2, "hilum": 0.15},
@@ -67,7 +67,7 @@ def _outline(rng: np.random.Generator, suspicion: float) -> tuple[Array, Array]:
 def place_lesion(
     rng: np.random.Generator, taken: Mask, area: float, suspicion: float, top: float, unit: float
 ) -> Lesion | None:
-    """Draw an outline that covers the share `area` of the image, or None where no free place was found."""
+    """Draw an outline that covers the fraction `area` of the image, or None if there is no free place for it."""
     height, width = taken.shape
     contour, spikes = _outline(rng, suspicion)
     angle = np.linspace(0, 2 * np.pi, 720, endpoint=False)
@@ -103,9 +103,9 @@ def place_lesion(
 def insert_lesion(
     rng: np.random.Generator, lesion: Lesion, suspicion: float, kind: str, db: Array, coherence: Array, unit: float
 ) -> tuple[Array, Array, Array]:
-    """Put one lesion into the tissue; return echogenicity, coherence and the excess attenuation it causes.
+    """Insert one lesion into the tissue; return echogenicity, coherence and the excess attenuation it causes.
 
-    A lesion of low suspicion may be a cyst, whatever kind a solid one would be.
+    A lesion of low suspicion may be a cyst.
     """
     mask, d = lesion.mask, lesion.distance
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

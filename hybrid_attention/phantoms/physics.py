@@ -1,4 +1,4 @@
-"""How a phantom is seen: speckle, attenuation and log compression, and the smooth random fields it is made of."""
+"""Image formation of phantoms: speckle, attenuation and log compression, and smooth random fields."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def speckle_envelope(
     Args:
         echo_db: echogenicity in dB, shape (depth, width).
         rng: source of the scatterers.
-        coherence: share of the amplitude in [0, 1] that a smooth reflector sends back in phase (1: no speckle).
+        coherence: fraction of the amplitude, in [0, 1], that a smooth reflector returns in phase (1: no speckle).
         centre_frequency: carrier, in cycles per pixel of depth, below 0.5.
         axial_sigma: standard deviation of the pulse along the depth, in pixels.
         lateral_sigma: standard deviation of the beam across, in pixels; one number, or one for every row.
         looks: independent speckle patterns averaged, as spatial and frequency compounding do.
 
     Raises:
-        ValueError: when the field is not two-dimensional, or the carrier or the number of looks is out of range.
+        ValueError: the field is not two-dimensional, or the carrier or the number of looks is out of range.
     """
     if echo_db.ndim != 2:
         raise ValueError(f"echo_db must have the shape (depth, width), got {echo_db.shape}.")
@@ -58,7 +58,7 @@ def speckle_envelope(
     amplitude = 10 ** (echo_db / 20)
     in_phase = np.asarray(coherence) * np.exp(2j * np.pi * centre_frequency * np.arange(depth))[:, None]
     random_share = np.sqrt(np.clip(1 - np.abs(in_phase) ** 2, 0, 1))
-    # A reflector passes at the filters' peak gain, noise at unit gain: take the excess out.
+    # A reflector has the filters' peak gain, noise unit gain: remove the difference.
     in_phase = in_phase / (lateral.max(axis=1, keepdims=True) * axial.max())
     total = np.zeros((depth, width))
     for _ in range(looks):
@@ -79,7 +79,7 @@ def log_compress(envelope: Array, dynamic_range: float, reference_db: float = 0.
         reference_db: level shown white.
 
     Raises:
-        ValueError: when the dynamic range is not positive.
+        ValueError: the dynamic range is not positive.
     """
     if dynamic_range <= 0:
         raise ValueError(f"dynamic_range must be positive, got {dynamic_range}.")
@@ -106,7 +106,7 @@ def smooth_line(rng: np.random.Generator, width: int, length: float) -> Array:
 
 
 def soft_step(x: Array) -> Array:
-    """Return the logistic step, safe for any argument."""
+    """Return the logistic function, stable for any argument."""
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
@@ -119,7 +119,7 @@ def scan(
         rng: source of the settings.
         speckle_rng: source of the scatterers and of the electronic noise.
         db: echogenicity in dB, shape (depth, width).
-        coherence: share of the amplitude sent back in phase, same shape.
+        coherence: fraction of the amplitude returned in phase, same shape.
         loss: attenuation in dB per pixel beyond what the time-gain compensation expects, same shape.
         unit: pixels per 1/400 of the depth shown.
     """
