@@ -143,6 +143,9 @@ def score_variant(
         for index in range(len(scaled))
     ]
     normal = ~test.target.flatten(1).bool().any(1)
+    false_positives = None
+    if normal.any():
+        false_positives = (_any_predicted(seen[normal] >= DEFAULT_THRESHOLD), _any_predicted(mask[normal]))
     return VariantScores(
         variant=variant,
         seconds=seconds,
@@ -158,9 +161,7 @@ def score_variant(
         mask=mask,
         disagreement=disagreement,
         confidence=confidence,
-        false_positives=(_any_predicted(seen[normal] >= DEFAULT_THRESHOLD), _any_predicted(mask[normal]))
-        if normal.any()
-        else None,
+        false_positives=false_positives,
     )
 
 

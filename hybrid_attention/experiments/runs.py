@@ -319,5 +319,7 @@ def _literal(value: Any) -> str:
 
 def shell_line(words: Sequence[str]) -> str:
     """Return a command as it is typed into a shell; words with apostrophes in double quotes where that is enough."""
-    quoted = [f'"{word}"' if re.fullmatch(r"""[^"$`\\!]*'[^"$`\\!]*""", word) else shlex.quote(word) for word in words]
+    quoted = [
+        '"' + word + '"' if re.fullmatch(r"""[^"$`\\!]*'[^"$`\\!]*""", word) else shlex.quote(word) for word in words
+    ]
     return " ".join(["python", *quoted])

@@ -108,7 +108,7 @@ def test_other_model_than_trained_is_refused(trained, phantoms, tmp_path):
 def test_finished_run_has_nothing_to_resume(trained, phantoms):
     before = (trained / "models" / "model.pt").read_bytes()
     options = ["--dataset_dir", phantoms, "--output_dir", trained, "--epochs", 3, *QUICK, "--resume", "True"]
-    assert "nothing is left to train" in bundle("training", [TRAIN], *options).stdout
+    assert "of a finished run" in bundle("training", [TRAIN], *options).stdout
     assert (trained / "models" / "model.pt").read_bytes() == before
 
 

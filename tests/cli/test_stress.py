@@ -36,7 +36,7 @@ def rows_of(path):
 
 def test_stress(trained, phantoms, tmp_path, capsys):
     out = tmp_path / "out"
-    again = trained.parents[2] / "seed_1" / "fold_0"
+    again = trained.parents[1] / "seed_1" / "fold_0"
     shutil.copytree(trained, again)
     words = ["stress", str(trained), str(again), "--dataset_dir", str(phantoms), "--out", str(out)]
     assert main([*words, "--kinds", "text", "gain", "--seed", "1"]) == 0

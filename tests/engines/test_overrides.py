@@ -62,12 +62,12 @@ def test_what_does_something(faults, key, value):
     ("key", "value", "message"),
     [
         ("epoch", 1, "epoch is not a key of the config; did you mean "),
-        ("train#handler#0#seed", 1, "names no key"),
-        ("train#handlers#1#seed", 1, "names no key"),
-        ("train#handlers#first", 1, "names no key"),
-        ("train#memories", 1, "names no key"),
-        ("network_def#a#b", 1, "names no key"),
-        ("given", 1, "names no key"),
+        ("train#handler#0#seed", 1, "is not a key"),
+        ("train#handlers#1#seed", 1, "is not a key"),
+        ("train#handlers#first", 1, "is not a key"),
+        ("train#memories", 1, "is not a key"),
+        ("network_def#a#b", 1, "is not a key"),
+        ("given", 1, "is not a key"),
     ],
 )
 def test_what_does_not_do_what_it_says(faults, key, value, message):
@@ -99,7 +99,7 @@ def test_words_of_the_command_line(faults, key, value, message):
 
 def test_what_is_run_needs_no_reference(faults):
     assert faults({}, {"show": "$print(1)", "evaluating": "@run"}) == ""
-    assert "shows names no key" in faults({}, {"shows": "$print(1)"})
+    assert "shows is not a key" in faults({}, {"shows": "$print(1)"})
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -122,7 +122,7 @@ def test_a_run_is_refused_before_it_works(tmp_path):
     done = bundle("training", files, *options, check=False)
     assert done.returncode == 1
     cause = done.stderr.rstrip().splitlines()[-1]
-    for fault in ("did you mean batch_size?", "--epoch names no key", "--resume true is read as text"):
+    for fault in ("did you mean batch_size?", "--epoch is not a key", "--resume true is read as text"):
         assert fault in cause
     assert not (tmp_path / "out").exists()
 

@@ -50,7 +50,7 @@ def test_unseen_images_pass(weights, cases):
 @pytest.mark.parametrize(("seen", "part"), [(1, "training"), (2, "validation")])
 def test_seen_images_are_refused(weights, cases, seen, part):
     where = rf"\(the first: {seen}.png\) were in the {part} set"
-    cure = "split as in its training: .* --fold and --split_seed where the command has them"
+    cure = "use the split of its training: .*--fold"
     with pytest.raises(ValueError, match=f"1 of 2 images {where} of .*{cure}"):
         check_against_training(weights, [cases[seen], cases[3]], {})
 

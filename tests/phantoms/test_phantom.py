@@ -235,7 +235,7 @@ def test_small_and_oblong_sizes(size: tuple[int, int]) -> None:
 
 
 def test_wrong_arguments_are_quoted() -> None:
-    with pytest.raises(ValueError, match=r"'cyst'.*'benign', 'malignant', 'normal'"):
+    with pytest.raises(ValueError, match="'benign', 'malignant', 'normal', got 'cyst'"):
         make_phantom("cyst", 0)
     with pytest.raises(ValueError, match="-1"):
         make_phantom("benign", -1)
