@@ -332,7 +332,7 @@ def test_weights_of_another_bundle_are_told(picture, tmp_path):
     with pytest.raises(ValueError, match="trained with the bundle mtl_oca, not hybrid: name that bundle"):
         predict(picture, tmp_path / "out", "hybrid", weights=recorded_weights(tmp_path, definition, **of))
     (tmp_path / "training.json").write_text("[]")
-    with pytest.raises(ValueError, match="no record of a training"):
+    with pytest.raises(ValueError, match="not a record of a training"):
         predict(picture, tmp_path / "out", weights=tmp_path / "model.pt")
 
 
