@@ -174,7 +174,7 @@ def stress_table(summary: Mapping[str, Any]) -> str:
         notes.insert(0, "SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients.")
     header += ["something marked in images without lesion (%)"] if normal else []
     text = "\n".join(f"* {note}" for note in notes)
-    return f"# Corruptd images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
+    return f"# Degraded images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
 
 
 def _row(kind: str, strength: int, prediction: Prediction) -> dict[str, Any]:
