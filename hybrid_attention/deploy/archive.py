@@ -90,7 +90,7 @@ def verify(bundle: str | os.PathLike[str]) -> str:
             return verify(unpack_archive(bundle, temporary))
     folder = Path(bundle).resolve()
     if not (folder / "hybrid_attention").is_dir():
-        raise ValueError(f"{bundle} is no packaged bundle: it holds no copy of hybrid_attention")
+        raise ValueError(f"{bundle} is not a packaged bundle: it contains no copy of hybrid_attention")
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     words = [sys.executable, "-m", "hybrid_attention.deploy.zoo_checks", str(folder)]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
@@ -127,7 +127,7 @@ def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         The bundle's folder.
 
     Raises:
-        ValueError: the file is no bundle archive, is damaged, or holds a path that leads out of the folder.
+        ValueError: the file is not a bundle archive, is damaged, or holds a path that leads out of the folder.
     """
     out = Path(out)
     try:
@@ -138,7 +138,7 @@ def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
             if outside:
                 raise ValueError(f"{path} holds a path that leads out of its folder: {outside[0]!r}")
             if len(tops) != 1 or f"{min(tops)}/{METADATA}" not in names:
-                raise ValueError(f"{path} is no bundle archive: it should hold one folder with {METADATA}")
+                raise ValueError(f"{path} is not a bundle archive: it should hold one folder with {METADATA}")
             damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"{path} is damaged: {damaged} has another checksum")

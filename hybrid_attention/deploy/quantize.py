@@ -44,7 +44,7 @@ def quantize(
 
     Raises:
         FileNotFoundError: no such source.
-        ValueError: the source is no exported network, there are too few images, or the percentile is none.
+        ValueError: the source is not an exported network, there are too few images, or the percentile is none.
         ImportError: a package of the extra `export` is missing.
     """
     if not 90 <= percentile <= 100:

@@ -176,7 +176,7 @@ class TripleEncoderUNet(nn.Module):
         `skips` is off by default. The place of the dropout isn't told: it is channel-wise before the head, behind the
         last batch norm, whose statistics it would spoil further up. The fourth stage ends at stride 2; the logits are
         then upsampled by two to the input's size, which equals upsampling the features first, as the head is 1 wide.
-        Sides that are no multiple of 32 are padded with their last row or column, and the output is cropped: the
+        Sides that are not multiples of 32 are padded with their last row or column, and the output is cropped: the
         encoders would round odd sides differently, and their features no longer lie upon each other. The decoder's
         depthwise separable convolutions are drawn He-normal, all else as PyTorch does. The paper's sigmoid belongs to
         the loss and to post-processing.

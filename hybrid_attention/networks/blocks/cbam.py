@@ -23,7 +23,7 @@ class ChannelGate(nn.Module):
         - output: the same
 
     Raises:
-        ValueError: When `channels` is no multiple of `reduction`.
+        ValueError: When `channels` is not a multiple of `reduction`.
     """
 
     def __init__(self, spatial_dims: int, channels: int, reduction: int = 8) -> None:
@@ -87,7 +87,7 @@ class CBAM(nn.Module):
         - output: the same
 
     Raises:
-        ValueError: When `channels` is no multiple of `reduction`.
+        ValueError: When `channels` is not a multiple of `reduction`.
 
     Deviation:
         Reduction 8 and the absence of biases and of a batch norm follow from the parameter counts of S. Anari et al.

@@ -26,7 +26,7 @@ def conv_group_norm(
         groups: number of groups whose channels are normalised together.
 
     Raises:
-        ValueError: When `out_channels` is no multiple of `groups`.
+        ValueError: When `out_channels` is not a multiple of `groups`.
     """
     if out_channels < 1 or out_channels % groups:
         raise ValueError(f"channels must be a multiple of {groups}, the groups of the group norm, got {out_channels}.")

@@ -34,7 +34,7 @@ class ObjectContext(nn.Module):
         - output: (batch, channels, *spatial)
 
     Raises:
-        ValueError: When `channels` is no multiple of 16.
+        ValueError: When `channels` is not a multiple of 16.
 
     Deviation:
         Eq. 1 leaves open how d is normalised and eq. 2 what l is: both are as in the ECCV paper, whose transforms

@@ -39,7 +39,7 @@ def residual_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn
         out_channels: number of output channels Cout.
 
     Raises:
-        ValueError: When `out_channels` is no multiple of 8.
+        ValueError: When `out_channels` is not a multiple of 8.
     """
     if out_channels < 1 or out_channels % GROUPS:
         raise ValueError(f"channels must be multiples of {GROUPS}, the groups of the group norm, got {out_channels}.")
