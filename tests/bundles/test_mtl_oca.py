@@ -178,7 +178,7 @@ def test_augmented_training_case(phantoms):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"class_names": ["benign", "malignant"]}, "class 'normal' is none of benign, malignant"),
+        ({"class_names": ["benign", "malignant"]}, "class 'normal' is not one of benign, malignant"),
         ({"fold": 5}, "fold must be from 0 to 4, got 5"),
         ({"fold": -1}, "fold must be from 0 to 4, got -1"),
     ],

@@ -98,7 +98,7 @@ def test_least_likelihood_of_a_grid():
         ([0.5, 0.5], [1.0, 0.0], "no temperature up to 20 fits: the probabilities say nothing"),
         ([1.5, 0.5], [1.0, 0.0], "probabilities must be from 0 to 1"),
         ([math.nan, 0.5], [1.0, 0.0], "probabilities must be from 0 to 1"),
-        ([0.5], [1.0, 0.0], r"must have the same shape, got \(1,\) and \(2,\)"),
+        ([0.5], [1.0, 0.0], r"must have one shape, got \(1,\) and \(2,\)"),
     ],
 )
 def test_what_has_no_temperature(probability, target, message):
