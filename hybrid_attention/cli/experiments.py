@@ -38,7 +38,7 @@ def _experiments(options: argparse.Namespace) -> int:
         if options.report and (page := report(groups, options.report)):
             print(f"report: {page}")
         if failures:
-            head = "these folds can't be merged, all others are written; remove a fold's folder to run it anew:"
+            head = "these folds can't be merged, all others are written; remove a fold's folder to run it again:"
             raise ValueError("\n  ".join([head, *(f"{name}: {reason}" for name, reason in failures.items())]))
         return 0
     if not options.dataset_dir:

@@ -78,7 +78,7 @@ def convert(
 
     The first time the network is exported (3 s for HAN) to `cache_path`, which both runtimes share; afterwards the file
     is loaded (0.5 s) and compared with the network on the example. A file that is damaged or computes something else
-    is written anew; where the folder can't be used, a warning says so.
+    is written again; where the folder can't be used, a warning says so.
 
     Args:
         network: with the weights that shall be used; one tensor in, one tensor out.
@@ -111,7 +111,7 @@ def convert(
             fault = f"{path} computes something else than the network"
         except ValueError as error:
             fault = str(error)
-        logger.warning("%s: converting anew", fault)
+        logger.warning("%s: converting again", fault)
     try:
         prepare_output_folder(path.parent)
         export_onnx(network, path, example)

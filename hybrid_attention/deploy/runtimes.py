@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import nn
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO, and its hint
 
 
-class RuntimeNetwork(nn.Module):
+class RuntimeNetwork(nn.Module, ABC):
     """Compute an exported network on the CPU; a subclass opens the file and computes a batch.
 
     Args:
@@ -53,13 +54,13 @@ class RuntimeNetwork(nn.Module):
         channels = inputs["image"][1]
         self.channels = channels if isinstance(channels, int) else None  # else any number
 
+    @abstractmethod
     def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
         """Open the file; return the shape of each input by name, and the names of the outputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """Return the output for a batch; it may be in memory of the runtime."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the network's output."""

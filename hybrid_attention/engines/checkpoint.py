@@ -46,7 +46,7 @@ class Checkpoint:
         recipe: settings that a resumed run must share, as plain values.
         train_cases: training cases, which a resumed run must share. Dicts with `image` and `label` paths.
         validation_cases: validation cases, likewise.
-        resume: resume from `checkpoint.pt` if it exists. False starts anew: `checkpoint.pt` is removed at once, and
+        resume: resume from `checkpoint.pt` if it exists. False starts again: `checkpoint.pt` is removed at once, and
             `model.pt` and `training.json` are replaced after the first epoch.
         initial_weights: file that the network started from, or None. Images that it was trained and validated on count
             as seen by this run, so its record should be beside it; a missing one is logged.
@@ -121,7 +121,7 @@ class Checkpoint:
             engine.terminate()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        hint = "give the earlier settings, choose another --output_dir, or start anew with --resume False"
+        hint = "give the earlier settings, choose another --output_dir, or start again with --resume False"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike

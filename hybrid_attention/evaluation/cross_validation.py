@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
     """Write the union of the test folds of a cross-validation as one evaluation, which reports read like any other.
 
-    All scores are computed anew over all cases. `summary.json` keeps the scores of each fold under `folds`, with mean
+    All scores are computed again over all cases. `summary.json` keeps the scores of each fold under `folds`, with mean
     and standard deviation over folds, as papers report them, and for each fold where it comes from; `per_case.csv`
     has the column `fold`. Not all folds need be there: the split then says which are. The reliability curve is merged
     from its bins where each fold has it; the stored ROC curves can't be merged exactly and are left out. Pictures stay

@@ -73,7 +73,7 @@ class Evaluation:
         """Return the evaluation of some of its cases, in this order.
 
         Args:
-            case_ids: of the cases; where some are left out the summary is computed anew, and the curves, which are
+            case_ids: of the cases; where some are left out the summary is computed again, and the curves, which are
                 over all cases, are dropped.
         """
         cases = self.cases.set_index("case_id", drop=False).loc[list(case_ids)].reset_index(drop=True)

@@ -274,7 +274,7 @@ def _check_definitions(runs: Sequence[Run]) -> None:
                 earlier.pop(key, None)
             faults += [f"{run.label}: {change}" for change in differences(earlier, now)]
     if faults:
-        hint = "give the run another name, or remove its folder to start anew"
+        hint = "give the run another name, or remove its folder to start again"
         raise ValueError("\n  ".join([f"{runs[0].out} holds runs with another definition; {hint}:", *faults]))
 
 

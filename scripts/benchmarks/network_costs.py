@@ -3,7 +3,7 @@
 Each measurement runs in a process of its own, and its result is kept, so that a cut-off run goes on where it was:
 
     python scripts/benchmarks/network_costs.py                         # what is missing in the file
-    python scripts/benchmarks/network_costs.py --again speed memory    # measure these anew, e.g. on an idle machine
+    python scripts/benchmarks/network_costs.py --again speed memory    # measure these again, e.g. on an idle machine
     python scripts/benchmarks/network_costs.py --networks HAN --image_size 256 --out costs_256.json
 
 - size: parameters, and the floating-point operations of one image's forward pass. A multiplication with its addition
@@ -166,7 +166,7 @@ def main() -> None:
     measurements = ("size", "memory", "speed")
     options.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
     options.add_argument("--measure", nargs="+", choices=measurements, default=measurements)
-    options.add_argument("--again", nargs="+", choices=measurements, default=(), help="measure anew what is there")
+    options.add_argument("--again", nargs="+", choices=measurements, default=(), help="measure again what is there")
     options.add_argument("--out", type=Path, default=OUT, help="JSON file for the results (default: %(default)s)")
     options.add_argument("--image_size", type=int, default=128)
     options.add_argument("--batch_size", type=int, default=10)

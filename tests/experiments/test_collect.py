@@ -54,7 +54,7 @@ def test_folds_and_seeds_have_folders(run_list, collected, tmp_path, merged):
 
 
 def test_folds_so_far(run_list, collected, tmp_path, merged):
-    """The table of a run is that of the folds that are done: the only one's, or the union, made anew for a third."""
+    """The table of a run is that of the folds that are done: the only one's, or the union, made again for a third."""
     assert run_list(folds=[0]) == 0
     assert collected(folds=[0, 1, 2]) == ["trial/han"]
     assert names(tmp_path / "results/trial/han") == TABLES and not merged

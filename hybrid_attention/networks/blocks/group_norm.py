@@ -40,7 +40,7 @@ def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
     """Replace every batch norm of a network by a group norm, which does not depend on the batch.
 
     MONAI's `norm` argument of `FlexibleUNet` reaches the decoder alone; this reaches all of it. Scales and shifts start
-    anew, as do the networks here: weights that were trained with batch norm are of no use without its statistics.
+    again, as do the networks here: weights that were trained with batch norm are of no use without its statistics.
 
     Reference:
         Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
