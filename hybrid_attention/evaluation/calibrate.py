@@ -1,4 +1,4 @@
-"""What trained runs give beyond a plain prediction: averages, threshold, temperature, knowledge of their failures."""
+"""Choose threshold, temperature and test-time augmentation of trained runs; measure how well they know their errors."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found, for tables, figures and pictures.
+    """Result of `calibrate`.
 
     Args:
-        scores: of each variant.
-        plain: name of the single run, as is, of the best validation Dice, which the others are compared with.
-        best: name of the variant of the best validation Dice at its own threshold.
+        scores: scores by variant.
+        plain: reference variant: the single run without augmentation with the best validation Dice.
+        best: variant with the best validation Dice at its own threshold.
         test: predictions of the test cases.
-        summary: what `summary.json` holds.
+        summary: content of `summary.json`.
     """
 
     scores: dict[str, VariantScores]
@@ -56,7 +56,7 @@ class Calibration:
 
     @property
     def text(self) -> str:
-        """What `summary.md` holds."""
+        """Content of `summary.md`."""
         return _text(self.summary)
 
 
@@ -68,27 +68,27 @@ def calibrate(
     groups_csv: str | os.PathLike[str] | None = None,
     split_csv: str | os.PathLike[str] | None = None,
 ) -> Calibration:
-    """Predict validation and test cases in all variants, choose on validation, score on test, and write the tables.
+    """Choose threshold, temperature and flips on the validation images, score them on the test images, write tables.
 
-    `variants.csv`: Dice, threshold, temperature and calibration of each variant. `cases.csv`: Dice and confidence
-    of each test case. `risk_coverage.csv`: the curves of the plain and the best variant. `summary.json` and
-    `summary.md`. `inference_settings.json`: threshold, temperature and flips of the best variant of a single run, an
-    overlay on the configs for inference and evaluation of the bundle that the run was trained with.
+    Writes `variants.csv` (Dice, threshold, temperature and calibration of each variant), `cases.csv` (Dice and
+    confidence of each test case), `risk_coverage.csv` (curves of the reference and the best variant), `summary.json`,
+    `summary.md` and `inference_settings.json` (threshold, temperature and flips of the best single run, a config
+    overlay for inference and evaluation with its bundle).
 
     Args:
-        runs: folders of trained runs, weight files, or `NAME=FOLDER`; several are an ensemble, too.
+        runs: folders of trained runs, weight files, or `NAME=FOLDER`; several are also evaluated as an ensemble.
         dataset_dir: folder of the images, or several.
-        folder: where the files go.
-        device: where the networks run; None for a GPU if there is one.
+        folder: output folder.
+        device: device of the networks; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
 
     Returns:
-        Scores, predictions of the test cases, and what the files hold.
+        Scores, predictions of the test cases, and the summary.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
-        ValueError: runs don't share cases or image size, or were trained on them; or no case has a lesion.
+        ValueError: the runs differ in cases or image size, were trained on the cases, or no case has a lesion.
     """
     folder = prepare_output_folder(folder)
     opened = open_runs(runs, dataset_dir, device, groups_csv, split_csv)
@@ -98,7 +98,7 @@ def calibrate(
         logger.info("%d %s images predicted", len(parts[part].cases), part)
     validation, test = parts["validation"], parts["test"]
     if not test.target.any():
-        raise ValueError(f"none of the {len(test.cases)} test images has a lesion, so that there is no Dice")
+        raise ValueError(f"none of the {len(test.cases)} test images has a lesion: Dice is undefined")
     variants = variants_of(list(opened))
     seconds = {
         (name, flips): seconds_per_image(run, validation.cases, flips)
@@ -150,13 +150,13 @@ def calibrate(
 
 
 def risk_curves(scores: VariantScores) -> dict[str, RiskCoverage]:
-    """Return the risk–coverage curve of each confidence of a variant, over the test images with a lesion.
+    """Return the risk–coverage curves of a variant over the test images with a lesion.
 
     Args:
-        scores: of the variant.
+        scores: scores of the variant.
 
     Returns:
-        By name of the confidence; last `perfect`, the order by the Dice itself.
+        Curves by confidence score; the last, `perfect`, ranks by the Dice itself.
     """
     lesions = scores.lesion_cases
     dice = scores.chosen_dice[lesions]
@@ -166,7 +166,7 @@ def risk_curves(scores: VariantScores) -> dict[str, RiskCoverage]:
 
 
 def _best(scores: Iterable[VariantScores]) -> VariantScores:
-    """Return the variant of the highest validation Dice at its own threshold; of several the quickest."""
+    """Return the variant with the highest validation Dice at its own threshold; the fastest in a tie."""
     return min(scores, key=lambda one: (-one.choice.dice, one.seconds))
 
 
@@ -180,10 +180,10 @@ def _run_record(run: TrainedRun) -> dict[str, Any]:
 
 
 def _variant_table(scores: Mapping[str, VariantScores], plain: str, groups: Sequence[Hashable]) -> pd.DataFrame:
-    """Lay out the variants, one per row.
+    """Make the table of variants, one per row.
 
-    Dice are means over the lesion images, with 95 % intervals by bootstrap over groups; `difference` is to the plain
-    variant at threshold 0.5, `threshold_gain` over the same variant at 0.5.
+    Dice is the mean over the lesion images, with a 95 % interval by bootstrap over groups; `difference` is to the
+    reference variant at threshold 0.5, `threshold_gain` to the same variant at 0.5.
     """
 
     def interval(name: str, values: np.ndarray) -> dict[str, float]:
@@ -218,7 +218,7 @@ def _variant_table(scores: Mapping[str, VariantScores], plain: str, groups: Sequ
 
 
 def _case_table(scores: Mapping[str, VariantScores], cases: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Lay out Dice and confidence of each test case, variant by variant; NaN where there is none."""
+    """Make the table of Dice and confidence per variant and test case; NaN where undefined."""
     rows = [
         {
             "variant": name,
@@ -234,7 +234,7 @@ def _case_table(scores: Mapping[str, VariantScores], cases: Sequence[Mapping[str
 
 
 def _risk_table(scores: VariantScores) -> pd.DataFrame:
-    """Lay out the risk–coverage curves of a variant, with those of the perfect and of a random order."""
+    """Make the table of a variant's risk–coverage curves, with those of a perfect and a random ranking."""
     curves = risk_curves(scores)
     risks = {name: curve.risk for name, curve in curves.items()}
     count = len(risks["perfect"])
@@ -261,20 +261,20 @@ def _text(summary: Mapping[str, Any]) -> str:
     cases, settings, split = summary["cases"], summary["inference_settings"], summary["split"]
     parts = []
     if summary["synthetic_data"]:
-        parts.append("SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients")
+        parts.append("SYNTHETIC DATA (computed phantoms): these numbers say nothing about patients")
     seen = ", ".join(f"{one['images']} {part} images ({one['with_lesion']} with lesion)" for part, one in cases.items())
     parts.append(
         f"Test fold {split['fold']} of {split['num_folds']}: {seen}. Temperature and threshold are chosen on the "
-        "validation images, which chose the epoch of each run, too. Dice in percent: mean over the lesion images, 95 % "
-        "interval by bootstrap over duplicate groups. "
-        f"Seconds on {summary['provenance']['processor']}, reading included."
+        "validation images, which were also used to select each run's epoch. Dice in percent: mean over the lesion "
+        "images, 95 % interval by bootstrap over duplicate groups. "
+        f"Seconds on {summary['provenance']['processor']}, including reading."
     )
     parts.append(_variants_text(summary))
     if is_defined(summary["variants"][0]["marked_without_lesion"]):
         header = ["variant", "at 0.5", "at the chosen threshold"]
         columns = ("marked_without_lesion", "marked_without_lesion_at_threshold")
         rows = [[row["variant"], *(percent(row[name]) for name in columns)] for row in summary["variants"]]
-        parts.append(f"Images without lesion in which something is marked (%):\n\n{markdown_grid(header, rows)}")
+        parts.append(f"False-positive rate on normal images (%):\n\n{markdown_grid(header, rows)}")
     parts += [
         f"{row['variant']}: no temperature ({row['no_temperature']})"
         for row in summary["variants"]
@@ -288,8 +288,8 @@ def _text(summary: Mapping[str, Any]) -> str:
     )
     parts += [_confidence_text(name, scores) for name, scores in summary["confidence"].items()]
     parts.append(
-        "Pictures in `uncertainty/`: outline of the mask yellow, of the truth green; entropy of each pixel, and "
-        f"disagreement of the passes if there are several, from 0 to 1 bit ({summary['best']})."
+        f"Pictures in `uncertainty/` ({summary['best']}): outline of the mask in yellow and of the ground truth in "
+        "green; entropy per pixel and, for averaged predictions, their disagreement, from 0 to 1 bit."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -298,8 +298,8 @@ def _variants_text(summary: Mapping[str, Any]) -> str:
     def cell(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
         return percent_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], signed)
 
-    header = ["variant", "s/image", "Dice, validation", "Dice, test", f"minus {summary['plain']}", "threshold"]
-    header += ["Dice, test, at it", "what it brings", "temperature", "ECE", "ECE, scaled"]
+    header = ["variant", "s/image", "Dice, validation", "Dice, test", f"difference to {summary['plain']}", "threshold"]
+    header += ["Dice, test, at threshold", "gain by threshold", "temperature", "ECE", "ECE, scaled"]
     rows = [
         [
             row["variant"],
@@ -330,10 +330,10 @@ def _confidence_text(variant: str, scores: Mapping[str, Any]) -> str:
         ]
         for name, score in scores.items()
     ]
-    header = ["score", "what it is", "AURC", "E-AURC", "gain over a random order", "rank correlation with Dice"]
+    header = ["score", "description", "AURC", "E-AURC", "gain over a random ranking", "rank correlation with Dice"]
     return (
-        f"Which failures {variant} knows: mean of one minus Dice over all shares of kept test images, in percent "
-        f"(random order {percent(first['random'])}, perfect order {percent(first['perfect'])}). The expected Dice is "
-        f"{percent(scores['expected_dice']['mean_confidence'])} in the mean, the true one "
+        f"Failure prediction of {variant}: area under the risk-coverage curve (AURC), where the risk is 1 - Dice, in "
+        f"percent (random ranking {percent(first['random'])}, perfect ranking {percent(first['perfect'])}). Mean "
+        f"expected Dice {percent(scores['expected_dice']['mean_confidence'])}, mean Dice "
         f"{percent(1 - first['random'])}.\n\n" + markdown_grid(header, rows)
     )

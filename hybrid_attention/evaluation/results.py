@@ -1,4 +1,4 @@
-"""The files of an evaluation: table of cases, summary, curves and pictures; written, read back, cut to some cases."""
+"""Files of an evaluation: table of cases, summary, curves and pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hybrid_attention.transforms import Overlay
 from PIL import Image
 
 PICTURES = ("images", "truths", "masks", "probabilities", "overlays", "gradcam")
-# beside the heat maps: the cases that have none, since nothing is predicted in them
+# next to the heat maps: cases without one because nothing is predicted in them
 LEFT_OUT = "left_out.json"
 # files of curves, and the numbers in the record that say that the evaluation wrote them
 CURVES = {"roc": ("pixel_roc", "auc"), "calibration": ("calibration", "ece")}
@@ -40,13 +40,13 @@ class Evaluation:
     """One evaluation of one trained network.
 
     Args:
-        name: what tables and figures call it.
-        folder: where it was read from.
-        cases: a row per case, as `per_case.csv` has them.
-        record: `summary.json`.
-        summary: of `cases`, computed from them.
-        roc: points of the pixel ROC curve, None where there is none.
-        calibration: bins of the reliability curve, None where there is none.
+        name: title in tables and figures.
+        folder: folder it was read from.
+        cases: content of `per_case.csv`, one row per case.
+        record: content of `summary.json`.
+        summary: summary computed from `cases`.
+        roc: points of the pixel ROC curve, or None.
+        calibration: bins of the reliability curve, or None.
     """
 
     name: str
@@ -59,22 +59,22 @@ class Evaluation:
 
     @property
     def classes(self) -> list[str]:
-        """Classes that the network gives a probability, none for a network without class head."""
+        """Predicted classes; empty for a network without a class head."""
         return predicted_classes(self.cases)
 
     def recorded(self, *keys: str) -> Any:
-        """Return a value of the record by its path of keys, None where there is none."""
+        """Return a value of the record by its path of keys; None if missing."""
         value: Any = self.record
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def select(self, case_ids: Sequence[str]) -> Evaluation:
-        """Return the evaluation of some of its cases, in this order.
+        """Return the evaluation restricted to some cases, in this order.
 
         Args:
-            case_ids: of the cases; where some are left out the summary is computed again, and the curves, which are
-                over all cases, are dropped.
+            case_ids: cases to keep. If some are left out, the summary is recomputed, and the curves, which cover all
+                cases, are dropped.
         """
         cases = self.cases.set_index("case_id", drop=False).loc[list(case_ids)].reset_index(drop=True)
         if len(cases) == len(self.cases):
@@ -84,15 +84,15 @@ class Evaluation:
 
 
 def read_evaluation(run: str | os.PathLike[str]) -> Evaluation:
-    """Read an evaluation that this package wrote, and compute its summary from its cases.
+    """Read an evaluation and compute its summary from its cases.
 
     Args:
-        run: folder with `per_case.csv` and `summary.json`, or `NAME=FOLDER`. Without a name it is the folder's, or its
-            parent's where the folder is called "evaluation".
+        run: folder with `per_case.csv` and `summary.json`, or `NAME=FOLDER`. The default name is that of the folder,
+            or of its parent if the folder is called "evaluation".
 
     Raises:
-        ValueError: table or record is missing or can't be read, a case stands there twice, or the scores are not those
-            of the pixel counts: the files are of several evaluations, or edited.
+        ValueError: a file is missing or can't be read, a case appears twice, or the scores don't match the pixel
+            counts: the files were edited or belong to different evaluations.
     """
     name, place = name_and_place(run)
     folder = Path(place)
@@ -106,7 +106,7 @@ def read_evaluation(run: str | os.PathLike[str]) -> Evaluation:
     record = read_record(folder / "summary.json")
     summary = summarize(cases)
     for difference in _differences(summary, record):
-        raise ValueError(f"{folder}/summary.json is not what per_case.csv gives ({difference}); evaluate again")
+        raise ValueError(f"{folder}/summary.json does not match per_case.csv ({difference}); evaluate again")
     whole = folder.resolve()
     curves = {  # a curve without its number in the record is of an earlier evaluation into the same folder
         curve: read_csv(folder / f"{curve}.csv")
@@ -118,10 +118,10 @@ def read_evaluation(run: str | os.PathLike[str]) -> Evaluation:
 
 
 def name_and_place(run: str | os.PathLike[str]) -> tuple[str, str]:
-    """Take `NAME=FOLDER` apart.
+    """Split `NAME=FOLDER`.
 
     Args:
-        run: as given. A folder or file whose own name holds "=" is that, without a name.
+        run: as given. An existing path that contains "=" is taken as a path without a name.
 
     Returns:
         The name, empty where none is given, and the folder.
@@ -147,7 +147,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"no {path.name} in {path.parent}, which says how the run came about") from None
+        raise ValueError(f"no {path.name} in {path.parent}, the record of the evaluation") from None
     except ValueError as error:
         raise ValueError(f"{path} can't be read: {error}") from None
     if not isinstance(record, dict) or "synthetic_data" not in record:
@@ -181,15 +181,14 @@ def write_evaluation(folder: Path, cases: pd.DataFrame, summary: Mapping[str, An
         summary: with `synthetic_data`, `part`, `split` and what `summarize` gives.
 
     Returns:
-        The text of `summary.md`: what makes the numbers worthless as a measure of quality, if anything, the split and
-        the scores.
+        The text of `summary.md`: warnings, if any, the split and the scores.
     """
     warnings = []
     if summary["synthetic_data"]:
-        warnings.append("SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients")
+        warnings.append("SYNTHETIC DATA (computed phantoms): these numbers say nothing about patients")
     if summary["part"] != "test":
         part = summary["part"].upper()
-        warnings.append(f"{part} IMAGES: these numbers say nothing on images that the network never saw")
+        warnings.append(f"{part} IMAGES: these numbers say nothing about unseen images")
     text = "\n\n".join([*warnings, summary["split"], summary_table(summary)]) + "\n"
     write_table(folder / "per_case.csv", cases)
     write_json(folder / "summary.json", summary)

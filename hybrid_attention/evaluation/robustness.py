@@ -1,4 +1,4 @@
-"""How robust a trained network is: every case again under each kind and strength of degradation."""
+"""Robustness of a trained network: scores under each kind and strength of degradation."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StressTest:
-    """What a network made of degraded images.
+    """Scores of a network on degraded images.
 
     Args:
-        cases: a row per kind, strength and case: `kind`, `strength`, `case_id`, `class`, `group`, the scores of
-            `overlap_scores` and the pixel counts. Strength 0 of kind `clean` is the image as it is.
-        summary: see `stress_summary`; with the record of where the numbers come from.
+        cases: one row per kind, strength and case: `kind`, `strength`, `case_id`, `class`, `group`, the scores of
+            `overlap_scores` and the pixel counts. Kind `clean` with strength 0 is the undegraded image.
+        summary: see `stress_summary`; with provenance.
     """
 
     cases: pd.DataFrame
@@ -44,7 +44,7 @@ class StressTest:
         """Write `stress.csv`, `summary.json` and `summary.md`.
 
         Args:
-            folder: made if it is missing.
+            folder: output folder, created if missing.
         """
         folder = prepare_output_folder(folder)
         write_table(folder / "stress.csv", self.cases)
@@ -53,22 +53,22 @@ class StressTest:
 
 
 def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None = None, seed: int = 0) -> StressTest:
-    """Predict and score the cases of a part of the split as they are and under each kind and strength of degradation.
+    """Evaluate a network on a part of the split, without and with each kind and strength of degradation.
 
-    The image file is degraded, before it is scaled and resized for the network. Degradations are the same for all
-    networks: they follow from seed and case.
+    Images are degraded before they are scaled and resized for the network. Degradations depend only on seed and case,
+    so they are the same for all networks.
 
     Args:
         run: the trained network.
         part: `train`, `validation` or `test`.
-        kinds: of `CORRUPTIONS`; None for all.
-        seed: of the corruptions.
+        kinds: keys of `CORRUPTIONS`; None for all.
+        seed: seed of the degradations.
 
     Returns:
-        Cases and summary.
+        Scores of all cases and their summary.
 
     Raises:
-        ValueError: a kind does not exist or is named twice, or the part has no case.
+        ValueError: a kind is unknown or given twice, or the part has no case.
     """
     kinds = checked_kinds(kinds)
     disturbances = [
@@ -98,10 +98,10 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
 
 
 def checked_kinds(kinds: Sequence[str] | None) -> list[str]:
-    """Return the kinds that are asked for, all for None.
+    """Return the requested kinds of degradation; None for all.
 
     Raises:
-        ValueError: a kind does not exist or is named twice, or there is none.
+        ValueError: a kind is unknown or given twice, or there is none.
     """
     names = list(CORRUPTIONS) if kinds is None else list(kinds)
     if not names or len(set(names)) < len(names) or not set(names) <= set(CORRUPTIONS):
@@ -116,23 +116,23 @@ def stress_summary(cases: pd.DataFrame) -> dict[str, Any]:
         cases: see `StressTest`.
 
     Returns:
-        `cases`, `lesion_cases`, `clean` and `kinds`: by kind `unit` and `strengths`, a list. `clean` and each of the
-        strengths hold `dice`, its mean over lesion images, and `false_positive_rate_without_lesion`, the share of
-        images without lesion in which something is predicted, None where there are none. The strengths hold `strength`,
-        `level` (the numbers in `unit`) and `dice_difference` too: what the degradation changes, image by image. Each
-        has `mean`, `low` and `high` of the 95 % bootstrap interval over groups.
+        `cases`, `lesion_cases`, `clean` and `kinds`: for each kind its `unit` and a list of `strengths`. `clean` and
+        each strength hold `dice`, the mean over lesion images, and `false_positive_rate_without_lesion`, the share of
+        normal images in which something is predicted (None if there are no such images). The strengths also hold
+        `strength`, `level` (in `unit`) and `dice_difference`, the paired difference to the undegraded images. Each
+        score has `mean`, `low` and `high` (95 % bootstrap interval over groups).
 
     Raises:
-        ValueError: images as they are are missing, or a kind and strength is of other cases than they.
+        ValueError: the undegraded images are missing, or a kind and strength has other cases than they have.
     """
     blocks = dict(list(cases.groupby(["kind", "strength"], sort=False)))
     clean = blocks.pop((CLEAN, 0), None)
     if clean is None:
-        raise ValueError(f"no row of kind {CLEAN!r} and strength 0, which the others are compared with")
+        raise ValueError(f"no row of kind {CLEAN!r} and strength 0, the reference of the others")
     kinds: dict[str, Any] = {}
     for (kind, strength), block in blocks.items():
         if block["case_id"].tolist() != clean["case_id"].tolist():
-            raise ValueError(f"the cases of {kind} {strength} are others than those of the images as they are")
+            raise ValueError(f"the cases of {kind} {strength} differ from those of the undegraded images")
         entry = kinds.setdefault(kind, {"unit": CORRUPTIONS[kind].unit, "strengths": []})
         difference = block["dice"] - clean["dice"].to_numpy()
         scores = {**_scores(block), "dice_difference": _interval(difference, block["group"], has_lesion(block))}
@@ -143,16 +143,16 @@ def stress_summary(cases: pd.DataFrame) -> dict[str, Any]:
 
 
 def stress_table(summary: Mapping[str, Any]) -> str:
-    """Lay the summary of a stress test out as a Markdown table.
+    """Format the summary of a stress test as a Markdown table.
 
     Args:
-        summary: of `stress_summary`, with `part` and `synthetic_data`.
+        summary: from `stress_summary`, with `part` and `synthetic_data`.
 
     Returns:
-        Title, notes, and a line per kind and strength.
+        Title, notes, and one row per kind and strength.
     """
     normal = summary["cases"] - summary["lesion_cases"]
-    header = ["kind", "strength", "level", "Dice (%)", "change of Dice (points)"]
+    header = ["kind", "strength", "level", "Dice (%)", "Dice difference (points)"]
     blocks = [(CLEAN, {**summary["clean"], "strength": 0, "level": []})]
     blocks += [(kind, entry) for kind, of_kind in summary["kinds"].items() for entry in of_kind["strengths"]]
     lines = []
@@ -163,16 +163,16 @@ def stress_table(summary: Mapping[str, Any]) -> str:
         lines.append([*line, score_interval(entry[FALSE_POSITIVES])] if normal else line)
     notes = [
         f"{plural(summary['cases'], 'image')} of the {summary['part']} part, {summary['lesion_cases']} with lesion. "
-        "Dice is the mean over images with lesion; the change is against the same images as they are. Intervals: 95 %, "
+        "Dice: mean over images with lesion; difference: to the same images without degradation. 95 % intervals by "
         "bootstrap over duplicate groups.",
         *(f"Level of {kind}: {entry['unit']}." for kind, entry in summary["kinds"].items()),
     ]
     if summary["part"] != "test":
         part = summary["part"].upper()
-        notes.insert(0, f"{part} IMAGES: these numbers say nothing on images that the network never saw.")
+        notes.insert(0, f"{part} IMAGES: these numbers say nothing about unseen images.")
     if summary["synthetic_data"]:
-        notes.insert(0, "SYNTHETIC DATA (computed phantoms): these numbers say nothing on patients.")
-    header += ["something marked in images without lesion (%)"] if normal else []
+        notes.insert(0, "SYNTHETIC DATA (computed phantoms): these numbers say nothing about patients.")
+    header += ["false-positive rate on normal images (%)"] if normal else []
     text = "\n".join(f"* {note}" for note in notes)
     return f"# Degraded images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
 
@@ -198,7 +198,7 @@ def _scores(cases: pd.DataFrame) -> dict[str, dict[str, float] | None]:
 
 
 def _interval(values: pd.Series, groups: pd.Series, kept: pd.Series) -> dict[str, float] | None:
-    """Return the mean over the cases that are kept, None where there are none."""
+    """Return the mean over the kept cases; None if there are none."""
     if not kept.any():
         return None
     mean, low, high = bootstrap_ratio(values[kept], np.ones(int(kept.sum())), groups[kept])

@@ -1,4 +1,4 @@
-"""From a table of cases to the numbers that get printed, each under the name of its convention."""
+"""Summary scores of a table of cases, by the convention for images without a lesion."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from hybrid_attention.evaluation.metrics.surface import DISTANCES
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 
 CONVENTIONS = {
-    "lesion_only": "mean over the images whose truth holds a lesion",
-    "empty_is_one": "mean over all images; one without lesion counts 1 when nothing is marked in it, else 0 "
-    "(specificity and accuracy need no lesion and stay as they are)",
-    "empty_is_zero": "mean over all images; one without lesion counts 0 whatever is marked "
-    "(specificity and accuracy need no lesion and stay as they are)",
-    "pooled": "sums of pixels over all images, then the ratio: large lesions count more",
+    "lesion_only": "mean over the images with a lesion",
+    "empty_is_one": "mean over all images; a normal image scores 1 if nothing is predicted in it, else 0 "
+    "(specificity and accuracy are computed as usual)",
+    "empty_is_zero": "mean over all images; a normal image scores 0 whatever is predicted "
+    "(specificity and accuracy are computed as usual)",
+    "pooled": "ratio of pixel counts summed over all images: large lesions count more",
 }
-# scores of the folds of a cross-validation and what tables call them
+# scores per fold of a cross-validation, and their titles
 FOLD_SCORES = {
     "dice_lesion_only": "Dice, lesion_only",
     "jaccard_lesion_only": "Jaccard, lesion_only",
@@ -43,35 +43,35 @@ FOLD_SCORES = {
     "class_macro_auc": "class macro AUC",
     "class_macro_f1": "class macro F1",
 }
-# what an image without lesion has no ratio for
+# undefined for images without a lesion
 _NEED_LESION = ("dice", "jaccard", "f1", "sensitivity", "precision")
 
 
 def summarize(cases: pd.DataFrame) -> dict[str, Any]:
-    """Summarize a table of cases under each of the `CONVENTIONS`, by name.
+    """Summarize a table of cases under each of the `CONVENTIONS`.
 
-    The same predictions give very different numbers: on the images without lesion a score is undefined (`lesion_only`
-    leaves them out), or 1 or 0 by agreement. `empty_is_zero` can't exceed the share of images with a lesion. Precision
-    is undefined, too, for a lesion image in which nothing is predicted: `lesion_only` leaves it out of the precision's
-    mean and gives the number of images that are in, `empty_is_one` and `empty_is_zero` count 0.
+    The same predictions give very different numbers: overlap scores of images without a lesion are undefined
+    (`lesion_only` excludes them), or 1 or 0 by definition. `empty_is_zero` can't exceed the share of images with a
+    lesion. Precision is also undefined for lesion images with an empty prediction: `lesion_only` excludes them from
+    its mean and reports the number of images included; `empty_is_one` and `empty_is_zero` count 0.
 
     Args:
-        cases: with `group`, `tp`, `fp`, `fn`, `tn` as `CaseScores` writes them; where it holds `hd95` and `asd`, and
-            the counts of lesions, these are summarized too.
+        cases: table with `group`, `tp`, `fp`, `fn`, `tn`, and optionally `hd95`, `asd` and the lesion counts, as
+            written by `CaseScores`.
 
     Returns:
-        `cases`, `lesion_cases`, `false_positive_rate_without_lesion` (the share of images without lesion in which
-        something is predicted, None where there are none). For the three conventions per image each score's `mean`,
-        `low` and `high` of the 95 % bootstrap interval over groups, `median` and `images` (how many entered); for
-        `pooled` its `value`, `low` and `high`. `lesion_only` holds `hd95` and `asd` (over images in which something is
-        predicted). `lesion_detection`, where counted: `sensitivity` and `precision` over all lesions and
-        `false_lesions_per_image`, each with `value`, `low` and `high`. What is undefined is NaN.
+        `cases`, `lesion_cases` and `false_positive_rate_without_lesion` (share of images without a lesion in which
+        something is predicted; None if there are no such images). For each convention except `pooled`, each score's
+        `mean`, `low` and `high` (95 % bootstrap interval over groups), `median` and `images` (number included); for
+        `pooled`, its `value`, `low` and `high`. `lesion_only` also holds `hd95` and `asd`, over images with a
+        prediction. `lesion_detection`, if counted: `sensitivity` and `precision` over all lesions and
+        `false_lesions_per_image`, each with `value`, `low` and `high`. Undefined scores are NaN.
 
     Raises:
-        ValueError: there is no case.
+        ValueError: the table is empty.
     """
     if cases.empty:
-        raise ValueError("there is no case to summarize")
+        raise ValueError("no case to summarize")
     lesion = has_lesion(cases)
     false_positive = cases["fp"][~lesion] > 0
     summary: dict[str, Any] = {
@@ -103,7 +103,7 @@ def scores_by_convention(cases: pd.DataFrame, convention: str) -> pd.DataFrame:
         convention: `lesion_only`, `empty_is_one` or `empty_is_zero`.
 
     Returns:
-        A column for each of `SCORES`; NaN where the convention leaves the case out.
+        One column per score of `SCORES`; NaN where the convention excludes the case.
     """
     scores, lesion = pd.DataFrame(overlap_scores(cases), index=cases.index), has_lesion(cases)
     if convention == "lesion_only":
@@ -124,7 +124,7 @@ def _per_image(scores: pd.Series, groups: pd.Series) -> dict[str, float]:
 
 
 def _pooled(cases: pd.DataFrame, over: Sequence[str], under: Sequence[str]) -> dict[str, float]:
-    """Return the ratio of sums with its interval; the mean where there is nothing under the line."""
+    """Return the ratio of sums with its interval; without a denominator, the mean."""
     bottom = cases[list(under)].sum(axis=1) if under else np.ones(len(cases))
     if bottom.sum() == 0:
         return {"value": math.nan, "low": math.nan, "high": math.nan}
@@ -133,15 +133,15 @@ def _pooled(cases: pd.DataFrame, over: Sequence[str], under: Sequence[str]) -> d
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """Lay a summary out as Markdown tables.
+    """Format a summary as Markdown tables.
 
     Args:
-        summary: from `summarize`; where it holds `distance_unit`, `pixel_roc`, `calibration`, `classification` and
-            `folds` they are printed.
+        summary: from `summarize`, optionally with `distance_unit`, `pixel_roc`, `calibration`, `classification` and
+            `folds`.
 
     Returns:
-        Overlap scores in percent with 95 % intervals, the conventions by name (those that count images without lesion
-        only where there are some), lines for the other scores, the scores of classes and those over folds.
+        Overlap scores in percent with 95 % intervals under each convention, followed by the other scores, the
+        classification scores and the scores per fold.
     """
     with_normal = summary["cases"] > summary["lesion_cases"]
     means = ["lesion_only", *(["empty_is_one", "empty_is_zero"] if with_normal else [])]
@@ -169,23 +169,24 @@ def _other_scores(summary: Mapping[str, Any]) -> list[str]:
             score = summary["lesion_only"][name]
             interval = f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}], median {score['median']:.1f}"
             unit = {"pixel": "pixels of the image file"}.get(summary.get("distance_unit", ""), "mm")
-            lines.append(f"* {name} in {unit}: {interval}, over the {score['images']} lesion images with a mark")
+            images = f"{score['images']} lesion images with a prediction"
+            lines.append(f"* {name} in {unit}: {interval}, over the {images}")
     if "lesion_detection" in summary:
         found = summary["lesion_detection"]
         lines.append(
-            f"* lesions found: {score_interval(found['sensitivity'])} %, marks that are lesions: "
-            f"{score_interval(found['precision'])} %, false marks an image: "
+            f"* lesion sensitivity: {score_interval(found['sensitivity'])} %, lesion precision: "
+            f"{score_interval(found['precision'])} %, false positives per image: "
             f"{found['false_lesions_per_image']['value']:.2f}"
         )
     if summary["false_positive_rate_without_lesion"] is not None:
         share = percent(summary["false_positive_rate_without_lesion"])
-        lines.append(f"* images without lesion in which something is marked: {share} %")
+        lines.append(f"* false-positive rate on normal images: {share} %")
     if summary.get("pixel_roc"):
         roc = summary["pixel_roc"]
         area = (
             f"{roc['auc']:.4f} (± {roc['error_bound']:.1g} from binning)"
             if is_defined(roc["auc"])
-            else "n/a: all predictions alike, or only one class of pixels"
+            else "n/a: all predictions are equal, or only one class of pixels"
         )
         lines.append(f"* pixel AUC: {area}")
     if summary.get("calibration"):
@@ -202,11 +203,11 @@ def _classes(scores: Mapping[str, Any]) -> str:
     header = (
         "true class",
         *(f"{score_title(name)} (%)" for name in measures),
-        *(f"taken for {name}" for name in scores["classes"]),
+        *(f"predicted {name}" for name in scores["classes"]),
     )
     return (
         f"Classes of {scores['cases']} images: accuracy {score_interval(scores['accuracy'])} %, balanced accuracy "
-        f"{score_interval(scores['balanced_accuracy'])} %, macro AUC (one class against the rest) "
+        f"{score_interval(scores['balanced_accuracy'])} %, macro AUC (one-vs-rest) "
         f"{score_interval(scores['macro_auc'])} %, macro F1 {score_interval(scores['macro_f1'])} %\n\n"
         + markdown_grid(header, rows)
     )
@@ -224,7 +225,6 @@ def _folds(folds: Mapping[str, Any]) -> str:
         for run in folds["runs"]
     ]
     spread = ("mean ± sd over folds", "", "", *(score_spread(folds["scores"][name]) for name in names))
-    return (
-        "Fold by fold (%); stored ROC curves can't be merged exactly, so that each fold has its own AUC:\n\n"
-        + markdown_grid(("test fold", "images", "pixel AUC", *(FOLD_SCORES[name] for name in names)), [*rows, spread])
+    return "Scores per fold (%); ROC curves can't be merged exactly, so each fold has its own AUC:\n\n" + markdown_grid(
+        ("test fold", "images", "pixel AUC", *(FOLD_SCORES[name] for name in names)), [*rows, spread]
     )

@@ -1,8 +1,8 @@
-"""How unsure a prediction is: pixel by pixel, and as scores of a case that put the failures last.
+"""Uncertainty of predictions: per pixel, and as confidence scores per case that predict failures.
 
-The scores of a case are meant for images with a lesion, which alone have a Dice. Where nothing is marked in one, the
-Dice is 0: so an empty mask gets the least confidence of each score, even where the network is sure that there is
-nothing and all its passes agree. Missed lesions would else rank as the safest cases.
+The confidence scores are meant for images with a lesion, since Dice is undefined for others. A missed lesion has a Dice
+of 0, so an empty mask gets the lowest confidence, however certain the network is. Otherwise missed lesions would rank
+as the most reliable cases.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from hybrid_attention.evaluation.statistics import bootstrap_statistic
 from hybrid_attention.transforms import ExpectedDice, PredictiveEntropy
 from scipy.stats import spearmanr
 
-# by column: what it is
+# confidence scores by column name
 CONFIDENCES = {
     "expected_dice": "expected Dice of the mask under the probabilities",
-    "minus_entropy": "minus the mean entropy of the marked pixels, in bits",
-    "member_dice": "mean Dice between the masks of the single passes and the mask of their mean",
-    "minus_disagreement": "minus the mean disagreement of the passes on the marked pixels, in bits",
+    "minus_entropy": "negative mean entropy of the predicted lesion pixels, in bits",
+    "member_dice": "mean Dice between the masks of the single predictions and the mask of their mean",
+    "minus_disagreement": "negative mean disagreement of the predictions on the predicted lesion pixels, in bits",
 }
-_LEAST = -1.0  # of what is minus some bits of a yes or no
+_LEAST = -1.0  # lowest value of a negative binary entropy
 
 
 def mutual_information(members: torch.Tensor) -> torch.Tensor:
-    """Compute how much the members of an average disagree: the entropy of their mean minus the mean of their entropies.
+    """Compute the disagreement of averaged predictions: the entropy of their mean minus the mean of their entropies.
 
-    Members that are unsure alike disagree in nothing; one that says 0 and one that says 1 disagree by one bit.
+    Equal probabilities, however uncertain, give 0; a 0 and a 1 give one bit.
 
     Reference:
         N. Houlsby, F. Huszár, Z. Ghahramani, M. Lengyel, "Bayesian Active Learning for Classification and Preference
@@ -56,17 +56,17 @@ def confidence_scores(
     member_masks: torch.Tensor | None = None,
     disagreement: torch.Tensor | None = None,
 ) -> dict[str, float]:
-    """Score how much a mask can be trusted without knowing the truth; more is better.
+    """Estimate how reliable a mask is without knowing the ground truth; higher is better.
 
     Args:
-        probability: of lesion, (*spatial), calibrated at best.
-        mask: made of it; above 0.5 is marked.
-        member_masks: masks of the single passes, (members, *spatial), or None for a single pass.
-        disagreement: of the passes, from `mutual_information`, or None.
+        probability: lesion probability, (*spatial), ideally calibrated.
+        mask: mask made from it, lesion above 0.5.
+        member_masks: masks of the single predictions, (members, *spatial), or None for a single prediction.
+        disagreement: disagreement of the predictions, from `mutual_information`, or None.
 
     Returns:
-        What `CONFIDENCES` describes; the last two only where their arguments are given. Where nothing is marked, 0 or
-        -1, the least of each.
+        The scores of `CONFIDENCES`; the last two only if their arguments are given. For an empty mask, the lowest
+        value of each, 0 or -1.
 
     Raises:
         ValueError: shapes differ, there is no member, or a probability is NaN or out of range.
@@ -75,7 +75,7 @@ def confidence_scores(
     shapes = {tuple(one.shape) for one in (probability, mask, disagreement) if one is not None}
     shapes |= set() if member_masks is None else {tuple(member_masks.shape[1:])}
     if len(shapes) > 1:
-        raise ValueError(f"all arguments must be of one shape, members of one axis more, got {sorted(shapes)}")
+        raise ValueError(f"all arguments must have the same spatial shape, got {sorted(shapes)}")
     scores = {
         "expected_dice": ExpectedDice()(probability, mask),
         "minus_entropy": _minus_mean(PredictiveEntropy()(probability), marked),
@@ -103,13 +103,13 @@ def _member_dice(members: torch.Tensor, marked: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """The curve of one score and the areas under it, each the mean risk over all numbers of kept cases.
+    """Risk–coverage curve of a confidence score, and the areas under it.
 
     Args:
         risk: mean risk of the 1, 2, … n most confident cases.
-        area: under the curve (AURC).
-        random: area of a random order, which is the mean risk.
-        perfect: area of the order by the risk itself, the least that there is.
+        area: area under the curve (AURC).
+        random: area of a random ranking, which is the mean risk.
+        perfect: area of the ranking by the risk itself, the lowest possible.
     """
 
     risk: list[float]
@@ -119,19 +119,19 @@ class RiskCoverage:
 
     @property
     def excess(self) -> float:
-        """What the area exceeds the perfect one by (E-AURC); 0 is perfect."""
+        """Excess area over the perfect ranking (E-AURC); 0 is perfect."""
         return self.area - self.perfect
 
     @property
     def gain(self) -> float:
-        """What the area is less than that of a random order; 0 or less for a score that knows nothing."""
+        """Reduction of the area compared with a random ranking; 0 or less for an uninformative score."""
         return self.random - self.area
 
 
 def risk_coverage(confidence: Sequence[float], risk: Sequence[float]) -> RiskCoverage:
-    """Draw the risk–coverage curve of a score.
+    """Compute the risk–coverage curve of a confidence score.
 
-    Cases of the same confidence have no order: the curve is the mean over all their orders.
+    For ties, the curve is the mean over all orders of the tied cases.
 
     Reference:
         Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NIPS 2017, arXiv 1705.08500, for
@@ -139,8 +139,8 @@ def risk_coverage(confidence: Sequence[float], risk: Sequence[float]) -> RiskCov
         Classifiers", ICLR 2019, arXiv 1805.08206, for the area and its excess. The risk here is 1 − Dice.
 
     Args:
-        confidence: a number per case, more is better.
-        risk: a number per case, less is better.
+        confidence: one number per case, higher is better.
+        risk: one number per case, lower is better.
 
     Returns:
         The curve and its areas.

@@ -1,4 +1,4 @@
-"""The comparison report: tables, figures and one page, from the folders of evaluation runs."""
+"""Comparison report of evaluation runs: tables, figures and an HTML page."""
 
 from __future__ import annotations
 
@@ -36,15 +36,14 @@ def compare(
 ) -> Path:
     """Compare evaluation runs and write `report.html`, `tables.md`, `tables.tex` and `figures/`.
 
-    All files are made before the first is put in place, so that an error leaves `out` as it was. Other files in `out`
-    stay.
+    On an error, `out` is left unchanged. Other files in `out` are kept.
 
     Args:
         runs: folders of evaluations, or `NAME=FOLDER`, one or more.
         out: folder of the report.
-        intersection: where runs differ in their cases, compare those that all share; otherwise this is an error.
+        intersection: compare only the cases that all runs share; otherwise differing cases are an error.
         reference: name of a run to test all others against; None tests all pairs.
-        score: of the tests, the figures and the order of cases: "dice", "jaccard", ….
+        score: score of the tests, the figures and the order of cases: "dice", "jaccard", ….
 
     Returns:
         The path of `report.html`.
@@ -76,7 +75,7 @@ def compare(
         facts = _facts(comparison)
         footer = (
             f"hybrid_attention {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. "
-            "Research only, not for a clinical decision."
+            "For research only, not for clinical decisions."
         )
         html = page.render(comparison, facts, tables, figures, pictures, cases, footer, other, why)
         (staging / "report.html").write_text(html, encoding="utf-8")
@@ -88,19 +87,19 @@ def compare(
 
 
 def _require_curves(run: Evaluation) -> None:
-    """Make sure that a run has the curves that its record speaks of; without them it is good for tables alone."""
+    """Check that a run has the curves that its record mentions."""
     for curve, (key, number) in CURVES.items():
         value = run.recorded(key, number)
         if is_defined(value) and getattr(run, curve) is None:
             raise ValueError(
-                f"{run.name}: the curve file {run.folder / curve}.csv is gone, though summary.json records "
-                f"{key}.{number} {value}; evaluate again, or put it back"
+                f"{run.name}: the curve file {run.folder / curve}.csv is missing, though summary.json records "
+                f"{key}.{number} {value}; evaluate again, or restore it"
             )
 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder inside the report's, which proves that it can be written."""
+    """Make a temporary folder inside the report's, to check that it can be written."""
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,8 +136,8 @@ def _facts(comparison: Comparison) -> list[str]:
         f"{plural(cases, 'case')} in {plural(groups, 'duplicate group')}: "
         f"{lesions} with lesion, {cases - lesions} without.",
         *_merged(comparison),
-        "Intervals (95 %) are by bootstrap over duplicate groups: near copies count as one. One run a row: the spread "
-        "between seeds is not in them.",
+        "95 % intervals by bootstrap over duplicate groups: near-duplicates count as one. They do not cover the spread "
+        "between seeds.",
     ]
     if any(comparison.left_out.values()):
         counts = ", ".join(f"{count} of {name}" for name, count in comparison.left_out.items() if count)
@@ -147,22 +146,22 @@ def _facts(comparison: Comparison) -> list[str]:
             f"left out: {counts}."
         )
     if groups == 1:
-        facts.append("All cases are of one group: the intervals have no width and say nothing.")
+        facts.append("All cases are of one group: the intervals have no width and are meaningless.")
     if not lesions:
-        facts.append("No image holds a lesion: lesion_only is undefined.")
+        facts.append("No image has a lesion: lesion_only is undefined.")
     return facts
 
 
 def _merged(comparison: Comparison) -> list[str]:
-    """Say which runs are folds put together."""
+    """Return which runs are merged folds."""
     texts = []
     for run in comparison.runs:
         if run.recorded("folds"):
             folds, count = run.recorded("folds", "merged"), run.recorded("folds", "of")
             which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
             texts.append(
-                f"{run.name} is {len(folds)} of {count} folds of a cross-validation{which}, each scored with "
-                "weights of its own."
+                f"{run.name}: {len(folds)} of {count} folds of a cross-validation{which}, each scored with "
+                "its own weights."
             )
     return texts
 

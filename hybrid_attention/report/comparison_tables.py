@@ -1,4 +1,4 @@
-"""The tables of a comparison: scores of masks and classes, and the tests between runs."""
+"""Tables of a comparison: segmentation and classification scores, and statistical tests."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from hybrid_attention.report.tables import Table
 
 _INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
 _SAME_MEANS = (
-    " Every image holds a lesion: the three means over images agree but for precision, of which empty_is_one and "
-    "empty_is_zero count 0 where nothing is marked."
+    " Every image has a lesion: the three means over images agree except for precision, which empty_is_one and "
+    "empty_is_zero count as 0 for empty predictions."
 )
 _CLASSES_TOGETHER = {
     "accuracy": "accuracy",
@@ -47,13 +47,13 @@ _CLASSES_ALONE = ("precision", "sensitivity", "specificity", "f1", "auc")
 
 
 def score_tables(comparison: Comparison) -> list[Table]:
-    """Lay out the scores of masks: one of them under all conventions, all of them under each, then everything else.
+    """Make the tables of segmentation scores: the chosen score under all conventions, then all scores.
 
     Args:
         comparison: the runs.
 
     Returns:
-        Tables with a row per run.
+        Tables with one row per run.
     """
     tables = [_headline(comparison), *_by_convention(comparison), _other_scores(comparison)]
     merged = [run for run in comparison.runs if run.recorded("folds")]
@@ -61,13 +61,13 @@ def score_tables(comparison: Comparison) -> list[Table]:
 
 
 def class_tables(classes: Sequence[tuple[Evaluation, ClassScores]]) -> list[Table]:
-    """Lay out how well runs tell classes apart: all classes together, each alone, and the confusion of classes.
+    """Make the tables of classification scores, over all classes and per class, and the confusion matrix.
 
     Args:
-        classes: the runs that predict classes, and how well.
+        classes: the runs that predict classes, with their scores.
 
     Returns:
-        Tables; none where no run predicts classes.
+        Tables; empty if no run predicts classes.
     """
     if not classes:
         return []
@@ -81,13 +81,12 @@ def class_tables(classes: Sequence[tuple[Evaluation, ClassScores]]) -> list[Tabl
         ],
         note=(
             "Percent, with 95 % intervals by bootstrap over duplicate groups. Balanced accuracy is the mean "
-            "sensitivity of the classes; macro: mean over the classes, each against all others. Undefined if a class "
-            "has no case."
+            "sensitivity of the classes; macro: mean over the classes, one-vs-rest. Undefined if a class has no case."
         ),
     )
     each = Table(
         key="each-class",
-        title="Each class against all others",
+        title="Scores per class (one-vs-rest)",
         header=("run: class", "cases", *(score_title(name) for name in _CLASSES_ALONE)),
         rows=[
             (f"{run.name}: {name}", str(one["cases"]), *(percent(one[score]) for score in _CLASSES_ALONE))
@@ -102,23 +101,23 @@ def class_tables(classes: Sequence[tuple[Evaluation, ClassScores]]) -> list[Tabl
         for truth, line in zip(scores["class_names"], scores["confusion"], strict=True):
             cells = dict(zip(scores["class_names"], confusion_cells(line), strict=True))
             confusion.append((f"{run.name}: {truth}", *(cells.get(name, "") for name in names)))
-    header = ("run: true class", *(f"taken for {name}" for name in names))
-    note = "Images, and their share of the line: of the images of the true class."
-    return [together, each, Table("class-confusion", "Confusion of classes", header, confusion, note)]
+    header = ("run: true class", *(f"predicted {name}" for name in names))
+    note = "Number of images, and share of the images of the true class."
+    return [together, each, Table("class-confusion", "Confusion matrix of classes", header, confusion, note)]
 
 
 def why_no_tests(comparison: Comparison) -> str:
-    """Say why there are no tests, or nothing where there are."""
+    """Return the reason why there are no tests, or an empty string."""
     if len(comparison.runs) == 1:
-        return "One run only: there is nothing to test it against."
+        return "No tests: there is only one run."
     groups = len(set(paired_scores(comparison).groups))
     if groups < 2:
-        return f"No tests: they need two groups of images with a lesion, there are {groups}."
+        return f"No tests: they need at least two groups of images with a lesion, got {groups}."
     return ""
 
 
 def friedman(comparison: Comparison) -> FriedmanTest | None:
-    """Test three runs or more at once; None for fewer, or for fewer than two groups of cases."""
+    """Run the Friedman test; None for fewer than three runs or two groups of cases."""
     if len(comparison.runs) < 3 or why_no_tests(comparison):
         return None
     paired = paired_scores(comparison)
@@ -126,14 +125,14 @@ def friedman(comparison: Comparison) -> FriedmanTest | None:
 
 
 def significance_tables(comparison: Comparison, friedman: FriedmanTest | None) -> list[Table]:
-    """Lay out the tests between runs: of the score pair by pair, of all runs at once, of the accuracy of classes.
+    """Make the tables of statistical tests: pairwise, Friedman, and of classification accuracy.
 
     Args:
         comparison: the runs.
-        friedman: of three runs or more.
+        friedman: result for three runs or more.
 
     Returns:
-        Tables; none where there is nothing to test.
+        Tables; empty if there is nothing to test.
     """
     at_once = None if friedman is None else _friedman_table(comparison, friedman)
     tables = (_paired_table(comparison), at_once, _accuracy_table(comparison))
@@ -147,7 +146,7 @@ def _headline(comparison: Comparison) -> Table:
         scores = {convention: run.summary[convention][name] for convention in CONVENTIONS}
         cells = {convention: score_interval(score) for convention, score in scores.items()}
         rows.append((run.name, cells.pop("lesion_only"), percent(scores["lesion_only"]["median"]), *cells.values()))
-    no_lesion = "" if first["lesion_cases"] else f" No image holds a lesion: lesion_only is undefined ({UNDEFINED})."
+    no_lesion = "" if first["lesion_cases"] else f" No image has a lesion: lesion_only is undefined ({UNDEFINED})."
     return Table(
         key="summary",
         title=f"{score_title(name).capitalize()} under each convention",
@@ -171,25 +170,25 @@ def _by_convention(comparison: Comparison) -> list[Table]:
         ]
         note = f"{meaning.capitalize()}. {_INTERVALS}"
         if convention == "lesion_only":
-            note += f"{_undefined_precision(comparison)} F1 is the same number as Dice.{_SAME_MEANS if same else ''}"
+            note += f"{_undefined_precision(comparison)} F1 equals Dice.{_SAME_MEANS if same else ''}"
         tables.append(Table(f"scores-{convention}", f"All scores, {convention}", header, rows, note))
     return tables
 
 
 def _undefined_precision(comparison: Comparison) -> str:
-    """Count the images that the mean of precision leaves out because nothing is predicted in them."""
+    """Report the images without a prediction, which the mean precision excludes."""
     left_out = {
         run.name: run.summary["lesion_cases"] - run.summary["lesion_only"]["precision"]["images"]
         for run in comparison.runs
     }
     texts = [f"{count} of {name}" for name, count in left_out.items() if count]
-    return f" Precision is without images in which nothing is marked: {', '.join(texts)}." if texts else ""
+    return f" Precision excludes images with an empty prediction: {', '.join(texts)}." if texts else ""
 
 
 def _other_scores(comparison: Comparison) -> Table:
     units = sorted({str(run.recorded("distance_unit") or "pixel") for run in comparison.runs})
     several = len(units) > 1
-    pixel = " A pixel of a distance is one of the image file, whatever size the network sees."
+    pixel = " Distances in pixels refer to the image file, not to the network's input size."
     return Table(
         key="other",
         title="Distances, lesions, probabilities",
@@ -197,19 +196,18 @@ def _other_scores(comparison: Comparison) -> Table:
             "run",
             *(name if several else f"{name} ({units[0]})" for name in DISTANCES),
             "without distance",
-            "lesions found (%)",
-            "marks that are lesions (%)",
-            "false lesions an image",
-            "images without lesion, marked (%)",
+            "lesion sensitivity (%)",
+            "lesion precision (%)",
+            "false positives per image",
+            "false-positive rate on normal images (%)",
             "pixel AUC",
             "ECE of pixels",
         ),
         rows=[_other_row(run, several) for run in comparison.runs],
         note=(
-            "Distances are means over the lesion images in which something is marked, with 95 % intervals; without "
-            f"distance: lesion images in which nothing is.{pixel if 'pixel' in units else ''} The AUC lies "
-            "within its bound (±) of the area without bins; "
-            "ECE: expected calibration error. "
+            "Distances are means over the lesion images with a prediction, with 95 % intervals; without distance: "
+            f"number of lesion images without one.{pixel if 'pixel' in units else ''} ± of the AUC: bound of the "
+            "error from binning. ECE: expected calibration error. "
             f"{UNDEFINED}: undefined or not recorded.{_missing_curves(comparison)}"
         ),
     )
@@ -241,22 +239,22 @@ def _plain_interval(score: Mapping[str, float] | None, value: str, digits: int) 
 
 
 def _missing_curves(comparison: Comparison) -> str:
-    """Say which runs have no ROC or reliability curve, and why."""
+    """Return which runs have no ROC or reliability curve, and why."""
     reasons = []
     for run in comparison.runs:
         if comparison.left_out[run.name]:
-            reasons.append(f"{run.name}: its curves are over all its cases, not the shared ones, and are left out")
+            reasons.append(f"{run.name}: curves left out, since they cover all its cases, not only the shared ones")
         elif run.recorded("folds"):
-            reasons.append(f"{run.name}: the ROC curves of folds can't be merged exactly and are left out")
+            reasons.append(f"{run.name}: no ROC curve, since those of folds can't be merged exactly")
         elif run.recorded("pixel_roc") is None:
             reasons.append(f"{run.name}: no ROC curve recorded")
         elif not is_defined(run.recorded("pixel_roc", "auc")):
-            reasons.append(f"{run.name}: AUC undefined: all predictions alike or only one class")
+            reasons.append(f"{run.name}: AUC undefined: all predictions are equal or only one class")
     return f" {'; '.join(reasons)}." if reasons else ""
 
 
 def _over_folds(runs: Sequence[Evaluation]) -> Table:
-    """Lay out the mean and spread over the folds of merged runs, computed from their cases."""
+    """Make the table of mean and standard deviation over the folds of merged runs."""
     spreads: dict[str, dict[str, Any]] = {run.name: mean_over_folds(scores_by_fold(run.cases)) for run in runs}
     names = [name for name in FOLD_SCORES if any(name in spread for spread in spreads.values())]
     return Table(
@@ -272,9 +270,8 @@ def _over_folds(runs: Sequence[Evaluation]) -> Table:
             for run in runs
         ],
         note=(
-            "Percent; mean ± standard deviation (n - 1) of the folds' own scores, each fold counting once, as papers "
-            "report cross-validation. The other tables score all cases of the folds together. A fold in which a score "
-            "is undefined is left out of its mean."
+            "Percent; mean ± standard deviation (n - 1) of the scores per fold. The other tables score all cases of "
+            "the folds together. Folds with an undefined score are excluded from its mean."
         ),
     )
 
@@ -297,29 +294,27 @@ def _paired_table(comparison: Comparison) -> Table | None:
         header=("first minus second", "difference (%)", "p (Wilcoxon)", "p (Holm)"),
         rows=[_paired_row(test) for test in tests],
         note=(
-            f"Means over {cases}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon's signed-rank "
-            f"test sees the mean of each of the {tests[0].groups} groups once; Holm's adjustment is over all tests of "
-            f"this table, {len(tests)} in number."
+            f"Means over {cases}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon signed-rank test on the "
+            f"means of the {tests[0].groups} groups; Holm adjustment over all tests of this table ({len(tests)})."
         ),
     )
 
 
 def _accuracy_table(comparison: Comparison) -> Table | None:
-    """Lay out the differences of accuracy, all pairs where the reference predicts no classes."""
+    """Make the table of accuracy differences; all pairs if the reference predicts no classes."""
     correct, groups = correct_classes(comparison), comparison.runs[0].cases["group"].tolist()
     if len(correct) < 2 or len(set(groups)) < 2:
         return None
     tests = paired_accuracy_tests(correct, groups, comparison.reference if comparison.reference in correct else None)
     return Table(
         key="paired-accuracy",
-        title="Differences in the accuracy of classes",
+        title="Differences in classification accuracy",
         header=("first minus second", "difference (%)", "p (sign flips)", "p (Holm)"),
         rows=[_paired_row(test) for test in tests],
         note=(
             f"Over {plural(len(groups), 'image')} in {plural(len(set(groups)), 'duplicate group')}; 95 % intervals by "
-            "bootstrap over groups. The test exchanges the two runs in whole groups; were each image a group of its "
-            "own, it would be McNemar's exact test. Holm's adjustment is over all tests of this table, "
-            f"{len(tests)} in number."
+            "bootstrap over groups. Permutation test that exchanges the two runs in whole groups; with one image per "
+            f"group, McNemar's exact test. Holm adjustment over all tests of this table ({len(tests)})."
         ),
     )
 
@@ -330,14 +325,14 @@ def _paired_row(test: PairedTest) -> tuple[str, ...]:
 
 
 def _friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:
-    """Lay out mean ranks and Nemenyi's p-values, a row per run."""
+    """Make the table of mean ranks and Nemenyi's p-values, one row per run."""
     names, both = list(test.mean_ranks), {(second, first): p for (first, second), p in test.nemenyi.items()}
     both |= test.nemenyi
     whole = p_value(test.p_value)
     relation = whole if whole.startswith("<") else f"= {whole}"
     return Table(
         key="friedman",
-        title="All runs at once: Friedman and Nemenyi",
+        title="Friedman and Nemenyi tests",
         header=("run", "mean rank", *(f"p against {name}" for name in names)),
         rows=[
             (
@@ -348,9 +343,9 @@ def _friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:
             for one in names
         ],
         note=(
-            f"Friedman's chi-square {test.statistic:.2f}, p {relation}, over the ranks of "
+            f"Friedman chi-square {test.statistic:.2f}, p {relation}, over the ranks of "
             f"{score_title(comparison.score).capitalize()} in {test.groups} groups (rank 1 is best). "
-            f"Nemenyi's test of the pairs; mean ranks closer than {test.critical_difference:.2f} can't be told apart "
-            "at the 5 % level."
+            f"Pairwise Nemenyi test: mean ranks closer than {test.critical_difference:.2f} are not significantly "
+            "different at the 5 % level."
         ),
     )

@@ -1,4 +1,4 @@
-"""Figures of a comparison, for the page and for papers, and what all figures have in common."""
+"""Figures of a comparison, and helpers shared by all figures."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-# told apart by readers with any colour vision: M. Okabe, K. Ito, "Color Universal Design", 2008
+# safe for colour-blind readers: M. Okabe, K. Ito, "Color Universal Design", 2008
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#999999"  # of lines to compare with
+GREY = "#999999"  # reference lines
 FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
 _LINES = ("-", "--", "-.", ":")
 
@@ -35,10 +35,10 @@ class Drawing:
     """A figure for the page.
 
     Args:
-        name: of its files.
-        png: its data.
-        caption: a sentence.
-        width: on the page, in CSS pixels.
+        name: file name without suffix.
+        png: PNG data.
+        caption: caption, one sentence.
+        width: width on the page, in CSS pixels.
     """
 
     name: str
@@ -60,24 +60,24 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def look_of(index: int) -> dict[str, Any]:
-    """Give each run a colour and a line of its own."""
+    """Return the colour and line style of a run."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": _LINES[index // len(COLOURS) % len(_LINES)]}
 
 
 def tidy(axes: Axes) -> None:
-    """Leave out the frame above and at the right, and draw a grid below everything else."""
+    """Remove the top and right spines, and draw a grid below everything else."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def legend(figure: Figure, columns: int = 1) -> None:
-    """Name the lines of all axes below them."""
+    """Draw the legend of all axes below them."""
     plain(figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=columns))
 
 
 def plain(names: Legend) -> None:
-    """Show names as they are: dollar signs make no formula."""
+    """Show names literally, without parsing dollar signs as formulas."""
     for text in names.get_texts():
         text.set_parse_math(False)
 
@@ -85,12 +85,12 @@ def plain(names: Legend) -> None:
 def draw_comparison(
     comparison: Comparison, test: FriedmanTest | None, classes: Sequence[tuple[Evaluation, ClassScores]]
 ) -> dict[str, tuple[Figure, str]]:
-    """Draw all figures that the runs have something for.
+    """Draw all figures for which the runs have data.
 
     Args:
         comparison: the runs.
-        test: of three runs or more.
-        classes: the runs that predict classes, and how well.
+        test: Friedman test of three runs or more, or None.
+        classes: the runs that predict classes, with their scores.
 
     Returns:
         Figure and caption by name.
@@ -106,19 +106,19 @@ def draw_comparison(
         "roc": (_roc(comparison), "ROC curves of all pixels."),
         "calibration": (
             _calibration(comparison),
-            "Reliability: share of lesion pixels by predicted probability; below, how many pixels stand behind it.",
+            "Reliability: share of lesion pixels by predicted probability; below, the share of pixels per bin.",
         ),
         "critical_difference": (
             _critical_difference(test) if test else None,
-            "Mean ranks; a bar joins runs that Nemenyi's test can't tell apart.",
+            "Mean ranks; a bar joins runs without a significant difference in Nemenyi's test.",
         ),
         "pixel_confusion": (
             _pixel_confusion(comparison),
-            "Confusion of pixels, shares of all pixels of all images; the colour is the share of its line.",
+            "Confusion matrix of pixels in percent of all pixels; colours are shares per row.",
         ),
         "class_confusion": (
             _class_confusion(classes) if classes else None,
-            "Confusion of classes: images, and their share of the line, which the colour shows too.",
+            "Confusion matrix of classes: number of images, and share per row (also shown by the colour).",
         ),
     }
     return {name: (figure, caption) for name, (figure, caption) in made.items() if figure is not None}
@@ -128,11 +128,11 @@ def write_figures(folder: Path, drawn: Mapping[str, tuple[Figure, str]]) -> dict
     """Write each figure as PNG and PDF.
 
     Args:
-        folder: new.
+        folder: folder to create.
         drawn: from `draw_comparison`.
 
     Returns:
-        By name, what the page shows.
+        Figures for the page, by name.
     """
     folder.mkdir()
     pictures: dict[str, Drawing] = {}
@@ -146,7 +146,7 @@ def write_figures(folder: Path, drawn: Mapping[str, tuple[Figure, str]]) -> dict
 
 
 def _distribution(comparison: Comparison) -> Figure:
-    """Draw the scores of all cases, points and a box per run, and the mean as a diamond."""
+    """Draw the scores of all cases: points and a box per run, and a diamond at the mean."""
     runs, generator = comparison.runs, np.random.default_rng(0)
     figure = new_figure(7.0, 1.2 + 0.55 * len(runs))
     axes = figure.subplots()
@@ -162,7 +162,7 @@ def _distribution(comparison: Comparison) -> Figure:
     axes.set(
         xlim=(-2, 102),
         ylim=(len(runs) - 0.4, -0.6),
-        xlabel=f"{score_title(comparison.score).capitalize()} of an image with lesion (%)",
+        xlabel=f"{score_title(comparison.score).capitalize()} per image with lesion (%)",
     )
     axes.set_yticks(range(len(runs)), [run.name for run in runs], parse_math=False)
     tidy(axes)
@@ -170,7 +170,7 @@ def _distribution(comparison: Comparison) -> Figure:
 
 
 def _roc(comparison: Comparison) -> Figure | None:
-    """Draw the pixel ROC curves, whole and at low false positive rates; None where no run has one."""
+    """Draw the pixel ROC curves, whole and at low false-positive rates; None if no run has one."""
     runs = [(index, run, run.roc) for index, run in enumerate(comparison.runs) if run.roc is not None]
     if not runs:
         return None
@@ -183,17 +183,17 @@ def _roc(comparison: Comparison) -> Figure | None:
         for axes in (whole, corner):
             axes.plot(*rates, label=label if axes is whole else None, lw=1.6, **look_of(index))
     whole.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    whole.set(xlim=(0, 1), ylim=(0, 1.005), ylabel="true positive rate of pixels", title="whole")
-    corner.set(xlim=(0, 0.2), xticks=(0, 0.05, 0.1, 0.15, 0.2), ylim=(0, 1.005), title="false positive rate up to 0.2")
+    whole.set(xlim=(0, 1), ylim=(0, 1.005), ylabel="true-positive rate of pixels", title="whole")
+    corner.set(xlim=(0, 0.2), xticks=(0, 0.05, 0.1, 0.15, 0.2), ylim=(0, 1.005), title="false-positive rate up to 0.2")
     for axes in (whole, corner):
-        axes.set_xlabel("false positive rate of pixels")
+        axes.set_xlabel("false-positive rate of pixels")
         tidy(axes)
     legend(figure, columns)
     return figure
 
 
 def _calibration(comparison: Comparison) -> Figure | None:
-    """Draw the reliability curves over the share of pixels in each bin; None where no run has one."""
+    """Draw the reliability curves above the share of pixels per bin; None if no run has one."""
     runs = [(index, run, run.calibration) for index, run in enumerate(comparison.runs) if run.calibration is not None]
     if not runs:
         return None
@@ -214,7 +214,7 @@ def _calibration(comparison: Comparison) -> Figure | None:
 
 
 def _critical_difference(test: FriedmanTest) -> Figure:
-    """Draw mean ranks with a bar over the runs that Nemenyi's test can't tell apart.
+    """Draw mean ranks, with bars that join runs without a significant difference in Nemenyi's test.
 
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30, figure 1.
@@ -270,7 +270,7 @@ def _matrix(axes: Axes, title: str, shares: np.ndarray, texts: np.ndarray, ticks
 
 
 def _pixel_confusion(comparison: Comparison) -> Figure:
-    """Draw, for each run, which share of all pixels is TP, FP, FN and TN; colour is the share of the line."""
+    """Draw the pixel confusion matrix of each run in percent of all pixels; colours are shares per row."""
 
     def draw(axes: Axes, index: int) -> None:
         run = comparison.runs[index]
@@ -285,14 +285,14 @@ def _pixel_confusion(comparison: Comparison) -> Figure:
 
 
 def _class_confusion(scores: Sequence[tuple[Evaluation, ClassScores]]) -> Figure:
-    """Draw the class confusion matrix of each run that predicts classes, in cases; colour is the share of the line."""
+    """Draw the class confusion matrix of each run that predicts classes; colours are shares per row."""
 
     def draw(axes: Axes, index: int) -> None:
         run, result = scores[index]
         counts, ticks = np.array(result["confusion"], dtype=float), range(len(result["confusion"]))
         shares = _line_shares(counts)
         texts = np.array([[f"{counts[i, j]:.0f}\n{100 * shares[i, j]:.0f} %" for j in ticks] for i in ticks])
-        title = f"{run.name} ({percent(result['accuracy']['value'])} % right)"
+        title = f"{run.name} ({percent(result['accuracy']['value'])} % correct)"
         _matrix(axes, title, shares, texts, result["class_names"])
 
     return _matrices(len(scores), 2.8, draw)

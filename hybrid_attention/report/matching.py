@@ -1,4 +1,4 @@
-"""Which runs may stand side by side, on which cases, and their scores of the same cases."""
+"""Match the cases of evaluation runs, and collect their scores of the same cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hybrid_attention.evaluation.metrics.classification import (
 from hybrid_attention.evaluation.metrics.overlap import SCORES, has_lesion
 from hybrid_attention.evaluation.results import Evaluation
 
-# for tables and pages: F1 is the same number as Dice
+# for tables and pages: F1 equals Dice
 SHOWN_SCORES = tuple(name for name in SCORES if name != "f1")
 ClassScores = dict[str, Any]
 
@@ -30,9 +30,9 @@ class Comparison:
 
     Args:
         runs: one or more.
-        left_out: by run, how many of its cases the others lack, all zero unless only shared cases are compared.
-        reference: name of the run that all others are compared with, None for all pairs.
-        score: the score of the tests and of the order of cases.
+        left_out: by run, number of its cases that other runs lack; all zero unless only shared cases are compared.
+        reference: name of the run to compare all others with; None for all pairs.
+        score: score of the tests and of the order of cases.
     """
 
     runs: tuple[Evaluation, ...]
@@ -51,10 +51,10 @@ class PairedScores:
     """One score of the same cases in several runs.
 
     Args:
-        scores: by run, a number per case.
+        scores: by run, one number per case.
         groups: one per case.
-        undefined: cases with a lesion that were left out because a run has no such score there.
-        without_lesion: cases that were left out because they hold no lesion in a run's truth.
+        undefined: number of excluded lesion cases in which the score of a run is undefined.
+        without_lesion: number of excluded cases without a lesion in a run's ground truth.
     """
 
     scores: dict[str, list[float]]
@@ -66,26 +66,27 @@ class PairedScores:
 def match_runs(
     runs: Sequence[Evaluation], intersection: bool = False, reference: str | None = None, score: str = "dice"
 ) -> Comparison:
-    """Put runs side by side.
+    """Match the cases of runs.
 
     Args:
         runs: one or more.
-        intersection: compare the cases that all runs share where they differ; see `Evaluation.select`.
+        intersection: compare only the cases that all runs share; see `Evaluation.select`.
         reference: name of a run to compare all others with.
-        score: of the tests, one of `SCORES`.
+        score: score of the tests, one of `SCORES`.
 
     Returns:
         The comparison, cases in the order of the first run.
 
     Raises:
-        ValueError: no such score, no run, two of one name, synthetic and real data together, other cases (without
-            `intersection`) or none shared, a case of another group or class in another run, or no such reference.
+        ValueError: score or reference is unknown, there are no runs or two of the same name, synthetic and real data
+            are mixed, the cases differ (without `intersection`) or none is shared, or a case has different groups or
+            classes.
     """
     names = [run.name for run in runs]
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
     if not runs:
-        raise ValueError("there is no run to report on")
+        raise ValueError("no runs to compare")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         folders = " and ".join(str(run.folder) for run in runs if run.name == twice)
@@ -95,7 +96,7 @@ def match_runs(
     synthetic = [run.name for run in runs if run.record["synthetic_data"]]
     if synthetic and len(synthetic) < len(runs):
         raise ValueError(
-            f"synthetic and real data can't stand in one report: {', '.join(synthetic)} ran on computed phantoms, "
+            f"synthetic and real data can't be compared: {', '.join(synthetic)} ran on computed phantoms, "
             f"{', '.join(name for name in names if name not in synthetic)} on real images"
         )
     shared = runs[0].cases["case_id"]
@@ -116,13 +117,13 @@ def match_runs(
 
 
 def paired_scores(comparison: Comparison) -> PairedScores:
-    """Collect the score of the comparison for the cases with a lesion in which every run has it.
+    """Collect the score of the comparison for the lesion cases in which it is defined for all runs.
 
     Args:
         comparison: the runs.
 
     Returns:
-        The scores; lists are empty where no case qualifies.
+        The scores; empty lists if no case qualifies.
     """
     cases = [run.cases for run in comparison.runs]
     lesion = np.all([has_lesion(own) for own in cases], axis=0)
@@ -137,16 +138,16 @@ def paired_scores(comparison: Comparison) -> PairedScores:
 
 
 def class_scores(run: Evaluation) -> ClassScores | None:
-    """Return the scores of the classes that a run predicts, None where its network has no class head.
+    """Return the classification scores of a run; None if its network has no class head.
 
-    All are computed from the cases but the bounds of intervals, which take long: those of the record are taken where
-    its scores are the same.
+    Scores are computed from the cases. Intervals, which are slow to compute, are taken from the record if its scores
+    agree.
 
     Args:
-        run: with the cases that are compared.
+        run: run with the cases to score.
 
     Returns:
-        What `classification_scores` gives.
+        Result of `classification_scores`.
 
     Raises:
         ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
@@ -165,13 +166,13 @@ def class_scores(run: Evaluation) -> ClassScores | None:
 
 
 def correct_classes(comparison: Comparison) -> dict[str, list[float]]:
-    """Tell of each run that predicts classes in which cases it is right.
+    """Return the cases that each run classifies correctly.
 
     Args:
         comparison: the runs.
 
     Returns:
-        By run 1 or 0 per case.
+        For each run that predicts classes, 1 or 0 per case.
     """
     correct = {}
     for run in comparison.runs:
@@ -201,11 +202,11 @@ def _check_facts(run: Evaluation, first: Evaluation) -> None:
             case, here, there = (
                 cases[other].iloc[0] for cases in (run.cases["case_id"], run.cases[fact], first.cases[fact])
             )
-            raise ValueError(f"{case} is of {fact} {there!r} in {first.name}, but of {here!r} in {run.name}")
+            raise ValueError(f"{case} has {fact} {there!r} in {first.name}, but {here!r} in {run.name}")
 
 
 def _same(recorded: Mapping[str, float] | None, value: float) -> bool:
-    """Tell whether a recorded score with its interval is of this value; undefined (NaN, null) equals undefined."""
+    """Tell whether a recorded score has this value; undefined (NaN, null) equals undefined."""
     if recorded is None or is_defined(recorded["value"]) != is_defined(value):
         return False
     return not is_defined(value) or math.isclose(recorded["value"], value, abs_tol=1e-9)

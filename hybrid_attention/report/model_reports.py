@@ -1,4 +1,4 @@
-"""Reports on trained networks: degraded images, with tables and figures; the figure of a calibration."""
+"""Reports on trained networks: robustness to degraded images, and the figure of a calibration."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def stress(
 ) -> Path:
     """Test trained networks on degraded images.
 
-    `out/NAME/` receives `stress.csv`, `summary.json` and `summary.md` of each run, `out` the figures `stress.png` (Dice
-    against strength) and `examples.png`: a case that the first network outlines well (at the upper quartile of its
-    Dice), degraded, with all networks' outlines.
+    Writes `stress.csv`, `summary.json` and `summary.md` of each run to `out/NAME/`, and the figures `stress.png` (Dice
+    against strength) and `examples.png` (a case at the upper quartile of the first network's Dice, degraded, with the
+    outlines of all networks) to `out`.
 
     Args:
-        runs: folders of trainings, or `NAME=FOLDER`, one or more, named as `open_runs` does.
+        runs: folders of trained runs, or `NAME=FOLDER`, one or more; see `open_runs`.
         dataset_dir: folder of the images, or several.
         out: folder of the report.
-        part: of the split that the networks were trained with: `train`, `validation` or `test`.
-        kinds: of `CORRUPTIONS`; None for all.
-        seed: of the corruptions.
+        part: part of the split of the training: `train`, `validation` or `test`.
+        kinds: keys of `CORRUPTIONS`; None for all.
+        seed: seed of the degradations.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
 
@@ -66,8 +66,8 @@ def stress(
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
-        ValueError: one run or name stands there twice, runs have other cases, a name can't name a folder, or a kind
-            does not exist.
+        ValueError: a run or name is given twice, the runs differ in cases, a name is not valid for a folder, or a kind
+            is unknown.
     """
     kinds = checked_kinds(kinds)
     trained = open_runs(runs, dataset_dir, groups_csv=groups_csv, split_csv=split_csv)
@@ -80,8 +80,8 @@ def stress(
     for name, own in cases.items():
         if own != cases[first]:
             raise ValueError(
-                f"{name} and {first} have other {part} images ({len(own)} and {len(cases[first])}): "
-                "test runs of one split together, others apart"
+                f"{name} and {first} have different {part} images ({len(own)} and {len(cases[first])}): "
+                "test only runs of the same split together"
             )
     tests: dict[str, StressTest] = {}
     for name, run in trained.items():
@@ -96,13 +96,13 @@ def stress(
 
 
 def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw Dice against strength, a panel a kind and a line a run, with its 95 % interval.
+    """Draw Dice against strength, one panel per kind and one line per run, with its 95 % interval.
 
     Args:
-        summaries: of `stress_summary`, by name of the run, all of the same kinds.
+        summaries: from `stress_summary`, by name of the run, all of the same kinds.
 
     Returns:
-        The figure; strength 0 are the images as they are.
+        The figure; strength 0 is the undegraded image.
     """
     kinds = list(next(iter(summaries.values()))["kinds"])
     columns = min(_COLUMNS, len(kinds))
@@ -139,16 +139,16 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
 def draw_examples(
     runs: Mapping[str, TrainedRun], case: Mapping[str, Any], kinds: Sequence[str], seed: int = 0
 ) -> Figure:
-    """Draw a case as it is and under each kind of degradation, with true and predicted outlines.
+    """Draw a case without and with each kind of degradation, with true and predicted outlines.
 
     Args:
         runs: trained networks by name.
-        case: of the data list.
-        kinds: of `CORRUPTIONS`.
-        seed: of the corruptions.
+        case: case of the data list.
+        kinds: keys of `CORRUPTIONS`.
+        seed: seed of the degradations.
 
     Returns:
-        The figure: a block of `SHOWN` strengths a kind.
+        The figure: one block of `SHOWN` strengths per kind.
     """
     image = read_grey(case["image"]).astype(np.float32)[None]  # (1, W, H)
     masks = np.stack([to_tissue(read_mask(path), case["image"]) for path in case["label"]])
@@ -187,8 +187,8 @@ def calibration_figure(result: Calibration) -> Figure:
     """Draw calibration, threshold and risk of the best variant on validation.
 
     From left to right: the share of lesion pixels by predicted probability on the test images, before and after
-    temperature scaling; the mean Dice of the validation images by threshold, with the chosen one; the mean risk of
-    the test images that stay when the least confident are left out, with a random and the perfect order.
+    temperature scaling; the mean Dice of the validation images by threshold, with the chosen one; the risk–coverage
+    curves of the test images, with those of a random and a perfect ranking.
 
     Args:
         result: from `calibrate`.
@@ -230,7 +230,7 @@ def write_figure(path: Path, figure: Figure) -> None:
 
 
 def _well_outlined(test: StressTest) -> str:
-    """Return the case at the upper quartile of Dice, or the first where no image holds a lesion."""
+    """Return the case at the upper quartile of Dice, or the first if no image has a lesion."""
     clean = test.cases[test.cases["kind"] == CLEAN]
     dice = clean["dice"][has_lesion(clean)]
     if dice.empty:

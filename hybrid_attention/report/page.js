@@ -1,5 +1,5 @@
 "use strict";
-// The case table and the case browser. All data stand in the page; overlays are composed here.
+// The case table and the case browser. All data are in the page; overlays are composed here.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const element = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@
 
   const percent = (value) => (value === null ? "n/a" : (100 * value).toFixed(1));
   const defined = (values) => values.filter((value) => value !== null);
-  // the score of the comparison, a number a run
+  // the score of the comparison, one number per run
   const chosen = (item) => item.scores.map((scores) => scores[data.chosen]);
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
   const spread = (item) => {
@@ -151,9 +151,9 @@
   function overlay(grey, truth, mask) {
     const { tp, fp, fn, alpha } = data.colours;
     return painted(grey, (index) => {
-      const [marked, true_] = [on(mask, index), on(truth, index)];
-      if (!marked && !true_) return null;
-      return [...(marked && true_ ? tp : marked ? fp : fn), alpha];
+      const [predicted, true_] = [on(mask, index), on(truth, index)];
+      if (!predicted && !true_) return null;
+      return [...(predicted && true_ ? tp : predicted ? fp : fn), alpha];
     });
   }
 
@@ -213,7 +213,7 @@
     const run = data.runs[index];
     const lines = [data.scores.map((name, k) => `${name} ${percent(item.scores[index][k])}`).join(" · ")];
     const predicted = item.predicted[index] ? ` · predicted class: ${item.predicted[index]}` : "";
-    lines.push(`marked: ${percent(item.marked[index])} % of the image${predicted}`);
+    lines.push(`predicted: ${percent(item.marked[index])} % of the image${predicted}`);
     if (!stored) return card(run.name, [...lines, "no pictures in this run"], []);
     const [mask, probability, gradcam] = await Promise.all([stored.mask, stored.probability, stored.gradcam].map(decode));
     const { width, height } = grey;
@@ -282,8 +282,8 @@
       return make("li", {}, canvas, text);
     };
     element("legend").append(
-      patch("tp", "lesion, marked (TP)"),
-      patch("fp", "marked, no lesion (FP)"),
+      patch("tp", "lesion, predicted (TP)"),
+      patch("fp", "predicted, no lesion (FP)"),
       patch("fn", "lesion, missed (FN)"),
       make("li", {}, make("i", { className: "outline" }), "outline of the truth"),
       ...(data.kinds.includes("probabilities") ? [scale(data.maps.probability, "probability 0 to 1")] : []),

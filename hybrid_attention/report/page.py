@@ -1,8 +1,7 @@
-"""The report as one HTML file that needs no other, with the pictures of its case browser.
+"""The report as one self-contained HTML file, with the pictures of its case browser.
 
-The pictures are small enough that thousands fit into one page: image and truth are stored once per case, a run adds its
-mask, and half as large, its probability map and Grad-CAM. The browser composes the overlays, and stretches the maps to
-the image: Grad-CAM is at the size that the network saw.
+Image and ground truth are stored once per case; each run adds its mask and, at half the size, its probability map and
+Grad-CAM. The overlays are composed in the browser, which also scales the maps to the image.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ def render(
 
     Args:
         comparison: the runs.
-        facts: sentences on top.
+        facts: sentences at the top.
         tables: by section: Summary, Significance, Classes, All scores, Runs and settings.
         figures: by name.
         pictures: by run, the kinds of its pictures.
-        cases: from `embedded_cases`; none where no run has pictures.
-        footer: what made the page.
-        differences: in what the runs differ beside their network.
-        why_no_tests: said where there are none.
+        cases: from `embedded_cases`; empty if no run has pictures.
+        footer: version and date.
+        differences: differences between the runs other than the network.
+        why_no_tests: reason why there are no tests, if so.
 
     Returns:
         HTML.
@@ -110,10 +109,10 @@ def warnings(comparison: Comparison) -> list[str]:
     """Say what makes the numbers worthless as a measure of quality, nothing for most reports."""
     found = []
     if comparison.synthetic:
-        found.append("SYNTHETIC DATA: computed phantoms. These numbers say nothing on patients.")
+        found.append("SYNTHETIC DATA: computed phantoms. These numbers say nothing about patients.")
     for part in dict.fromkeys(run.recorded("part") or "test" for run in comparison.runs):
         if part != "test":
-            found.append(f"{str(part).upper()} IMAGES: these numbers say nothing on images that no network ever saw.")
+            found.append(f"{str(part).upper()} IMAGES: these numbers say nothing about unseen images.")
     return found
 
 
@@ -156,7 +155,7 @@ def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -
         kinds: by run, its `picture_kinds`.
 
     Yields:
-        A text per case, nothing where no run has pictures: `{"image", "truth", "runs": [{"mask", "probability",
+        One text per case, nothing if no run has pictures: `{"image", "truth", "runs": [{"mask", "probability",
         "gradcam"} or null]}`, each picture a data URI or "" where there is none.
 
     Raises:
@@ -199,7 +198,7 @@ def _case_data(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _case_scores(row: Row) -> list[float | None]:
-    """Return the scores of a case; without a lesion it has only those that need none."""
+    """Return the scores of a case; without a lesion, only specificity and accuracy are defined."""
     defined = SHOWN_SCORES if has_lesion(row) else ("specificity", "accuracy")
     return [round(row[name], 4) if name in defined and not math.isnan(row[name]) else None for name in SHOWN_SCORES]
 
@@ -212,7 +211,7 @@ def _share(row: Row, *counts: str) -> float:
 def _pictures_note(pictures: Mapping[str, Sequence[str]]) -> str:
     without = [name for name, kinds in pictures.items() if not kinds]
     if len(without) == len(pictures):
-        return "No run has pictures: the browser shows scores only."
+        return "No run has pictures: the browser shows only scores."
     return f"No pictures in {', '.join(without)}." if without else ""
 
 
@@ -260,13 +259,14 @@ def _read(run: Evaluation, kind: str, row: Row, size: tuple[int, int] | None = N
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"the picture {path} can't be read: {error}") from None
     if size is not None and picture.size != size:
-        raise ValueError(f"{path} is of {picture.size} pixels, other pictures of its case of {size}")
+        raise ValueError(f"{path} has {picture.size} pixels, other pictures of the case have {size}")
     if kind in ("truths", "masks") and picture.width * picture.height == sum(row[count] for count in COUNTS):
         drawn = sum(picture.histogram()[128:])
         expected = row["tp"] + row["fn" if kind == "truths" else "fp"]
         if drawn != expected:
             raise ValueError(
-                f"{path} marks {drawn} pixels, per_case.csv says {expected}: the pictures are of another evaluation"
+                f"{path} has {drawn} lesion pixels, per_case.csv says {expected}: the pictures are of another "
+                "evaluation"
             )
     return picture
 

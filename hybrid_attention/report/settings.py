@@ -1,4 +1,4 @@
-"""How each run came about, and what keeps the runs from being alike but for their network."""
+"""Settings of the compared runs, and their differences other than the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.tables import Table
 
 _RECIPE = ("training", "recipe")
-# what should be the same in all runs, with its place in summary.json
+# what should be the same in all runs, with its path in summary.json
 _ALIKE = {
     "split": ("split",),
     "part of the split": ("part",),
@@ -48,7 +48,7 @@ _DIFFERS = "differs, see below"
 
 
 def settings_table(comparison: Comparison) -> Table:
-    """Lay out the settings of the runs, a column per run; rows that differ are marked.
+    """Make the table of settings, one column per run; rows that differ are highlighted.
 
     Args:
         comparison: the runs.
@@ -74,13 +74,13 @@ def settings_table(comparison: Comparison) -> Table:
 
 
 def differences(comparison: Comparison) -> list[str]:
-    """Name, in a sentence each, what else differs between runs that should differ in their network only.
+    """Describe what differs between the runs other than the network.
 
     Args:
         comparison: the runs.
 
     Returns:
-        Sentences, none where all is alike.
+        One text per difference.
     """
     found = []
     for title in _ALIKE:
@@ -105,7 +105,7 @@ def _text(run: Evaluation, title: str) -> str:
 
 
 def _of_folds(run: Evaluation, title: str) -> str:
-    """Return what the folds of a merged run do not share, fold by fold."""
+    """Return the values of a setting that differs between the folds of a merged run."""
     texts = []
     for fold in run.recorded("folds", "runs"):
         value: Any = fold
@@ -124,7 +124,7 @@ def _as_text(value: Any, title: str) -> str:
 
 
 def _other_truths(comparison: Comparison) -> list[str]:
-    """Compare the lesions of the truth: their pixels in images of one size, else whether there are any."""
+    """Compare the ground truth: lesion pixels if the image sizes agree, else whether there is a lesion."""
     first, found = comparison.runs[0], []
     for run in comparison.runs[1:]:
         here, there, counts = first.cases, run.cases, list(COUNTS)
@@ -136,14 +136,14 @@ def _other_truths(comparison: Comparison) -> list[str]:
         other = there["case_id"][~alike]
         if len(other):
             found.append(
-                f"truth: of {plural(len(other), 'case')} between {first.name} and {run.name} "
+                f"ground truth of {plural(len(other), 'case')} between {first.name} and {run.name} "
                 f"(the first: {other.iloc[0]})"
             )
     return found
 
 
 def common_facts(comparison: Comparison) -> str:
-    """Say in one line what the runs were evaluated on, as far as that is one for all."""
+    """Describe in one line what the runs were evaluated on."""
     split = _common(comparison, lambda run: run.recorded("split") or "split not recorded")
     part = _common(comparison, lambda run: run.recorded("part") or "test")
     sizes = _common(comparison, _size)

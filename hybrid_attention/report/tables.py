@@ -1,4 +1,4 @@
-"""A table of texts, and its form in Markdown and LaTeX; `page.html.j2` has that in HTML."""
+"""Tables of a report as Markdown and LaTeX; for HTML, see `page.html.j2`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LATEX = {
     "±": r"$\pm$",
     "\n": " ",
 }
-_WIDE = 90  # characters of a LaTeX row, above which the table is fitted to the line
+_WIDE = 90  # LaTeX rows with more characters are scaled to the line width
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Table:
 
     Args:
         key: short name for links and labels.
-        title: what stands above.
-        header: a text per column.
-        rows: texts, as many as the header has.
+        title: title above the table.
+        header: one text per column.
+        rows: one text per column each.
         note: sentences below the title.
-        marked: indices of rows to highlight where the form can.
-        texts: whether cells hold words rather than numbers, set to the left.
+        marked: indices of rows to highlight, if the format supports it.
+        texts: whether cells hold words rather than numbers, and are left-aligned.
     """
 
     key: str
@@ -53,7 +53,7 @@ def markdown(table: Table) -> str:
 def latex(table: Table) -> str:
     """Return a table with caption and label as LaTeX for booktabs and graphicx.
 
-    pandas' own LaTeX does not fit wide tables to the line, nor set a minus as one.
+    pandas' LaTeX neither scales wide tables to the line width nor typesets minus signs.
     """
     columns = "l" * len(table.header) if table.texts else "l" + "r" * (len(table.header) - 1)
     lines = [" & ".join(_latex_text(text) for text in row) + r" \\" for row in (table.header, *table.rows)]

@@ -62,7 +62,7 @@ def test_files(out):
     curve = rows_of(out / "risk_coverage.csv")
     assert {row["order"] for row in curve} >= {"expected_dice", "minus_entropy", "perfect", "random"}
     text = (out / "summary.md").read_text()
-    assert text.startswith("SYNTHETIC DATA") and "Images without lesion in which something is marked" in text
+    assert text.startswith("SYNTHETIC DATA") and "False-positive rate on normal images" in text
     with Image.open(out / "calibration.png") as figure:
         assert figure.width > 1000
     assert len(list((out / "uncertainty").rglob("*.png"))) == images

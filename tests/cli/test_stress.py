@@ -95,4 +95,4 @@ def test_runs_of_other_splits_are_not_compared(trained, phantoms, tmp_path, caps
     path.write_text(json.dumps(record))
     words = ["stress", f"tiny={trained}", f"other={tmp_path / 'other'}", "--dataset_dir", str(phantoms), "--out"]
     assert main([*words, str(tmp_path / "out")]) == 1
-    assert "other and tiny have other test images" in capsys.readouterr().err
+    assert "other and tiny have different test images" in capsys.readouterr().err

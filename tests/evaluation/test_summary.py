@@ -111,7 +111,7 @@ def test_distances_and_lesions_where_counted():
     assert found["precision"]["value"] == pytest.approx(1 / 4)
     assert found["false_lesions_per_image"]["value"] == 1
     table = summary_table({**summary, "distance_unit": "mm"})
-    assert "hd95 in mm: 4.0" in table and "over the 1 lesion images with a mark" in table
+    assert "hd95 in mm: 4.0" in table and "over the 1 lesion images with a prediction" in table
     assert "hd95" not in summary_of(CASES)["lesion_only"] and "lesion_detection" not in summary_of(CASES)
 
 
@@ -130,11 +130,11 @@ def test_table_tells_pixel_accuracy_from_that_of_classes():
     table = summary_table({**summary_of([case(10, 0, 0), case(30, 30, 30, group="b")]), "classification": classes})
     assert "| pixel accuracy | 84.2 [68.4, 100.0] | 84.2 | 80.0 [68.4, 100.0] |" in table  # 130/190 and 110/110
     assert "Classes of 4 images: accuracy 75.0 [" in table and "balanced accuracy 83.3 [" in table
-    assert "macro AUC (one class against the rest) 100.0 [" in table
+    assert "macro AUC (one-vs-rest) 100.0 [" in table
     lines = [line for line in table.splitlines() if line.startswith(("| a ", "| b ", "| true class"))]
     assert lines == [
-        "| true class | precision (%) | sensitivity (%) | specificity (%) | F1 (%) | AUC (%) | taken for a | "
-        "taken for b |",
+        "| true class | precision (%) | sensitivity (%) | specificity (%) | F1 (%) | AUC (%) | predicted a | "
+        "predicted b |",
         "| a | 100.0 | 66.7 | 100.0 | 80.0 | 100.0 | 2 (66.7 %) | 1 (33.3 %) |",
         "| b | 50.0 | 100.0 | 66.7 | 66.7 | 100.0 | 0 | 1 (100.0 %) |",
     ]

@@ -39,9 +39,9 @@ def test_everything_else(make_run):
     row = cells(tables(read_evaluation(make_run("perfect")))["other"])
     assert row["hd95 (pixel)"] == "0.0 [0.0, 0.0]"
     assert row["without distance"] == "0"
-    assert row["lesions found (%)"] == "100.0 [100.0, 100.0]"
-    assert row["false lesions an image"] == "0.00 [0.00, 0.00]"
-    assert row["images without lesion, marked (%)"] == "0.0"
+    assert row["lesion sensitivity (%)"] == "100.0 [100.0, 100.0]"
+    assert row["false positives per image"] == "0.00 [0.00, 0.00]"
+    assert row["false-positive rate on normal images (%)"] == "0.0"
     assert row["pixel AUC"] == "1.0000 ± 0"
     assert row["ECE of pixels"] == "0.1000"  # 0.9 where all is lesion, 0.1 where none is
 
@@ -55,14 +55,14 @@ def test_units_that_differ_stand_in_the_cells(make_run):
 
 def test_a_pixel_of_a_distance_is_explained(make_run):
     run = read_evaluation(make_run("a"))
-    assert "A pixel of a distance is one of the image file" in tables(run)["other"].note
+    assert "image file" in tables(run)["other"].note
     run = dataclasses.replace(run, record={**run.record, "distance_unit": "mm"})
     assert "image file" not in tables(run)["other"].note
 
 
 def test_f1_is_not_told_twice(make_run):
     found = tables(read_evaluation(make_run("a")))
-    assert "F1 is the same number as Dice." in found["scores-lesion_only"].note
+    assert "F1 equals Dice." in found["scores-lesion_only"].note
     for convention in ("lesion_only", "empty_is_one", "empty_is_zero", "pooled"):
         assert found[f"scores-{convention}"].header[1] == "dice"
         assert "f1" not in found[f"scores-{convention}"].header
@@ -72,7 +72,7 @@ def test_conventions_that_agree_are_not_told_twice(make_run):
     found = tables(read_evaluation(make_run("lesions", normal_every=0)))
     assert [key for key in found if key.startswith("scores")] == ["scores-lesion_only", "scores-pooled"]
     for key in ("summary", "scores-lesion_only"):
-        assert "the three means over images agree but for precision" in found[key].note
+        assert "means over images agree" in found[key].note
     assert "agree" not in tables(read_evaluation(make_run("mixed")))["summary"].note
 
 
@@ -83,7 +83,7 @@ def test_missing_curves_are_said(make_run):
     one_kind = dataclasses.replace(run, name="one kind", record={**run.record, "pixel_roc": nan})
     note = tables(run, plain, one_kind)["other"].note
     assert "plain: no ROC curve recorded" in note
-    assert "one kind: AUC undefined: all predictions alike or only one class" in note
+    assert "one kind: AUC undefined" in note
     assert " a:" not in note
 
 
@@ -91,7 +91,7 @@ def test_older_columns_only(make_run, edit):
     keep = ("case_id", "class", "group", "dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy")
     folder = edit(make_run("old"), lambda rows: [{k: row[k] for k in (*keep, "tp", "fp", "fn", "tn")} for row in rows])
     table = tables(read_evaluation(folder))["other"]
-    assert cells(table)["hd95 (pixel)"] == cells(table)["lesions found (%)"] == cells(table)["pixel AUC"] == "n/a"
+    assert cells(table)["hd95 (pixel)"] == cells(table)["lesion sensitivity (%)"] == cells(table)["pixel AUC"] == "n/a"
 
 
 def class_tables_of(*runs):
@@ -120,7 +120,7 @@ def test_classes(make_run):
 
 def test_confusion_of_classes(make_run):
     table = class_tables_of(read_evaluation(make_run("net", classes=True)))["class-confusion"]
-    assert table.header == ("run: true class", "taken for benign", "taken for malignant", "taken for normal")
+    assert table.header == ("run: true class", "predicted benign", "predicted malignant", "predicted normal")
     assert table.rows == [
         ("net: benign", "3 (75.0 %)", "1 (25.0 %)", "0"),
         ("net: malignant", "0", "2 (100.0 %)", "0"),
@@ -187,7 +187,7 @@ def test_pairs(runs):
     assert [row[0] for row in table.rows] == ["good - fair", "good - poor", "fair - poor"]
     assert all(row[1].startswith("+") for row in table.rows)
     assert "Means over 6 images with lesion (left out: 2 without lesion)" in table.note
-    assert "each of the 4 groups once" in table.note
+    assert "4 groups" in table.note
 
 
 def test_against_a_reference(runs):
@@ -215,9 +215,9 @@ def test_two_runs_have_no_friedman_test(runs):
 
 
 def test_why_there_are_no_tests(runs, make_run):
-    assert why_no_tests(match_runs(runs[:1])) == "One run only: there is nothing to test it against."
+    assert why_no_tests(match_runs(runs[:1])) == "No tests: there is only one run."
     one_case = [read_evaluation(make_run(name, cases=1)) for name in ("a", "b")]
-    assert "two groups of images with a lesion, there are 1" in why_no_tests(match_runs(one_case))
+    assert "two groups of images with a lesion, got 1" in why_no_tests(match_runs(one_case))
     assert significance(match_runs(one_case)) == {}
     assert why_no_tests(match_runs(runs)) == ""
 

@@ -43,7 +43,7 @@ def test_no_shared_case(runs, make_run, edit):
 
 
 @pytest.mark.parametrize(
-    ("fact", "message"), [("group", "of group '0' in a, but of 'x'"), ("class", "of class 'benign'")]
+    ("fact", "message"), [("group", "'0' in a, but 'x' in other"), ("class", "'benign' in a, but 'x' in other")]
 )
 def test_facts_on_a_case_must_agree(runs, make_run, edit, fact, message):
     other = read_evaluation(edit(make_run("other"), lambda rows: [{**rows[0], fact: "x"}, *rows[1:]]))

@@ -29,13 +29,13 @@ def test_merged_runs_are_compared_like_any_other(merged, tmp_path):
     page = compare(merged, tmp_path)
     text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
     for name in ("net1", "net3"):
-        assert f"{name} is 2 of 3 folds of a cross-validation (incomplete: 0, 1), each scored with weights" in text
+        assert f"{name}: 2 of 3 folds of a cross-validation (incomplete: 0, 1)" in text
     assert "Split: drawn discs, 2 of 3 test folds (incomplete: 0, 1); part: test, 32 x 32 pixels." in text
     assert "12 cases in 6 duplicate groups: 10 with lesion, 2 without." in text
     assert "net1 - net3" in text
     tables = (tmp_path / "tables.md").read_text()
     assert "Mean and spread over folds" in tables
-    assert "net1: the ROC curves of folds can't be merged exactly and are left out" in tables
+    assert "net1: no ROC curve" in tables
 
 
 def test_mean_and_spread_are_of_the_cases(merged):

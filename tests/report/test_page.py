@@ -125,7 +125,7 @@ def test_sizes_of_a_case_must_agree(make_run):
     folder = make_run("a")
     path = picture_path(folder, "truths", FIRST)
     Image.open(path).resize((20, 20)).save(path)
-    with pytest.raises(ValueError, match=r"truths/.* is of \(20, 20\) pixels"):
+    with pytest.raises(ValueError, match=r"truths/.* \(20, 20\) pixels"):
         embedded(folder)
 
 

@@ -42,7 +42,7 @@ def test_a_dropped_case_is_noticed(script):
     run = script.RESULTS / "busi_fold0_128" / "han"
     lines = (run / "per_case.csv").read_text().splitlines()
     (run / "per_case.csv").write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(ValueError, match=r"summary\.json is not what per_case\.csv gives"):
+    with pytest.raises(ValueError, match=r"summary\.json does not match per_case\.csv"):
         script.results_table(run.parent)
 
 
