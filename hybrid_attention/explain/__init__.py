@@ -1,17 +1,11 @@
-"""Where a network looks: Grad-CAM for masks and classes, as heat maps and pictures."""
+"""Explanations of predictions: Grad-CAM heat maps, and pictures of heat maps and uncertainty."""
 
-from hybrid_attention.explain.grad_cam import grad_cam
-from hybrid_attention.explain.handlers import evaluation_handlers
-from hybrid_attention.explain.heat_overlay import heat_overlay
-from hybrid_attention.explain.layers import layer_name
-from hybrid_attention.explain.panels import draw_panels
-from hybrid_attention.explain.save_grad_cam import SaveGradCAM, SaveGradCAMOverlays
-from hybrid_attention.explain.save_panels import SavePanels
-from hybrid_attention.explain.scores import NothingMarkedError
-from hybrid_attention.explain.uncertainty_pictures import draw_uncertainty, write_uncertainty_pictures
+from hybrid_attention.explain.grad_cam import EmptyMaskError, grad_cam
+from hybrid_attention.explain.handlers import SaveGradCAM, SaveGradCAMOverlays, SavePanels, evaluation_handlers
+from hybrid_attention.explain.panels import draw_panels, draw_uncertainty, heat_overlay, write_uncertainty_pictures
 
 __all__ = [
-    "NothingMarkedError",
+    "EmptyMaskError",
     "SaveGradCAM",
     "SaveGradCAMOverlays",
     "SavePanels",
@@ -20,6 +14,5 @@ __all__ = [
     "evaluation_handlers",
     "grad_cam",
     "heat_overlay",
-    "layer_name",
     "write_uncertainty_pictures",
 ]

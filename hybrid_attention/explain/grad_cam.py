@@ -1,20 +1,23 @@
-"""Grad-CAM of the networks of this package, for masks and for classes."""
+"""Grad-CAM of masks and classes."""
 
 from __future__ import annotations
 
-import logging
+import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from hybrid_attention.explain.layers import layer_name
-from hybrid_attention.explain.scores import Output, choose_output, image_scores
 from monai.utils import convert_to_tensor
 from monai.visualize import GradCAM, ModelWithHooks
 from torch import nn
 
-logger = logging.getLogger(__name__)
+Output = str | Callable[[Any], torch.Tensor] | None
+_LISTED_LAYERS = 30
+
+
+class EmptyMaskError(ValueError):
+    """The mask of an image is empty, so there is no region to explain."""
 
 
 def grad_cam(
@@ -26,17 +29,17 @@ def grad_cam(
     class_index: int | Sequence[int] | None = None,
     output: Output = None,
 ) -> torch.Tensor:
-    """Return where a layer's features speak for what a network marks in an image, or for a class.
+    """Compute Grad-CAM heat maps of a predicted mask or class.
 
-    With the layer's feature maps A and the score s of an image, the map is `relu(sum_k a_k A_k)`, where a_k is the
-    mean of ds/dA_k over the positions. It is interpolated linearly to the image's size and divided by its maximum. The
-    score is the mean logit inside the predicted or a given mask where the output is a map of logits, and the logit of
-    the predicted or a given class where it is a row of logits.
+    For the feature maps A of a layer and the score s of an image, the heat map is `relu(sum_k a_k A_k)`, where a_k is
+    the mean of ds/dA_k over all positions. It is interpolated linearly to the image size and divided by its maximum.
+    For mask logits, the score is the mean logit inside the predicted or a given mask; for class logits, it is the logit
+    of the predicted or a given class.
 
-    The network runs in evaluation mode, without autocast. Nothing in it changes: not the mode of any part, not the
-    gradients of its parameters, which may be frozen; no hook stays. It works under `torch.no_grad()` too.
+    The network runs in evaluation mode and without autocast, and is left unchanged, including the modes of its modules,
+    gradients and hooks. Its parameters may be frozen. The function also works inside `torch.no_grad()`.
 
-    A map tells which positions the score rises with, to first order and at the coarse size of the layer. It doesn't
+    A heat map shows which positions increase the score, to first order and at the resolution of the layer. It does not
     prove that the network would decide otherwise without them.
 
     Reference:
@@ -45,66 +48,96 @@ def grad_cam(
         Semantic Segmentation via Gradient-weighted Class Activation Mapping", AAAI 2020, arXiv:2002.11434.
 
     Args:
-        network: gives logits; eager, not scripted.
-        image: batch as the network takes it.
-        layer: name of a layer as in `network.named_modules()`; None for `network.gradcam_layer`.
-        mask: the region to explain, above 0.5, in the shape of the network's output; None for the predicted one.
-        class_index: the class to explain, one for all images or one for each; None for the predicted one.
-        output: which part of the network's output is explained: name of a field, a function of the output that
-            returns logits, or None where the output is a tensor.
+        network: network that outputs logits; not scripted.
+        image: input batch of the network.
+        layer: name of a layer in `network.named_modules()`; None for `network.gradcam_layer`.
+        mask: region to explain, above 0.5, in the shape of the network's output; None for the predicted mask.
+        class_index: class to explain, one for all images or one per image; None for the predicted class.
+        output: part of the network's output to explain: name of a field, a function that returns the logits, or None
+            if the output is a tensor.
 
     Shape:
         - image: (batch, channels, *spatial)
         - mask: (batch, 1, *spatial)
-        - returned: (batch, 1, *spatial), float32, with maximum 1 for each image, or 0 everywhere where nothing in the
-          layer speaks for the score (logged)
+        - returned: (batch, 1, *spatial), float32, with maximum 1 per image, or 0 everywhere if no feature increases
+          the score
 
     Raises:
-        NothingMarkedError: (a ValueError) the mask of an image is empty.
-        ValueError: no such layer; the layer gives no feature map, or the score doesn't depend on it; the network is
+        EmptyMaskError: (a ValueError) the mask of an image is empty.
+        ValueError: the layer is unknown, gives no feature map, or has no influence on the score; the network is
             scripted; or `mask`, `class_index` and `output` don't fit the network.
 
     Deviation:
-        The sum of the logits over the region in arXiv:2002.11434 is a mean here, which gives the same map, since it is
-        divided by its maximum.
+        In arXiv:2002.11434 the logits of the region are summed; here the mean is taken, which gives the same map after
+        division by the maximum.
     """
     if isinstance(network, torch.jit.ScriptModule):
-        raise ValueError("Grad-CAM needs the network as built in Python, got a scripted one")
+        raise ValueError("Grad-CAM needs an eager network, got a scripted one")
     layer = layer_name(network, layer)
-    model = _ScoredModel(network, layer, lambda result: image_scores(choose_output(result, output), mask, class_index))
-    heat = GradCAM(model, target_layers=layer, postprocessing=_to_maximum_one)(_batch(network, image))
-    flat = [index for index, map_ in enumerate(heat) if not map_.any()]
-    if flat:
-        logger.info("the Grad-CAM of image %s is 0 everywhere: nothing in %s speaks for it", flat, layer)
-    return heat
+    model = _ScoredModel(network, layer, lambda result: _scores(_logits(result, output), mask, class_index))
+    batch = convert_to_tensor(image, track_meta=False).detach().to(next(network.parameters(), image).dtype)
+    heat = GradCAM(model, target_layers=layer, postprocessing=lambda heat: heat.float())(batch)
+    peak = heat.amax(dim=tuple(range(1, heat.dim())), keepdim=True)
+    normalized: torch.Tensor = heat / torch.where(peak > 0, peak, 1)
+    return normalized
+
+
+def layer_name(network: nn.Module, layer: str | None = None) -> str:
+    """Return the name of the layer that Grad-CAM uses.
+
+    Args:
+        network: the network.
+        layer: name of a layer in `network.named_modules()`; None for `network.gradcam_layer`.
+
+    Raises:
+        ValueError: the network has no such layer, or no `gradcam_layer`.
+    """
+    containers = (nn.ModuleList, nn.ModuleDict)  # these never run themselves
+    names = [name for name, part in network.named_modules() if name and not isinstance(part, containers)]
+    kind = type(network).__name__
+    if layer is None:
+        layer = getattr(network, "gradcam_layer", None)
+        if layer is None:
+            raise ValueError(f"{kind} has no gradcam_layer; set layer to one of: {_listed(names)}")
+    if layer not in names:
+        raise ValueError(f"{kind} has no layer {layer!r}; it has: {_listed(names, layer)}")
+    return layer
+
+
+def _listed(names: list[str], wanted: str = "") -> str:
+    """List the names most similar to `wanted`, then those of the upper two levels."""
+    similar = difflib.get_close_matches(wanted, names, n=8, cutoff=0.4)
+    upper = [name for name in names if name.count(".") <= 1 and name not in similar]
+    shown = (similar + upper)[:_LISTED_LAYERS]
+    return ", ".join(shown) + (f" … ({len(names)} in all)" if len(shown) < len(names) else "")
 
 
 class _ScoredModel(ModelWithHooks):
-    """Feature maps of a layer and the gradients of a score for each image.
+    """Feature maps of a layer, and the gradients of a score per image.
 
-    MONAI's own form explains class logits only, and leaves hooks, gradients of the parameters and the training mode of
-    frozen parts behind; it also fails where an in-place operation follows the layer.
+    MONAI's own class explains only class logits, leaves hooks, parameter gradients and training modes behind, and fails
+    if an in-place operation follows the layer.
 
     Args:
-        network: what is explained.
+        network: network to explain.
         layer: name of the layer.
-        score: gives the scores, (batch,), of the network's output.
+        score: function from the network's output to scores, (batch,).
     """
 
     def __init__(self, network: nn.Module, layer: str, score: Callable[[Any], torch.Tensor]) -> None:
         super().__init__(network, layer)  # registers no hook
         self.layer = layer
-        self.scores = score
+        self.score_of = score
 
     def __call__(
         self, x: torch.Tensor, class_idx: None = None, retain_graph: bool = False, **kwargs: Any
     ) -> tuple[torch.Tensor, tuple[torch.Tensor], tuple[torch.Tensor]]:
-        """Return scores, feature maps and gradients, as `GradCAM.compute_map` takes them."""
+        """Return scores, feature maps and gradients, as expected by `GradCAM.compute_map`."""
         features: list[Any] = []
 
         def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
             features.append(output)
-            return output.clone() if isinstance(output, torch.Tensor) else output  # what follows may work in place
+            return output.clone() if isinstance(output, torch.Tensor) else output  # safe from in-place operations
 
         with (
             torch.inference_mode(False),
@@ -114,16 +147,16 @@ class _ScoredModel(ModelWithHooks):
         ):
             hook = self.get_layer(self.layer).register_forward_hook(keep)
             try:
-                result = self.model(x.clone().requires_grad_())  # so that gradients flow where parameters are frozen
+                result = self.model(x.clone().requires_grad_())  # gives gradients even if the parameters are frozen
             finally:
                 hook.remove()
             maps = self._feature_map(features)
-            scores = self.scores(result)
+            scores = self.score_of(result)
             gradient = None
             if maps.requires_grad and scores.requires_grad:
                 (gradient,) = torch.autograd.grad(scores.sum(), maps, retain_graph=retain_graph, allow_unused=True)
         if gradient is None:
-            raise ValueError(f"the score does not depend on layer {self.layer!r}: choose one on the way to the output")
+            raise ValueError(f"the score does not depend on layer {self.layer!r}; choose one on the path to the output")
         return scores.detach(), (maps.detach(),), (gradient.contiguous(),)  # GradCAM takes a view of the gradient
 
     def _feature_map(self, features: list[Any]) -> torch.Tensor:
@@ -136,7 +169,7 @@ class _ScoredModel(ModelWithHooks):
         if not isinstance(maps, torch.Tensor) or maps.dim() not in (4, 5) or maps[0, 0].numel() == 1:
             got = f"shape {tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
             raise ValueError(
-                f"layer {self.layer!r} ({kind}) must give one feature map, (batch, channels, *spatial) with more than "
+                f"layer {self.layer!r} ({kind}) must output a feature map, (batch, channels, *spatial) with more than "
                 f"one position, got {got}"
             )
         return maps
@@ -144,7 +177,7 @@ class _ScoredModel(ModelWithHooks):
 
 @contextmanager
 def _evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Switch to evaluation, and afterwards each part back to what it was: frozen parts are in evaluation anyway."""
+    """Switch to evaluation mode, and restore the mode of each module afterwards."""
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
     try:
@@ -154,14 +187,50 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _batch(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """Return the images as a plain tensor of the type of the weights."""
-    weight = next(network.parameters(), image)
-    return convert_to_tensor(image, track_meta=False).detach().to(weight.dtype)
+def _logits(result: Any, output: Output) -> torch.Tensor:
+    """Return the logits to explain from the output of a network."""
+    if isinstance(output, str):
+        fields = getattr(result, "_fields", ())
+        if output not in fields:
+            raise ValueError(f"the network's output has no field {output!r}; it has {', '.join(fields) or 'no fields'}")
+        result = getattr(result, output)
+    elif output is not None:
+        result = output(result)
+    if not isinstance(result, torch.Tensor):
+        chosen = "" if output is None else f" for {output}"
+        raise ValueError(f"the network returns a {type(result).__name__}{chosen}; choose the logits with output")
+    return result
 
 
-def _to_maximum_one(heat: torch.Tensor) -> torch.Tensor:
-    """Divide each map by its maximum, and leave a map of zeros as it is."""
-    heat = heat.float()
-    peak = heat.amax(dim=tuple(range(1, heat.dim())), keepdim=True)
-    return heat / torch.where(peak > 0, peak, 1)
+def _scores(logits: torch.Tensor, mask: torch.Tensor | None, class_index: int | Sequence[int] | None) -> torch.Tensor:
+    """Return the score of each image, (batch,)."""
+    shape = tuple(logits.shape)
+    if logits.dim() == 2 and mask is None:
+        index = logits.detach().argmax(dim=1) if class_index is None else torch.as_tensor(class_index)
+        scores = logits.gather(1, index.to(logits.device).expand(len(logits))[:, None])[:, 0]
+    elif logits.dim() in (4, 5) and shape[1] == 1 and class_index is None:
+        scores = _mean_in_mask(logits, mask)
+    else:
+        given = f"class_index {class_index}" if class_index is not None else "a mask" if mask is not None else "neither"
+        raise ValueError(
+            "expected logits of one mask, (batch, 1, *spatial), with or without mask, or of classes, (batch, classes), "
+            f"with or without class_index, got shape {shape} and {given}; choose the logits with output"
+        )
+    if not torch.isfinite(scores).all():
+        raise ValueError(f"the scores to explain must be finite, got {scores.tolist()}")
+    return scores
+
+
+def _mean_in_mask(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    if mask is not None and mask.shape != logits.shape:
+        raise ValueError(
+            f"mask must have the shape of the network's output, {tuple(logits.shape)}, got {tuple(mask.shape)}"
+        )
+    region = logits.detach() > 0 if mask is None else mask.to(logits.device) > 0.5
+    pixels = region.flatten(1).sum(dim=1)
+    empty = [str(index) for index, count in enumerate(pixels.tolist()) if count == 0]
+    if empty:
+        raise EmptyMaskError(
+            f"the {'predicted' if mask is None else 'given'} mask of image {', '.join(empty)} is empty"
+        )
+    return torch.where(region, logits, 0).flatten(1).sum(dim=1) / pixels

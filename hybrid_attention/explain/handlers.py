@@ -1,19 +1,173 @@
-"""Handlers of an evaluation, as the configs of all bundles ask for them."""
+"""Handlers that write Grad-CAM heat maps of evaluation and inference runs, and the handlers of an evaluation."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_json
+from hybrid_attention.data.folder import result_path
+from hybrid_attention.data.reading import read_grey
 from hybrid_attention.data.splits import Split
+from hybrid_attention.engines.predictions import PROBABILITY, plane
 from hybrid_attention.evaluation import CaseScores
-from hybrid_attention.explain.save_grad_cam import SaveGradCAM
-from hybrid_attention.explain.scores import Output
+from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture
+from hybrid_attention.explain.grad_cam import EmptyMaskError, Output, grad_cam, layer_name
+from hybrid_attention.explain.panels import draw_panels, heat_overlay
 from hybrid_attention.networks.multi_task_output import lesion_logit
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+from PIL import Image
 from torch import nn
 
-# what Grad-CAM can explain of a network that segments and classifies
+# parts of the output of a network that segments and classifies
 EXPLAINED: dict[str, Output] = {"mask": lesion_logit, "class": "class_logits"}
+
+logger = logging.getLogger(__name__)
+
+
+class SaveGradCAM:
+    """Write the heat map of each image of an evaluation to `FOLDER/gradcam/CASE.png`, for reports.
+
+    The pictures are 8-bit grey, 0 to 255 for heat 0 to 1, in the network's input size. They explain the predicted mask
+    or, depending on `output`, the predicted class. The network runs once more per image, in float32, so its mask can
+    differ by a few pixels from one predicted at lower precision.
+
+    Images in which the network predicts no lesion have no heat map, even if test-time augmentation or another threshold
+    yields one. They are listed in `FOLDER/gradcam/left_out.json` and counted in the log; pictures of an earlier run are
+    removed.
+
+    Args:
+        folder: folder of the evaluation.
+        network: network of the engine, not scripted.
+        layer: name of the layer; None for `network.gradcam_layer`.
+        output: part of the network's output to explain; see `grad_cam`.
+
+    Raises:
+        ValueError: the network has no such layer.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], network: nn.Module, layer: str | None = None, output: Output = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.layer = layer_name(network, layer)
+        self.output = output
+        self.written = 0
+        self.skipped: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output has the network's input as `image`.
+
+        Args:
+            engine: the evaluator.
+        """
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._explain)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        self.written, self.skipped = 0, []
+        prepare_output_folder(self.folder)
+
+    def _explain(self, engine: Engine) -> None:
+        device = next(self.network.parameters()).device
+        for case, result in zip(engine.state.batch, engine.state.output, strict=True):
+            image = result[CommonKeys.IMAGE][None].to(device)
+            try:
+                heat = grad_cam(self.network, image, self.layer, output=self.output)[0, 0].cpu()
+            except EmptyMaskError:
+                self.skipped.append(case["case_id"])
+                self._write_without_heat(case, result)
+            else:
+                self.written += 1
+                self._write(case, result, heat)
+
+    def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor) -> None:
+        write_picture(self.folder, "gradcam", case["case_id"], (heat.numpy().T * 255).round().astype(np.uint8))
+
+    def _write_without_heat(self, case: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        picture_path(self.folder, "gradcam", case["case_id"]).unlink(missing_ok=True)
+
+    def _finish(self, engine: Engine) -> None:
+        write_json(self.folder / "gradcam" / LEFT_OUT, self.skipped)
+        self._log()
+
+    def _log(self) -> None:
+        logger.info("%d Grad-CAM maps of layer %s in %s", self.written, self.layer, self.folder)
+        if self.skipped:
+            logger.info("no Grad-CAM for %d images with an empty mask; first: %s", len(self.skipped), self.skipped[0])
+
+
+class SaveGradCAMOverlays(SaveGradCAM):
+    """Write the heat map over each image of an inference run, in colour with a colour bar.
+
+    An image `a/b.png` or `a/b.nii.gz` gives `a/b_gradcam.png` in the image's own size, plus the bar. The image must
+    have been resized as a whole for the network, as in the bundles. Images in which the network predicts no lesion are
+    skipped; pictures of an earlier run are removed.
+
+    Args:
+        folder: output folder; subfolders of the images are kept.
+        network: network of the engine, not scripted.
+        layer: name of the layer; None for `network.gradcam_layer`.
+        output: part of the network's output to explain; see `grad_cam`.
+
+    Raises:
+        ValueError: the network has no such layer.
+    """
+
+    kind = "gradcam"
+
+    def _draw(self, image: np.ndarray, result: Mapping[str, Any], heat: torch.Tensor | None) -> np.ndarray | None:
+        return None if heat is None else heat_overlay(image, heat)
+
+    def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor | None) -> None:
+        image = read_grey(case["source"])
+        if heat is not None:
+            heat = F.interpolate(heat[None, None], size=image.shape, mode="bilinear", align_corners=False)[0, 0]
+            heat = heat.clamp(0, 1)  # rounding may exceed 1
+        path, picture = result_path(self.folder, case["case_id"], self.kind), self._draw(image, result, heat)
+        if picture is None:
+            path.unlink(missing_ok=True)
+            return
+        with atomic_path(path) as temporary:
+            Image.fromarray(picture).save(temporary)
+
+    def _write_without_heat(self, case: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        self._write(case, result, None)
+
+    def _finish(self, engine: Engine) -> None:
+        self._log()
+
+
+class SavePanels(SaveGradCAMOverlays):
+    """Write a row of four panels for each image of an inference run; see `draw_panels`.
+
+    An image `a/b.png` or `a/b.nii.gz` gives `a/b_panels.png`, with panels in the image's own size. The heat map
+    explains the network's own mask, at a probability of 0.5 and before postprocessing.
+
+    Args:
+        folder: output folder; subfolders of the images are kept.
+        network: network of the engine, not scripted. The engine's output holds the processed mask as `pred` and the
+            lesion probability as `probability`, (W, H) or (1, W, H), in the image's own size.
+        layer: name of the layer; None for `network.gradcam_layer`.
+        output: part of the network's output to explain; see `grad_cam`.
+
+    Raises:
+        ValueError: the network has no such layer.
+    """
+
+    kind = "panels"
+
+    def _draw(self, image: np.ndarray, result: Mapping[str, Any], heat: torch.Tensor | None) -> np.ndarray:
+        return draw_panels(image, plane(result[PROBABILITY]), plane(result[CommonKeys.PRED]), heat)
 
 
 def evaluation_handlers(
@@ -29,23 +183,23 @@ def evaluation_handlers(
     explained: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> list[Any]:
-    """Return the handlers that score a part of a split, and with `gradcam_network` write heat maps.
+    """Return the handlers that score a part of a split and, if `gradcam_network` is given, write heat maps.
 
     Args:
         folder: see `CaseScores`.
-        split: of the cases.
+        split: split of the cases.
         part: `train`, `validation` or `test`.
         weights: see `CaseScores`.
         score_size: see `CaseScores`.
         settings: see `CaseScores`.
         decision: see `CaseScores`.
-        gradcam_network: the network whose heat maps are written; None writes none.
+        gradcam_network: network to explain; None for no heat maps.
         layer: see `SaveGradCAM`.
-        explained: "mask" or "class" where the network gives both; None where its output is the mask's logit.
+        explained: "mask" or "class" if the network predicts both; None if its output is the logit of the mask.
         class_names: see `CaseScores`.
 
     Raises:
-        ValueError: `explained` is neither; see also `CaseScores` and `SaveGradCAM`.
+        ValueError: `explained` is invalid; see also `CaseScores` and `SaveGradCAM`.
     """
     scores = CaseScores(
         folder,
@@ -63,7 +217,7 @@ def evaluation_handlers(
 
 
 def output_explained(name: str | None) -> Output:
-    """Return which part of a network's output "mask" or "class" stands for, None for the output itself."""
+    """Return the part of a network's output for "mask" or "class"; None, the whole output, for None."""
     if name is not None and name not in EXPLAINED:
         raise ValueError(f"Grad-CAM explains {' or '.join(EXPLAINED)}, got {name!r}")
     return None if name is None else EXPLAINED[name]

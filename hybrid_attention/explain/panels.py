@@ -1,62 +1,159 @@
-"""What a network made of an image, on one picture: image, predicted mask, processed mask, Grad-CAM."""
+"""Pictures of heat maps, predictions and their uncertainty, with titles and colour bars."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
+from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
-from hybrid_attention.explain.heat_overlay import heat_overlay
+from hybrid_attention.data.reading import strip_suffix
+from hybrid_attention.evaluation.calibrate import Calibration
+from hybrid_attention.transforms import PredictiveEntropy
 from PIL import Image, ImageDraw, ImageFont
-
-GAP = 4  # pixels between panels
-_BACKGROUND = (40, 40, 40)
-_LEAST_LETTERS = 6
+from scipy import ndimage
 
 Plane = torch.Tensor | np.ndarray
 
+GAP = 4  # pixels between panels
+TRUTH = (0, 220, 0)  # colours of outlines
+MASK = (255, 200, 0)
+_OPACITY = 0.5  # of heat
+_BACKGROUND = (40, 40, 40)
+_MIN_SIDE = 256  # smaller uncertainty pictures are enlarged
+
+
+def heat_overlay(image: Plane, heat: Plane, colour_bar: bool = True) -> np.ndarray:
+    """Draw a half-transparent heat map over its image, in matplotlib's colour map "inferno".
+
+    Args:
+        image: grey values of any range, (W, H) in MONAI's axis order.
+        heat: heat from 0 to 1, (W, H).
+        colour_bar: add a bar with the colours from 0 (bottom) to 1 (top) on the right.
+
+    Returns:
+        uint8 array of shape (H, W, 3), wider with the bar, in the axis order of pictures.
+
+    Raises:
+        ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
+    """
+    from matplotlib import colormaps
+
+    grey, warmth = _planes(image, heat)
+    if not (warmth.min() >= 0 and warmth.max() <= 1):
+        raise ValueError(f"heat must be from 0 to 1, got {warmth.min()} to {warmth.max()}")
+    colours = np.asarray(colormaps["inferno"](range(256), bytes=True))[:, :3]
+    blended = (1 - _OPACITY) * stretched(grey)[..., None] + _OPACITY * colours[(warmth * 255).round().astype(int)]
+    picture = blended.round().astype(np.uint8).transpose(1, 0, 2)
+    return np.concatenate([picture, _bar(len(picture), colours)], axis=1) if colour_bar else picture
+
 
 def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | None) -> np.ndarray:
-    """Draw four panels in a row, each with its title above.
-
-    From left to right: the image; the predicted mask, which is the probability from 0 (black) to 1 (white); the
-    processed mask; and the heat over the image, with its colour bar. Without heat the last panel is the image, and its
-    title says that nothing was marked.
+    """Draw four titled panels in a row: image, predicted probability, processed mask and heat map.
 
     Reference:
         J. Cheng, "The Segmentation Model for Breast Cancer Ultrasound Image Based on Attention U-Net", figure 4.
 
     Args:
         image: grey values of any range, (W, H) in MONAI's axis order.
-        probability: of lesion, from 0 to 1, (W, H).
-        mask: (W, H); above 0.5 is lesion.
-        heat: from 0 to 1, (W, H), or None where there is nothing to explain.
+        probability: lesion probability, (W, H), drawn from 0 (black) to 1 (white).
+        mask: processed mask, (W, H), lesion above 0.5.
+        heat: heat from 0 to 1, (W, H); None for an empty mask, in which case the last panel shows the image.
 
     Returns:
-        uint8 array of shape (H and the line of titles, four W and gaps and colour bar, 3), the axis order of pictures.
+        uint8 array of shape (rows, columns, 3), in the axis order of pictures.
 
     Raises:
         ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
-        ImportError: matplotlib is missing, and there is heat.
     """
-    grey, chance, marked = (np.asarray(array, dtype=np.float32) for array in (image, probability, mask))
-    if grey.ndim != 2 or not grey.shape == chance.shape == marked.shape:
-        raise ValueError(
-            "image, probability and mask must be 2D arrays of one shape, "
-            f"got {grey.shape}, {chance.shape} and {marked.shape}"
-        )
-    plain = _grey_picture(stretched(grey) / 255)
+    grey, chance, lesion = _planes(image, probability, mask)
     panels = {
-        "image": plain,
+        "image": _grey_picture(stretched(grey) / 255),
         "predicted mask": _grey_picture(chance.clip(0, 1)),
-        "processed mask": _grey_picture(marked > 0.5),
+        "processed mask": _grey_picture(lesion > 0.5),
     }
     if heat is None:
-        panels["Grad-CAM: no mark"] = plain
+        panels["Grad-CAM: empty mask"] = panels["image"]
     else:
         panels["Grad-CAM"] = heat_overlay(grey, heat)
-    return join_panels(panels)
+    return _joined(panels)
+
+
+def draw_uncertainty(
+    image: Plane,
+    mask: Plane,
+    truth: Plane,
+    entropy: Plane,
+    disagreement: Plane | None = None,
+    title: str = "mask yellow, truth green",
+) -> np.ndarray:
+    """Draw the outlines of mask and ground truth over the image, and next to it entropy and disagreement as heat maps.
+
+    Args:
+        image: grey values of any range, (W, H) in MONAI's axis order; small images are enlarged by an integer factor.
+        mask: predicted mask, (W, H), lesion above 0.5.
+        truth: ground truth, (W, H), lesion above 0.5.
+        entropy: entropy in bits, from 0 to 1, (W, H).
+        disagreement: disagreement of averaged predictions in bits, from 0 to 1, (W, H), or None.
+        title: title of the first panel.
+
+    Returns:
+        uint8 array of shape (rows, columns, 3), in the axis order of pictures.
+
+    Raises:
+        ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
+    """
+    planes = _planes(image, mask, truth, entropy, *([] if disagreement is None else [disagreement]))
+    factor = max(1, -(-_MIN_SIDE // min(planes[0].shape)))
+    grey, predicted, true, *heats = (np.kron(plane, np.ones((factor, factor), np.float32)) for plane in planes)
+    outlined = _grey_picture(stretched(grey) / 255)
+    for plane, colour in ((true, TRUTH), (predicted, MASK)):
+        region = plane.T > 0.5
+        outlined[region & ~ndimage.binary_erosion(region, iterations=max(1, factor // 2), border_value=1)] = colour
+    panels = {title: outlined}
+    for name, heat in zip(("entropy, bits", "disagreement, bits"), heats, strict=False):
+        panels[name] = heat_overlay(grey, heat)
+    return _joined(panels)
+
+
+def write_uncertainty_pictures(result: Calibration, folder: str | os.PathLike[str]) -> int:
+    """Write a picture per test case, predicted by the best variant on validation, to `FOLDER/uncertainty/CASE.png`.
+
+    The titles hold the Dice and the expected Dice.
+
+    Args:
+        result: result of `calibrate`.
+        folder: output folder.
+
+    Returns:
+        The number of pictures.
+    """
+    scores, test, entropy = result.scores[result.best], result.test, PredictiveEntropy()
+    for index, case in enumerate(test.cases):
+        dice, expected = scores.chosen_dice[index], scores.confidence[index]["expected_dice"]
+        picture = draw_uncertainty(
+            test.images[index],
+            scores.mask[index],
+            test.target[index],
+            entropy(scores.probability[index]),
+            None if scores.disagreement is None else scores.disagreement[index],
+            f"{'no lesion' if np.isnan(dice) else f'Dice {dice:.2f}'}, expected {expected:.2f}",
+        )
+        with atomic_path(Path(folder) / "uncertainty" / f"{strip_suffix(case['case_id'])}.png") as temporary:
+            Image.fromarray(picture).save(temporary)
+    return len(test.cases)
+
+
+def _planes(*planes: Plane) -> list[np.ndarray]:
+    """Return planes as float32 arrays, after a check that all are 2D and have the same shape."""
+    arrays = [np.asarray(plane, dtype=np.float32) for plane in planes]
+    shapes = [array.shape for array in arrays]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 2:
+        raise ValueError(f"the planes must be 2D and have the same shape, got {', '.join(map(str, shapes))}")
+    return arrays
 
 
 def _grey_picture(fraction: np.ndarray) -> np.ndarray:
@@ -64,19 +161,25 @@ def _grey_picture(fraction: np.ndarray) -> np.ndarray:
     return np.repeat((fraction.T * 255.0).round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def join_panels(panels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Join pictures of one height in a row, each below its title.
+def _bar(height: int, colours: np.ndarray) -> np.ndarray:
+    """Return the colour bar with its labels, (height, width, 3)."""
+    size = min(max(height // 16, 10), 40)  # font size in pixels
+    margin = min(size // 2, (height - 1) // 2)
+    panel = Image.new("RGB", (2 * size + size // 2, height), _BACKGROUND)
+    ramp = np.repeat(colours[np.linspace(255, 0, height - 2 * margin).round().astype(int), None], size, axis=1)
+    panel.paste(Image.fromarray(ramp), (size // 2, margin))
+    draw, font = ImageDraw.Draw(panel), ImageFont.load_default(size)
+    for label, y in (("1", margin), ("0", height - margin)):
+        draw.text((size // 2 + size + size // 4, y), label, fill="white", font=font, anchor="lm")
+    return np.asarray(panel)
 
-    Args:
-        panels: by title, uint8, (H, W, 3).
 
-    Returns:
-        The row, in the axis order of pictures.
-    """
+def _joined(panels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Join pictures of the same height in a row, each below its title."""
     height = len(next(iter(panels.values())))
     width = min(panel.shape[1] for panel in panels.values())
     size = min(max(height // 16, 10), 40)
-    while size > _LEAST_LETTERS and max(ImageFont.load_default(size).getlength(title) for title in panels) > width:
+    while size > 6 and max(ImageFont.load_default(size).getlength(title) for title in panels) > width:
         size -= 1
     font, line = ImageFont.load_default(size), 2 * size
     total = sum(panel.shape[1] for panel in panels.values()) + GAP * (len(panels) - 1)

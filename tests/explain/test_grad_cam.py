@@ -1,15 +1,19 @@
-"""Grad-CAM against hand calculation, against MONAI's, and on every network."""
+"""Grad-CAM against hand calculation and MONAI's, on every network; does it depend on what the network has learned?"""
 
 import copy
+from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 from hybrid_attention.engines import to_memory_format
-from hybrid_attention.explain import NothingMarkedError, grad_cam
+from hybrid_attention.explain import EmptyMaskError, grad_cam
+from hybrid_attention.explain.grad_cam import layer_name
 from hybrid_attention.networks import HybridAttentionNet, PlainUNet, TripleEncoderUNet
 from monai.data import MetaTensor
 from monai.networks.nets import DenseNet121
 from monai.visualize import GradCAM
+from scipy.stats import spearmanr
 from torch import nn
 
 
@@ -47,7 +51,7 @@ def test_coarse_features_are_interpolated_to_the_image():
     torch.testing.assert_close(heat.flatten() * 4, torch.tensor([1, 1.75, 3.25, 4]))
 
 
-def test_a_class_is_explained_by_its_own_channel(channels):
+def test_mask_and_classes_of_one_network(channels):
     x = torch.zeros(1, 2, 4, 4)
     x[0, 0, 0, 1], x[0, 1, 3, 2] = 2, 1
     first = grad_cam(channels, x, "features", output="classes", class_index=0)
@@ -58,15 +62,10 @@ def test_a_class_is_explained_by_its_own_channel(channels):
     assert torch.equal(grad_cam(channels, x, "features", output=lambda both: both.classes), first)
     both = grad_cam(channels, x.repeat(2, 1, 1, 1), "features", output="classes", class_index=[1, 0])
     assert torch.equal(both, torch.cat([second, first]))
-
-
-def test_the_mask_of_a_network_with_classes(channels):
-    x = torch.zeros(1, 2, 4, 4)
-    x[0, 0, 0, 1], x[0, 1, 3, 2] = 2, 5
     assert grad_cam(channels, x, "features", output="mask").nonzero().tolist() == [[0, 0, 0, 1]]
 
 
-def test_an_operation_in_place_behind_the_layer_changes_nothing(channels):
+def test_an_operation_in_place_after_the_layer_changes_nothing(channels):
     x = torch.randn(1, 2, 4, 4)
     expected = copy.deepcopy(channels)
     expected.relu.inplace = False
@@ -107,7 +106,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_has_a_default_layer_that_can_be_explained(name):
+def test_every_network_has_a_default_layer(name):
     torch.manual_seed(0)
     net = NETWORKS[name]()
     mask = torch.zeros(2, 1, 64, 96)
@@ -128,22 +127,14 @@ def test_volumes():
     assert heat.max() == 1
 
 
-def test_batch_equals_single_images(trained):
-    together = grad_cam(trained.net, trained.images)
-    single = torch.cat([grad_cam(trained.net, image[None]) for image in trained.images])
-    torch.testing.assert_close(together, single, atol=1e-5, rtol=1e-4)
-
-
-def test_a_map_of_zeros_stays_zero(caplog):
+def test_a_map_of_zeros_stays_zero():
     net = nn.Sequential(nn.Identity(), nn.Conv2d(1, 1, kernel_size=1, bias=False))
-    net[1].weight.data.fill_(-1.0)  # the feature speaks against the region
-    with caplog.at_level("INFO"):
-        heat = grad_cam(net, torch.rand(1, 1, 4, 4), "0", mask=torch.ones(1, 1, 4, 4))
+    net[1].weight.data.fill_(-1.0)  # the feature lowers the score
+    heat = grad_cam(net, torch.rand(1, 1, 4, 4), "0", mask=torch.ones(1, 1, 4, 4))
     assert torch.equal(heat, torch.zeros(1, 1, 4, 4))
-    assert "0 everywhere: nothing in 0 speaks for it" in caplog.text
 
 
-def test_the_network_is_left_as_it_was(trained):
+def test_the_network_is_left_unchanged(trained):
     net = copy.deepcopy(trained.net).train()
     net.deep[1].eval()
     net.first.requires_grad_(False)
@@ -152,7 +143,7 @@ def test_the_network_is_left_as_it_was(trained):
     state = {name: value.clone() for name, value in net.state_dict().items()}
     x = trained.images.clone()
     grad_cam(net, x)
-    with pytest.raises(NothingMarkedError):
+    with pytest.raises(EmptyMaskError):
         grad_cam(net, x, mask=torch.zeros(6, 1, 32, 32))
     with pytest.raises(RuntimeError, match="to have 1 channels"):
         grad_cam(net, torch.cat([x, x], dim=1))
@@ -168,8 +159,10 @@ def test_the_network_is_left_as_it_was(trained):
     assert not x.requires_grad
 
 
-def test_context_layout_and_frozen_parameters_change_nothing(trained):
+def test_batch_context_layout_and_precision_change_nothing(trained):
     expected = grad_cam(trained.net, trained.images)
+    single = torch.cat([grad_cam(trained.net, image[None]) for image in trained.images])
+    torch.testing.assert_close(single, expected, atol=1e-5, rtol=1e-4)
     net = to_memory_format(copy.deepcopy(trained.net), channels_last=True).train().requires_grad_(False)
     x = MetaTensor(trained.images).contiguous(memory_format=torch.channels_last)
     for context in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
@@ -177,10 +170,137 @@ def test_context_layout_and_frozen_parameters_change_nothing(trained):
             heat = grad_cam(net, x.clone())
         assert type(heat) is torch.Tensor
         torch.testing.assert_close(heat, expected, atol=1e-4, rtol=1e-3)
+    low = grad_cam(copy.deepcopy(trained.net).to(torch.bfloat16), trained.images, mask=trained.truth)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, grad_cam(trained.net, trained.images, mask=trained.truth), atol=0.1, rtol=0)
 
 
-def test_weights_in_bf16(trained):
-    net = copy.deepcopy(trained.net).to(torch.bfloat16)
-    heat = grad_cam(net, trained.images, mask=trained.truth)
-    assert heat.dtype == torch.float32
-    torch.testing.assert_close(heat, grad_cam(trained.net, trained.images, mask=trained.truth), atol=0.1, rtol=0)
+def rank_correlation(one, other):
+    return float(spearmanr(one.flatten(), other.flatten()).statistic) if other.any() else 0.0
+
+
+@pytest.mark.parametrize("randomised", [("head",), ("head", "deep"), ("head", "deep", "first")])
+def test_random_parameters_change_the_map(trained, randomised):
+    """J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, arXiv:1810.03292: otherwise a map explains
+    the image, not the network. Over several draws, as a random head may point in the learned direction by chance.
+    """
+    learned = grad_cam(trained.net, trained.images, mask=trained.truth)
+    alike = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        net, fresh = copy.deepcopy(trained.net), type(trained.net)()
+        for name in randomised:
+            setattr(net, name, getattr(fresh, name))
+        changed = grad_cam(net, trained.images, mask=trained.truth)
+        alike += [abs(rank_correlation(one, other)) for one, other in zip(learned, changed, strict=True)]
+    assert np.mean(alike) < 0.6
+
+
+def test_the_disc_is_explained_and_not_the_square(trained):
+    heat = grad_cam(trained.net, trained.images)
+    near = torch.nn.functional.max_pool2d(trained.truth, 9, stride=1, padding=4)
+    for map_, region in zip(heat, near, strict=True):
+        assert float((map_ * region).sum() / map_.sum()) > 0.8
+        assert region.mean() < 0.3
+
+
+def test_hiding_the_hottest_pixels_lowers_the_score_more_than_hiding_others(trained):
+    heat = grad_cam(trained.net, trained.images)
+
+    def mean_logit(images):
+        with torch.no_grad():
+            logits = trained.net(images)
+        return (logits * trained.truth).sum(dim=(1, 2, 3)) / trained.truth.sum(dim=(1, 2, 3))
+
+    def without(where):
+        """Replace the 50 highest pixels of each map by the background."""
+        images = trained.images.clone()
+        for image, map_ in zip(images, where, strict=True):
+            image.view(-1)[map_.flatten().topk(50).indices] = 0
+        return images
+
+    before = mean_logit(trained.images)
+    fall = before - mean_logit(without(heat))
+    for shift in ((16, 16), (0, 16), (16, 0)):
+        elsewhere = before - mean_logit(without(heat.roll(shift, dims=(2, 3))))
+        assert torch.all(fall > elsewhere + 5)
+
+
+X, ONES = torch.rand(2, 2, 8, 8), torch.ones(2, 1, 8, 8)
+NET = PlainUNet(in_channels=2, channels=(2, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layer": "encode.1", "mask": ONES}, r"PlainUNet .*'encode\.1'; it has: encoder\.1, "),
+        ({"layer": "encoder", "mask": ONES}, r"'encoder'; it has: encoder\."),
+        ({"layer": "", "mask": ONES}, "no layer ''"),
+        ({"layer": "pool", "mask": ONES}, r"'pool' \(MaxPool2d\) runs 2 times"),
+        ({"mask": torch.ones(2, 8, 8)}, r"\(2, 1, 8, 8\), got \(2, 8, 8\)"),
+        ({"mask": ONES, "class_index": 0}, r"got shape \(2, 1, 8, 8\) and class_index 0"),
+        ({"class_index": 1}, r"got shape \(2, 1, 8, 8\) and class_index 1"),
+        ({"mask": ONES, "output": "mask"}, "no field 'mask'; it has no fields"),
+        ({"mask": ONES, "output": lambda logits: logits[:, 0]}, r"got shape \(2, 8, 8\)"),
+        ({"mask": ONES, "output": lambda logits: logits.repeat(1, 3, 1, 1)}, r"got shape \(2, 3, 8, 8\)"),
+        ({"mask": ONES, "output": lambda logits: logits / 0}, "finite"),
+        ({"mask": ONES, "output": lambda logits: logits.detach()}, "does not depend on layer"),
+        ({"mask": ONES, "output": lambda logits: None}, "NoneType"),
+    ],
+)
+def test_bad_arguments_for_a_mask(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        grad_cam(NET, X, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"output": None}, "returns a Both"),
+        ({"output": "class"}, "no field 'class'; it has mask, classes"),
+        ({"mask": ONES}, r"got shape \(2, 2\) and a mask"),
+        ({"layer": "unused"}, "does not depend on layer 'unused'"),
+        ({"layer": "pool"}, r"'pool' \(AdaptiveAvgPool2d\).*got shape \(2, 2, 1, 1\)"),
+        ({"layer": "flat"}, r"'flat' \(Flatten\).*got shape \(2, 2\)"),
+    ],
+)
+def test_bad_arguments_for_classes(channels, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        grad_cam(channels, X, **{"layer": "features", "output": "classes", **arguments})
+
+
+def test_other_errors(channels):
+    mask = ONES.clone()
+    mask[1] = 0
+    with pytest.raises(EmptyMaskError, match="image 1 is empty"):
+        grad_cam(NET, X, mask=mask)
+    with pytest.raises(EmptyMaskError, match="image 0, 1 is empty"):
+        grad_cam(NET, X, output=lambda logits: logits - 1e6)
+    with pytest.raises(ValueError, match=r"'encoder' \(DenseNet121Encoder\).*got a list"):
+        grad_cam(HybridAttentionNet(in_channels=2), torch.rand(1, 2, 32, 32), "encoder", mask=torch.ones(1, 1, 32, 32))
+    with pytest.raises(ValueError, match="scripted"):
+        grad_cam(torch.jit.script(PlainUNet(channels=(2, 4))), torch.rand(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"Channels has no gradcam_layer.* features, relu"):
+        layer_name(channels)
+    many = nn.ModuleList(nn.Sequential(nn.ReLU()) for _ in range(40))
+    with pytest.raises(ValueError, match=r"… \(80 in all\)") as caught:
+        layer_name(many, "7.1")
+    assert str(caught.value).count(",") == 29
+
+
+def test_scores_are_mean_logits_and_class_logits():
+    """The gradient of the score is 1 / pixels in the mask, so that a map is the image in the mask over its maximum."""
+    Result = namedtuple("Result", ["mask", "class_logits"])
+
+    class Same(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Identity()
+
+        def forward(self, x):
+            return Result(self.features(x), None)
+
+    x = torch.tensor([[[[1.0, 3], [5, 7]]]])
+    torch.testing.assert_close(grad_cam(Same(), x, "features", output="mask"), x / 7)
+    with pytest.raises(ValueError, match="NoneType for class_logits"):
+        grad_cam(Same(), x, "features", output="class_logits")

@@ -1,18 +1,67 @@
 import numpy as np
 import pytest
-from hybrid_attention.explain import draw_panels, heat_overlay
-from hybrid_attention.explain.panels import GAP
+import torch
+from hybrid_attention.explain import draw_panels, draw_uncertainty, heat_overlay, write_uncertainty_pictures
+from hybrid_attention.explain.panels import GAP, MASK, TRUTH
+from matplotlib import colormaps
+from PIL import Image
 
+from tests.evaluation.predicted import found
+
+COLD, HOT = (np.array(colormaps["inferno"](level, bytes=True)[:3], dtype=float) for level in (0, 255))
 WIDTH, HEIGHT = 120, 80
+
+
+def test_colours_and_axes_of_heat():
+    image = torch.zeros(60, 40)  # 60 wide, 40 high
+    image[50, 10] = 7.0
+    heat = torch.zeros(60, 40)
+    heat[20, 30] = 1.0
+    picture = heat_overlay(image, heat, colour_bar=False)
+    assert picture.shape == (40, 60, 3)
+    assert picture.dtype == np.uint8
+    np.testing.assert_allclose(picture[30, 20], HOT / 2, atol=1)
+    np.testing.assert_allclose(picture[10, 50], COLD / 2 + 127.5, atol=1)
+    np.testing.assert_allclose(picture[0, 0], COLD / 2, atol=1)
+
+
+@pytest.mark.parametrize("height", [4, 40, 512])
+def test_the_bar_runs_from_hot_above_to_cold_below(height):
+    heat = np.zeros((30, height), dtype=np.float32)
+    picture = heat_overlay(heat, heat)
+    assert picture.shape[0] == height
+    assert np.array_equal(picture[:, :30], heat_overlay(heat, heat, colour_bar=False))
+    bar = picture[:, 30:].astype(int)
+    assert 0 < bar.shape[1] < max(height, 30)
+    column = bar[:, (bar == HOT).all(axis=2).any(axis=0).argmax()]
+    table = {tuple(colour): level for level, colour in enumerate(colormaps["inferno"](range(256), bytes=True)[:, :3])}
+    levels = [table[tuple(colour)] for colour in column if tuple(colour) in table]  # the background is not in it
+    assert (levels[0], levels[-1]) == (255, 0)
+    assert levels == sorted(levels, reverse=True)
+    assert len(levels) > 0.4 * height
+
+
+def test_the_bar_is_labelled_at_both_ends():
+    bar = heat_overlay(np.zeros((1, 200)), np.zeros((1, 200)))[:, 1:]
+    white = np.flatnonzero((bar > 200).all(axis=2).any(axis=1))
+    assert white.min() < 15 and white.max() > 185
+    assert not ((white > 20) & (white < 180)).any()
+
+
+def test_bad_heat():
+    with pytest.raises(ValueError, match=r"got \(4, 5\), \(5, 4\)"):
+        heat_overlay(np.zeros((4, 5)), np.zeros((5, 4)))
+    for bad in (1.5, -0.1, np.nan):
+        with pytest.raises(ValueError, match=f"got {bad}"):
+            heat_overlay(np.zeros((4, 5)), np.full((4, 5), bad))
 
 
 def planes():
     """Ramp into depth, probability that grows across, mask top left, one hot spot; (W, H), MONAI's axis order."""
     image = np.tile(np.linspace(-3, 5, HEIGHT), (WIDTH, 1))
     probability = np.tile(np.linspace(0, 1, WIDTH)[:, None], (1, HEIGHT))
-    mask = np.zeros((WIDTH, HEIGHT))
+    mask, heat = np.zeros((2, WIDTH, HEIGHT))
     mask[:30, :10] = 1
-    heat = np.zeros((WIDTH, HEIGHT))
     heat[100, 70] = 1
     return image, probability, mask, heat
 
@@ -24,7 +73,7 @@ def cut(picture):
     return [row[:, left : left + WIDTH] for left in lefts[:3]] + [row[:, lefts[3] :]]
 
 
-def test_panels_stand_in_the_order_of_the_paper():
+def test_panels_are_in_the_order_of_the_paper():
     image, probability, mask, heat = planes()
     picture = draw_panels(image, probability, mask, heat)
     first, second, third, fourth = cut(picture)
@@ -34,33 +83,56 @@ def test_panels_stand_in_the_order_of_the_paper():
     assert (third[:10, :30] == 255).all() and third.sum() == 3 * 255 * 300
     np.testing.assert_array_equal(fourth, heat_overlay(image, heat))
     assert fourth.shape[1] > WIDTH  # the colour bar
+    without = cut(draw_panels(image, probability, mask, None))
+    np.testing.assert_array_equal(without[3], without[0])
+    with pytest.raises(ValueError, match=r"\(120, 80\), \(120, 80\), \(80, 120\)"):
+        draw_panels(image, probability, mask.T, heat)
+    with pytest.raises(ValueError, match=r"\(1, 1\)"):
+        draw_panels(image, probability, mask, heat[:1, :1])
 
 
 def test_every_panel_has_its_title_above():
-    picture = draw_panels(*planes())
-    titles = picture[:-HEIGHT]
+    titles = draw_panels(*planes())[:-HEIGHT]
     for number in range(4):
         left = number * (WIDTH + GAP)
         letters = (titles[:, left : left + WIDTH].min(axis=-1) > 200).any(axis=0)
         assert letters.any()
-        middle = np.flatnonzero(letters)[[0, -1]].mean()
-        assert abs(middle - WIDTH / 2) < 3
-        assert not letters[[0, -1]].any()  # as small as the panel demands
+        assert abs(np.flatnonzero(letters)[[0, -1]].mean() - WIDTH / 2) < 3
+        assert not letters[[0, -1]].any()  # small enough for the panel
 
 
-def test_without_heat_the_last_panel_is_the_image():
-    image, probability, mask, _ = planes()
-    picture = draw_panels(image, probability, np.zeros_like(mask), None)
-    first, _, third, fourth = cut(picture)
-    np.testing.assert_array_equal(fourth, first)
-    assert not third.any()
+def where(picture, colour):
+    """Columns and rows that hold a colour, in pixels of the plane."""
+    rows, columns = np.nonzero((picture == np.array(colour)).all(-1))
+    return (columns.min() // 9, columns.max() // 9), (rows.min() // 9, rows.max() // 9)
 
 
-def test_planes_must_fit():
-    image, probability, mask, heat = planes()
-    with pytest.raises(ValueError, match=r"one shape, got \(120, 80\), \(120, 80\) and \(80, 120\)"):
-        draw_panels(image, probability, mask.T, heat)
-    with pytest.raises(ValueError, match=r"one shape, got \(120, 80\) and \(1, 1\)"):
-        draw_panels(image, probability, mask, heat[:1, :1])
-    with pytest.raises(ValueError, match="2D arrays"):
-        draw_panels(image[None], probability[None], mask[None], heat[None])
+def test_uncertainty_with_outlines_of_mask_and_truth():
+    truth = torch.zeros(40, 30)
+    truth[10:18, 5:13] = 1
+    mask, entropy = truth.roll(2, 0), torch.zeros(40, 30)
+    entropy[0, 0] = 1
+    alone = draw_uncertainty(torch.rand(40, 30), mask, truth, entropy)
+    outlined = alone[-30 * 9 :, : 40 * 9]  # enlarged nine times, to 256 pixels and more
+    assert where(outlined, MASK) == ((12, 19), (5, 12))
+    assert where(outlined, TRUTH)[0] == (10, 17)
+    inside = outlined[9 * 9 : 9 * 10, 9 * 14 : 9 * 15]
+    assert (inside[..., 0] == inside[..., 1]).all()  # only the outline is drawn
+    alone, both = (draw_uncertainty(0 * truth, mask, truth, entropy, more) for more in (None, 1 - entropy))
+    assert both.shape[1] > alone.shape[1] and both.shape[0] == alone.shape[0]
+    heat = heat_overlay(np.kron(0 * truth, np.ones((9, 9))), np.kron(entropy, np.ones((9, 9))))
+    np.testing.assert_array_equal(alone[-270:, 364 : 364 + heat.shape[1]], heat)
+    large = torch.zeros(300, 260)
+    assert draw_uncertainty(large, large, large, large).shape[0] in range(261, 320)  # not enlarged
+    with pytest.raises(ValueError, match=r"\(2, 2\)"):
+        draw_uncertainty(mask, mask, truth, truth, torch.zeros(2, 2))
+
+
+def test_an_uncertainty_picture_per_case(tmp_path):
+    assert write_uncertainty_pictures(found(cases=3), tmp_path) == 3
+    paths = sorted((tmp_path / "uncertainty" / "benign").iterdir())
+    assert [path.name for path in paths] == [f"benign ({case}).png" for case in range(3)]
+    pictures = [np.asarray(Image.open(path)) for path in paths]
+    assert len({picture.shape for picture in pictures}) == 1 and pictures[0].shape[1] > 3 * 256
+    assert (pictures[0] == np.array(MASK)).all(-1).any()
+    assert not (pictures[2] == np.array(MASK)).all(-1).any()  # nothing is predicted

@@ -59,7 +59,7 @@ def test_lesion_logit_of_a_network_that_names_no_layer(monkeypatch):
     monkeypatch.delattr(Constant, "gradcam_layer")
     network, mask = LesionLogit(Constant()), torch.tensor([[[[1.0]], [[4.0]]]])
     assert torch.equal(torch.jit.script(network)(mask), torch.tensor([[[[3.0]]]]))
-    with pytest.raises(ValueError, match="LesionLogit has no attribute gradcam_layer"):
+    with pytest.raises(ValueError, match="LesionLogit has no gradcam_layer"):
         grad_cam(network, mask)
 
 
