@@ -4,6 +4,7 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.augment_batch import AugmentBatch
 from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
 from hybrid_attention.engines.checkpoint import Checkpoint
+from hybrid_attention.engines.distillation import DistillationLoss, PrepareDistillation
 from hybrid_attention.engines.flip_average import FlipAverage
 from hybrid_attention.engines.folders import default_images, find_bundle_root, run_folder
 from hybrid_attention.engines.handlers import EarlyStopping, EpochSeed, History, Progress, TensorBoardLog, run_handlers
@@ -40,12 +41,14 @@ __all__ = [
     "AugmentBatch",
     "BatchNormStatistics",
     "Checkpoint",
+    "DistillationLoss",
     "EarlyStopping",
     "EpochSeed",
     "FlipAverage",
     "History",
     "PrecisionInferer",
     "Prediction",
+    "PrepareDistillation",
     "Progress",
     "SavePredictions",
     "TensorBoardLog",
