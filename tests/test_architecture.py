@@ -25,7 +25,7 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("cli", "quick_start")
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("experiments", "quick_start")
 )
 
 

@@ -14,9 +14,9 @@ def add_commands(commands: Any) -> None:
     experiments.add_argument("--out", required=True, metavar="RUNS", help="results go to RUNS/LIST/RUN/seed_S/fold_F")
     experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="only these runs of the list")
     experiments.add_argument("--minutes", type=float, help="stop after this time with exit status 3")
-    experiments.add_argument("--jobs", type=int, default=1, help="parallel runs (default: %(default)s)")
-    experiments.add_argument("--threads", type=int, help="threads per run (default: physical cores / jobs)")
-    experiments.add_argument("--dry_run", action="store_true", help="show state, time left and commands of each run")
+    experiments.add_argument(
+        "--dry_run", action="store_true", help="only show state, time left and commands of each run"
+    )
     experiments.add_argument("--collect", metavar="FOLDER", help="only copy tables of finished runs to FOLDER/LIST/RUN")
     experiments.add_argument(
         "--report", metavar="FOLDER", help="only write a report of finished runs, FOLDER/LIST/report.html"
@@ -25,25 +25,35 @@ def add_commands(commands: Any) -> None:
 
 
 def _experiments(options: argparse.Namespace) -> int:
-    from hybrid_attention.experiments import Runner, collect, finished_groups, overview, read_runs, report
+    from hybrid_attention.experiments import collect, read_runs, run_all
 
+    if options.dry_run and (options.collect or options.report):
+        raise ValueError("--dry_run shows what would be run; use it without --collect and --report")
     runs = read_runs(options.list, options.out, options.only)
     if options.collect or options.report:
-        if options.dry_run:
-            raise ValueError("--dry_run shows what would be run: it goes with neither --collect nor --report")
-        groups, failures = finished_groups(runs)
-        if options.collect:
-            folders = collect(groups, options.collect)
-            print(f"{runs[0].experiment}: {len(folders)} folders of tables in {options.collect}/{runs[0].experiment}")
-        if options.report and (page := report(groups, options.report)):
-            print(f"report: {page}")
-        if failures:
-            head = "these folds can't be merged, all others are written; remove a fold's folder to run it again:"
-            raise ValueError("\n  ".join([head, *(f"{name}: {reason}" for name, reason in failures.items())]))
+        for path in collect(runs, options.collect, options.report):
+            print(path)
         return 0
     if not options.dataset_dir:
         raise ValueError("--dataset_dir is missing: the folder of the images")
     if options.dry_run:
-        print(overview(runs, options.dataset_dir))
+        _describe(runs, options.dataset_dir)
         return 0
-    return Runner(runs, options.dataset_dir, options.minutes, options.jobs, options.threads)()
+    return run_all(runs, options.dataset_dir, options.minutes)
+
+
+def _describe(runs: list[Any], images: list[str]) -> None:
+    """Print state, remaining time and commands of the runs; the time is that of the first run that has begun."""
+    import shlex
+    from datetime import timedelta
+    from statistics import mean
+
+    begun = next((run.epoch_seconds() for run in runs if run.epoch_seconds()), None)
+    for run in runs:
+        epochs = run.epoch_seconds()
+        line = f"{run.label}: {run.progress()}, {len(epochs)} of {run.epochs} epochs"
+        if begun and "training" in run.steps_left():
+            left = mean(epochs or begun) * (run.epochs - len(epochs))
+            line += f", about {timedelta(seconds=round(left))} left"
+        print(line, *(f"  {shlex.join(run.command(step, images))}" for step in run.steps_left()), sep="\n")
+    print(f"commands are for the folder {runs[0].root}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -33,7 +34,7 @@ def command_line_options(argv: Sequence[str] | None = None) -> dict[str, Any]:
             options[key] = value if key in _PATHS and "#" in value else DefaultParseValue(value)
     if "args_file" in options:
         file = ConfigParser.load_config_file(str(options["args_file"]))
-        options = {**{key: "$None" if value is None else value for key, value in file.items()}, **options}
+        options = {**without_none(file), **options}
     return options
 
 
@@ -41,6 +42,22 @@ def config_files(argv: Sequence[str] | None = None) -> list[Path]:
     """Return the config files that a command line (`sys.argv`) names, as given."""
     given = command_line_options(argv).get("config_file", [])
     return [Path(str(name)) for name in (given if isinstance(given, (list, tuple)) else [given])]
+
+
+def command_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line that `monai.bundle` reads back unchanged."""
+    words = []
+    for key, value in without_none(options).items():
+        texts = [json.dumps(value, ensure_ascii=False), repr(value)]
+        if isinstance(value, str) and not value.startswith("-"):
+            texts.insert(0, value)
+        words += [f"--{key}", next(text for text in texts if DefaultParseValue(text) == value)]
+    return words
+
+
+def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace None, which the command line ignores, by an expression."""
+    return {key: "$None" if value is None else value for key, value in options.items()}
 
 
 def check_overrides() -> None:

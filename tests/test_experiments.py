@@ -1,0 +1,503 @@
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+from hybrid_attention.cli import main
+from hybrid_attention.engines import check_overrides
+from hybrid_attention.engines.overrides import command_line_options, config_files
+from hybrid_attention.experiments import Run, collect, read_runs, run_all
+
+from tests import fake_bundle
+from tests.drawn_runs import write_run
+
+ROOT = Path(__file__).resolve().parents[1]
+FROM_SCRATCH = "bundles/hybrid/configs/from_scratch.yaml"
+FAILS = {"early_stop_patience": 7}
+HANGS = {"epochs": 3, "batch_size": 1}  # after one more epoch
+TABLES = ["history.csv", "per_case.csv", "roc.csv", "run.json", "summary.json"]
+
+
+@pytest.fixture
+def write_list(tmp_path):
+    """Write a list of runs; the keys given replace those of a small one."""
+
+    def write(**keys):
+        content = {"name": "trial", "bundle": "hybrid", "options": {"epochs": 3}, "runs": [{"name": "han"}], **keys}
+        path = tmp_path / "list.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def runs_of(write_list, tmp_path):
+    """Read a list of runs whose results go to `runs`."""
+    return lambda only=(), **keys: read_runs(write_list(**keys), tmp_path / "runs", only)
+
+
+@pytest.fixture
+def run_list(runs_of, tmp_path, monkeypatch):
+    """Run a list with the fake bundle, or with other commands; returns the exit status."""
+
+    def run(only=(), minutes=None, command=fake_bundle.command, **keys):
+        monkeypatch.setattr(Run, "command", command)
+        return run_all(runs_of(only, **keys), [tmp_path], minutes)
+
+    return run
+
+
+@pytest.fixture
+def merged(monkeypatch):
+    """Calls of the function that merges folds, which is tested elsewhere."""
+    calls = []
+
+    def merge_folds(folders, out):
+        calls.append([folder.parent.name for folder in folders])
+        out.mkdir(exist_ok=True)
+        (out / "per_case.csv").write_text("case_id\nall\n")
+        folds = [int(name.removeprefix("fold_")) for name in calls[-1]]
+        (out / "summary.json").write_text(json.dumps({"folds": {"merged": folds}}))
+
+    monkeypatch.setattr("hybrid_attention.experiments.merge_folds", merge_folds)
+    return calls
+
+
+def labels(runs):
+    return [run.label for run in runs]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_runs_are_spread_over_seeds_and_folds(runs_of):
+    runs = [{"name": "han"}, {"name": "one", "folds": [3], "seeds": [7]}]
+    expected = ["han/seed_0/fold_0", "han/seed_0/fold_1", "han/seed_5/fold_0", "han/seed_5/fold_1", "one/seed_7/fold_3"]
+    assert labels(runs_of(folds=[0, 1], seeds=[0, 5], runs=runs)) == expected
+    assert labels(runs_of(["one"], folds=[0, 1], runs=runs)) == ["one/seed_7/fold_3"]
+    with pytest.raises(ValueError, match="no run c; its runs are han, one"):
+        runs_of(["han", "c"], runs=runs)
+
+
+def test_a_run_adds_options_and_replaces_the_rest(runs_of):
+    runs = [
+        {"name": "own", "options": {"epochs": 9, "batch_size": 2}, "configs": [], "parts": ["validation", "test"]},
+        {"name": "plain"},
+        {"name": "other", "bundle": "explainable", "evaluation_options": {"gradcam": False}},
+    ]
+    own, plain, other = runs_of(options={"epochs": 3, "image_size": 64}, configs=[FROM_SCRATCH], runs=runs)
+    assert own.options == {"epochs": 9, "image_size": 64, "batch_size": 2}
+    assert (own.configs, own.parts, own.epochs) == ([], ["validation", "test"], 9)
+    assert plain.options == {"epochs": 3, "image_size": 64}
+    assert (plain.configs, plain.parts, plain.epochs) == ([FROM_SCRATCH], ["test"], 3)
+    assert (other.bundle, other.evaluation_options) == ("explainable", {"gradcam": False})
+
+
+def test_the_definition_names_no_folder_of_this_machine(runs_of):
+    network = {"_target_": "hybrid_attention.networks.PlainUNet", "channels": "$[16 / 2]"}
+    options = {"encoder_weights": "/somewhere/w.pth", "learning_rate": "$0.1/2", "network_def": network}
+    given = {"options": {**options, "initial_weights": "a/b.pt"}, "evaluation_options": {"groups_csv": "/a/c.csv"}}
+    definition = runs_of(**given)[0].definition()
+    assert definition["options"] == {**given["options"], "encoder_weights": "w.pth"}
+    assert definition["evaluation_options"] == {"groups_csv": "c.csv"}
+
+
+def run_with(**options):
+    return {"runs": [{"name": "a", "options": options}]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        ({"option": {}}, "option"),
+        ({"runs": [{"name": "a", "optoins": {}}]}, "optoins"),
+        ({"runs": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}, "more than one run named a"),
+        ({"runs": []}, r"\[\]"),
+        ({"runs": None}, "runs must be a list.* None"),
+        ({"runs": ["han"]}, "'han'"),
+        ({"runs": [{"options": {}}]}, "'name'"),
+        ({"runs": [{"name": "../x"}]}, r"'\.\./x'"),
+        ({"name": "a b"}, "'a b'"),
+        ({"name": None}, "'name'"),
+        ({"bundle": "hybird"}, "hybird"),
+        ({"configs": ["bundles/no.yaml"]}, "bundles/no.yaml"),
+        ({"configs": ["/etc/passwd"]}, "/etc/passwd"),
+        ({"configs": "x.yaml"}, "'x.yaml'"),
+        ({"folds": [-1]}, r"folds\[0\].*-1"),
+        ({"folds": 0}, "folds.* 0 is"),
+        ({"folds": [True]}, "True"),
+        ({"seeds": [0, 0]}, r"seeds.*\[0, 0\]"),
+        ({"seeds": []}, r"seeds.*\[\]"),
+        ({"parts": ["tests"]}, "'tests'"),
+        ({"options": [1]}, r"options.*\[1\]"),
+        (run_with(epoch=3), "--epoch is not a key of the config; did you mean --epochs"),
+        (run_with(**{"network_def#deep#er": 3}), "network_def#deep#er"),
+        (run_with(gradcam=False), "gradcam"),  # of the training; it is an evaluation option
+        (run_with(fold=1), "fold is set by the runner"),
+        (run_with(resume="true"), "resume is set by the runner"),
+        (run_with(config_file="x"), "config_file is set by the runner"),
+        ({"evaluation_options": {"part": "train"}}, "part is set by the runner"),
+        ({"evaluation_options": {"grad_cam": True}}, "grad_cam"),
+        (run_with(epochs="$3"), r"epochs .* '\$3'"),
+    ],
+)
+def test_faults_of_a_list(runs_of, keys, value):
+    with pytest.raises(ValueError, match=value):
+        runs_of(**keys)
+
+
+@pytest.mark.parametrize("text", ["a: [", "name: a\nname: b\n", "- a", ""])
+def test_not_a_list_of_runs(text, tmp_path):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.yaml"):
+        read_runs(tmp_path / "bad.yaml", tmp_path)
+
+
+def test_the_checkout_above_the_list_is_used(tmp_path, runs_of):
+    configs = tmp_path / "bundles" / "tiny" / "configs"
+    configs.mkdir(parents=True)
+    places = "dataset_dir: null\noutput_dir: null\n"
+    (configs / "train.yaml").write_text(places + "\n".join(f"{key}: 1" for key in ("fold", "seed", "resume", "epochs")))
+    (configs / "evaluate.yaml").write_text("part: test\nrun: $@part\n")
+    assert runs_of(bundle="tiny", options={"epochs": 2})[0].root == tmp_path
+    with pytest.raises(ValueError, match=r"hybrid/configs/train\.yaml"):
+        runs_of()
+
+
+def test_runs_from_another_file(write_list, tmp_path):
+    path = write_list(runs="two.yaml")
+    with pytest.raises(FileNotFoundError, match=r"two\.yaml"):
+        read_runs(path, tmp_path)
+    (tmp_path / "two.yaml").write_text("runs: [{name: a}, {name: b, folds: [1]}]\n")
+    assert labels(read_runs(path, tmp_path)) == ["a/seed_0/fold_0", "b/seed_0/fold_1"]
+
+
+VALUES = [3, -0.5, True, "bf16", "imagenet", "None", "a b", "a,b", "-x", "$0.1 * @image_size", "it's", "x#y", [1, "a"]]
+VALUES += ["é", {"_target_": "hybrid_attention.networks.PlainUNet", "channels": [16, 32], "w": "@encoder_weights"}]
+VALUES += ["1", "True", {"deep": True, "text": 'a "b"'}, "1e-3", 1e-3]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_values_of_options_come_through(runs_of, value):
+    (run,) = runs_of()
+    run.options["lr_schedule"] = value
+    read_back = command_line_options(run.command("training", ["a b/c"]))
+    assert (read_back["lr_schedule"], type(read_back["lr_schedule"])) == (value, type(value))
+    assert read_back["dataset_dir"] == "a b/c"
+
+
+@pytest.mark.parametrize("place", ["out/a b", "2024,b", "a@b"])
+@pytest.mark.parametrize("step", ["training", "test"])
+def test_places_come_through(write_list, tmp_path, step, place, monkeypatch):
+    (run,) = read_runs(write_list(), tmp_path / place)
+    words = run.command(step, ["/a", f"/data/{place}"])[2:]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", words)
+    check_overrides()
+    options = command_line_options(words)
+    assert (options["dataset_dir"], options["output_dir"]) == (["/a", f"/data/{place}"], str(run.folder))
+
+
+def test_options_of_training_and_evaluation(runs_of):
+    options = {"epochs": 3, "encoder_weights": "/far/w.pth", "precision": "bf16", "groups_csv": None}
+    keys = {"configs": [FROM_SCRATCH], "evaluation_options": {"gradcam": True}, "folds": [2], "seeds": [4]}
+    (run,) = runs_of(options=options, **keys)
+    words = run.command("training", ["data"])
+    assert words[4] == "training"
+    assert [path.name for path in config_files(words)] == ["train.yaml", "from_scratch.yaml"]
+    given = command_line_options(words)
+    given.pop("config_file")
+    shared = {"dataset_dir": "data", "output_dir": str(run.folder), "fold": 2, "seed": 4, "groups_csv": "$None"}
+    assert given == {**options, **shared, "resume": True}
+    words = run.command("validation", ["data"])
+    assert words[4] == "evaluating"
+    assert [path.name for path in config_files(words)] == ["train.yaml", "from_scratch.yaml", "evaluate.yaml"]
+    given = command_line_options(words)
+    assert given.pop("config_file")
+    # evaluate.yaml sets encoder_weights: the trained weights include the encoder
+    assert given == {**shared, "epochs": 3, "precision": "bf16", "part": "validation", "gradcam": True}
+
+
+def test_a_run_from_start_to_end(run_list, tmp_path, capsys):
+    assert run_list(parts=["test", "validation"], folds=[2]) == 0
+    folder = tmp_path / "runs/trial/han/seed_0/fold_2"
+    record = read(folder / "run.json")
+    definition = {"bundle": "hybrid", "configs": [], "options": {"epochs": 3}, "evaluation_options": {}}
+    assert record["definition"] == {**definition, "fold": 2, "seed": 0}
+    assert record["finished"]["training"] == 6.0
+    assert set(record["finished"]) == {"training", "test", "validation"}
+    assert re.findall("^this is (.*)", (folder / "log.txt").read_text(), re.M) == ["training", "test", "validation"]
+    assert "1 of 1 runs are done, 0 failed" in capsys.readouterr().out
+    assert run_list(parts=["test", "train"], folds=[2]) == 0  # one part more
+    assert (folder / "log.txt").read_text().count("this is training") == 1
+    assert set(read(folder / "run.json")["finished"]) == {"training", "test", "validation", "train"}
+
+
+def test_what_is_done_is_skipped(run_list, tmp_path, capsys):
+    runs = [{"name": "a"}, {"name": "b"}]
+    assert run_list(only=["b"], runs=runs) == 0
+    assert run_list(runs=runs) == 0
+    output = capsys.readouterr().out
+    assert (output.count("start  a/"), output.count("start  b/")) == (2, 2)  # training and test
+
+
+def test_runs_of_version_0_1(run_list, runs_of, tmp_path):
+    """They have state.json, and manifest.json once they are finished."""
+    assert run_list(folds=[0, 1]) == 0
+    done, begun = (tmp_path / f"runs/trial/han/seed_0/fold_{fold}" for fold in (0, 1))
+    for folder in (done, begun):
+        (folder / "run.json").rename(folder / "state.json")
+    state = read(begun / "state.json")
+    (begun / "state.json").write_text(json.dumps({**state, "finished": {"training": 6.0}, "config_sha256": "64"}))
+    (done / "manifest.json").write_text("{}")
+    assert [run.progress() for run in runs_of(folds=[0, 1])] == ["done", "part"]
+    assert [path.name for path in collect(runs_of(folds=[0, 1]), tmp_path / "results")] == ["han"]
+    assert names(tmp_path / "results/trial/han") == sorted({*TABLES, "manifest.json"} - {"run.json"})
+    assert run_list(folds=[0, 1]) == 0
+    assert (begun / "log.txt").read_text().count("this is training") == 1
+    assert set(read(begun / "run.json")["finished"]) == {"training", "test"}
+    assert not (done / "run.json").exists()
+
+
+def test_a_failure_stops_no_other_and_is_tried_again(run_list, tmp_path, capsys):
+    runs = [{"name": "bad", "options": FAILS}, {"name": "good"}]
+    assert run_list(runs=runs) == 1
+    output = capsys.readouterr().out
+    reason = "training: exit status 1: The cause: ValueError: no luck"
+    assert f"failed bad/seed_0/fold_0: {reason}" in output
+    assert "1 of 2 runs are done, 1 failed" in output
+    folder = tmp_path / "runs/trial/bad/seed_0/fold_0"
+    assert read(folder / "run.json")["failure"] == reason
+    assert run_list(runs=runs) == 1
+    assert (folder / "log.txt").read_text().count("first line") == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [("pass", r"training\.json"), ("import os; os.kill(os.getpid(), 9)", "exit status -9")]
+)
+def test_a_step_without_results_has_failed(run_list, capsys, code, message):
+    assert run_list(command=lambda *_: ["python", "-c", code]) == 1
+    assert re.search(f"failed han/seed_0/fold_0: .*{message}", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_time_is_up_and_on_again(run_list, tmp_path, capsys):
+    folder = tmp_path / "runs/trial/han/seed_0/fold_0"
+    for epochs in (1, 2):
+        assert run_list(minutes=4 / 60, options=HANGS) == 3
+        assert len((folder / "history.csv").read_text().splitlines()) == 1 + epochs
+        assert "stopped: call again to continue" in capsys.readouterr().out
+    assert run_list(minutes=1, options=HANGS) == 0
+    assert read(folder / "run.json")["finished"]["training"] == 6.0  # of all three calls
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_training_too(run_list, tmp_path, capsys, number):
+    pid = tmp_path / "pid"
+    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code += f"print(os.getpid(), file=open({str(pid)!r}, 'w')); time.sleep(60)"
+
+    def signal_once_it_trains():  # earlier, no handler is there and the signal would end the tests
+        while not (pid.is_file() and pid.read_text()):
+            time.sleep(0.1)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=signal_once_it_trains, daemon=True).start()
+    assert run_list(command=lambda *_: ["python", "-c", code]) == 3
+    assert "stopped: call again to continue" in capsys.readouterr().out
+    with suppress(ChildProcessError):  # Python has seen it end already
+        assert os.waitpid(int(pid.read_text()), 0)[1] == signal.SIGKILL
+
+
+def test_a_run_of_another_runner_is_skipped(run_list, tmp_path, capsys):
+    runs = [{"name": "a"}, {"name": "b"}]
+    folder = tmp_path / "runs/trial/a/seed_0/fold_0"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        assert run_list(runs=runs) == 3
+    output = capsys.readouterr().out
+    assert "skip   a/seed_0/fold_0" in output and "done   b/seed_0/fold_0" in output
+    assert run_list(runs=runs) == 0
+
+
+def test_another_definition_is_refused(run_list, runs_of):
+    runs = [{"name": "a"}, {"name": "b"}]
+    assert run_list(runs=runs) == 0
+    with pytest.raises(ValueError) as raised:
+        runs_of(runs=runs, options={"epochs": 4, "image_size": 64})
+    changes = [line.split("fold_0: ")[1] for line in str(raised.value).splitlines()[1:]]
+    assert changes == ["options.epochs was 3, is 4", "options.image_size was None, is 64"] * 2
+
+
+@pytest.mark.parametrize("minutes", [0, float("nan")])
+def test_minutes_must_be_positive(run_list, tmp_path, minutes):
+    with pytest.raises(ValueError, match=f"--minutes .* {minutes}"):
+        run_list(minutes=minutes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_images_that_do_not_exist(runs_of, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run_all(runs_of(), [tmp_path / "nowhere"])
+
+
+def test_what_is_left_is_shown(run_list, write_list, tmp_path, capsys):
+    runs = [{"name": "half", "options": {"epochs": 5, "batch_size": 2}}, {"name": "done"}, {"name": "new"}]
+    runs += [{"name": "bad", "options": FAILS}]
+    words = ["experiments", str(write_list(runs=runs)), "--dataset_dir", str(tmp_path), "--out", str(tmp_path / "runs")]
+    assert main([*words, "--dry_run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "half/seed_0/fold_0: to do, 0 of 5 epochs"
+    assert [line.split()[4] for line in lines[1:3]] == ["training", "evaluating"]
+    assert f"--output_dir {tmp_path}/runs/trial/half/seed_0/fold_0" in lines[1]
+    assert not (tmp_path / "runs").exists()
+    assert [run_list(runs=runs, only=[name]) for name in ("done", "bad")] == [0, 1]
+    assert run_list(runs=runs, only=["half"], minutes=4 / 60) == 3
+    capsys.readouterr()
+    assert main([*words, "--dry_run"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines()[:-1] if not line.startswith(" ")] == [
+        "half/seed_0/fold_0: part, 2 of 5 epochs, about 0:00:06 left",  # of 2 seconds
+        "done/seed_0/fold_0: done, 3 of 3 epochs",
+        "new/seed_0/fold_0: to do, 0 of 3 epochs, about 0:00:06 left",
+        "bad/seed_0/fold_0: failed, 3 of 3 epochs, about 0:00:00 left",
+    ]
+
+
+def collected(runs, tmp_path):
+    results = tmp_path / "results"
+    return [path.relative_to(results / "trial").as_posix() for path in collect(runs, results)]
+
+
+def test_one_fold_lies_in_the_runs_folder(run_list, runs_of, tmp_path):
+    keys = {"runs": [{"name": "a"}, {"name": "b"}], "parts": ["test", "validation"]}
+    assert collected(runs_of(**keys), tmp_path) == []
+    assert run_list(only=["a"], **keys) == 0
+    assert collected(runs_of(**keys), tmp_path) == ["a"]
+    assert names(tmp_path / "results/trial/a") == [*TABLES, "summary_validation.json"]
+    assert '"part": "validation"' in (tmp_path / "results/trial/a/summary_validation.json").read_text()
+    assert names(tmp_path / "results/trial") == ["a"]
+    collected(runs_of(runs=keys["runs"]), tmp_path)
+    assert names(tmp_path / "results/trial/a") == TABLES  # those of the earlier collection are gone
+
+
+def test_tables_are_of_the_first_part(run_list, runs_of, tmp_path):
+    keys = {"parts": ["validation", "train"]}
+    assert run_list(**keys) == 0
+    collected(runs_of(**keys), tmp_path)
+    assert names(tmp_path / "results/trial/han") == sorted({*TABLES, "summary_train.json"} - {"roc.csv"})
+    assert read(tmp_path / "results/trial/han/summary.json") == {"part": "validation"}
+
+
+def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, merged, monkeypatch):
+    runs = [{"name": "a"}, {"name": "b", "seeds": [4, 5], "folds": [0]}, {"name": "c", "parts": ["train"]}]
+    compared = []
+    monkeypatch.setattr("hybrid_attention.experiments.compare", lambda *given, **options: compared.append(given))
+    assert run_list(folds=[0, 1], runs=runs) == 0
+    expected = ["a", "a/fold_0", "a/fold_1", "c", "c/fold_0", "c/fold_1", "b/seed_4", "b/seed_5"]
+    assert collected(runs_of(folds=[0, 1], runs=runs), tmp_path) == expected
+    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", "per_case.csv", "summary.json"]
+    assert "all" in (tmp_path / "results/trial/a/per_case.csv").read_text()
+    assert names(tmp_path / "results/trial/b/seed_5") == TABLES
+    collect(runs_of(folds=[0, 1], runs=runs), reports=tmp_path / "pages")
+    home = tmp_path / "runs/trial"
+    scores = {
+        "a": "a/seed_0/all_folds",
+        "b seed_4": "b/seed_4/fold_0/evaluation",
+        "b seed_5": "b/seed_5/fold_0/evaluation",
+    }
+    assert compared == [([f"{name}={home / folder}" for name, folder in scores.items()], tmp_path / "pages/trial")]
+
+
+def test_folds_are_merged_again_when_one_is_new_or_gone(run_list, runs_of, tmp_path, merged):
+    for folds, expected in ([0], ["han"]), ([0, 2], ["han", "han/fold_0", "han/fold_2"]):
+        assert run_list(folds=folds) == 0
+        assert collected(runs_of(folds=[0, 1, 2]), tmp_path) == expected
+    collected(runs_of(folds=[0, 1, 2]), tmp_path)
+    assert merged == [["fold_0", "fold_2"]]
+    assert run_list(folds=[0, 1, 2]) == 0
+    collected(runs_of(folds=[0, 1, 2]), tmp_path)
+    shutil.rmtree(tmp_path / "runs/trial/han/seed_0/fold_0")
+    collected(runs_of(folds=[0, 1, 2]), tmp_path)
+    assert merged[1:] == [["fold_0", "fold_1", "fold_2"], ["fold_1", "fold_2"]]
+
+
+def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp_path, capsys):
+    keys = {"runs": [{"name": "a"}, {"name": "b"}], "folds": [0, 1]}
+    assert run_list(**keys) == 0
+
+    def evaluate(name, fold, epochs=3):
+        """Evaluations of drawn discs, which can be merged."""
+        folder = tmp_path / f"runs/trial/{name}/seed_0/fold_{fold}/evaluation"
+        shutil.rmtree(folder)
+        write_run(folder, 6, 1.0, size=32, pictures=False, epochs=epochs, fold=fold)
+        summary = read(folder / "summary.json")
+        (folder / "summary.json").write_text(json.dumps({**summary, "weights_sha256": name + str(fold)}))
+
+    evaluate("a", 0), evaluate("a", 1, epochs=9), evaluate("b", 0), evaluate("b", 1)
+    words = ["experiments", str(write_list(**keys)), "--out", str(tmp_path / "runs")]
+    words += ["--collect", str(tmp_path / "results"), "--report", str(tmp_path / "pages")]
+    assert main(words) == 1
+    assert re.search(r"\n  a: .*epochs", capsys.readouterr().err)
+    assert names(tmp_path / "results/trial") == ["b"]
+    with open(tmp_path / "results/trial/b/per_case.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 12
+    assert "<h1>" in (tmp_path / "pages/trial/report.html").read_text()
+    evaluate("a", 1)
+    assert main(words) == 0
+    assert names(tmp_path / "results/trial") == ["a", "b"]
+
+
+def test_a_lost_file_is_told(run_list, runs_of, tmp_path):
+    assert run_list() == 0
+    (tmp_path / "runs/trial/han/seed_0/fold_0/evaluation/per_case.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"per_case\.csv"):
+        collect(runs_of(), tmp_path / "results")
+
+
+@pytest.mark.slow
+def test_ended_and_resumed_is_the_same_as_never_ended(write_list, phantoms, tmp_path):
+    """With the bundle itself, on phantoms."""
+    network = {"_target_": "hybrid_attention.networks.PlainUNet", "channels": [4, 8]}
+    options = {"image_size": 32, "batch_size": 2, "epochs": 8, "network_def": network}
+    path = write_list(options=options, configs=[FROM_SCRATCH])
+
+    def words(out):
+        return ["experiments", str(path), "--dataset_dir", str(phantoms), "--out", str(tmp_path / out)]
+
+    def history(folder):
+        with open(folder / "history.csv", newline="") as file:
+            return [{**row, "seconds": None} for row in csv.DictReader(file)]
+
+    ended, whole = (tmp_path / out / "trial/han/seed_0/fold_0" for out in ("ended", "whole"))
+    runner = subprocess.Popen([sys.executable, "-m", "hybrid_attention", *words("ended")])
+    end = time.monotonic() + 240
+    while not (ended / "models" / "checkpoint.pt").is_file():
+        assert time.monotonic() < end and runner.poll() is None
+        time.sleep(0.01)
+    runner.terminate()
+    assert runner.wait() == 3
+    assert len(history(ended)) < 8
+    assert main(words("ended")) == main(words("whole")) == 0
+    assert "resumed after epoch" in (ended / "log.txt").read_text()
+    assert history(ended) == history(whole)
+    assert len(history(whole)) == 8
+    summaries = [read(folder / "evaluation/summary.json") for folder in (ended, whole)]
+    assert len({summary["weights_sha256"] for summary in summaries}) == 1
+    assert (ended / "evaluation/per_case.csv").read_text() == (whole / "evaluation/per_case.csv").read_text()
