@@ -18,8 +18,8 @@ import pandas as pd
 from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, read_evaluation, summarize
 from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, score_interval
+from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import read_record
-from hybrid_attention.report.matching import class_scores
 from table_rows import RELEASED, ROWS, UNCOMPARABLE_ROWS
 from tables_of_costs import (
     COSTS,
@@ -164,7 +164,7 @@ def classes_table(experiment: Path) -> str:
     runs = list(read_runs(experiment).values())
     first, rows, confusions = runs[0], [], []
     for run in runs:
-        scores = class_scores(run)
+        scores = class_summary(run.cases)
         masks = [score_interval(run.summary["lesion_only"][score]) for score in ("dice", "jaccard")]
         masks += [percent(run.summary["pooled"][score]["value"]) for score in ("dice", "jaccard")]
         classes = [score_interval(scores[score]) if scores else "" for score in CLASS_SCORES]
@@ -233,7 +233,7 @@ def released_table(results: Path) -> str:
     rows = []
     for bundle, folder in RELEASED.items():
         run = read_evaluation(f"{bundle}={results / folder}")
-        dice, classes = run.summary["lesion_only"]["dice"], class_scores(run)
+        dice, classes = run.summary["lesion_only"]["dice"], class_summary(run.cases)
         cells = [score_interval(classes[name]) if classes else "none" for name in ("accuracy", "macro_auc")]
         rate = percent(run.summary["false_positive_rate_without_lesion"])
         rows.append((f"`{bundle}`", score_interval(dice), percent(dice["median"]), rate, *cells))

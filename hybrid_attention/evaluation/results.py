@@ -64,10 +64,7 @@ class Evaluation:
 
     def recorded(self, *keys: str) -> Any:
         """Return a value of the record by its path of keys; None if missing."""
-        value: Any = self.record
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+        return nested(self.record, keys)
 
     def select(self, case_ids: Sequence[str]) -> Evaluation:
         """Return the evaluation restricted to some cases, in this order.
@@ -115,6 +112,13 @@ def read_evaluation(run: str | os.PathLike[str]) -> Evaluation:
     }
     name = name or (whole.parent.name if whole.name == "evaluation" else whole.name)
     return Evaluation(name, folder, cases, record, summary, **curves)
+
+
+def nested(record: Any, keys: Sequence[str]) -> Any:
+    """Return a value of nested dictionaries by its path of keys; None if missing."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
 
 
 def name_and_place(run: str | os.PathLike[str]) -> tuple[str, str]:

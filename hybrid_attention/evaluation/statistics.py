@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
+import pandas as pd
 from hybrid_attention.data.files import how_to_install
 
 
@@ -133,15 +134,15 @@ class FriedmanTest:
         p_value: that all networks rank alike.
         groups: how many blocks were ranked.
         mean_ranks: by network; rank 1 is the highest score.
-        nemenyi: p-value by pair of networks (Nemenyi's post hoc test).
-        critical_difference: of mean ranks, at the chosen level: networks closer than this can't be told apart.
+        nemenyi: p-values of Nemenyi's post hoc test, one row and column per network.
+        critical_difference: critical difference of mean ranks: networks closer than this don't differ significantly.
     """
 
     statistic: float
     p_value: float
     groups: int
     mean_ranks: dict[str, float]
-    nemenyi: dict[tuple[str, str], float]
+    nemenyi: pd.DataFrame
     critical_difference: float
 
 
@@ -284,14 +285,13 @@ def friedman_test(
         raise ValueError(f"ranks need two groups of cases or more, got {count}")
     alike = bool((blocks == blocks[:, :1]).all())
     statistic, p_value = (0.0, 1.0) if alike else friedmanchisquare(*blocks.T)
-    pairs = posthoc_nemenyi_friedman(blocks).to_numpy()
     names = list(table)
     return FriedmanTest(
         statistic=float(statistic),
         p_value=float(p_value),
         groups=count,
         mean_ranks=dict(zip(names, rankdata(-blocks, axis=1).mean(axis=0).tolist(), strict=True)),
-        nemenyi={(names[i], names[j]): float(pairs[i, j]) for i, j in combinations(range(networks), 2)},
+        nemenyi=posthoc_nemenyi_friedman(blocks).set_axis(names).set_axis(names, axis=1),
         critical_difference=float(studentized_range.ppf(1 - alpha, networks, np.inf))
         / math.sqrt(2)
         * math.sqrt(networks * (networks + 1) / (6 * count)),

@@ -18,6 +18,7 @@ from hybrid_attention.evaluation.formatting import (
     score_spread,
     score_title,
 )
+from hybrid_attention.evaluation.metrics.classification import CLASS_MEASURES
 from hybrid_attention.evaluation.metrics.lesions import LESION_COUNTS
 from hybrid_attention.evaluation.metrics.overlap import RATIOS, SCORES, has_lesion, overlap_scores
 from hybrid_attention.evaluation.metrics.surface import DISTANCES
@@ -195,14 +196,13 @@ def _other_scores(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _classes(scores: Mapping[str, Any]) -> str:
-    measures = ("precision", "sensitivity", "specificity", "f1", "auc")
     rows = [
-        (name, *(percent(scores["classes"][name][measure]) for measure in measures), *confusion_cells(line))
+        (name, *(percent(scores["classes"][name][measure]) for measure in CLASS_MEASURES), *confusion_cells(line))
         for name, line in zip(scores["class_names"], scores["confusion"], strict=True)
     ]
     header = (
         "true class",
-        *(f"{score_title(name)} (%)" for name in measures),
+        *(f"{score_title(name)} (%)" for name in CLASS_MEASURES),
         *(f"predicted {name}" for name in scores["classes"]),
     )
     return (

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from hybrid_attention import __version__
+from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.evaluation.formatting import is_defined, plural
-from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation
+from hybrid_attention.evaluation.metrics.classification import class_summary
+from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text
 from hybrid_attention.report import page
-from hybrid_attention.report.comparison_tables import (
+from hybrid_attention.report.figures import draw_comparison, write_figures
+from hybrid_attention.report.matching import Comparison, match_runs
+from hybrid_attention.report.settings import common_facts, differences, settings_table
+from hybrid_attention.report.tables import (
+    Table,
     class_tables,
     friedman,
+    latex,
+    markdown,
     score_tables,
     significance_tables,
     why_no_tests,
 )
-from hybrid_attention.report.figures import FIGURES, draw_comparison, write_figures
-from hybrid_attention.report.matching import Comparison, class_scores, match_runs
-from hybrid_attention.report.settings import common_facts, differences, settings_table
-from hybrid_attention.report.tables import Table, latex, markdown
 
 
 def compare(
@@ -57,32 +58,32 @@ def compare(
     for run in comparison.runs:
         _require_curves(run)
     pictures = {run.name: page.picture_kinds(run) for run in comparison.runs}
-    folder = Path(out)
-    with _staging(folder) as staging:
-        cases = list(page.embedded_cases(comparison, pictures))
-        classes = [(run, found) for run in comparison.runs if (found := class_scores(run)) is not None]
-        test, other, why = friedman(comparison), differences(comparison), why_no_tests(comparison)
-        scores = score_tables(comparison)
-        top = [table for table in scores if table.key in ("summary", "folds")]
-        tables = {
-            "Summary": top,
-            "All scores": [table for table in scores if table not in top],
-            "Classes": class_tables(classes),
-            "Significance": significance_tables(comparison, test),
-            "Runs and settings": [settings_table(comparison)],
-        }
-        figures = write_figures(staging / "figures", draw_comparison(comparison, test, classes))
-        facts = _facts(comparison)
-        footer = (
-            f"hybrid_attention {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. "
-            "For research only, not for clinical decisions."
-        )
-        html = page.render(comparison, facts, tables, figures, pictures, cases, footer, other, why)
-        (staging / "report.html").write_text(html, encoding="utf-8")
-        later = [table for section in list(tables)[2:] for table in tables[section]]
-        sentences = [*facts, *(f"The runs differ in {text}." for text in other)]
-        _write_tables(staging, page.title(comparison), sentences, why, [*scores, *later])
-        _put_in_place(staging, folder)
+    cases = list(page.embedded_cases(comparison, pictures))
+    classes = {run.name: found for run in comparison.runs if (found := class_summary(run.cases)) is not None}
+    test, other, why = friedman(comparison), differences(comparison), why_no_tests(comparison)
+    scores = score_tables(comparison)
+    top = [table for table in scores if table.key in ("summary", "folds")]
+    tables = {
+        "Summary": top,
+        "All scores": [table for table in scores if table not in top],
+        "Classes": class_tables(classes),
+        "Significance": significance_tables(comparison, test),
+        "Runs and settings": [settings_table(comparison)],
+    }
+    figures = draw_comparison(comparison, test, classes)
+    facts = _facts(comparison)
+    footer = (
+        f"hybrid_attention {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. "
+        "For research only, not for clinical decisions."
+    )
+    html = page.render(comparison, facts, tables, figures, pictures, cases, footer, other, why)
+    later = [table for section in list(tables)[2:] for table in tables[section]]
+    sentences = [*facts, *(f"The runs differ in {text}." for text in other), *([why] if why else [])]
+    folder = prepare_output_folder(out)
+    write_figures(folder / "figures", figures)
+    write_text(folder / "tables.md", _markdown(page.title(comparison), sentences, [*scores, *later]))
+    write_text(folder / "tables.tex", _latex(sentences, [*scores, *later]))
+    write_text(folder / "report.html", html)
     return folder / "report.html"
 
 
@@ -95,35 +96,6 @@ def _require_curves(run: Evaluation) -> None:
                 f"{run.name}: the curve file {run.folder / curve}.csv is missing, though summary.json records "
                 f"{key}.{number} {value}; evaluate again, or restore it"
             )
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder inside the report's, to check that it can be written."""
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".part.", dir=folder)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"can't write the report into {folder} ({error.strerror}); choose another --out"
-        ) from None
-    try:
-        with temporary as staging:
-            yield Path(staging)
-    finally:
-        if made and not any(folder.iterdir()):  # nothing came of it
-            folder.rmdir()
-
-
-def _put_in_place(staging: Path, folder: Path) -> None:
-    (folder / "figures").mkdir(exist_ok=True)
-    for name in FIGURES:  # an earlier report may have drawn more
-        for suffix in (".png", ".pdf"):
-            (folder / "figures" / f"{name}{suffix}").unlink(missing_ok=True)
-    for path in sorted(staging.rglob("*"), key=lambda path: path.name == "report.html"):  # the page comes last
-        if path.is_file():
-            shutil.move(path, folder / path.relative_to(staging))
 
 
 def _facts(comparison: Comparison) -> list[str]:
@@ -166,8 +138,11 @@ def _merged(comparison: Comparison) -> list[str]:
     return texts
 
 
-def _write_tables(folder: Path, title: str, facts: Sequence[str], why_no_tests: str, tables: Sequence[Table]) -> None:
-    lines = [f"# {title}\n", *(f"* {fact}" for fact in [*facts, *([why_no_tests] if why_no_tests else [])]), ""]
-    (folder / "tables.md").write_text("\n".join([*lines, *(markdown(table) for table in tables)]), encoding="utf-8")
-    comments = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}", *(f"% {fact}" for fact in facts), ""]
-    (folder / "tables.tex").write_text("\n".join([*comments, *(latex(table) for table in tables)]), encoding="utf-8")
+def _markdown(title: str, sentences: Sequence[str], tables: Sequence[Table]) -> str:
+    lines = [f"# {title}\n", *(f"* {sentence}" for sentence in sentences), ""]
+    return "\n".join([*lines, *(markdown(table) for table in tables)])
+
+
+def _latex(sentences: Sequence[str], tables: Sequence[Table]) -> str:
+    comments = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}", *(f"% {text}" for text in sentences), ""]
+    return "\n".join([*comments, *(latex(table) for table in tables)])

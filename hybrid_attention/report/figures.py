@@ -6,17 +6,16 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.files import atomic_path, how_to_install
 from hybrid_attention.evaluation.formatting import number, percent, score_title
 from hybrid_attention.evaluation.metrics.overlap import has_lesion
-from hybrid_attention.evaluation.results import Evaluation
 from hybrid_attention.evaluation.statistics import FriedmanTest
-from hybrid_attention.report.matching import ClassScores, Comparison
+from hybrid_attention.report.matching import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,19 +31,27 @@ _LINES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure for the page.
+    """A figure of a comparison.
 
     Args:
-        name: file name without suffix.
-        png: PNG data.
+        figure: the figure.
         caption: caption, one sentence.
-        width: width on the page, in CSS pixels.
     """
 
-    name: str
-    png: bytes
+    figure: Figure
     caption: str
-    width: int
+
+    @property
+    def width(self) -> int:
+        """Width on the page, in CSS pixels."""
+        return round(80 * self.figure.get_figwidth())
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as PNG."""
+        data = io.BytesIO()
+        self.figure.savefig(data, format="png", dpi=160)
+        return data.getvalue()
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -83,17 +90,17 @@ def plain(names: Legend) -> None:
 
 
 def draw_comparison(
-    comparison: Comparison, test: FriedmanTest | None, classes: Sequence[tuple[Evaluation, ClassScores]]
-) -> dict[str, tuple[Figure, str]]:
+    comparison: Comparison, test: FriedmanTest | None, classes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Drawing]:
     """Draw all figures for which the runs have data.
 
     Args:
         comparison: the runs.
         test: Friedman test of three runs or more, or None.
-        classes: the runs that predict classes, with their scores.
+        classes: result of `class_summary` for each run that predicts classes.
 
     Returns:
-        Figure and caption by name.
+        Drawings by name.
 
     Raises:
         ImportError: scikit-posthocs is missing.
@@ -121,28 +128,31 @@ def draw_comparison(
             "Confusion matrix of classes: number of images, and share per row (also shown by the colour).",
         ),
     }
-    return {name: (figure, caption) for name, (figure, caption) in made.items() if figure is not None}
+    return {name: Drawing(figure, caption) for name, (figure, caption) in made.items() if figure is not None}
 
 
-def write_figures(folder: Path, drawn: Mapping[str, tuple[Figure, str]]) -> dict[str, Drawing]:
-    """Write each figure as PNG and PDF.
+def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+    """Write each figure as PNG and PDF, and remove those of an earlier report.
 
     Args:
-        folder: folder to create.
-        drawn: from `draw_comparison`.
-
-    Returns:
-        Figures for the page, by name.
+        folder: output folder.
+        drawings: from `draw_comparison`.
     """
-    folder.mkdir()
-    pictures: dict[str, Drawing] = {}
-    for name, (figure, caption) in drawn.items():
-        data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=160)
-        (folder / f"{name}.png").write_bytes(data.getvalue())
-        figure.savefig(folder / f"{name}.pdf")
-        pictures[name] = Drawing(name, data.getvalue(), caption, round(80 * figure.get_figwidth()))
-    return pictures
+    for name in FIGURES:
+        png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
+        if name in drawings:
+            with atomic_path(png) as temporary:
+                temporary.write_bytes(drawings[name].png)
+            write_figure(pdf, drawings[name].figure)
+        else:
+            png.unlink(missing_ok=True)
+            pdf.unlink(missing_ok=True)
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG or PDF, by rename."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=160)
 
 
 def _distribution(comparison: Comparison) -> Figure:
@@ -224,14 +234,11 @@ def _critical_difference(test: FriedmanTest) -> Figure:
     except ImportError as error:
         raise ImportError(f"the diagram needs scikit-posthocs: {how_to_install('report')}") from error
     names = list(test.mean_ranks)
-    matrix = pd.DataFrame(1.0, index=names, columns=names)
-    for (first, second), p_value in test.nemenyi.items():
-        matrix.loc[first, second] = matrix.loc[second, first] = p_value
     figure = new_figure(8.0, 1.4 + 0.28 * len(names))
     axes = figure.subplots()
     critical_difference_diagram(
         test.mean_ranks,
-        matrix,
+        test.nemenyi,
         ax=axes,
         label_fmt_left="{label} ({rank:.2f})",
         label_fmt_right="({rank:.2f}) {label}",
@@ -284,18 +291,18 @@ def _pixel_confusion(comparison: Comparison) -> Figure:
     return _matrices(len(comparison.runs), 2.3, draw)
 
 
-def _class_confusion(scores: Sequence[tuple[Evaluation, ClassScores]]) -> Figure:
+def _class_confusion(classes: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw the class confusion matrix of each run that predicts classes; colours are shares per row."""
 
     def draw(axes: Axes, index: int) -> None:
-        run, result = scores[index]
+        run, result = list(classes.items())[index]
         counts, ticks = np.array(result["confusion"], dtype=float), range(len(result["confusion"]))
         shares = _line_shares(counts)
         texts = np.array([[f"{counts[i, j]:.0f}\n{100 * shares[i, j]:.0f} %" for j in ticks] for i in ticks])
-        title = f"{run.name} ({percent(result['accuracy']['value'])} % correct)"
+        title = f"{run} ({percent(result['accuracy']['value'])} % correct)"
         _matrix(axes, title, shares, texts, result["class_names"])
 
-    return _matrices(len(scores), 2.8, draw)
+    return _matrices(len(classes), 2.8, draw)
 
 
 def _line_shares(counts: np.ndarray) -> np.ndarray:

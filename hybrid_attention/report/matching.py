@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.evaluation.formatting import is_defined, plural
-from hybrid_attention.evaluation.metrics.classification import (
-    CLASS_SCORES,
-    class_points,
-    class_probabilities,
-    class_summary,
-)
+from hybrid_attention.evaluation.formatting import plural
+from hybrid_attention.evaluation.metrics.classification import class_probabilities
 from hybrid_attention.evaluation.metrics.overlap import SCORES, has_lesion
 from hybrid_attention.evaluation.results import Evaluation
 
 # for tables and pages: F1 equals Dice
 SHOWN_SCORES = tuple(name for name in SCORES if name != "f1")
-ClassScores = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,19 +70,16 @@ def match_runs(
         The comparison, cases in the order of the first run.
 
     Raises:
-        ValueError: score or reference is unknown, there are no runs or two of the same name, synthetic and real data
-            are mixed, the cases differ (without `intersection`) or none is shared, or a case has different groups or
-            classes.
+        ValueError: score or reference is unknown, two runs have the same name, synthetic and real data are mixed, the
+            cases differ (without `intersection`) or none is shared, or a case has different groups or classes.
     """
     names = [run.name for run in runs]
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
-    if not runs:
-        raise ValueError("no runs to compare")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        folders = " and ".join(str(run.folder) for run in runs if run.name == twice)
-        raise ValueError(f"{names.count(twice)} runs are named {twice!r} ({folders}); name them: NAME=FOLDER")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        folders = " and ".join(str(run.folder) for run in runs if run.name == twice[0])
+        raise ValueError(f"{len(twice)} runs are named {twice[0]!r} ({folders}); name them: NAME=FOLDER")
     if reference is not None and reference not in names:
         raise ValueError(f"no run named {reference!r} to compare with; there are {', '.join(names)}")
     synthetic = [run.name for run in runs if run.record["synthetic_data"]]
@@ -117,14 +106,7 @@ def match_runs(
 
 
 def paired_scores(comparison: Comparison) -> PairedScores:
-    """Collect the score of the comparison for the lesion cases in which it is defined for all runs.
-
-    Args:
-        comparison: the runs.
-
-    Returns:
-        The scores; empty lists if no case qualifies.
-    """
+    """Collect the score of the comparison for the lesion cases in which it is defined for all runs."""
     cases = [run.cases for run in comparison.runs]
     lesion = np.all([has_lesion(own) for own in cases], axis=0)
     scores = pd.DataFrame({run.name: run.cases[comparison.score] for run in comparison.runs})
@@ -137,43 +119,8 @@ def paired_scores(comparison: Comparison) -> PairedScores:
     )
 
 
-def class_scores(run: Evaluation) -> ClassScores | None:
-    """Return the classification scores of a run; None if its network has no class head.
-
-    Scores are computed from the cases. Intervals, which are slow to compute, are taken from the record if its scores
-    agree.
-
-    Args:
-        run: run with the cases to score.
-
-    Returns:
-        Result of `classification_scores`.
-
-    Raises:
-        ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
-    """
-    if not run.classes:
-        return None
-    try:
-        points = class_points(run.cases["class"].tolist(), class_probabilities(run.cases), run.classes)
-    except ValueError as error:
-        raise ValueError(f"{run.name}: {error}") from None
-    record = run.record.get("classification") or {}
-    alike = record.get("confusion") == points["confusion"] and record.get("class_names") == run.classes
-    if alike and all(_same(record.get(name), points[name]) for name in CLASS_SCORES):
-        return {**points, **{name: record[name] for name in CLASS_SCORES}}
-    return class_summary(run.cases)
-
-
 def correct_classes(comparison: Comparison) -> dict[str, list[float]]:
-    """Return the cases that each run classifies correctly.
-
-    Args:
-        comparison: the runs.
-
-    Returns:
-        For each run that predicts classes, 1 or 0 per case.
-    """
+    """Return 1 per correctly classified case, else 0, for each run that predicts classes."""
     correct = {}
     for run in comparison.runs:
         if run.classes:
@@ -203,10 +150,3 @@ def _check_facts(run: Evaluation, first: Evaluation) -> None:
                 cases[other].iloc[0] for cases in (run.cases["case_id"], run.cases[fact], first.cases[fact])
             )
             raise ValueError(f"{case} has {fact} {there!r} in {first.name}, but {here!r} in {run.name}")
-
-
-def _same(recorded: Mapping[str, float] | None, value: float) -> bool:
-    """Tell whether a recorded score has this value; undefined (NaN, null) equals undefined."""
-    if recorded is None or is_defined(recorded["value"]) != is_defined(value):
-        return False
-    return not is_defined(value) or math.isclose(recorded["value"], value, abs_tol=1e-9)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hybrid_attention.data.dicom import to_tissue
-from hybrid_attention.data.files import atomic_path, prepare_output_folder
+from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.engines.trained_model import TrainedRun
@@ -22,7 +22,7 @@ from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, P
 from hybrid_attention.evaluation.metrics.overlap import has_lesion
 from hybrid_attention.evaluation.robustness import CLEAN, StressTest, checked_kinds, stress_test
 from hybrid_attention.evaluation.test_time_augmentation import VariantScores
-from hybrid_attention.report.figures import COLOURS, GREY, legend, look_of, new_figure, plain, tidy
+from hybrid_attention.report.figures import COLOURS, GREY, legend, look_of, new_figure, plain, tidy, write_figure
 from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, full_scale
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def draw_examples(
             probability = run.predict([case], disturbance=disturbance)[0].probability[0].numpy()
             _outline(axes, probability, shown.shape[1:], linewidth=1.3, **look_of(index))
 
-    for block, kind in zip(blocks, ["as it is", *kinds], strict=False):
+    for block, kind in zip(blocks, ["undegraded", *kinds], strict=False):
         cells = block.subplots(1, len(SHOWN))
         block.suptitle(kind, fontsize=10)
         for axes, strength in zip(cells, SHOWN, strict=True):
@@ -223,12 +223,6 @@ def write_calibration_figure(result: Calibration, folder: str | os.PathLike[str]
         write_figure(Path(folder) / f"calibration{suffix}", figure)
 
 
-def write_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG or PDF, by rename."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=160)
-
-
 def _well_outlined(test: StressTest) -> str:
     """Return the case at the upper quartile of Dice, or the first if no image has a lesion."""
     clean = test.cases[test.cases["kind"] == CLEAN]
@@ -239,12 +233,12 @@ def _well_outlined(test: StressTest) -> str:
 
 
 def _outline(axes: Axes, plane: np.ndarray, size: Sequence[int], **look: Any) -> None:
-    """Draw where a plane, (w, h) of any size, crosses one half over an image of `size`, (W, H)."""
+    """Draw the contour of a plane, (w, h), at 0.5 over an image of `size`, (W, H)."""
     from matplotlib.patheffects import withStroke
 
     if not plane.min() < 0.5 <= plane.max():
         return
-    framed = np.pad(plane, 1)  # so that lines close at the border
+    framed = np.pad(plane, 1)  # closes the lines at the border
     places = [(np.arange(-1, own + 1) + 0.5) * whole / own for own, whole in zip(plane.shape, size, strict=True)]
     style = {"colors": [look["color"]], "linestyles": [look["linestyle"]], "linewidths": [look["linewidth"]]}
     lines = axes.contour(*places, framed.T, levels=[0.5], **style)
@@ -273,7 +267,7 @@ def _draw_calibration(axes: Axes, scores: VariantScores) -> None:
         )
 
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    line("as predicted", scores.before, COLOURS[0])
+    line("unscaled", scores.before, COLOURS[0])
     line(f"temperature {scores.temperature:.2f}", scores.after, COLOURS[1])
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of lesion pixels")
     axes.set_title("calibration of test pixels", fontsize=10)
@@ -305,13 +299,13 @@ def _draw_risk(axes: Axes, scores: VariantScores) -> None:
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         label = f"{name} (AURC {100 * curve.area:.1f} %)"
         axes.plot(coverage, [100 * risk for risk in curve.risk], label=label, color=colour, lw=1.4)
-    axes.axhline(100 * perfect.random, color=GREY, ls="--", label=f"random order ({100 * perfect.random:.1f} %)")
+    axes.axhline(100 * perfect.random, color=GREY, ls="--", label=f"random ranking ({100 * perfect.random:.1f} %)")
     axes.plot(
         coverage,
         [100 * one for one in perfect.risk],
         color="k",
         ls=":",
-        label=f"perfect order ({100 * perfect.area:.1f} %)",
+        label=f"perfect ranking ({100 * perfect.area:.1f} %)",
     )
-    axes.set(xlim=(0, 100), ylim=(0, None), xlabel="kept test images (%)", ylabel="mean of 100 minus Dice (%)")
-    axes.set_title(f"{len(perfect.risk)} test images with lesion, the surest kept", fontsize=10)
+    axes.set(xlim=(0, 100), ylim=(0, None), xlabel="kept test images (%)", ylabel="mean risk, 100 - Dice (%)")
+    axes.set_title(f"{len(perfect.risk)} test images with lesion, most confident kept", fontsize=10)

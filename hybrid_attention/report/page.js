@@ -213,7 +213,7 @@
     const run = data.runs[index];
     const lines = [data.scores.map((name, k) => `${name} ${percent(item.scores[index][k])}`).join(" · ")];
     const predicted = item.predicted[index] ? ` · predicted class: ${item.predicted[index]}` : "";
-    lines.push(`predicted: ${percent(item.marked[index])} % of the image${predicted}`);
+    lines.push(`predicted: ${percent(item.predicted_share[index])} % of the image${predicted}`);
     if (!stored) return card(run.name, [...lines, "no pictures in this run"], []);
     const [mask, probability, gradcam] = await Promise.all([stored.mask, stored.probability, stored.gradcam].map(decode));
     const { width, height } = grey;

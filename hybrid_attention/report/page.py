@@ -106,7 +106,7 @@ def title(comparison: Comparison) -> str:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """Say what makes the numbers worthless as a measure of quality, nothing for most reports."""
+    """Return warnings if the numbers are no measure of quality."""
     found = []
     if comparison.synthetic:
         found.append("SYNTHETIC DATA: computed phantoms. These numbers say nothing about patients.")
@@ -117,17 +117,14 @@ def warnings(comparison: Comparison) -> list[str]:
 
 
 def picture_kinds(run: Evaluation) -> tuple[str, ...]:
-    """Tell which kinds of pictures a run has for its cases.
-
-    Args:
-        run: with the cases that are compared.
+    """Return the kinds of pictures that a run has.
 
     Returns:
-        Nothing, or "images", "truths", "masks" and perhaps "probabilities" (all of these for each case) and "gradcam"
-        (not for cases that `SaveGradCAM` left out; an older evaluation doesn't say which these are).
+        Nothing, or "images", "truths", "masks" and optionally "probabilities" (for all cases) and "gradcam" (except for
+        cases that `SaveGradCAM` left out, which older evaluations don't list).
 
     Raises:
-        ValueError: pictures of some cases are there and of others not.
+        ValueError: pictures of some cases are missing.
     """
     missing = {
         kind: [case for case in run.cases["case_id"] if not picture_path(run.folder, kind, case).is_file()]
@@ -136,31 +133,30 @@ def picture_kinds(run: Evaluation) -> tuple[str, ...]:
     if all(len(missing[kind]) == len(run.cases) for kind in _NEEDED):
         return ()
     kinds = (*_NEEDED, *(kind for kind in ("probabilities", "gradcam") if len(missing[kind]) < len(run.cases)))
-    if "gradcam" in kinds:
-        missing["gradcam"] = _lost_heat(run, missing["gradcam"])
-    gone = [(kind, case) for kind in kinds for case in missing[kind]]
-    if gone:
+    listed = run.folder / "gradcam" / LEFT_OUT
+    left_out = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else missing["gradcam"]
+    missing["gradcam"] = [case for case in missing["gradcam"] if case not in left_out]
+    lost = [(kind, case) for kind in kinds for case in missing[kind]]
+    if lost:
         raise ValueError(
-            f"{run.name}: {plural(len(gone), 'picture')} gone, the first: {picture_path(run.folder, *gone[0])}; "
+            f"{run.name}: {plural(len(lost), 'picture')} missing, the first: {picture_path(run.folder, *lost[0])}; "
             "evaluate again, or remove the folders of pictures for a report without them"
         )
     return kinds
 
 
 def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Read the pictures of each case and return them as the text of a JSON object.
+    """Yield the pictures of each case as JSON; nothing if no run has pictures.
 
     Args:
         comparison: the runs.
         kinds: by run, its `picture_kinds`.
 
     Yields:
-        One text per case, nothing if no run has pictures: `{"image", "truth", "runs": [{"mask", "probability",
-        "gradcam"} or null]}`, each picture a data URI or "" where there is none.
+        `{"image", "truth", "runs": [{"mask", "probability", "gradcam"} or null]}`, each picture a data URI or "".
 
     Raises:
-        ValueError: a picture is missing, damaged, of another size than its image (which Grad-CAM may be), or of another
-            evaluation.
+        ValueError: a picture is damaged or of another evaluation.
     """
     with_pictures = [run for run in comparison.runs if kinds[run.name]]
     if not with_pictures:
@@ -169,7 +165,7 @@ def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -
     place = comparison.runs.index(base)
     for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True):
         image = _read(base, "images", rows[place])
-        truth = _read(base, "truths", rows[place], image.size)
+        truth = _read(base, "truths", rows[place])
         stored = [
             _of_run(run, row, kinds[run.name]) if kinds[run.name] else None
             for run, row in zip(comparison.runs, rows, strict=True)
@@ -190,7 +186,7 @@ def _case_data(comparison: Comparison) -> list[dict[str, Any]]:
                 "lesion": has_lesion(first),
                 "area": _share(first, "tp", "fn"),
                 "scores": [_case_scores(row) for row in rows],
-                "marked": [_share(row, "tp", "fp") for row in rows],
+                "predicted_share": [_share(row, "tp", "fp") for row in rows],
                 "predicted": [row.get("predicted_class", "") for row in rows],
             }
         )
@@ -229,37 +225,26 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _lost_heat(run: Evaluation, missing: Sequence[str]) -> list[str]:
-    path = run.folder / "gradcam" / LEFT_OUT
-    if not path.is_file():
-        return []
-    left_out = set(json.loads(path.read_text(encoding="utf-8")))
-    return [case for case in missing if case not in left_out]
-
-
 def _pixels(run: Evaluation) -> int:
     width, height = _read(run, "images", run.cases.iloc[0]).size
     return width * height
 
 
 def _of_run(run: Evaluation, row: Row, kinds: Sequence[str]) -> dict[str, str]:
-    mask = _read(run, "masks", row)
-    stored = {"mask": _one_bit(mask)}
-    for name, kind, size in (("probability", "probabilities", mask.size), ("gradcam", "gradcam", None)):
+    stored = {"mask": _one_bit(_read(run, "masks", row))}
+    for name, kind in (("probability", "probabilities"), ("gradcam", "gradcam")):
         there = kind in kinds and picture_path(run.folder, kind, row["case_id"]).is_file()
-        stored[name] = _webp(_read(run, kind, row, size), LONG_SIDE // 2, "map") if there else ""
+        stored[name] = _webp(_read(run, kind, row), LONG_SIDE // 2, "map") if there else ""
     return stored
 
 
-def _read(run: Evaluation, kind: str, row: Row, size: tuple[int, int] | None = None) -> Image.Image:
+def _read(run: Evaluation, kind: str, row: Row) -> Image.Image:
     path = picture_path(run.folder, kind, row["case_id"])
     try:
         with Image.open(path) as file:
             picture = file.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"the picture {path} can't be read: {error}") from None
-    if size is not None and picture.size != size:
-        raise ValueError(f"{path} has {picture.size} pixels, other pictures of the case have {size}")
     if kind in ("truths", "masks") and picture.width * picture.height == sum(row[count] for count in COUNTS):
         drawn = sum(picture.histogram()[128:])
         expected = row["tp"] + row["fn" if kind == "truths" else "fp"]

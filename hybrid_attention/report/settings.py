@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.overlap import COUNTS, has_lesion
-from hybrid_attention.evaluation.results import Evaluation
+from hybrid_attention.evaluation.results import Evaluation, nested
 from hybrid_attention.report.matching import Comparison
 from hybrid_attention.report.tables import Table
 
 _RECIPE = ("training", "recipe")
 # what should be the same in all runs, with its path in summary.json
-_ALIKE = {
+_SAME = {
     "split": ("split",),
     "part of the split": ("part",),
     "image size": ("settings", "image_size"),
@@ -29,7 +29,8 @@ _ALIKE = {
     "data of the training (SHA-256)": ("training", "data_sha256", "training"),
     "data of the test (SHA-256)": ("data_sha256",),
 }
-_OWN = {
+_PATHS = {
+    **_SAME,
     "network": (*_RECIPE, "network_def", "_target_"),
     "learning rate": (*_RECIPE, "learning_rate"),
     "precision": (*_RECIPE, "precision"),
@@ -44,75 +45,64 @@ _OWN = {
     "accelerator": ("provenance", "accelerator"),
     "weights (SHA-256)": ("weights_sha256",),
 }
-_DIFFERS = "differs, see below"
 
 
 def settings_table(comparison: Comparison) -> Table:
-    """Make the table of settings, one column per run; rows that differ are highlighted.
-
-    Args:
-        comparison: the runs.
-
-    Returns:
-        The table.
-    """
+    """Make the table of settings, one column per run; rows that differ are highlighted."""
     rows = [("cases", *(str(len(run.cases) + comparison.left_out[run.name]) for run in comparison.runs))]
-    rows += [(title, *(_text(run, title) for run in comparison.runs)) for title in (*_ALIKE, *_OWN)]
+    rows += [(title, *(_text(run, title) for run in comparison.runs)) for title in _PATHS]
     several = len(comparison.runs) > 1
-    marked = frozenset(index for index, row in enumerate(rows) if len(set(row[1:])) > 1)
+    highlighted = frozenset(index for index, row in enumerate(rows) if len(set(row[1:])) > 1)
     if several:
-        rows = [(*row, "differs" if index in marked else "") for index, row in enumerate(rows)]
+        rows = [(*row, "differs" if index in highlighted else "") for index, row in enumerate(rows)]
     return Table(
         key="settings",
         title="Settings of each run",
         header=("", *(run.name for run in comparison.runs), *([""] if several else [])),
         rows=rows,
-        note="From summary.json of each run; hashes and commits by their first ten digits.",
-        marked=marked,
+        note="From summary.json of each run; the first ten digits of hashes and commits.",
+        highlighted=highlighted,
         texts=True,
     )
 
 
 def differences(comparison: Comparison) -> list[str]:
-    """Describe what differs between the runs other than the network.
-
-    Args:
-        comparison: the runs.
-
-    Returns:
-        One text per difference.
-    """
+    """Describe the differences between the runs other than the network, one text per difference."""
     found = []
-    for title in _ALIKE:
+    for title in _SAME:
         names: dict[str, list[str]] = {}
         for run in comparison.runs:
             names.setdefault(_text(run, title), []).append(run.name)
         if len(names) > 1:
-            texts = (f"{', '.join(alike)}: {text}" for text, alike in names.items())
+            texts = (f"{', '.join(same)}: {text}" for text, same in names.items())
             found.append(f"{title} ({'; '.join(texts)})")
     return found + _other_truths(comparison)
 
 
+def common_facts(comparison: Comparison) -> str:
+    """Describe in one line what the runs were evaluated on."""
+
+    def common(*values: Any) -> Any:
+        return values[0] if len(set(values)) == 1 else "differs, see below"
+
+    split = common(*(run.recorded("split") or "split not recorded" for run in comparison.runs))
+    part = common(*(run.recorded("part") or "test" for run in comparison.runs))
+    sizes = {run.recorded("settings", "image_size") for run in comparison.runs}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return f"{split}; part: {part}" + ("" if size is None else f", {size} x {size} pixels")
+
+
 def _text(run: Evaluation, title: str) -> str:
-    keys = {**_ALIKE, **_OWN}[title]
-    value = run.recorded(*keys)
-    if value is None and run.recorded("folds"):
-        return _of_folds(run, title)
+    path = _PATHS[title]
+    value = run.recorded(*path)
+    if value is None and run.recorded("folds"):  # settings that differ between the folds of a merged run
+        values = [nested(fold, path) for fold in run.recorded("folds", "runs")]
+        texts = ["not recorded" if value is None else _as_text(value, title) for value in values]
+        return texts[0] if len(set(texts)) == 1 else "; ".join(texts)
     if value is None:
-        outer = run.recorded(*keys[:-1])
-        return "none" if isinstance(outer, Mapping) and keys[-1] in outer else "not recorded"
+        outer = run.recorded(*path[:-1])
+        return "none" if isinstance(outer, Mapping) and path[-1] in outer else "not recorded"
     return _as_text(value, title)
-
-
-def _of_folds(run: Evaluation, title: str) -> str:
-    """Return the values of a setting that differs between the folds of a merged run."""
-    texts = []
-    for fold in run.recorded("folds", "runs"):
-        value: Any = fold
-        for key in {**_ALIKE, **_OWN}[title]:
-            value = value.get(key) if isinstance(value, dict) else None
-        texts.append("not recorded" if value is None else _as_text(value, title))
-    return texts[0] if len(set(texts)) == 1 else "; ".join(texts)
 
 
 def _as_text(value: Any, title: str) -> str:
@@ -128,33 +118,15 @@ def _other_truths(comparison: Comparison) -> list[str]:
     first, found = comparison.runs[0], []
     for run in comparison.runs[1:]:
         here, there, counts = first.cases, run.cases, list(COUNTS)
-        alike = np.where(
+        same = np.where(
             here[counts].sum(axis=1) == there[counts].sum(axis=1),
             here["tp"] + here["fn"] == there["tp"] + there["fn"],
             has_lesion(here) == has_lesion(there),
         )
-        other = there["case_id"][~alike]
+        other = there["case_id"][~same]
         if len(other):
             found.append(
                 f"ground truth of {plural(len(other), 'case')} between {first.name} and {run.name} "
                 f"(the first: {other.iloc[0]})"
             )
     return found
-
-
-def common_facts(comparison: Comparison) -> str:
-    """Describe in one line what the runs were evaluated on."""
-    split = _common(comparison, lambda run: run.recorded("split") or "split not recorded")
-    part = _common(comparison, lambda run: run.recorded("part") or "test")
-    sizes = _common(comparison, _size)
-    return f"{split or _DIFFERS}; part: {part or _DIFFERS}" + (f", {sizes}" if sizes else "")
-
-
-def _common(comparison: Comparison, fact: Callable[[Evaluation], str]) -> str | None:
-    facts = {fact(run) for run in comparison.runs}
-    return facts.pop() if len(facts) == 1 else None
-
-
-def _size(run: Evaluation) -> str:
-    size = run.recorded("settings", "image_size")
-    return "" if size is None else f"{size} x {size} pixels"

@@ -1,13 +1,51 @@
-"""Tables of a report as Markdown and LaTeX; for HTML, see `page.html.j2`."""
+"""Tables of a comparison as Markdown and LaTeX; for HTML, see `page.html.j2`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from hybrid_attention.evaluation.formatting import markdown_grid
+from hybrid_attention.evaluation.cross_validation import mean_over_folds, scores_by_fold
+from hybrid_attention.evaluation.formatting import (
+    UNDEFINED,
+    confusion_cells,
+    is_defined,
+    markdown_grid,
+    number,
+    p_value,
+    percent,
+    percent_interval,
+    plural,
+    score_interval,
+    score_spread,
+    score_title,
+)
+from hybrid_attention.evaluation.metrics.classification import CLASS_MEASURES
+from hybrid_attention.evaluation.metrics.surface import DISTANCES
+from hybrid_attention.evaluation.results import Evaluation
+from hybrid_attention.evaluation.statistics import (
+    FriedmanTest,
+    PairedTest,
+    friedman_test,
+    paired_accuracy_tests,
+    paired_tests,
+)
+from hybrid_attention.evaluation.summary import CONVENTIONS, FOLD_SCORES
+from hybrid_attention.report.matching import SHOWN_SCORES, Comparison, correct_classes, paired_scores
 
+_INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
+_SAME_MEANS = (
+    " Every image has a lesion: the three means over images agree except for precision, which empty_is_one and "
+    "empty_is_zero count as 0 for empty predictions."
+)
+_CLASSES_TOGETHER = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auc": "macro AUC",
+    "macro_f1": "macro F1",
+}
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -31,7 +69,7 @@ class Table:
         header: one text per column.
         rows: one text per column each.
         note: sentences below the title.
-        marked: indices of rows to highlight, if the format supports it.
+        highlighted: indices of rows to highlight, if the format supports it.
         texts: whether cells hold words rather than numbers, and are left-aligned.
     """
 
@@ -40,7 +78,7 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
-    marked: frozenset[int] = field(default_factory=frozenset)
+    highlighted: frozenset[int] = field(default_factory=frozenset)
     texts: bool = False
 
 
@@ -82,3 +120,277 @@ def latex(table: Table) -> str:
 def _latex_text(text: str) -> str:
     escaped = "".join(_LATEX.get(character, character) for character in text)
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", escaped)
+
+
+def score_tables(comparison: Comparison) -> list[Table]:
+    """Make the tables of segmentation scores, one row per run: the chosen score, all scores, scores over folds."""
+    tables = [_headline(comparison), *_by_convention(comparison), _other_scores(comparison)]
+    merged = [run for run in comparison.runs if run.recorded("folds")]
+    return [*tables, _over_folds(merged)] if merged else tables
+
+
+def class_tables(classes: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """Make the tables of classification scores and the confusion matrix.
+
+    Args:
+        classes: result of `class_summary` for each run that predicts classes.
+    """
+    if not classes:
+        return []
+    together = Table(
+        key="classes",
+        title="Classes of images",
+        header=("run", "images", *_CLASSES_TOGETHER.values()),
+        rows=[
+            (run, str(scores["cases"]), *(score_interval(scores[name]) for name in _CLASSES_TOGETHER))
+            for run, scores in classes.items()
+        ],
+        note=(
+            f"{_INTERVALS} Balanced accuracy is the mean sensitivity of the classes; macro: mean over the classes, "
+            "one-vs-rest. Undefined if a class has no case."
+        ),
+    )
+    each = Table(
+        key="each-class",
+        title="Scores per class (one-vs-rest)",
+        header=("run: class", "cases", *(score_title(name) for name in CLASS_MEASURES)),
+        rows=[
+            (f"{run}: {name}", str(one["cases"]), *(percent(one[score]) for score in CLASS_MEASURES))
+            for run, scores in classes.items()
+            for name, one in scores["classes"].items()
+        ],
+        note="Percent.",
+    )
+    names = list(dict.fromkeys(name for scores in classes.values() for name in scores["class_names"]))
+    confusion = []
+    for run, scores in classes.items():
+        for truth, line in zip(scores["class_names"], scores["confusion"], strict=True):
+            cells = dict(zip(scores["class_names"], confusion_cells(line), strict=True))
+            confusion.append((f"{run}: {truth}", *(cells.get(name, "") for name in names)))
+    header = ("run: true class", *(f"predicted {name}" for name in names))
+    note = "Number of images, and share of the images of the true class."
+    return [together, each, Table("class-confusion", "Confusion matrix of classes", header, confusion, note)]
+
+
+def why_no_tests(comparison: Comparison) -> str:
+    """Return the reason why there are no tests, or an empty string."""
+    if len(comparison.runs) == 1:
+        return "No tests: there is only one run."
+    groups = len(set(paired_scores(comparison).groups))
+    if groups < 2:
+        return f"No tests: they need at least two groups of images with a lesion, got {groups}."
+    return ""
+
+
+def friedman(comparison: Comparison) -> FriedmanTest | None:
+    """Run the Friedman test; None for fewer than three runs or two groups of cases."""
+    if len(comparison.runs) < 3 or why_no_tests(comparison):
+        return None
+    paired = paired_scores(comparison)
+    return friedman_test(paired.scores, paired.groups)
+
+
+def significance_tables(comparison: Comparison, friedman: FriedmanTest | None) -> list[Table]:
+    """Make the tables of statistical tests: pairwise, Friedman, and of classification accuracy, as far as possible."""
+    all_runs = None if friedman is None else _friedman_table(comparison, friedman)
+    tables = (_paired_table(comparison), all_runs, _accuracy_table(comparison))
+    return [table for table in tables if table is not None]
+
+
+def _headline(comparison: Comparison) -> Table:
+    name, first = comparison.score, comparison.runs[0].summary
+    rows = []
+    for run in comparison.runs:
+        lesion_only, *others = (run.summary[convention][name] for convention in CONVENTIONS)
+        cells = (score_interval(lesion_only), percent(lesion_only["median"]), *map(score_interval, others))
+        rows.append((run.name, *cells))
+    no_lesion = "" if first["lesion_cases"] else f" No image has a lesion: lesion_only is undefined ({UNDEFINED})."
+    return Table(
+        key="summary",
+        title=f"{score_title(name).capitalize()} under each convention",
+        header=("run", "lesion_only", "median of lesion_only", *list(CONVENTIONS)[1:]),
+        rows=rows,
+        note=f"{_INTERVALS}{_SAME_MEANS if first['cases'] == first['lesion_cases'] else ''}{no_lesion}",
+    )
+
+
+def _by_convention(comparison: Comparison) -> list[Table]:
+    first = comparison.runs[0].summary
+    same = first["cases"] == first["lesion_cases"]
+    header = ("run", *(score_title(name) for name in SHOWN_SCORES))
+    tables = []
+    for convention, meaning in CONVENTIONS.items():
+        if same and convention.startswith("empty"):
+            continue
+        rows = [
+            (run.name, *(score_interval(run.summary[convention][name]) for name in SHOWN_SCORES))
+            for run in comparison.runs
+        ]
+        note = f"{meaning.capitalize()}. {_INTERVALS}"
+        if convention == "lesion_only":
+            empty = [
+                f"{count} of {run.name}"
+                for run in comparison.runs
+                if (count := run.summary["lesion_cases"] - run.summary["lesion_only"]["precision"]["images"])
+            ]
+            note += f" Precision excludes images with an empty prediction: {', '.join(empty)}." if empty else ""
+            note += f" F1 equals Dice.{_SAME_MEANS if same else ''}"
+        tables.append(Table(f"scores-{convention}", f"All scores, {convention}", header, rows, note))
+    return tables
+
+
+def _other_scores(comparison: Comparison) -> Table:
+    units = sorted({str(run.recorded("distance_unit") or "pixel") for run in comparison.runs})
+    several = len(units) > 1
+    pixel = " Distances in pixels refer to the image file, not to the network's input size."
+    return Table(
+        key="other",
+        title="Distances, lesions, probabilities",
+        header=(
+            "run",
+            *(name if several else f"{name} ({units[0]})" for name in DISTANCES),
+            "without distance",
+            "lesion sensitivity (%)",
+            "lesion precision (%)",
+            "false positives per image",
+            "false-positive rate on normal images (%)",
+            "pixel AUC",
+            "ECE of pixels",
+        ),
+        rows=[_other_row(run, several) for run in comparison.runs],
+        note=(
+            "Distances are means over the lesion images with a prediction, with 95 % intervals; without distance: "
+            f"number of lesion images without one.{pixel if 'pixel' in units else ''} ± of the AUC: bound of the "
+            "error from binning. ECE: expected calibration error. "
+            f"{UNDEFINED}: undefined or not recorded.{_missing_curves(comparison)}"
+        ),
+    )
+
+
+def _other_row(run: Evaluation, with_unit: bool) -> tuple[str, ...]:
+    scores, found = run.summary["lesion_only"], run.summary.get("lesion_detection") or {}
+    unit = f" {run.recorded('distance_unit') or 'pixel'}" if with_unit else ""
+    distances = [_plain_interval(scores.get(name), "mean", 1) for name in DISTANCES]
+    measured = scores.get(DISTANCES[0])
+    area, bound = number(run.recorded("pixel_roc", "auc"), 4), run.recorded("pixel_roc", "error_bound")
+    return (
+        run.name,
+        *(text if text == UNDEFINED else text + unit for text in distances),
+        str(run.summary["lesion_cases"] - measured["images"]) if measured else UNDEFINED,
+        score_interval(found.get("sensitivity")),
+        score_interval(found.get("precision")),
+        _plain_interval(found.get("false_lesions_per_image"), "value", 2),
+        percent(run.summary["false_positive_rate_without_lesion"]),
+        area if area == UNDEFINED or bound is None else f"{area} ± {bound:.1g}",
+        number(run.recorded("calibration", "ece"), 4),
+    )
+
+
+def _plain_interval(score: Mapping[str, float] | None, value: str, digits: int) -> str:
+    if score is None or not is_defined(score[value]):
+        return UNDEFINED
+    return f"{score[value]:.{digits}f} [{score['low']:.{digits}f}, {score['high']:.{digits}f}]"
+
+
+def _missing_curves(comparison: Comparison) -> str:
+    """Return which runs have no ROC or reliability curve, and why."""
+    reasons = []
+    for run in comparison.runs:
+        if comparison.left_out[run.name]:
+            reasons.append(f"{run.name}: curves left out, since they cover all its cases, not only the shared ones")
+        elif run.recorded("folds"):
+            reasons.append(f"{run.name}: no ROC curve, since those of folds can't be merged exactly")
+        elif run.recorded("pixel_roc") is None:
+            reasons.append(f"{run.name}: no ROC curve recorded")
+        elif not is_defined(run.recorded("pixel_roc", "auc")):
+            reasons.append(f"{run.name}: AUC undefined: all predictions are equal or only one class")
+    return f" {'; '.join(reasons)}." if reasons else ""
+
+
+def _over_folds(runs: Sequence[Evaluation]) -> Table:
+    """Make the table of mean and standard deviation over the folds of merged runs."""
+    spreads: dict[str, dict[str, Any]] = {run.name: mean_over_folds(scores_by_fold(run.cases)) for run in runs}
+    names = [name for name in FOLD_SCORES if any(name in spread for spread in spreads.values())]
+    return Table(
+        key="folds",
+        title="Mean and spread over folds",
+        header=("run", "folds", *(FOLD_SCORES[name] for name in names)),
+        rows=[
+            (
+                run.name,
+                f"{run.cases['fold'].nunique()} of {run.recorded('folds', 'of')}",
+                *(score_spread(spreads[run.name].get(name)) for name in names),
+            )
+            for run in runs
+        ],
+        note=(
+            "Percent; mean ± standard deviation (n - 1) of the scores per fold. The other tables score all cases of "
+            "the folds together. Folds with an undefined score are excluded from its mean."
+        ),
+    )
+
+
+def _paired_table(comparison: Comparison) -> Table | None:
+    if why_no_tests(comparison):
+        return None
+    paired = paired_scores(comparison)
+    tests = paired_tests(paired.scores, paired.groups, comparison.reference)
+    reasons = ((paired.without_lesion, "without lesion"), (paired.undefined, "undefined in a run"))
+    left_out = [f"{count} {reason}" for count, reason in reasons if count]
+    cases = f"{plural(len(paired.groups), 'image')} with lesion"
+    cases += f" (left out: {', '.join(left_out)})" if left_out else ""
+    return Table(
+        key="paired",
+        title=f"Differences in {score_title(comparison.score).capitalize()}",
+        header=("first minus second", "difference (%)", "p (Wilcoxon)", "p (Holm)"),
+        rows=[_paired_row(test) for test in tests],
+        note=(
+            f"Means over {cases}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon signed-rank test on the "
+            f"means of the {tests[0].groups} groups; Holm adjustment over all tests of this table ({len(tests)})."
+        ),
+    )
+
+
+def _accuracy_table(comparison: Comparison) -> Table | None:
+    """Make the table of accuracy differences; all pairs if the reference predicts no classes."""
+    correct, groups = correct_classes(comparison), comparison.runs[0].cases["group"].tolist()
+    if len(correct) < 2 or len(set(groups)) < 2:
+        return None
+    tests = paired_accuracy_tests(correct, groups, comparison.reference if comparison.reference in correct else None)
+    return Table(
+        key="paired-accuracy",
+        title="Differences in classification accuracy",
+        header=("first minus second", "difference (%)", "p (sign flips)", "p (Holm)"),
+        rows=[_paired_row(test) for test in tests],
+        note=(
+            f"Over {plural(len(groups), 'image')} in {plural(len(set(groups)), 'duplicate group')}; 95 % intervals by "
+            "bootstrap over groups. Permutation test that exchanges the two runs in whole groups; with one image per "
+            f"group, McNemar's exact test. Holm adjustment over all tests of this table ({len(tests)})."
+        ),
+    )
+
+
+def _paired_row(test: PairedTest) -> tuple[str, ...]:
+    interval = percent_interval(test.difference, test.low, test.high, signed=True)
+    return (f"{test.first} - {test.second}", interval, p_value(test.p_value), p_value(test.p_holm))
+
+
+def _friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:
+    """Make the table of mean ranks and Nemenyi's p-values, one row per run."""
+    names, whole = list(test.mean_ranks), p_value(test.p_value)
+    relation = whole if whole.startswith("<") else f"= {whole}"
+    return Table(
+        key="friedman",
+        title="Friedman and Nemenyi tests",
+        header=("run", "mean rank", *(f"p against {name}" for name in names)),
+        rows=[
+            (one, f"{rank:.2f}", *("" if one == other else p_value(test.nemenyi.loc[one, other]) for other in names))
+            for one, rank in test.mean_ranks.items()
+        ],
+        note=(
+            f"Friedman chi-square {test.statistic:.2f}, p {relation}, over the ranks of "
+            f"{score_title(comparison.score).capitalize()} in {test.groups} groups (rank 1 is best). "
+            f"Pairwise Nemenyi test: mean ranks closer than {test.critical_difference:.2f} are not significantly "
+            "different at the 5 % level."
+        ),
+    )

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from hybrid_attention.engines import Prediction
+from hybrid_attention.report.figures import legend, look_of, new_figure, write_figure
 from hybrid_attention.report.model_reports import (
     calibration_figure,
     draw_examples,
     draw_stress,
     write_calibration_figure,
-    write_figure,
 )
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, Corrupt
 from PIL import Image
@@ -36,7 +36,16 @@ def panels(figure):
     return {axes.get_title(): axes for axes in figure.axes if axes.axison}
 
 
-def test_a_panel_a_kind_and_a_line_a_run():
+def test_looks_differ_and_names_are_no_formulas():
+    assert len({tuple(look_of(index).values()) for index in range(28)}) == 28
+    figure = new_figure(4, 3)
+    figure.subplots().plot([0, 1], label="net_$1$")
+    legend(figure)
+    (names,) = figure.legends
+    assert [(text.get_text(), text.get_parse_math()) for text in names.get_texts()] == [("net_$1$", False)]
+
+
+def test_one_panel_per_kind_and_one_line_per_run():
     one = summary(0.8, dict.fromkeys(CORRUPTIONS, 0.1))
     other = summary(0.6, {kind: 0.01 * place for place, kind in enumerate(CORRUPTIONS)})
     figure = draw_stress({"net_$1$": one, "other": other})
@@ -61,12 +70,9 @@ def test_few_kinds_and_phantoms(tmp_path):
     assert figure.get_suptitle() == "SYNTHETIC DATA"
     write_figure(tmp_path / "stress.png", figure)
     assert Image.open(tmp_path / "stress.png").size[0] == 160 * 4
-
-
-def test_no_lesion_no_line():
     empty = summary(0.8, {"gain": 0.1})
     for entry in (empty["clean"], *empty["kinds"]["gain"]["strengths"]):
-        entry["dice"] = None
+        entry["dice"] = None  # no image has a lesion
     (line,) = panels(draw_stress({"net": empty}))["gain"].get_lines()
     assert all(math.isnan(value) for value in line.get_ydata())
 
@@ -107,7 +113,7 @@ def test_examples(case, tmp_path):
     shown = [axes for axes in figure.axes if axes.get_images()]
     titles = [axes.get_title() for axes in shown]
     assert titles == ["a", *2 * ["strength 1", "strength 3", "strength 5"]]
-    assert [block.get_suptitle() for block in figure.subfigs] == ["as it is", "gain", "text", ""]
+    assert [block.get_suptitle() for block in figure.subfigs] == ["undegraded", "gain", "text", ""]
 
     image = np.array(Image.open(case["image"]), np.float32).T[None]
     for axes, (kind, strength) in zip(shown[1:], [(k, s) for k in ("gain", "text") for s in (1, 3, 5)], strict=True):
@@ -121,7 +127,7 @@ def test_examples(case, tmp_path):
     assert predicted == pytest.approx([8, 24, 8, 20], abs=1)  # of half the size, stretched to the image
     truth, predicted = outlines(shown[2])  # gain 1.6: 96, still dark
     assert predicted == pytest.approx([8, 24, 8, 20], abs=1)
-    assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is marked
+    assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is predicted
     write_figure(tmp_path / "examples.png", figure)
     assert Image.open(tmp_path / "examples.png").size[0] == 160 * 13
 
@@ -141,7 +147,7 @@ def test_what_is_drawn(result):
     calibration, threshold, risk = figure.axes
     assert figure.get_suptitle() == "mirror (net) (SYNTHETIC DATA)"
     drawn = lines(calibration)
-    assert f"as predicted (ECE {scores.before.expected_error():.4f})" in drawn
+    assert f"unscaled (ECE {scores.before.expected_error():.4f})" in drawn
     after = drawn[f"temperature {scores.temperature:.2f} (ECE {scores.after.expected_error():.4f})"]
     assert after.tolist() == scores.after.curve()[["mean_probability", "lesion_fraction"]].to_numpy().tolist()
     curve, chosen, _ = threshold.get_lines()
@@ -154,8 +160,8 @@ def test_what_is_drawn(result):
         "minus_entropy",
         "member_dice",
         "minus_disagreement",
-        "random order",
-        "perfect order",
+        "random ranking",
+        "perfect ranking",
     ]
     whole = 100 * (1 - scores.chosen_dice.mean())
     for line in risk.get_lines()[:4]:
@@ -164,12 +170,8 @@ def test_what_is_drawn(result):
     assert all((np.array(line.get_ydata()) >= perfect - 1e-9).all() for line in risk.get_lines()[:4])
 
 
-def test_a_single_pass_has_two_scores(result):
-    risk = calibration_figure(found(best="as is")).axes[2]
-    assert len(risk.get_lines()) == 4
-
-
 def test_files_of_calibration(result, tmp_path):
+    assert len(calibration_figure(found(best="as is")).axes[2].get_lines()) == 4  # two confidence scores
     write_calibration_figure(result, tmp_path)
     with Image.open(tmp_path / "calibration.png") as picture:
         assert picture.width > picture.height > 500

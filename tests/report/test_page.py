@@ -1,16 +1,24 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
-from hybrid_attention.evaluation import read_evaluation
+import torch
+from hybrid_attention.evaluation import CaseScores, read_evaluation
 from hybrid_attention.evaluation.results import picture_path
+from hybrid_attention.explain import SaveGradCAM
+from hybrid_attention.report import compare
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.page import embedded_cases, picture_kinds
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd
 from PIL import Image
+from torch import nn
 
-from tests.drawn_runs import speckled
+from tests.drawn_runs import disc, speckled
 
 FIRST = "benign/benign (0).png"
 
@@ -28,56 +36,37 @@ def texts(*folders):
     return list(embedded_cases(comparison, {run.name: picture_kinds(run) for run in comparison.runs}))
 
 
-def test_masks_are_embedded_pixel_for_pixel(make_run):
-    folder = make_run("a", error=3)
+def test_pictures_keep_their_pixels_and_levels(make_run):
+    folder = make_run("a", error=3, gradcam=True)
     first = embedded(folder)[0]
     for kind, uri in (("masks", first["runs"][0]["mask"]), ("truths", first["truth"])):
         there = opened(uri)
         assert there.mode == "1"
         assert np.array_equal(np.array(there), np.array(Image.open(picture_path(folder, kind, FIRST))) > 127)
-
-
-def test_maps_keep_their_levels(make_run):
-    first = embedded(make_run("a", gradcam=True))[0]["runs"][0]
     for name in ("probability", "gradcam"):
-        levels = np.array(opened(first[name]).convert("L"), dtype=int)
+        levels = np.array(opened(first["runs"][0][name]).convert("L"), dtype=int)
         assert levels[2, 2] == pytest.approx(25, abs=4)
-        assert levels[64 // 3, 32] == pytest.approx(230, abs=4)
+        assert levels[64 // 3, 35] == pytest.approx(230, abs=4)
 
 
-def test_sizes_are_limited(make_run):
+def test_sizes(make_run):
     first = embedded(make_run("large", cases=1, size=400))[0]
     assert opened(first["image"]).size == opened(first["truth"]).size == (256, 256)
     assert opened(first["runs"][0]["mask"]).size == (256, 256)
     assert opened(first["runs"][0]["probability"]).size == (128, 128)
-
-
-def test_image_and_truth_come_from_the_run_with_the_largest(make_run):
-    first = embedded(make_run("small", size=32), make_run("large"))[0]
+    first = embedded(make_run("small", size=32), make_run("larger"))[0]
     assert opened(first["image"]).size == (64, 64)
     assert opened(first["runs"][0]["mask"]).size == (32, 32)
 
 
-def test_a_run_without_pictures(make_run):
-    first = embedded(make_run("with"), make_run("without", pictures=False))[0]
-    assert first["runs"][1] is None
-    assert first["runs"][0]["gradcam"] == ""
-
-
-def test_kinds(make_run):
+def test_kinds_of_pictures(make_run):
     assert picture_kinds(read_evaluation(make_run("none", pictures=False))) == ()
     assert picture_kinds(read_evaluation(make_run("plain"))) == ("images", "truths", "masks", "probabilities")
     folder = make_run("some", gradcam=True)
     assert picture_kinds(read_evaluation(folder))[-1] == "gradcam"
-    # nothing is marked in the fourth, so that nothing is explained
-    assert [bool(case["runs"][0]["gradcam"]) for case in embedded(folder)][2:4] == [True, False]
-
-
-def test_a_lost_grad_cam_is_noticed(make_run):
-    folder = make_run("a", gradcam=True)
-    picture_path(folder, "gradcam", FIRST).unlink()
-    with pytest.raises(ValueError, match=r"a: 1 picture gone, the first: .*gradcam/benign/benign \(0\)\.png"):
-        picture_kinds(read_evaluation(folder))
+    cases = embedded(folder, make_run("without", pictures=False))
+    assert [bool(case["runs"][0]["gradcam"]) for case in cases][2:4] == [True, False]  # the fourth mask is empty
+    assert cases[0]["runs"][1] is None
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -86,50 +75,32 @@ def test_grad_cam_of_any_case_may_be_absent(make_run, listed):
     picture_path(folder, "gradcam", FIRST).unlink()
     path = folder / "gradcam" / "left_out.json"
     if listed:
+        with pytest.raises(ValueError, match=r"a: 1 picture missing.*gradcam/benign/benign \(0\)\.png"):
+            embedded(folder)
         path.write_text(json.dumps([FIRST, *json.loads(path.read_text())]))
     else:
-        path.unlink()  # an evaluation of an older version: it doesn't say
+        path.unlink()  # an evaluation of an older version
     assert [bool(case["runs"][0]["gradcam"]) for case in embedded(folder)][:2] == [False, True]
 
 
-def test_lost_pictures_are_counted(make_run):
-    folder = make_run("a")
-    picture_path(folder, "masks", FIRST).unlink()
-    picture_path(folder, "probabilities", FIRST).unlink()
-    with pytest.raises(ValueError, match=r"a: 2 pictures gone, the first: .*masks/benign/benign \(0\)\.png"):
-        picture_kinds(read_evaluation(folder))
-
-
-def test_a_damaged_picture_is_named(make_run):
-    folder = make_run("a")
-    path = picture_path(folder, "truths", FIRST)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"truths/benign/benign \(0\)\.png can't be read"):
-        embedded(folder)
-    path.write_text("no picture")
-    with pytest.raises(ValueError, match="can't be read"):
-        embedded(folder)
-
-
-def test_pictures_of_another_evaluation_are_noticed(make_run):
+def test_missing_and_damaged_pictures(make_run):
     folder = make_run("a")
     path = picture_path(folder, "masks", FIRST)
     picture = Image.open(path).copy()
     picture.putpixel((0, 0), 255)
     picture.save(path)
-    with pytest.raises(ValueError, match="are of another evaluation"):
+    with pytest.raises(ValueError, match=r"masks/benign/benign \(0\)\.png has \d+ lesion pixels"):
+        embedded(folder)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"masks/benign/benign \(0\)\.png can't be read"):
+        embedded(folder)
+    path.unlink()
+    picture_path(folder, "probabilities", FIRST).unlink()
+    with pytest.raises(ValueError, match=r"a: 2 pictures missing.*masks/benign/benign \(0\)\.png"):
         embedded(folder)
 
 
-def test_sizes_of_a_case_must_agree(make_run):
-    folder = make_run("a")
-    path = picture_path(folder, "truths", FIRST)
-    Image.open(path).resize((20, 20)).save(path)
-    with pytest.raises(ValueError, match=r"truths/.* \(20, 20\) pixels"):
-        embedded(folder)
-
-
-def test_bytes_a_case_and_run(tmp_path, make_run):
+def test_bytes_per_case_and_run(make_run):
     """Ten runs of 650 cases must stay under 60 MB, even of speckle, which compresses worst."""
     folders = [speckled(make_run(name, cases=3, size=256, gradcam=True)) for name in "abc"]
     cases = texts(*folders)
@@ -137,3 +108,84 @@ def test_bytes_a_case_and_run(tmp_path, make_run):
     own = sum(len(json.dumps(run)) for case in cases for run in json.loads(case)["runs"]) / 9
     assert own > 500  # something was written
     assert 650 * shared + 6500 * own < 60e6
+
+
+SEEN, FILE = (32, 32), (96, 64)  # (W, H) of what the network sees and of the files
+LEVELS = {"benign/bright.png": 255, "benign/dim.png": 115, "normal/black.png": 0}
+
+
+class Bright(nn.Module):
+    """Lesion is what is brighter than one half: logits 0.5, -0.05 and -0.5 of the discs, and of black."""
+
+    gradcam_layer = "features"
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(1, 1, kernel_size=1, bias=False)
+        self.features.weight.data.fill_(1)
+
+    def forward(self, x):
+        return self.features(x) - 0.5
+
+
+def evaluate(folder, threshold, score_size):
+    """Evaluate images of a disc each into `folder / "evaluation"`, and return it."""
+    cases, seen = [], []
+    for case_id, level in LEVELS.items():
+        path = folder / "images" / case_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lesion = disc(96, 40, 30, 12)[: FILE[0], : FILE[1]]
+        grey = (level * lesion).T.astype(np.uint8)
+        grey[0, 0] = 1  # an image of one grey value is refused
+        Image.fromarray(grey).save(path)
+        Image.fromarray((255 * lesion * (level > 0)).T.astype(np.uint8)).save(path.with_suffix(".mask.png"))
+        case = {"case_id": case_id, "class": case_id.split("/")[0], "group": case_id, "image": str(path)}
+        cases.append({**case, "label": [str(path.with_suffix(".mask.png"))], "synthetic": False})
+        small = [
+            torch.tensor(np.array(Image.open(file).resize(SEEN), dtype=np.float32).T)[None] / 255
+            for file in (path, path.with_suffix(".mask.png"))
+        ]
+        seen.append({"case_id": case_id, "image": small[0], "label": (small[1] > 0.5).float()})
+    network, out = Bright(), folder / "evaluation"
+    torch.save(network.state_dict(), folder / "model.pt")
+    decision = {"threshold": threshold}
+    post = [
+        Activationsd("pred", sigmoid=True),
+        CopyItemsd("pred", names="probability"),
+        AsDiscreted("pred", **decision),
+    ]
+    scores = CaseScores(out, cases, folder / "model.pt", decision=decision, score_size=score_size)
+    SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(seen), batch_size=2),
+        network=network,
+        postprocessing=Compose(post),
+        val_handlers=[scores, SaveGradCAM(out, network)],
+    ).run()
+    return out
+
+
+def heat_of(page):
+    """The heat that the page holds of each case, None where there is none."""
+    texts = re.findall(r'<script type="application/json" id="case-\d+">(.*?)</script>', page.read_text())
+    maps = [json.loads(text)["runs"][0]["gradcam"] for text in texts]
+    return [opened(uri) if uri else None for uri in maps]
+
+
+def test_heat_in_the_size_of_the_network_and_masks_in_that_of_the_file(tmp_path):
+    folder = evaluate(tmp_path, 0.5, "original")
+    sizes = [Image.open(picture_path(folder, kind, "benign/bright.png")).size for kind in ("gradcam", "masks")]
+    assert sizes == [SEEN, FILE]
+    bright, *others = heat_of(compare([folder], tmp_path / "report"))
+    assert others == [None, None]
+    rows, columns = np.nonzero(np.array(bright.convert("L"), dtype=float) > 128)
+    # the page stretches it to the image
+    assert (columns.mean() + 0.5) / bright.width == pytest.approx(40 / FILE[0], abs=0.02)
+    assert (rows.mean() + 0.5) / bright.height == pytest.approx(30 / FILE[1], abs=0.02)
+
+
+def test_no_heat_where_only_another_threshold_predicts_a_lesion(tmp_path):
+    folder = evaluate(tmp_path, 0.4, "network")
+    assert (np.array(Image.open(folder / "masks" / "benign" / "dim.png")) > 0).sum() > 50
+    bright, *others = heat_of(compare([folder], tmp_path / "report"))
+    assert bright is not None and others == [None, None]

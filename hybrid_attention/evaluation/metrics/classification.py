@@ -12,6 +12,7 @@ from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
 from scipy.stats import rankdata
 
+CLASS_MEASURES = ("precision", "sensitivity", "specificity", "f1", "auc")  # of each class
 CLASS_SCORES = ("accuracy", "balanced_accuracy", "macro_auc", "macro_f1")
 
 
