@@ -85,13 +85,3 @@ def test_one_bright_position_is_seen_from_everywhere():
 def test_odd_width_is_refused():
     with pytest.raises(ValueError, match=r"even.*got 7"):
         NonLocal(2, 7)
-
-
-def test_scripted_and_exported_equal_eager_at_other_sizes():
-    block = NonLocal(2, 8)
-    dim = torch.export.Dim
-    sizes = {0: dim("batch", max=64), 2: dim("height", max=64), 3: dim("width", max=64)}
-    exported = torch.export.export(block, (torch.rand(2, 8, 6, 4),), dynamic_shapes=(sizes,)).module()
-    x = torch.randn(3, 8, 5, 7)
-    for form in (torch.jit.script(block), exported):
-        torch.testing.assert_close(form(x), block(x))

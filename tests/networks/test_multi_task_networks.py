@@ -1,0 +1,170 @@
+"""What is particular to MTL-OCA and to MTL-DUNet, its baseline."""
+
+import pytest
+import torch
+from hybrid_attention.networks import MTLDUNet, MultiTaskOCANet
+
+CLASSES = 2 * 64 * 64 + 64 + 64 * 3 + 3
+HEAD = 64 * 2 + 2
+ATTENTION = 3 * (64 * 32 + 3 * 32) + 32 * 64 + 3 * 64
+FUSION = 128 * 64 + 64
+
+
+def stage(cin, cout, kernel=9):
+    """Two convolutions with bias and norm."""
+    return kernel * cin * cout + 3 * cout + kernel * cout**2 + 3 * cout
+
+
+def projection(cin, cout, _):
+    """The 1 wide convolution of the input of a residual stage."""
+    return cin * cout + cout if cin != cout else 0
+
+
+def unet(of_stage, cin, channels, kernel=9):
+    widths = [*channels, 2 * channels[-1]]
+    encoder = sum(of_stage(a, b, kernel) for a, b in zip([cin, *widths], widths, strict=False))
+    return encoder + sum(of_stage(a + b, a, kernel) for a, b in zip(channels, widths[1:], strict=True))
+
+
+def build(**arguments):
+    torch.manual_seed(0)
+    return MultiTaskOCANet(**({"channels": (32, 16, 24)} | arguments))
+
+
+@pytest.fixture(scope="module")
+def net():
+    return build().eval()
+
+
+def images(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(5))
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def test_parts_have_the_parameters_counted_by_hand():
+    net, plain = MultiTaskOCANet(), MTLDUNet()
+    backbone = unet(stage, 2, (64, 128, 256))
+    assert count(plain.backbone) == backbone == 7_787_904
+    backbone += unet(projection, 2, (64, 128, 256))
+    parts = [net.backbone, net.refine.coarse, net.refine.context, net.refine.fuse, net.head, net.classifier]
+    assert [count(part) for part in parts] == [backbone, HEAD, ATTENTION, FUSION, HEAD, CLASSES]
+    assert [count(part) for part in parts] == [8_219_520, 130, 8_672, 8_256, 130, 8_451]
+    sides = ("encoder", "bridge", "decoder")
+    assert [count(getattr(net.backbone, side)) for side in sides] == [1_188_160, 3_673_600, 3_357_760]
+    assert [count(getattr(plain.backbone, side)) for side in sides] == [1_146_624, 3_542_016, 3_099_264]
+    volumes = unet(stage, 2, (32, 16, 24), kernel=27) + unet(projection, 2, (32, 16, 24))
+    assert count(build(spatial_dims=3).backbone) == volumes
+
+
+def reached(net, field):
+    """Names of the children that a field's gradient reaches."""
+    net.zero_grad()
+    getattr(net(images(2, 2, 32, 32)), field).square().mean().backward()
+    names = {"backbone", "refine.coarse", "refine.context", "refine.fuse", "head", "classifier"}
+    parts = {name: list(net.get_submodule(name).parameters()) for name in names}
+    return {name for name, part in parts.items() if any(p.grad is not None and p.grad.abs().max() > 0 for p in part)}
+
+
+def test_the_classifier_sees_the_features_that_it_is_told_to():
+    assert reached(build(), "class_logits") == {"backbone", "classifier"}
+    oca = {"refine.coarse", "refine.context", "refine.fuse"}
+    assert reached(build(classify_on="object_context"), "class_logits") == {"backbone", "classifier"} | oca
+    assert reached(build(), "coarse_mask") == {"backbone", "refine.coarse"}
+    assert reached(build(), "mask") == {"backbone", "head"} | oca
+
+
+def test_flags_change_one_task_alone(net):
+    on_context, plain = build(classify_on="object_context").eval(), build(object_context=False).eval()
+    on_context.load_state_dict(net.state_dict())
+    assert plain.load_state_dict(net.state_dict(), strict=False).missing_keys == []
+    x = images(2, 2, 32, 32)
+    with torch.no_grad():
+        one, two, three = net(x), on_context(x), plain(x)
+        torch.testing.assert_close(three.mask, net.head(net.backbone(x)[0]))
+    torch.testing.assert_close(two.mask, one.mask)
+    assert (two.class_logits - one.class_logits).abs().max() > 0.01
+    torch.testing.assert_close(three.class_logits, one.class_logits)
+    assert (three.mask - one.mask).abs().max() > 0.01
+
+
+def test_stages_work_at_full_half_quarter_and_eighth_size_and_take_the_map_of_their_size(net):
+    given, made = [], []
+    stages = [*net.backbone.encoder, net.backbone.bridge, *net.backbone.decoder]
+    handles = [part.register_forward_pre_hook(lambda _, args: given.append(args[0])) for part in net.backbone.decoder]
+    handles += [part.register_forward_hook(lambda _, __, y: made.append(y)) for part in stages]
+    with torch.no_grad():
+        net(images(1, 2, 48, 41))
+    for handle in handles:
+        handle.remove()
+    shapes = [(32, 48, 41), (16, 24, 20), (24, 12, 10), (48, 6, 5), (24, 12, 10), (16, 24, 20), (32, 48, 41)]
+    assert [tuple(y.shape[1:]) for y in made] == shapes
+    for i, (below, skip) in enumerate(zip(made[3:6], made[2::-1], strict=True)):
+        enlarged = torch.nn.functional.interpolate(below, skip.shape[2:], mode="bilinear")
+        torch.testing.assert_close(given[i], torch.cat([enlarged, skip], dim=1))
+
+
+@pytest.mark.parametrize("part", ["encoder.0", "encoder.1", "encoder.2", "bridge"])
+def test_every_scale_has_its_say(net, part):
+    x = images(1, 2, 32, 32)
+    with torch.no_grad():
+        whole = net(x)
+        handle = net.backbone.get_submodule(part).register_forward_hook(lambda _, __, y: torch.zeros_like(y))
+        silent = net(x)
+        handle.remove()
+    for one, other in zip(whole, silent, strict=True):
+        assert (one - other).abs().max() > 1e-3
+
+
+def test_classes_of_the_baseline_come_from_the_bridge_and_not_from_the_decoder():
+    torch.manual_seed(0)
+    net, x = MTLDUNet(channels=(16, 24, 32)).train(), images(2, 2, 32, 32)
+    with torch.no_grad():
+        whole = net(x)
+        for part, same in ((net.backbone.decoder[0], True), (net.backbone.bridge, False)):
+            handle = part.register_forward_hook(lambda _, __, y: torch.zeros_like(y))
+            changed = net(x)
+            handle.remove()
+            assert torch.equal(changed.class_logits, whole.class_logits) == same
+            assert (changed.mask - whole.mask).abs().max() > 0.01
+
+
+def test_single_task_has_the_same_mask():
+    net = MTLDUNet(channels=(16, 24)).eval()
+    single = MTLDUNet(channels=(16, 24), num_classes=None).eval()
+    assert single.load_state_dict(net.state_dict(), strict=False).missing_keys == []
+    x = images(1, 2, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(single(x).mask, net(x).mask)
+
+
+@pytest.mark.parametrize("network", [MultiTaskOCANet, MTLDUNet])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spatial_dims": 1}, "spatial_dims must be 2 or 3, got 1"),
+        ({"channels": ()}, r"at least one stage, got \(\)"),
+        ({"num_regions": 1}, "num_regions must be at least 2.*got 1"),
+        ({"num_classes": 1}, "num_classes must be at least 2, or None.*got 1"),
+    ],
+)
+def test_bad_arguments_are_refused(network, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        network(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"channels": (32, 20)}, "multiples of 8.*got 20"),
+        ({"channels": (24, 32)}, "multiple of 16, got 24"),
+        ({"classify_on": "encoder"}, r"\('backbone', 'object_context'\), got 'encoder'"),
+        ({"classify_on": "object_context", "object_context": False}, "got object_context=False and num_classes=3"),
+        ({"classify_on": "object_context", "num_classes": None}, "got object_context=True and num_classes=None"),
+    ],
+)
+def test_bad_arguments_of_object_context_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskOCANet(**arguments)

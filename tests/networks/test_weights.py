@@ -1,0 +1,339 @@
+"""Published weights, from files made here in the published format and served over the loopback interface."""
+
+import ast
+import dataclasses
+import functools
+import http.server
+import logging
+import re
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from hybrid_attention.networks import (
+    DENSENET121,
+    EFFICIENTNET_B0,
+    RESNET18,
+    DenseNet121Encoder,
+    EfficientNetB0Encoder,
+    HybridAttentionNet,
+    ResNet18Encoder,
+    TripleEncoderUNet,
+    encoders,
+    triple_encoder_unet,
+)
+from hybrid_attention.networks.weights import source_of_each
+from monai.bundle import ConfigParser
+
+from tests.networks.published import densenet121, efficientnet_b0, resnet18, save
+
+R, D, E = "resnet18", "densenet121", "efficientnet-b0"
+PUBLISHED = {R: RESNET18, D: DENSENET121, E: EFFICIENTNET_B0}
+CONSTANTS = {R: "RESNET18", D: "DENSENET121", E: "EFFICIENTNET_B0"}
+STATES = {R: resnet18, D: densenet121, E: efficientnet_b0}
+STEMS = {R: "conv1.weight", D: "features.conv0.weight", E: "_conv_stem.weight"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    return {name: save(name, state(), folder) for name, state in STATES.items()}
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Give a function that serves a folder, with a fresh cache of `torch.hub`."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    running = []
+
+    def start(folder):
+        requests = []
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *args):
+                requests.append(self.path)
+
+        web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        running.append((web, thread))
+        cached = tmp_path / "cache" / "hub" / "checkpoints"
+        return SimpleNamespace(address=f"http://127.0.0.1:{web.server_port}", requests=requests, cached=cached)
+
+    yield start
+    for web, thread in running:
+        web.shutdown()
+        thread.join()
+        web.server_close()
+
+
+@pytest.fixture
+def publish(files, monkeypatch):
+    """Give a function that makes "imagenet" mean the files made here, at an address."""
+
+    def published(address="http://127.0.0.1:1", **names):
+        for name, path in files.items():
+            here = dataclasses.replace(PUBLISHED[name], url=f"{address}/{names.get(CONSTANTS[name], path.name)}")
+            monkeypatch.setattr(encoders, CONSTANTS[name], here)
+            monkeypatch.setitem(triple_encoder_unet.ENCODERS, name, (triple_encoder_unet.ENCODERS[name][0], here))
+
+    return published
+
+
+def starts_from(net, name):
+    return torch.equal(next(net.encoders[name].parameters()), STATES[name]()[STEMS[name]])
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "shapes"),
+    [
+        (
+            R,
+            102,
+            {
+                "conv1.weight": (64, 3, 7, 7),
+                "layer1.1.conv2.weight": (64, 64, 3, 3),
+                "layer1.0.downsample.0.weight": None,
+                "layer2.0.downsample.0.weight": (128, 64, 1, 1),
+                "layer2.0.downsample.0.bias": None,
+                "layer4.0.downsample.1.running_mean": (512,),
+            },
+        ),
+        (
+            D,
+            606,
+            {
+                "features.conv0.weight": (64, 3, 7, 7),
+                "features.denseblock1.denselayer1.norm.1.running_mean": (64,),
+                "features.denseblock3.denselayer24.conv.2.weight": (32, 128, 3, 3),
+                "features.transition2.norm.weight": (512,),
+                "classifier.weight": (1000, 1024),
+            },
+        ),
+        (
+            E,
+            360,
+            {
+                "_conv_stem.weight": (32, 3, 3, 3),
+                "_blocks.0._depthwise_conv.weight": (32, 1, 3, 3),
+                "_blocks.0._expand_conv.weight": None,
+                "_blocks.3._depthwise_conv.weight": (144, 1, 5, 5),
+                "_blocks.15._project_conv.weight": (320, 1152, 1, 1),
+                "_fc.weight": (1000, 1280),
+            },
+        ),
+    ],
+)
+def test_the_published_names_are_the_known_ones(name, count, shapes):
+    """Guard the imitation itself: these names and shapes are those of the published file."""
+    state = STATES[name]()
+    assert len(state) == count
+    assert {key: tuple(state[key].shape) if key in state else None for key in shapes} == shapes
+
+
+@pytest.mark.parametrize(
+    ("weights", "file_name"),
+    [
+        (RESNET18, "resnet18-f37072fd.pth"),
+        (DENSENET121, "densenet121-a639ec97.pth"),
+        (EFFICIENTNET_B0, "efficientnet-b0-355c32eb.pth"),
+    ],
+)
+def test_published_file_names(weights, file_name):
+    assert weights.file_name == file_name and weights.url.endswith(f"/{file_name}")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name", "state", "unused"),
+    [
+        (lambda path: ResNet18Encoder(weights=path), R, resnet18, {"fc"}),
+        (lambda path: EfficientNetB0Encoder(weights=path), E, efficientnet_b0, {"fc"}),
+        *(
+            (lambda path, depth=depth: DenseNet121Encoder(depth=depth, weights=path), D, state, {"classifier", *unused})
+            for depth, unused in ((3, ("transition3", "denseblock4", "norm5")), (4, ()))
+            for state in (densenet121, lambda: densenet121(old_format=False))
+        ),
+    ],
+)
+def test_every_tensor_of_the_encoder_is_filled(encoder, name, state, unused, tmp_path):
+    published = {PUBLISHED[name].rename(key): value for key, value in state().items()}
+    net = encoder(save(name, state(), tmp_path))
+    own = {re.sub(r"^stages\.\d+\.", "", key): value for key, value in net.state_dict().items()}
+    for key, value in own.items():
+        counter = key.endswith("num_batches_tracked") and key not in published  # files of an older format have none
+        assert value == 0 if counter else torch.equal(value, published[key])
+    assert {key.split(".")[0] for key in published.keys() - own.keys()} == unused
+
+
+def test_network_differs_from_a_random_start_in_the_encoder_only(files, caplog):
+    with caplog.at_level(logging.INFO, logger="hybrid_attention"):
+        torch.manual_seed(3)
+        random = HybridAttentionNet()
+        torch.manual_seed(3)
+        loaded = HybridAttentionNet(encoder_weights=str(files[D]))
+    pairs = zip(*(n.named_parameters() for n in (random, loaded)), strict=True)
+    assert {key.split(".")[0] for (key, p), (_, q) in pairs if not torch.equal(p, q)} == {"encoder"}
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "random weights" in first and DENSENET121.url in first
+    assert str(files[D]) in second
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (D, lambda s: s.pop("features.denseblock2.denselayer3.conv.2.weight"), r"1 tensors are missing \(denseblock2"),
+        (D, lambda s: s.pop("features.norm0.running_var"), r"missing \(norm0.running_var\)"),
+        (D, lambda s: s.update({"features.fire.weight": torch.ones(1)}), r"unknown \(fire.weight\)"),
+        (D, lambda s: s.update({"features.norm0.bias": torch.ones(65)}), r"norm0.bias \(65,\) for \(64,\)"),
+        (D, lambda s: s.clear(), "missing.*, …"),
+        (R, lambda s: s.pop("layer3.0.downsample.1.bias"), r"1 tensors are missing \(layer3.0.downsample.1.bias\)"),
+        (R, lambda s: s.update({"layer2.0.downsample.0.bias": torch.ones(128)}), r"unknown \(layer2.0.downsample"),
+        (E, lambda s: s.pop("_blocks.7._se_expand.bias"), r"missing \(block7._se_expand.bias\)"),
+        (E, lambda s: s.update({"_blocks.16._bn0.bias": torch.ones(1)}), r"unknown \(block16._bn0.bias\)"),
+        (R, lambda s: (s.clear(), s.update(efficientnet_b0())), "does not fit ResNet18Encoder.*missing"),
+    ],
+)
+def test_a_file_of_another_network_is_refused(name, change, message, tmp_path):
+    state = dict(STATES[name]())
+    change(state)
+    path = tmp_path / "other.pth"
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=rf"{path}.*{message}"):
+        TripleEncoderUNet(encoders=[name], encoder_weights=path)
+
+
+def test_parts_cut_off_may_be_absent_only_when_they_are_cut_off(tmp_path):
+    cut = ("features.transition3.", "features.denseblock4.", "features.norm5.", "classifier.")
+    path = tmp_path / "short.pth"
+    torch.save({key: value for key, value in densenet121().items() if not key.startswith(cut)}, path)
+    DenseNet121Encoder(depth=3, weights=path)
+    with pytest.raises(ValueError, match="missing"):
+        DenseNet121Encoder(depth=4, weights=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "error", "message"),
+    [
+        ("ImageNet", lambda path, file: None, FileNotFoundError, "no file .*ImageNet"),
+        (
+            "densenet121-12345678.pth",
+            lambda path, file: path.write_bytes(file.read_bytes()),
+            RuntimeError,
+            "12345678.pth is damaged",
+        ),
+        (
+            "cut.pth",
+            lambda path, file: path.write_bytes(file.read_bytes()[:1000]),
+            RuntimeError,
+            "cut.pth cannot be read",
+        ),
+        ("list.pth", lambda path, file: torch.save([1, 2], path), ValueError, "list.pth holds list"),
+    ],
+)
+def test_missing_damaged_and_foreign_files(files, tmp_path, name, write, error, message):
+    write(tmp_path / name, files[D])
+    with pytest.raises(error, match=message):
+        DenseNet121Encoder(weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("network", [HybridAttentionNet, TripleEncoderUNet])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"in_channels": 2}, "got 2"), ({"spatial_dims": 3}, "spatial_dims=2, got 3")]
+)
+def test_only_flat_images_with_one_or_three_channels_have_imagenet_weights(network, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        network(encoder_weights="imagenet", **arguments)
+
+
+# ---- the internet, played by a server here
+
+
+def test_download_happens_once_and_fills_every_encoder(files, publish, serve):
+    web = serve(files[R].parent)
+    publish(web.address)
+    for _ in range(2):
+        net = TripleEncoderUNet(encoder_weights="imagenet")
+        assert all(starts_from(net, name) for name in STATES)
+    assert sorted(web.requests) == sorted(f"/{path.name}" for path in files.values())
+    cached = web.cached / files[D].name
+    assert {path.name for path in web.cached.iterdir()} == {path.name for path in files.values()}
+    cached.write_bytes(b"spoilt")
+    with pytest.raises(RuntimeError, match=f"{re.escape(str(cached))} is damaged"):
+        HybridAttentionNet(encoder_weights="imagenet")
+
+
+def test_download_of_the_wrong_content_is_refused_and_not_kept(publish, serve, tmp_path):
+    (tmp_path / "densenet121-00000000.pth").write_bytes(b"not the weights")
+    web = serve(tmp_path)
+    publish(web.address, DENSENET121="densenet121-00000000.pth")
+    with pytest.raises(RuntimeError, match=f"{web.address}/densenet121-00000000.pth.*hash.*encoder_weights"):
+        HybridAttentionNet(encoder_weights="imagenet")
+    assert list(web.cached.iterdir()) == []
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_an_unreachable_file_is_an_error_and_never_a_random_start(publish, serve, tmp_path, reachable):
+    web = serve(tmp_path)
+    publish(web.address if reachable else "http://127.0.0.1:1")
+    with pytest.raises(RuntimeError, match=r"cannot download .*http://127.0.0.1:\d+/efficientnet-b0-"):
+        TripleEncoderUNet(encoders=[E], encoder_weights="imagenet")
+
+
+# ---- several encoders at once
+
+
+def test_a_folder_fills_all(files, publish):
+    publish()
+    net = TripleEncoderUNet(encoder_weights=str(files[R].parent))
+    assert all(starts_from(net, name) for name in STATES)
+
+
+def test_a_mapping_fills_those_it_gives_a_file(files, caplog):
+    with caplog.at_level(logging.INFO, logger="hybrid_attention"):
+        net = TripleEncoderUNet(encoder_weights={E: str(files[E]), R: files[R], D: None})
+    assert [starts_from(net, name) for name in (R, D, E)] == [True, False, True]
+    assert ["random weights" in record.getMessage() for record in caplog.records] == [False, True, False]
+
+
+def test_config_files_and_command_lines_can_say_it(files):
+    text = f"net:\n  _target_: hybrid_attention.networks.TripleEncoderUNet\n  encoders: [{R}]\n  encoder_weights:\n"
+    config = yaml.safe_load(text + f"    {R}: {files[R]}\n")
+    assert starts_from(ConfigParser(config).get_parsed_content("net"), R)
+    option = ast.literal_eval(f"{{'{R}': '{files[R]}', '{E}': None}}")
+    assert starts_from(TripleEncoderUNet(encoders=[R, E], encoder_weights=option), R)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda folder, files: folder, r"resnet18-f37072fd\.pth.*Download https://download"),
+        (lambda folder, files: "ImageNet", r"'ImageNet'.*resnet18-f37072fd\.pth, https.*355c32eb\.pth"),
+        (lambda folder, files: files[R], "for 3 encoders"),
+    ],
+)
+def test_missing_files_are_named_with_their_address(files, tmp_path, given, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        TripleEncoderUNet(encoder_weights=given(tmp_path, files))
+
+
+@pytest.mark.parametrize("given", [{R: None}, {R: None, D: None, E: None}, {}])
+def test_a_mapping_names_each_encoder(given):
+    with pytest.raises(ValueError, match=r"\('resnet18', 'efficientnet-b0'\)"):
+        source_of_each(given, {R: RESNET18, E: EFFICIENTNET_B0})
+
+
+@pytest.mark.parametrize("word", [None, "imagenet"])
+def test_one_word_counts_for_all(word):
+    assert source_of_each(word, PUBLISHED) == dict.fromkeys(PUBLISHED, word)
+
+
+def test_frozen_random_encoders_are_told_of(files, caplog):
+    caplog.set_level("INFO")
+    TripleEncoderUNet(encoders=[R], freeze_encoders=True, encoder_weights=files[R])
+    assert "Frozen encoders" not in caplog.text
+    TripleEncoderUNet(encoders=[R], freeze_encoders=True)
+    assert "Frozen encoders with random weights" in caplog.text
