@@ -10,7 +10,6 @@ import pytest
 
 PACKAGE = Path(hybrid_attention.__file__).parent
 ORDER = [
-    {"quick_start"},
     {"data"},
     {"phantoms"},
     {"audit"},
@@ -24,9 +23,7 @@ ORDER = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("experiments", "quick_start")
-)
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem == "experiments")
 
 
 def room(path):

@@ -67,10 +67,6 @@ def _predict(options: argparse.Namespace) -> None:
     import logging
     import warnings
 
-    from hybrid_attention.quick_start import import_monai_quickly
-
-    if not options.gradcam:
-        import_monai_quickly()
     from hybrid_attention.deploy import Options, predict
 
     # that encoders start from random weights, which the trained ones replace; that a decoder for GPUs is not there

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -158,16 +157,17 @@ def require(module: str) -> Any:
     Raises:
         ImportError: it is not installed; the message says how to install it.
     """
-    package = module.partition(".")[0]
-    if package == "openvino" and module not in sys.modules:
-        # it sends a message to its makers whenever it is imported; without this package it can't
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    package, given = module.partition(".")[0], os.environ.get("CI")
+    os.environ["CI"] = "true"  # with it, OpenVINO sends no message to its makers when it is imported
     try:
         return importlib.import_module(module)
     except ImportError as error:
         if error.name is not None and error.name.partition(".")[0] != package:
             package = f"{package} ({error.name})"
         raise ImportError(f"exported networks need the package {package}: {how_to_install('export')}") from None
+    finally:
+        del os.environ["CI"]
+        os.environ.update({} if given is None else {"CI": given})
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 import logging
 import multiprocessing
+import os
+import subprocess
 import sys
 
 import pytest
@@ -215,6 +217,16 @@ def test_missing_package_is_named(backend, package, net, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"package {package}: pip install '\.\[export\]'"):
         convert(net, backend, EXAMPLE)
+
+
+def test_openvino_sends_nothing():
+    code = (
+        "import os; from hybrid_attention.deploy.runtimes import require; require('openvino');"
+        "from openvino.tools import ovc; print(ovc.telemetry.consent, os.environ.get('CI'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "None"]
 
 
 @pytest.fixture
