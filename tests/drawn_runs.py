@@ -21,8 +21,8 @@ CLASSES = ("benign", "malignant", "normal")
 
 
 def disc(size: int, column: float, row: float, radius: float) -> np.ndarray:
-    """A disc, (W, H)."""
-    columns, rows = np.mgrid[:size, :size]
+    """A disc, (H, W)."""
+    rows, columns = np.mgrid[:size, :size]
     return (columns - column) ** 2 + (rows - row) ** 2 <= radius**2
 
 
@@ -70,7 +70,7 @@ def write_run(
         if pictures:
             write_pictures(folder, case_id, image, pair[0][0], pair[1][0], torch.from_numpy(probability))
         if gradcam and mask.any():
-            write_picture(folder, "gradcam", case_id, (255 * probability.T).astype(np.uint8))
+            write_picture(folder, "gradcam", case_id, (255 * probability).astype(np.uint8))
         elif gradcam:
             left_out.append(case_id)
     record = {

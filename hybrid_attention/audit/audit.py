@@ -226,7 +226,7 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
 
     def read(path: Path) -> tuple[str, str, Picture] | str:
         try:
-            grey = read_grey(path).T
+            grey = read_grey(path)
         except ValueError as error:
             return f"{path}: {error}"
         if grey.size == 0:

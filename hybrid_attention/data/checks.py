@@ -132,7 +132,7 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(str(extent) for extent in shape)
+    return "x".join(str(extent) for extent in shape[::-1])
 
 
 def check_training_cases(

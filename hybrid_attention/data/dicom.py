@@ -38,22 +38,22 @@ class FrameGeometry:
     """Position of the tissue in the frames of a file.
 
     Args:
-        size: width and height of a frame in pixels.
+        shape: height and width of a frame in pixels.
         box: left, top, right and bottom of the region that shows tissue; right and bottom are exclusive.
-        spacing: width and height of a pixel in mm, or None if the file doesn't state it.
+        spacing: height and width of a pixel in mm, or None if the file doesn't state it.
         aspect: height of a pixel divided by its width, from the spacing, else from Pixel Aspect Ratio, else 1.
     """
 
-    size: tuple[int, int]
+    shape: tuple[int, int]
     box: tuple[int, int, int, int]
     spacing: tuple[float, float] | None
     aspect: float = 1.0
 
     @property
     def part(self) -> tuple[slice, slice]:
-        """The box as an index into a plane of shape (W, H)."""
+        """The box as an index into a plane of shape (H, W)."""
         left, top, right, bottom = self.box
-        return slice(left, right), slice(top, bottom)
+        return slice(top, bottom), slice(left, right)
 
 
 def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
@@ -241,9 +241,9 @@ def frame_geometry(header: Dataset) -> FrameGeometry:
     else:
         spacing = _stated_spacing(header)
     box = (*np.min(boxes, axis=0)[:2].tolist(), *np.max(boxes, axis=0)[2:].tolist()) if boxes else (0, 0, width, height)
-    ratio = numbers(header, "PixelAspectRatio") if spacing is None else [spacing[1], spacing[0]]
+    ratio = numbers(header, "PixelAspectRatio") if spacing is None else list(spacing)
     aspect = ratio[0] / ratio[1] if len(ratio) == 2 and min(ratio) > 0 else 1.0
-    return FrameGeometry((width, height), box, spacing, aspect)
+    return FrameGeometry((height, width), box, spacing, aspect)
 
 
 def _region_spacing(region: Dataset) -> tuple[float, float] | None:
@@ -252,7 +252,7 @@ def _region_spacing(region: Dataset) -> tuple[float, float] | None:
         return None
     # a delta is negative where the axis runs the other way
     deltas = [abs(value) * 10 for axis in "XY" for value in numbers(region, f"PhysicalDelta{axis}")]
-    return (deltas[0], deltas[1]) if len(deltas) == 2 and min(deltas) > 0 else None
+    return (deltas[1], deltas[0]) if len(deltas) == 2 and min(deltas) > 0 else None
 
 
 def _stated_spacing(header: Dataset) -> tuple[float, float] | None:
@@ -262,7 +262,7 @@ def _stated_spacing(header: Dataset) -> tuple[float, float] | None:
     for holder in holders:
         spacing = numbers(holder, "PixelSpacing")
         if len(spacing) == 2 and min(spacing) > 0:
-            return spacing[1], spacing[0]  # DICOM gives the distance of rows first
+            return spacing[0], spacing[1]
     return None
 
 
@@ -275,11 +275,11 @@ def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarr
     """Put a plane of the size of the tissue back into the whole frame.
 
     Args:
-        plane: of the shape (W, H) that `read_grey` returns for `source`.
+        plane: of the shape (H, W) that `read_grey` returns for `source`.
         source: the image; if it is not a DICOM file, `plane` is returned unchanged.
 
     Returns:
-        Array of the frame's shape (W, H), zero outside the box.
+        Array of the frame's shape (H, W), zero outside the box.
 
     Raises:
         ValueError: the size of the plane differs from that of the box.
@@ -287,7 +287,7 @@ def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarr
     if not is_dicom(source):
         return plane
     place = geometry(source)
-    frame = np.zeros(place.size, dtype=plane.dtype)
+    frame = np.zeros(place.shape, dtype=plane.dtype)
     if frame[place.part].shape != plane.shape:
         raise ValueError(f"{source}: a plane of {plane.shape} does not fit the tissue of {frame[place.part].shape}")
     frame[place.part] = plane
@@ -298,7 +298,7 @@ def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
     """Crop a plane of the size of the whole frame to the tissue, as `read_grey` does with the image.
 
     Args:
-        plane: (W, H), for example a ground-truth mask.
+        plane: (H, W), for example a ground-truth mask.
         source: the image.
 
     Returns:
@@ -307,4 +307,4 @@ def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
     if not is_dicom(source):
         return plane
     place = geometry(source)
-    return plane[place.part] if plane.shape == place.size else plane
+    return plane[place.part] if plane.shape == place.shape else plane

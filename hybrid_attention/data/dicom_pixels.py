@@ -32,7 +32,7 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         path: a file with one frame, or a frame, `cine.dcm#3`.
 
     Returns:
-        float32 array of shape (W, H), the box of `frame_geometry`.
+        float32 array of shape (H, W), the box of `frame_geometry`.
 
     Raises:
         ValueError: the file is not DICOM, is damaged, a video, of an unknown photometric interpretation, without
@@ -59,7 +59,7 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         grey = _monochrome(pixels, header) if kind in _MONOCHROME else _luma(pixels, header)
     except Exception as error:  # tables and windows that contradict themselves
         raise ValueError(f"damaged DICOM file ({error})") from None
-    return np.ascontiguousarray(grey.T[frame_geometry(header).part], dtype=np.float32)
+    return np.ascontiguousarray(grey[frame_geometry(header).part], dtype=np.float32)
 
 
 def _decoded(file: Path, header: Dataset, index: int) -> np.ndarray:

@@ -73,7 +73,7 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
         path: of any format that `read_grey` reads, except DICOM.
 
     Returns:
-        Boolean array of shape (W, H), see `binary_mask`.
+        Boolean array of shape (H, W), see `binary_mask`.
 
     Raises:
         ValueError: the file can't be read (see `read_grey`), has several pages, or its values are not those of a

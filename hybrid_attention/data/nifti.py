@@ -21,9 +21,9 @@ class SliceGeometry:
 
     Args:
         shape: of the file's array, without colours.
-        axes: axes of the array that run across and down the picture.
+        axes: axes of the array that run down and across the picture.
         flips: whether the file stores these axes backwards.
-        sizes: width and height of a pixel in the unit of the file.
+        sizes: height and width of a pixel in the unit of the file.
         spacing: the same in mm, or None if the file states no physical size.
         affine: of the file, (4, 4).
         placed: False if the file does not state its position in space.
@@ -38,13 +38,13 @@ class SliceGeometry:
     placed: bool
 
     def to_plane(self, array: np.ndarray) -> np.ndarray:
-        """Return the slice as a picture, (W, H), from an array of `shape`."""
+        """Return the slice as a picture, (H, W), from an array of `shape`."""
         plane = array.squeeze(tuple(axis for axis in range(array.ndim) if axis not in self.axes))
         plane = plane if self.axes[0] < self.axes[1] else plane.T
         return self._flipped(plane)
 
     def to_file(self, plane: np.ndarray) -> np.ndarray:
-        """Return a picture, (W, H), as the file would store it, an array of `shape`; ValueError if it doesn't fit."""
+        """Return a picture, (H, W), as the file would store it, an array of `shape`; ValueError if it doesn't fit."""
         size = tuple(self.shape[axis] for axis in self.axes)
         if plane.shape != size:
             raise ValueError(f"a plane of {plane.shape} does not fit the slice of {size}")
@@ -55,7 +55,7 @@ class SliceGeometry:
         return np.flip(plane, tuple(axis for axis, flip in enumerate(self.flips) if flip)).copy()
 
     def corners(self) -> np.ndarray:
-        """Return the positions of three corner pixels, (3, 3): the first, the last across, the last down."""
+        """Return the positions of three corner pixels, (3, 3): the first, the last down, the last across."""
         ends = np.zeros((3, 3))
         for index, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True), start=1):
             last = self.shape[axis] - 1
@@ -94,7 +94,7 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
         path: the file; colours become luma.
 
     Returns:
-        float32 array of shape (W, H).
+        float32 array of shape (H, W).
 
     Raises:
         ValueError: the file is damaged or has more than one slice.
@@ -113,7 +113,7 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Write a picture, (W, H), so that viewers can overlay it on its source image.
+    """Write a picture, (H, W), so that viewers can overlay it on its source image.
 
     Args:
         plane: of the image's size.
@@ -150,7 +150,7 @@ def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> 
         return None
     own = slice_geometry(image)
     if not is_nifti(mask):
-        if own.axes == tuple(sorted(own.axes)) and not any(own.flips):
+        if own.axes[0] > own.axes[1] and not any(own.flips):
             return None
         return (
             f"it has no orientation, but the image {image} is not stored as viewers show it (affine "
@@ -201,6 +201,7 @@ def _geometry(image: Any) -> SliceGeometry:
             raise ValueError(f"damaged NIfTI file (its affine is {_text(affine)})")
         order = np.argsort(toward[:, 0])
         axes, flips = [axes[one] for one in order], [bool(toward[one, 1] > 0) for one in order]
+    axes, flips = axes[::-1], flips[::-1]  # down, then across
     zooms = [float(header.get_zooms()[axis]) for axis in axes]
     unit = _PER_MM.get(header.get_xyzt_units()[0])
     physical = unit is not None and min(zooms) > 0 and zooms != [1, 1]

@@ -79,7 +79,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
             (`cine.dcm#3`), cropped to the tissue.
 
     Returns:
-        Array of shape (W, H), MONAI's axis order for every reader; uint8 or float32.
+        Array of shape (H, W); uint8 or float32.
 
     Raises:
         ValueError: the file is empty, truncated, not an image, contains NaN, Inf or a single grey value, or is not one
@@ -103,7 +103,7 @@ def read_plane(
         several_pages: read the first of several pages and log a warning; False refuses the file.
 
     Returns:
-        Array of shape (W, H).
+        Array of shape (H, W).
 
     Raises:
         ValueError: see `read_grey`, except for a single grey value.
@@ -141,7 +141,7 @@ def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_page
             image.load()
             with suppress(Exception):  # viewers ignore a damaged tag, too
                 ImageOps.exif_transpose(image, in_place=True)
-            plane = np.array(values(image)).T
+            plane = np.array(values(image))
             if image.mode.startswith("I;16") and _white_is_zero(image):
                 plane = 65535 - plane  # Pillow inverts only 8 bits
     except Image.UnidentifiedImageError:
@@ -172,7 +172,7 @@ def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
         path: an image file; only NIfTI and DICOM state spacing.
 
     Returns:
-        Width and height in mm, or None.
+        Height and width in mm, or None.
     """
     if is_dicom(path):
         return geometry(path).spacing
@@ -180,15 +180,15 @@ def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
 
 
 def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
-    """Return width and height of a pixel relative to a square of the same area: (1, 1) except for DICOM and NIfTI."""
+    """Return height and width of a pixel relative to a square of the same area: (1, 1) except for DICOM and NIfTI."""
     if is_dicom(path):
-        width, height = 1.0, geometry(path).aspect
+        height, width = geometry(path).aspect, 1.0
     elif is_nifti(path):
-        width, height = slice_geometry(path).sizes
+        height, width = slice_geometry(path).sizes
     else:
         return 1.0, 1.0
     side = math.sqrt(width * height)
-    return width / side, height / side
+    return height / side, width / side
 
 
 class GreyReader(ImageReader):
@@ -214,7 +214,7 @@ class GreyReader(ImageReader):
             kwargs: not used.
 
         Returns:
-            A list of (path, array of shape (W, H)).
+            A list of (path, array of shape (H, W)).
 
         Raises:
             ValueError: a file can't be read; the message names it and the reason.
@@ -234,7 +234,7 @@ class GreyReader(ImageReader):
             img: the result of `read`.
 
         Returns:
-            Array of shape (W, H) for one file or (n, W, H) for several, and its metadata.
+            Array of shape (H, W) for one file or (n, H, W) for several, and its metadata.
         """
         arrays = [array for _, array in img]
         meta: dict[str, Any] = {"filename_or_obj": img[0][0], "spatial_shape": np.asarray(arrays[0].shape)}

@@ -56,7 +56,7 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
 
     Args:
         source: DICOM file of the images.
-        masks: by the frame's number, counted from 1: (W, H) of the whole frame, nonzero is lesion.
+        masks: by the frame's number, counted from 1: (H, W) of the whole frame, nonzero is lesion.
 
     Returns:
         The data set, a highdicom `Segmentation`.
@@ -67,7 +67,7 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
         ImportError: highdicom is missing.
     """
     header = read_header(source)
-    count, size = frame_count(header), (int(header.Columns), int(header.Rows))
+    count, size = frame_count(header), (int(header.Rows), int(header.Columns))
     for number, mask in masks.items():
         if number not in range(1, count + 1) or mask.shape != size:
             raise ValueError(
@@ -76,11 +76,11 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     missing = [name for name in _IDENTIFIERS if not header.get(name)]
     if missing:
         raise ValueError(f"{source} can't be referred to: it has no {', '.join(missing)}")
-    marked = {number: (masks[number].T > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
+    marked = {number: (masks[number] > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
     if not marked:
         raise ValueError(f"there is nothing to write for {source}: none of its {len(masks)} masks marks anything")
     if _places_each_frame(header):
-        frames = [marked.get(number, np.zeros(size[::-1], np.uint8)) for number in range(1, count + 1)]
+        frames = [marked.get(number, np.zeros(size, np.uint8)) for number in range(1, count + 1)]
         return _segmentation(header, copy.deepcopy(header), np.stack(frames))
     made = _segmentation(header, _of_one_frame(header), next(iter(marked.values()))[None])
     if "NumberOfFrames" in header:
@@ -137,7 +137,7 @@ def _of_one_frame(header: Dataset) -> Dataset:
         if keyword in image:
             delattr(image, keyword)
     if spacing is not None:
-        width, height = (float(f"{size:.10g}") for size in spacing)  # as decimals of a DICOM file
+        height, width = (float(f"{size:.10g}") for size in spacing)  # as decimals of a DICOM file
         image.PixelSpacing = [height, width]
         image.SliceThickness = thickness[0] if thickness and thickness[0] > 0 else height
         if (len(position), len(orientation)) == (3, 6):
@@ -224,7 +224,7 @@ class SaveDicomSegmentation:
 
     Args:
         folder: where the files go; subfolders of the images are kept.
-        key: key of the mask in the engine's output: (W, H) or (1, W, H), 0 and 1, of the size of the tissue.
+        key: key of the mask in the engine's output: (H, W) or (1, H, W), 0 and 1, of the size of the tissue.
 
     Raises:
         ImportError: (when the run starts) highdicom is missing.

@@ -31,8 +31,7 @@ ONNX, TORCHSCRIPT = ".onnx", (".ts", ".pt")
 CALIBRATION_IMAGES = 64  # enough to know the ranges of the features
 INPUT, OUTPUT = "image", "pred"
 OPSET = 20
-# spatial axes are (W, H) in images of this package: across the skin, then into depth
-AXES = {0: "batch", 2: "width", 3: "height", 4: "depth"}
+AXES = {0: "batch", 2: "height", 3: "width", 4: "depth"}
 METADATA = "hybrid_attention.json"
 # by how much a logit may differ, in parts of the largest one
 TOLERANCE = 1e-3

@@ -21,14 +21,14 @@ class AugmentBatch:
 
     Args:
         geometric: kornia augmentations that move pixels; applied to the mask with nearest neighbour interpolation.
-        intensity: augmentations of grey values, modules that take and return (B, 1, W, H) with values from 0 to 1.
+        intensity: augmentations of grey values, modules that take and return (B, 1, H, W) with values from 0 to 1.
         prepare_batch: converts the augmented batch to the trainer's input, for example `prepare_multi_task_batch`.
         sizes: progressive sizes, as {first epoch: side in pixels}: from that epoch on images and masks are resized to
             squares of that side. For this, also pass the object to the trainer's handlers.
 
     Shape:
-        - `image`: (B, C, W, H), all C channels alike
-        - `label`: (B, 1, W, H)
+        - `image`: (B, C, H, W), all C channels alike
+        - `label`: (B, 1, H, W)
         - output: of `prepare_batch`; by default the same two, on the device
     """
 

@@ -21,7 +21,7 @@ class FlipAverage(Inferer):
 
     Args:
         inferer: runs the network, for example a `PrecisionInferer`.
-        flips: axes of the image to flip, a list per pass; 0 is along the skin, 1 in depth. `[[], [0]]` averages the
+        flips: axes of the image to flip, a list per pass; 0 is in depth, 1 along the skin. `[[], [1]]` averages the
             image and its mirror image.
         classes_follow: the network returns a tensor whose first channel is the lesion and whose others are class
             logits, as `MaskAndClasses` does.
@@ -31,13 +31,13 @@ class FlipAverage(Inferer):
     """
 
     def __init__(
-        self, inferer: Inferer, flips: Sequence[Sequence[int]] = ((), (0,)), classes_follow: bool = False
+        self, inferer: Inferer, flips: Sequence[Sequence[int]] = ((), (1,)), classes_follow: bool = False
     ) -> None:
         super().__init__()
         if not isinstance(flips, (list, tuple)) or not flips or not all(_is_flip(axes) for axes in flips):
             raise ValueError(
-                "flips must be a list of passes, each a list of different axes, 0 (across the skin) or 1 (depth), as "
-                f"[[], [0]]; [[]] is the image as it is; got {flips!r}"
+                "flips must be a list of passes, each a list of different axes, 0 (depth) or 1 (along the skin), as "
+                f"[[], [1]]; [[]] is the image as it is; got {flips!r}"
             )
         self.inferer = inferer
         self.flips = [tuple(axis + 2 for axis in axes) for axes in flips]

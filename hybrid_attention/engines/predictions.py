@@ -49,7 +49,7 @@ class SavePredictions:
 
     Args:
         folder: folder of the files; subfolders of the images are kept.
-        key: key of the mask in the engine's output: (W, H) or (1, W, H), 0 and 1, in the size of the image.
+        key: key of the mask in the engine's output: (H, W) or (1, H, W), 0 and 1, in the size of the image.
         probability_key: key of the probability, of the same shape; None writes no probabilities, and uses those under
             `probability` for `expected_dice`.
         uncertainty_key: key of the entropy in bits, of the same shape; None writes none.
@@ -113,7 +113,7 @@ class SavePredictions:
                 write_nifti(fraction.astype(np.float32), source, temporary)
             else:
                 whole = to_full_frame(fraction, source)
-                Image.fromarray((whole.T * 255).round().astype(np.uint8)).save(temporary, compress_level=COMPRESSION)
+                Image.fromarray((whole * 255).round().astype(np.uint8)).save(temporary, compress_level=COMPRESSION)
 
     def _path(self, case_id: str, source: str, what: str) -> Path:
         return result_path(self.folder, case_id, what, ".nii.gz" if is_nifti(source) else ".png")
@@ -129,7 +129,7 @@ class SavePredictions:
             if is_nifti(source):
                 write_nifti(mask, source, temporary)
             else:
-                Image.fromarray(to_full_frame(mask, source).T * np.uint8(255)).save(temporary)
+                Image.fromarray(to_full_frame(mask, source) * np.uint8(255)).save(temporary)
         truth = [to_tissue(read_mask(path), source) for path in find_masks(source)]
         overlay_path = result_path(self.folder, case_id, "overlay")
         with atomic_path(overlay_path, durable=False) as temporary:
@@ -172,11 +172,11 @@ def prediction_row(
     """Describe a prediction by plain values: size of the image, measures of the lesion, expected Dice, class.
 
     Args:
-        mask: (W, H), 0 and 1, in the size of the image.
-        spacing: width and height of a pixel in `unit`, or None if unknown.
+        mask: (H, W), 0 and 1, in the size of the image.
+        spacing: height and width of a pixel in `unit`, or None if unknown.
         class_names: names of the classes, or None.
         class_probability: (classes,), in their order.
-        probability: of lesion, (W, H), or None if unknown.
+        probability: of lesion, (H, W), or None if unknown.
         unit: of the spacing; see `MeasureLesion`.
 
     Returns:
@@ -190,8 +190,8 @@ def prediction_row(
     classes = {} if class_names is None else class_columns(class_names, class_probability)
     worth = {} if probability is None else {"expected_dice": round(ExpectedDice()(probability, mask), 6)}
     return {
-        "width": mask.shape[0],
-        "height": mask.shape[1],
+        "width": mask.shape[1],
+        "height": mask.shape[0],
         "lesion_pixels": int(mask.sum()),
         "lesion_area_fraction": round(float(mask.mean()), 6),
         **MeasureLesion()(mask, spacing, unit),
@@ -201,6 +201,6 @@ def prediction_row(
 
 
 def plane(array: Any) -> np.ndarray:
-    """Return one plane of an engine's output as an array, (W, H) or (1, W, H) -> (W, H)."""
+    """Return one plane of an engine's output as an array, (H, W) or (1, H, W) -> (H, W)."""
     values = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
     return values[0] if values.ndim == 3 else values

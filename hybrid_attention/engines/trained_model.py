@@ -41,9 +41,9 @@ class Prediction:
 
     Args:
         case: of the data list.
-        image: input of the network, (channels, W, H).
-        probability: of lesion, (1, W, H), float32.
-        target: the ground-truth mask, (1, W, H), 0 and 1.
+        image: input of the network, (channels, H, W).
+        probability: of lesion, (1, H, W), float32.
+        target: the ground-truth mask, (1, H, W), 0 and 1.
     """
 
     case: Mapping[str, Any]
@@ -143,8 +143,8 @@ class TrainedRun:
 
         Args:
             cases: of the data list.
-            flips: axes to flip (0: along the skin, 1: depth), a list per forward pass; the passes are averaged.
-            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, W, H), before
+            flips: axes to flip (0: depth, 1: along the skin), a list per forward pass; the passes are averaged.
+            disturbance: a transform of the case's dict, applied to the image as read from its file, (1, H, W), before
                 it is scaled and resized.
 
         Returns:

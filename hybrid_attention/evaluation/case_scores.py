@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Planes(NamedTuple):
-    """What a case is scored and drawn from, each (1, W, H).
+    """What a case is scored and drawn from, each (1, H, W).
 
     Args:
         image: grey values.
@@ -62,7 +62,7 @@ def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, thresho
 
     Args:
         case: with the paths `image` and `label`, one mask file or several.
-        probability: of lesion at the network's size, (1, W, H); enlarged bilinearly, before the threshold.
+        probability: of lesion at the network's size, (1, H, W); enlarged bilinearly, before the threshold.
         threshold: from which on a pixel is lesion.
     """
     image = torch.as_tensor(read_grey(case["image"])).float()[None]
@@ -75,8 +75,8 @@ def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, thresho
 class CaseScores:
     """Score every case of an evaluation run and write `per_case.csv`, `summary.json`, `summary.md` and pictures.
 
-    The engine's output holds `pred` and `label` (masks, (1, W, H)) and `image` for each case; where it also holds
-    `probability` (of lesion, (1, W, H)) the ROC and reliability curves over all pixels are written (`roc.csv`,
+    The engine's output holds `pred` and `label` (masks, (1, H, W)) and `image` for each case; where it also holds
+    `probability` (of lesion, (1, H, W)) the ROC and reliability curves over all pixels are written (`roc.csv`,
     `calibration.csv`), and where it holds `class_probability` ((classes,)) the class is scored too.
 
     Overlap is counted at the size the network sees, as the papers do, or at that of the image files. Distances are in
@@ -193,7 +193,7 @@ class CaseScores:
         return at_original_size(case, probability, float((self.decision or {}).get("threshold", DEFAULT_THRESHOLD)))
 
     def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
-        """Return the size of a scored pixel along (W, H), in the unit of the distances."""
+        """Return the size of a scored pixel along (H, W), in the unit of the distances."""
         spacing = (pixel_spacing if self.distance_unit == "mm" else pixel_proportions)(case["image"])
         sizes = read_grey(case["image"]).shape
         return tuple(

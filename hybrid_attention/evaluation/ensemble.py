@@ -31,9 +31,9 @@ class EnsemblePredictions:
 
     Args:
         cases: of the data list.
-        images: what the networks were given, first channel, (cases, W, H).
-        target: true masks, 0 and 1, (cases, W, H).
-        probability: of lesion, by run and flip, flipped back, each (cases, W, H).
+        images: what the networks were given, first channel, (cases, H, W).
+        target: true masks, 0 and 1, (cases, H, W).
+        probability: of lesion, by run and flip, flipped back, each (cases, H, W).
     """
 
     cases: Cases

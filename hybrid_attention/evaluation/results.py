@@ -291,10 +291,10 @@ def write_pictures(
     Args:
         folder: of the evaluation.
         case_id: `folder/name.png`.
-        image: grey values of any range, (W, H) in MONAI's axis order.
-        prediction: mask, (W, H).
-        truth: mask, (W, H).
-        probability: of lesion, from 0 to 1, (W, H), or None for none.
+        image: grey values of any range, (H, W).
+        prediction: mask, (H, W).
+        truth: mask, (H, W).
+        probability: of lesion, from 0 to 1, (H, W), or None for none.
     """
     picture_path(folder, "gradcam", case_id).unlink(missing_ok=True)
     grey = np.asarray(image, dtype=np.float32)
@@ -317,11 +317,11 @@ def write_picture(folder: str | os.PathLike[str], kind: str, case_id: str, pictu
         folder: of the evaluation.
         kind: one of `PICTURES`.
         case_id: `folder/name.png`.
-        picture: uint8, (H, W) or (H, W, 3), the axis order of pictures.
+        picture: uint8, (H, W) or (H, W, 3).
     """
     with atomic_path(picture_path(folder, kind, case_id)) as temporary:
         Image.fromarray(picture).save(temporary)
 
 
 def _eight_bit(fraction: np.ndarray) -> np.ndarray:
-    return (fraction.T * 255.0).round().astype(np.uint8)
+    return (fraction * 255.0).round().astype(np.uint8)

@@ -20,7 +20,7 @@ from hybrid_attention.evaluation.metrics.calibration import (
 from hybrid_attention.evaluation.uncertainty import confidence_scores, mutual_information
 from hybrid_attention.transforms import TemperatureScaling
 
-_FLIPS = {"as is": (AS_IS,), "mirror": (AS_IS, (0,)), "all flips": FLIPS}
+_FLIPS = {"as is": (AS_IS,), "mirror": (AS_IS, (1,)), "all flips": FLIPS}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Variant:
     flips: tuple[Flip, ...]
 
     def members(self, predictions: EnsemblePredictions) -> torch.Tensor:
-        """Return the probabilities of the single passes, (passes, cases, W, H)."""
+        """Return the probabilities of the single passes, (passes, cases, H, W)."""
         return torch.stack([predictions.probability[run, flip] for run in self.runs for flip in self.flips])
 
 
@@ -57,9 +57,9 @@ class VariantScores:
         chosen_dice: the same at the chosen threshold.
         before: reliability of the test pixels as they are.
         after: reliability of the scaled ones.
-        probability: of the test cases, scaled, (cases, W, H).
-        mask: of the test cases at the chosen threshold, (cases, W, H), bool.
-        disagreement: of the scaled passes on the test cases, (cases, W, H), or None for a single pass.
+        probability: of the test cases, scaled, (cases, H, W).
+        mask: of the test cases at the chosen threshold, (cases, H, W), bool.
+        disagreement: of the scaled passes on the test cases, (cases, H, W), or None for a single pass.
         confidence: of each test case, by the names of `CONFIDENCES`.
         false_positives: share of the test images without lesion in which something is predicted, at 0.5 and at the
             chosen threshold; None where all have a lesion.
@@ -95,7 +95,7 @@ def variants_of(runs: Sequence[str]) -> list[Variant]:
         runs: names.
 
     Returns:
-        Each run as it is, with its mirror image across the skin, and over all four flips; of several runs the same of
+        Each run as it is, with its mirror image along the skin, and over all four flips; of several runs the same of
         all together.
     """
     kinds: list[tuple[tuple[str, ...], str]] = [((run,), f"{run}: " if len(runs) > 1 else "") for run in runs]

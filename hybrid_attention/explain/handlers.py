@@ -91,7 +91,7 @@ class SaveGradCAM:
                 self._write(case, result, heat)
 
     def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor) -> None:
-        write_picture(self.folder, "gradcam", case["case_id"], (heat.numpy().T * 255).round().astype(np.uint8))
+        write_picture(self.folder, "gradcam", case["case_id"], (heat.numpy() * 255).round().astype(np.uint8))
 
     def _write_without_heat(self, case: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         picture_path(self.folder, "gradcam", case["case_id"]).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class SavePanels(SaveGradCAMOverlays):
     Args:
         folder: output folder; subfolders of the images are kept.
         network: network of the engine, not scripted. The engine's output holds the processed mask as `pred` and the
-            lesion probability as `probability`, (W, H) or (1, W, H), in the image's own size.
+            lesion probability as `probability`, (H, W) or (1, H, W), in the image's own size.
         layer: name of the layer; None for `network.gradcam_layer`.
         output: part of the network's output to explain; see `grad_cam`.
 

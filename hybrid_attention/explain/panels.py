@@ -30,12 +30,12 @@ def heat_overlay(image: Plane, heat: Plane, colour_bar: bool = True) -> np.ndarr
     """Draw a half-transparent heat map over its image, in matplotlib's colour map "inferno".
 
     Args:
-        image: grey values of any range, (W, H) in MONAI's axis order.
-        heat: heat from 0 to 1, (W, H).
+        image: grey values of any range, (H, W).
+        heat: heat from 0 to 1, (H, W).
         colour_bar: add a bar with the colours from 0 (bottom) to 1 (top) on the right.
 
     Returns:
-        uint8 array of shape (H, W, 3), wider with the bar, in the axis order of pictures.
+        uint8 array of shape (H, W, 3), wider with the bar.
 
     Raises:
         ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
@@ -47,7 +47,7 @@ def heat_overlay(image: Plane, heat: Plane, colour_bar: bool = True) -> np.ndarr
         raise ValueError(f"heat must be from 0 to 1, got {warmth.min()} to {warmth.max()}")
     colours = np.asarray(colormaps["inferno"](range(256), bytes=True))[:, :3]
     blended = (1 - _OPACITY) * stretched(grey)[..., None] + _OPACITY * colours[(warmth * 255).round().astype(int)]
-    picture = blended.round().astype(np.uint8).transpose(1, 0, 2)
+    picture = blended.round().astype(np.uint8)
     return np.concatenate([picture, _bar(len(picture), colours)], axis=1) if colour_bar else picture
 
 
@@ -58,13 +58,13 @@ def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | Non
         J. Cheng, "The Segmentation Model for Breast Cancer Ultrasound Image Based on Attention U-Net", figure 4.
 
     Args:
-        image: grey values of any range, (W, H) in MONAI's axis order.
-        probability: lesion probability, (W, H), drawn from 0 (black) to 1 (white).
-        mask: processed mask, (W, H), lesion above 0.5.
-        heat: heat from 0 to 1, (W, H); None for an empty mask, in which case the last panel shows the image.
+        image: grey values of any range, (H, W).
+        probability: lesion probability, (H, W), drawn from 0 (black) to 1 (white).
+        mask: processed mask, (H, W), lesion above 0.5.
+        heat: heat from 0 to 1, (H, W); None for an empty mask, in which case the last panel shows the image.
 
     Returns:
-        uint8 array of shape (rows, columns, 3), in the axis order of pictures.
+        uint8 array of shape (rows, columns, 3).
 
     Raises:
         ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
@@ -93,15 +93,15 @@ def draw_uncertainty(
     """Draw the outlines of mask and ground truth over the image, and next to it entropy and disagreement as heat maps.
 
     Args:
-        image: grey values of any range, (W, H) in MONAI's axis order; small images are enlarged by an integer factor.
-        mask: predicted mask, (W, H), lesion above 0.5.
-        truth: ground truth, (W, H), lesion above 0.5.
-        entropy: entropy in bits, from 0 to 1, (W, H).
-        disagreement: disagreement of averaged predictions in bits, from 0 to 1, (W, H), or None.
+        image: grey values of any range, (H, W); small images are enlarged by an integer factor.
+        mask: predicted mask, (H, W), lesion above 0.5.
+        truth: ground truth, (H, W), lesion above 0.5.
+        entropy: entropy in bits, from 0 to 1, (H, W).
+        disagreement: disagreement of averaged predictions in bits, from 0 to 1, (H, W), or None.
         title: title of the first panel.
 
     Returns:
-        uint8 array of shape (rows, columns, 3), in the axis order of pictures.
+        uint8 array of shape (rows, columns, 3).
 
     Raises:
         ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
@@ -111,7 +111,7 @@ def draw_uncertainty(
     grey, predicted, true, *heats = (np.kron(plane, np.ones((factor, factor), np.float32)) for plane in planes)
     outlined = _grey_picture(stretched(grey) / 255)
     for plane, colour in ((true, TRUTH), (predicted, MASK)):
-        region = plane.T > 0.5
+        region = plane > 0.5
         outlined[region & ~ndimage.binary_erosion(region, iterations=max(1, factor // 2), border_value=1)] = colour
     panels = {title: outlined}
     for name, heat in zip(("entropy, bits", "disagreement, bits"), heats, strict=False):
@@ -157,8 +157,8 @@ def _planes(*planes: Plane) -> list[np.ndarray]:
 
 
 def _grey_picture(fraction: np.ndarray) -> np.ndarray:
-    """Return a plane of 0 to 1, (W, H), as a picture, (H, W, 3)."""
-    return np.repeat((fraction.T * 255.0).round().astype(np.uint8)[..., None], 3, axis=-1)
+    """Return a plane of 0 to 1, (H, W), as a picture, (H, W, 3)."""
+    return np.repeat((fraction * 255.0).round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def _bar(height: int, colours: np.ndarray) -> np.ndarray:

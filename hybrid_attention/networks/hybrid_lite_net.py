@@ -60,8 +60,8 @@ class HybridLiteNet(nn.Module):
         encoder_weights: None (random), "imagenet" or a path; see `EfficientNetLiteEncoder`.
 
     Shape:
-        - input: (batch, in_channels, width, height), values from 0 to 1, every side at least 32
-        - output: `MultiTaskOutput`: mask (batch, num_regions, width, height), coarse_mask None, class_logits
+        - input: (batch, in_channels, height, width), values from 0 to 1, every side at least 32
+        - output: `MultiTaskOutput`: mask (batch, num_regions, height, width), coarse_mask None, class_logits
           (batch, num_classes) or None; all of them logits
 
     Raises:
@@ -101,11 +101,9 @@ class HybridLiteNet(nn.Module):
     def forward(self, x: torch.Tensor) -> MultiTaskOutput:
         """Return the logits of the mask and of the classes."""
         check_input(x, 2, self.in_channels, self.encoder.stride)
-        x = x.transpose(2, 3)  # this package's images are (W, H), those of ImageNet (H, W)
         features = self.encoder(x)
-        deepest = self.bottleneck(self.tam(features[-1]).transpose(2, 3))  # (W, H), as the image
-        y = deepest.transpose(2, 3)
+        y = deepest = self.bottleneck(self.tam(features[-1]))
         for i, stage in enumerate(self.decoder):
             y = stage(y, features[-2 - i])
         mask = resize_like(self.head(y), x, "bilinear")  # (b, regions, h/2, w/2) -> (b, regions, h, w)
-        return MultiTaskOutput(mask=mask.transpose(2, 3), coarse_mask=None, class_logits=self.classifier(deepest))
+        return MultiTaskOutput(mask=mask, coarse_mask=None, class_logits=self.classifier(deepest))

@@ -150,16 +150,16 @@ def draw_examples(
     Returns:
         The figure: one block of `SHOWN` strengths per kind.
     """
-    image = read_grey(case["image"]).astype(np.float32)[None]  # (1, W, H)
+    image = read_grey(case["image"]).astype(np.float32)[None]  # (1, H, W)
     masks = np.stack([to_tissue(read_mask(path), case["image"]) for path in case["label"]])
     white, truth = full_scale(image), merged_mask(list(masks)).astype(float)
     lines = math.ceil((len(kinds) + 1) / 2)
-    tall = image.shape[2] / image.shape[1]
+    tall = image.shape[1] / image.shape[2]
     figure = new_figure(13.0, lines * (2.1 * tall + 0.35) + 0.3 + 0.2 * (len(runs) + 1) / 4)
     blocks = figure.subfigures(lines, 2, squeeze=False).ravel()
 
     def draw(axes: Axes, shown: np.ndarray, disturbance: Corruptd | None) -> None:
-        axes.imshow(shown[0].T, cmap="gray", vmin=0, vmax=white, extent=(0, shown.shape[1], shown.shape[2], 0))
+        axes.imshow(shown[0], cmap="gray", vmin=0, vmax=white, extent=(0, shown.shape[2], shown.shape[1], 0))
         _outline(axes, truth, shown.shape[1:], color="white", linestyle=":", linewidth=1.2)
         for index, run in enumerate(runs.values()):
             probability = run.predict([case], disturbance=disturbance)[0].probability[0].numpy()
@@ -233,17 +233,17 @@ def _well_outlined(test: StressTest) -> str:
 
 
 def _outline(axes: Axes, plane: np.ndarray, size: Sequence[int], **look: Any) -> None:
-    """Draw the contour of a plane, (w, h), at 0.5 over an image of `size`, (W, H)."""
+    """Draw the contour of a plane, (h, w), at 0.5 over an image of `size`, (H, W)."""
     from matplotlib.patheffects import withStroke
 
     if not plane.min() < 0.5 <= plane.max():
         return
     framed = np.pad(plane, 1)  # closes the lines at the border
-    places = [(np.arange(-1, own + 1) + 0.5) * whole / own for own, whole in zip(plane.shape, size, strict=True)]
+    rows, columns = [(np.arange(-1, own + 1) + 0.5) * whole / own for own, whole in zip(plane.shape, size, strict=True)]
     style = {"colors": [look["color"]], "linestyles": [look["linestyle"]], "linewidths": [look["linewidth"]]}
-    lines = axes.contour(*places, framed.T, levels=[0.5], **style)
+    lines = axes.contour(columns, rows, framed, levels=[0.5], **style)
     lines.set_path_effects([withStroke(linewidth=look["linewidth"] + 1.4, foreground="black")])
-    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    axes.set(xlim=(0, size[1]), ylim=(size[0], 0))
 
 
 def _name_outlines(axes: Axes, names: Sequence[str]) -> None:

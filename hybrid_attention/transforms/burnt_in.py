@@ -31,24 +31,24 @@ def labels(size: tuple[int, int], generator: np.random.Generator, count: int, li
     """Draw labels into the corners, in PIL's default font.
 
     Args:
-        size: W and H of the image.
+        size: H and W of the image.
         generator: chooses the order of the corners and the words, which don't depend on count, lines and height.
         count: number of labels, from 1 to 4.
         lines: lines of text in each, from 1 to 3.
         height: of the font, as a fraction of the image's short side.
 
     Returns:
-        Fraction of white, (W, H), from 0 to 1.
+        Fraction of white, (H, W), from 0 to 1.
     """
     corners = generator.permutation(4)
     words = [[choices[generator.integers(len(choices))] for choices in label] for label in _WORDS]
-    canvas = Image.new("L", size)
+    canvas = Image.new("L", size[::-1])
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(max(_FEWEST_LETTERS, round(height * min(size))))
     margin = round(_MARGIN * min(size))
     for corner, label in zip(corners[:count], words, strict=False):
         right, bottom = bool(corner & 1), bool(corner & 2)
-        place = (size[0] - margin if right else margin, size[1] - margin if bottom else margin)
+        place = (size[1] - margin if right else margin, size[0] - margin if bottom else margin)
         draw.multiline_text(
             place,
             "\n".join(label[:lines]),
@@ -69,19 +69,19 @@ def callipers(
     a lesion they are random lines of 10 to 40 % of the short side.
 
     Args:
-        size: W and H of the image.
+        size: H and W of the image.
         generator: chooses the random lines.
-        lesion: mask, (W, H), or None if it is not known.
+        lesion: mask, (H, W), or None if it is not known.
         count: number of distances, 1 or 2.
         cross: width of a cross, as a fraction of the image's short side.
 
     Returns:
-        Fraction of white, (W, H), from 0 to 1.
+        Fraction of white, (H, W), from 0 to 1.
     """
     lines = _random_lines(size, generator) if lesion is None or not lesion.any() else lesion_lines(lesion)
     arm = max(2, round(cross * min(size) / 2))
     thickness = max(1, round(arm / 5))
-    canvas = Image.new("L", size)
+    canvas = Image.new("L", size[::-1])
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(max(_FEWEST_LETTERS, 2 * arm))
     for number, (start, end) in enumerate(lines[:count], start=1):
@@ -97,14 +97,14 @@ def lesion_lines(lesion: np.ndarray) -> list[tuple[Point, Point]]:
     """Find the two diameters of a lesion that radiologists measure.
 
     Args:
-        lesion: mask, (W, H), with one or more lesions, of which the largest is measured.
+        lesion: mask, (H, W), with one or more lesions, of which the largest is measured.
 
     Returns:
         The ends (column, row) of the longest diameter, and of the longest at a right angle to it, to a pixel.
     """
     components, _ = ndimage.label(lesion, np.ones((3, 3)))
     largest = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
-    pixels = np.argwhere(largest).astype(float)
+    pixels = np.argwhere(largest)[:, ::-1].astype(float)
     start, end = _farthest(pixels)
     length = float(np.hypot(*(end - start)))
     along = (end - start) / length if length else np.array([1.0, 0.0])
@@ -134,7 +134,7 @@ def _farthest(pixels: np.ndarray) -> Sequence[Point]:
 def _random_lines(size: tuple[int, int], generator: np.random.Generator) -> list[tuple[Point, Point]]:
     lines = []
     for _ in range(2):
-        middle = generator.uniform(0.25, 0.75, 2) * size
+        middle = generator.uniform(0.25, 0.75, 2) * size[::-1]
         length, angle = generator.uniform(0.1, 0.4) * min(size), generator.uniform(0, np.pi)
         half = length / 2 * np.array([np.cos(angle), np.sin(angle)])
         lines.append((middle - half, middle + half))
@@ -149,4 +149,4 @@ def _dotted(draw: ImageDraw.ImageDraw, start: Point, end: Point, step: int, thic
 
 
 def _as_share(canvas: Image.Image) -> np.ndarray:
-    return np.asarray(canvas, dtype=np.float64).T / 255
+    return np.asarray(canvas, dtype=np.float64) / 255

@@ -99,7 +99,7 @@ class Corrupt(Transform):
         seed: of noise, words and places.
 
     Shape:
-        - Input: (channels, W, H) in MONAI's axis order, grey values from 0
+        - Input: (channels, H, W), grey values from 0
         - Output: the same shape and type; all channels are degraded alike
 
     Raises:
@@ -125,16 +125,16 @@ class Corrupt(Transform):
         """Return the degraded image.
 
         Args:
-            image: (channels, W, H), grey values of any range from 0 to 65535.
+            image: (channels, H, W), grey values of any range from 0 to 65535.
             case: name of the case, which seeds the random numbers together with `seed`.
-            mask: (n, W, H), the masks of the lesion, for `callipers`.
+            mask: (n, H, W), the masks of the lesion, for `callipers`.
 
         Raises:
             ValueError: the shape of image or mask is wrong, or grey values are out of range.
         """
         array = convert_data_type(image, np.ndarray, dtype=np.float64)[0]
         if array.ndim != 3 or 0 in array.shape:
-            raise ValueError(f"the image must be of shape (channels, W, H), got {array.shape}")
+            raise ValueError(f"the image must be of shape (channels, H, W), got {array.shape}")
         lesion = None if mask is None else merged_mask(list(convert_data_type(mask, np.ndarray)[0]))
         if lesion is not None and lesion.shape != array.shape[1:]:
             raise ValueError(f"the masks must be of the image's shape {array.shape[1:]}, got {lesion.shape}")
@@ -154,7 +154,7 @@ class Corruptd(MapTransform):
         kind: one of `CORRUPTIONS`.
         strength: from 1 to 5.
         seed: of noise, words and places.
-        mask_key: key of the masks, (n, W, H); without it callipers are placed at random.
+        mask_key: key of the masks, (n, H, W); without it callipers are placed at random.
         case_key: key of the case's name.
         allow_missing_keys: leave a dictionary without the key unchanged.
     """
@@ -199,7 +199,7 @@ def full_scale(image: np.ndarray) -> float:
 def _degraded(
     kind: str, image: np.ndarray, level: Level, generator: np.random.Generator, lesion: np.ndarray | None
 ) -> np.ndarray:
-    """Return an image of 0 to 1, (channels, W, H), degraded; black or white may be exceeded."""
+    """Return an image of 0 to 1, (channels, H, W), degraded; black or white may be exceeded."""
     size = image.shape[1:]
     match kind:
         case "speckle":

@@ -9,15 +9,15 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
-# of the blur that makes grains, across and in depth, as fractions of the long side: about 6 and 4 pixels of 512
-_GRAIN = (0.004, 0.0024)
+# of the blur that makes grains, in depth and across, as fractions of the long side: about 4 and 6 pixels of 512
+_GRAIN = (0.0024, 0.004)
 
 
 def speckled(image: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """Multiply an image by speckle of mean 1.
 
     Args:
-        image: (channels, W, H).
+        image: (channels, H, W).
         share: fraction of fully developed speckle (Rayleigh-distributed amplitude) in the factor; the rest is 1.
         generator: of the random echoes.
 
@@ -34,7 +34,7 @@ def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur an image with its border replicated, where MONAI's `GaussianSmooth` pads with black.
 
     Args:
-        image: (channels, W, H).
+        image: (channels, H, W).
         sigma: of the Gaussian, in pixels.
 
     Returns:
@@ -47,7 +47,7 @@ def downscaled(image: np.ndarray, share: float) -> np.ndarray:
     """Downsample an image by area averaging, and upsample it again bilinearly.
 
     Args:
-        image: (channels, W, H).
+        image: (channels, H, W).
         share: size of the small image as a fraction of the original.
 
     Returns:
@@ -69,7 +69,7 @@ class RandomSpeckle(nn.Module):
         p: probability that an image is changed.
 
     Shape:
-        - input: (B, C, W, H), values from 0
+        - input: (B, C, H, W), values from 0
         - output: the same; all channels of an image get the same noise
 
     Raises:
@@ -87,9 +87,9 @@ class RandomSpeckle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the images with speckle."""
-        batch, width, height = x.shape[0], x.shape[2], x.shape[3]
+        batch, height, width = x.shape[0], x.shape[2], x.shape[3]
         strength = torch.rand(batch, 1, 1, 1, device=x.device, dtype=x.dtype) * (self.high - self.low) + self.low
         strength = strength * (torch.rand(batch, 1, 1, 1, device=x.device, dtype=x.dtype) < self.p)
-        noise = torch.randn(batch, 1, width + 2, height + 2, device=x.device, dtype=x.dtype)
+        noise = torch.randn(batch, 1, height + 2, width + 2, device=x.device, dtype=x.dtype)
         grains = F.avg_pool2d(noise, 3, stride=1) * 3  # the mean of 9 values has a third of their deviation
         return x * (1 + strength * grains).clamp_min(0)

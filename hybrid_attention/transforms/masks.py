@@ -233,8 +233,8 @@ class MonaiLabelOutputd(MapTransform):
         class_key: key of the probabilities of the classes.
 
     Shape:
-        - Input: (W, H), at the image's original size
-        - Output: (W, H), or (W, H, 1) for a volume
+        - Input: (H, W), at the image's original size
+        - Output: (W, H), the axis order of the server, or (W, H, 1) for a volume
     """
 
     def __init__(
@@ -255,12 +255,11 @@ class MonaiLabelOutputd(MapTransform):
         if self.class_names is not None:
             values = [round(float(value), 6) for value in result[self.class_key]]
             result["result"] = {"classification": dict(zip(self.class_names, values, strict=True))}
-        if not (is_dicom(path) or is_nifti(path)):
-            return result
-        place = _affine(path) if str(extension).lower().endswith(VOLUMES) else None
+        placed = is_dicom(path) or is_nifti(path)
+        place = _affine(path) if placed and str(extension).lower().endswith(VOLUMES) else None
         for key in self.key_iterator(result):
             mask = np.asarray(result[key])
-            mask = slice_geometry(path).to_file(mask) if is_nifti(path) else to_full_frame(mask, path)
+            mask = slice_geometry(path).to_file(mask) if is_nifti(path) else to_full_frame(mask, path).T
             result[key] = mask if place is None or mask.ndim == 3 else mask[..., None]
         # the server resizes the mask to the image's shape if it finds one: to the tissue, or to (W, H) of (W, H, 1)
         result.pop("image", None)

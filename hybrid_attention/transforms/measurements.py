@@ -47,7 +47,7 @@ class MeasureLesion(Transform):
         2012, for the perimeter.
 
     Shape:
-        - Input: (W, H) in MONAI's axis order: axis 0 runs along the skin, axis 1 into depth
+        - Input: (H, W): axis 0 runs into depth, axis 1 along the skin
         - Output: a dictionary of plain values; for an empty mask areas and `lesions` are 0 and other measures None
     """
 
@@ -59,8 +59,8 @@ class MeasureLesion(Transform):
         """Return the measures.
 
         Args:
-            mask: (W, H); above 0.5 is lesion.
-            spacing: width and height of a pixel in `unit`, or None if unknown.
+            mask: (H, W); above 0.5 is lesion.
+            spacing: height and width of a pixel in `unit`, or None if unknown.
             unit: "mm", or "pixel" if the file states only the aspect ratio of its pixels.
 
         Returns:
@@ -71,9 +71,9 @@ class MeasureLesion(Transform):
         """
         marked = np.asarray(mask) > 0.5
         if marked.ndim != 2:
-            raise ValueError(f"the mask must be of shape (W, H), got {marked.shape}")
+            raise ValueError(f"the mask must be of shape (H, W), got {marked.shape}")
         if spacing is not None and (len(spacing) != 2 or not all(0 < size < math.inf for size in spacing)):
-            raise ValueError(f"spacing must be width and height of a pixel, both positive, got {tuple(spacing)}")
+            raise ValueError(f"spacing must be height and width of a pixel, both positive, got {tuple(spacing)}")
         sizes = np.array((1.0, 1.0) if spacing is None else spacing, dtype=float)
         regions = regionprops(label(marked, connectivity=2), spacing=sizes)
         measures: dict[str, Any] = {
@@ -105,7 +105,7 @@ _OF_LARGEST = (
 
 def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:
     """Measure one component, a region of scikit-image."""
-    width, height = (float(size) for size in region.image.shape * sizes)
+    height, width = (float(size) for size in region.image.shape * sizes)
     filled = ndimage.binary_fill_holes(region.image)  # scikit-image leaves holes that meet the outside in a corner
     perimeter = _perimeter(filled, sizes)
     long_axis, short_axis = _axes(region.image, sizes)
@@ -142,13 +142,13 @@ def _axes(lesion: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
 
 
 def _angle(lesion: np.ndarray, sizes: np.ndarray) -> float:
-    """Return the angle of the main axis of the second moments against axis 0, from 0 to 90 degrees.
+    """Return the angle of the main axis of the second moments against axis 1, from 0 to 90 degrees.
 
     scikit-image's `orientation` ignores the extent of the pixels, which matters if they are not square.
     """
     places = np.argwhere(lesion) * sizes
     moments = np.cov(places.T, bias=True) + np.diag(sizes**2 / 12)  # a pixel has an extent of its own
-    across, into_depth = np.abs(np.linalg.eigh(moments)[1][:, -1])
+    into_depth, across = np.abs(np.linalg.eigh(moments)[1][:, -1])
     return math.degrees(math.atan2(into_depth, across))
 
 
@@ -160,7 +160,7 @@ def _perimeter(lesion: np.ndarray, sizes: np.ndarray) -> float:
     The perimeter is half the integral over all directions of the number of crossings times the distance of the lines.
     """
     steps = _steps(sizes)  # (n, 2), in pixels
-    across, into_depth = (steps * sizes).T
+    into_depth, across = (steps * sizes).T
     angles = np.arctan2(into_depth, across) % math.pi
     order = np.argsort(angles)
     gaps = np.diff(angles[order], append=angles[order][0] + math.pi)
@@ -175,12 +175,12 @@ def _perimeter(lesion: np.ndarray, sizes: np.ndarray) -> float:
 def _steps(sizes: np.ndarray) -> np.ndarray:
     """Return steps to other pixels, one per direction, spread about evenly over half a turn."""
     reach = _REACH * sizes.max()
-    width, height = np.floor(reach / sizes).astype(int)
-    grid = [(column, row) for column in range(width + 1) for row in range(-height, height + 1)]
+    height, width = np.floor(reach / sizes).astype(int)
+    grid = [(row, column) for column in range(width + 1) for row in range(-height, height + 1)]
     return np.array(
         [
-            (column, row)
-            for column, row in grid
-            if math.gcd(column, row) == 1 and (column, row) != (0, -1) and math.hypot(*(column, row) * sizes) <= reach
+            (row, column)
+            for row, column in grid
+            if math.gcd(row, column) == 1 and (row, column) != (-1, 0) and math.hypot(*(row, column) * sizes) <= reach
         ]
     )

@@ -50,12 +50,12 @@ class Overlay(Transform):
         """Return the picture.
 
         Args:
-            image: grey values of any range, (W, H) in MONAI's axis order.
-            prediction: mask, (W, H); above 0.5 is lesion.
-            truth: ground-truth mask, (W, H), or None.
+            image: grey values of any range, (H, W).
+            prediction: mask, (H, W); above 0.5 is lesion.
+            truth: ground-truth mask, (H, W), or None.
 
         Returns:
-            uint8 array of shape (H, W, 3), the axis order of pictures.
+            uint8 array of shape (H, W, 3).
 
         Raises:
             ValueError: the shapes differ or are not 2D.
@@ -73,7 +73,7 @@ class Overlay(Transform):
             self._paint(picture, predicted & true, TRUE_POSITIVE, self.alpha)
             self._paint(picture, predicted & ~true, FALSE_POSITIVE, self.alpha)
             self._paint(picture, ~predicted & true, FALSE_NEGATIVE, self.alpha)
-        return picture.round().astype(np.uint8).transpose(1, 0, 2)
+        return picture.round().astype(np.uint8)
 
     @staticmethod
     def _paint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], alpha: float) -> None:

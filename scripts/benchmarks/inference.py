@@ -65,9 +65,9 @@ class Images(NamedTuple):
     """What a bundle's network is given.
 
     Args:
-        test: (N, channels, W, H) of the test part.
-        masks: (N, 1, W, H), true or false.
-        calibration: (M, channels, W, H) of the training part.
+        test: (N, channels, H, W) of the test part.
+        masks: (N, 1, H, W), true or false.
+        calibration: (M, channels, H, W) of the training part.
     """
 
     test: torch.Tensor
@@ -242,9 +242,9 @@ def quality(own: torch.Tensor, eager: torch.Tensor, masks: torch.Tensor) -> dict
     """Compare logits with eager's, and their masks with the truth.
 
     Args:
-        own: (N, 1, W, H), of the variant.
+        own: (N, 1, H, W), of the variant.
         eager: the same of eager.
-        masks: (N, 1, W, H), true or false.
+        masks: (N, 1, H, W), true or false.
 
     Returns:
         The largest difference of a logit, the share of equal pixels of the masks, the mean Dice over the images with

@@ -20,11 +20,11 @@ from tests.bundles.commands import BUNDLES, config
 
 MEAN = (1 / (1 + math.exp(-2)) + 1 / (1 + math.exp(1))) / 2  # 0.575
 SHARPER = MEAN**2 / (MEAN**2 + (1 - MEAN) ** 2)  # 0.647: the odds of the mean, squared
-MIRROR = [[], [0]]
+MIRROR = [[], [1]]
 # settings, and which share of the pixels is marked
 DECISIONS = [
     ({}, 0.5),
-    ({"flips": [[0]]}, 0.5),
+    ({"flips": [[1]]}, 0.5),
     ({"flips": MIRROR}, 1.0),
     ({"flips": MIRROR, "threshold": 0.6}, 0.0),
     ({"flips": MIRROR, "threshold": 0.6, "temperature": 0.5}, 1.0),
@@ -41,7 +41,7 @@ class Halves(torch.nn.Module):
 
     def forward(self, x):
         lesion = torch.full_like(x[:, :1], -1.0)
-        lesion[:, :, : x.shape[2] // 2] = 2.0
+        lesion[..., : x.shape[3] // 2] = 2.0
         classes = torch.zeros(len(x), self.classes, device=x.device)
         classes[:, :1] = 4 * x[:, :1, 0, 0]
         if self.form == "named":

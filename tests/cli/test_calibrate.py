@@ -78,7 +78,7 @@ def test_choices_rest_on_validation(out):
     settings = json.loads((out / "inference_settings.json").read_text())
     assert set(settings) == {"threshold", "temperature", "flips"}
     assert summary["inference_settings"] == {"run": "tiny", "variant": summary["best"], **settings}
-    flips = {"as is": [[]], "mirror": [[], [0]], "all flips": [[], [0], [1], [0, 1]]}
+    flips = {"as is": [[]], "mirror": [[], [1]], "all flips": [[], [0], [1], [0, 1]]}
     assert settings["flips"] == flips[summary["best"]]
 
 
@@ -110,9 +110,9 @@ def test_inference_takes_the_settings_over(out, trained, phantoms, tmp_path):
     case = next(case for case in cases if case["case_id"] == "benign/benign (1).png")
     seen = TemperatureScaling(settings["temperature"])(run.predict([case], settings["flips"])[0].probability)
     with Image.open(image) as file:
-        size = file.size
+        size = file.size[::-1]
     stretched = torch.nn.functional.interpolate(torch.as_tensor(seen)[None], size, mode="bilinear")[0, 0]
-    mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")).T > 0
+    mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")) > 0
     assert (mask == (stretched.numpy() >= settings["threshold"])).mean() > 0.99
     assert 0 <= float(rows_of(tmp_path / "predictions.csv")[0]["expected_dice"]) <= 1
 

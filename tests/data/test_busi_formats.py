@@ -123,7 +123,7 @@ def test_nifti_images_and_masks(benign, tmp_path):
     assert list(cases) == ["benign/b.png", "benign/m.v2.nii", "benign/n.nii.gz"]
     assert cases["benign/n.nii.gz"]["lesion_area_fraction"] == pytest.approx(36 / 320)
     assert cases["benign/m.v2.nii"]["lesion_area_fraction"] == pytest.approx(6 / 320)
-    assert np.argwhere(read_grey(cases["benign/m.v2.nii"]["label"][0]))[0].tolist() == [1, 2]
+    assert np.argwhere(read_grey(cases["benign/m.v2.nii"]["label"][0]))[0].tolist() == [2, 1]
     (benign / "n_mask.png").unlink()
     with pytest.raises(DataError, match=r"n\.nii\.gz: no mask beside it \(expected n_mask\.png\)"):
         busi_datalist(tmp_path / "set")

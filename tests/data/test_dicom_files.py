@@ -79,8 +79,8 @@ def test_region_with_spacing_in_cm(tmp_path):
     # columns 2 to 5 and rows 1 to 4, both ends within
     file = write_dicom(tmp_path / "a.dcm", RAMP, regions=[region(2, 1, 5, 4, delta=(0.01, -0.02))])
     assert geometry(file).box == (2, 1, 6, 5)
-    assert pixel_spacing(file) == pytest.approx((0.1, 0.2))
-    np.testing.assert_array_equal(read_grey(file), RAMP[1:5, 2:6].T)
+    assert pixel_spacing(file) == pytest.approx((0.2, 0.1))
+    np.testing.assert_array_equal(read_grey(file), RAMP[1:5, 2:6])
 
 
 def test_only_regions_of_tissue_count_and_the_box_holds_all(tmp_path):
@@ -88,7 +88,7 @@ def test_only_regions_of_tissue_count_and_the_box_holds_all(tmp_path):
     left, right = region(1, 1, 2, 3), region(5, 2, 6, 4)
     both = geometry(write_dicom(tmp_path / "a.dcm", RAMP, regions=[spectrum, left, flow, right]))
     assert both.box == (1, 1, 7, 5)
-    assert both.spacing == pytest.approx((0.1, 0.2))
+    assert both.spacing == pytest.approx((0.2, 0.1))
     other = [left, region(5, 2, 6, 4, delta=(0.03, 0.03))]
     assert geometry(write_dicom(tmp_path / "b.dcm", RAMP, regions=other, PixelSpacing=[1, 1])).spacing is None
     none = write_dicom(tmp_path / "c.dcm", RAMP, regions=[spectrum, flow])
@@ -104,9 +104,9 @@ def test_region_at_the_border_is_clipped_and_one_beyond_is_an_error(tmp_path):
 
 def test_pixel_spacing_where_no_region_states_one(tmp_path):
     spacing = {"PixelSpacing": [0.3, 0.2]}  # rows are 0.3 mm apart: that is the height
-    assert pixel_spacing(write_dicom(tmp_path / "a.dcm", RAMP, **spacing)) == (0.2, 0.3)
+    assert pixel_spacing(write_dicom(tmp_path / "a.dcm", RAMP, **spacing)) == (0.3, 0.2)
     seconds = [region(0, 0, 7, 5, units=4)]
-    assert pixel_spacing(write_dicom(tmp_path / "b.dcm", RAMP, regions=seconds, **spacing)) == (0.2, 0.3)
+    assert pixel_spacing(write_dicom(tmp_path / "b.dcm", RAMP, regions=seconds, **spacing)) == (0.3, 0.2)
     assert pixel_spacing(write_dicom(tmp_path / "c.dcm", RAMP)) is None
 
 
@@ -115,9 +115,9 @@ def test_pixels_that_are_not_square(tmp_path):
     tall = {"PixelAspectRatio": [2, 1]}
     file = write_dicom(tmp_path / "a.dcm", RAMP, **tall)
     assert geometry(file).aspect == 2 and pixel_spacing(file) is None
-    assert pixel_proportions(file) == pytest.approx((2**-0.5, 2**0.5))
+    assert pixel_proportions(file) == pytest.approx((2**0.5, 2**-0.5))
     spaced = write_dicom(tmp_path / "b.dcm", RAMP, PixelSpacing=[0.3, 0.2], **tall)
-    assert pixel_proportions(spaced) == pytest.approx((1.5**-0.5, 1.5**0.5))
+    assert pixel_proportions(spaced) == pytest.approx((1.5**0.5, 1.5**-0.5))
     assert pixel_proportions(write_dicom(tmp_path / "c.dcm", RAMP)) == (1, 1)
     for text in ("", "x\\1", "0\\1", "2"):
         assert pixel_proportions(set_text(file, PixelAspectRatio=text)) == (1, 1)
@@ -131,10 +131,10 @@ def test_empty_and_invalid_spacing_is_absent(tmp_path, text):
 def test_mask_goes_back_into_the_frame(tmp_path):
     file = write_dicom(tmp_path / "a.dcm", RAMP, regions=[region(2, 1, 5, 4)])
     mask = np.zeros((4, 4), np.uint8)
-    mask[0, 3] = 1  # first column and last row of the tissue
+    mask[3, 0] = 1  # first column and last row of the tissue
     frame = to_full_frame(mask, file)
-    assert frame.shape == (8, 6) and frame.dtype == np.uint8
-    assert np.argwhere(frame).tolist() == [[2, 4]]
+    assert frame.shape == (6, 8) and frame.dtype == np.uint8
+    assert np.argwhere(frame).tolist() == [[4, 2]]
     np.testing.assert_array_equal(to_tissue(frame, file), mask)
     assert to_full_frame(mask, "a.png") is mask
     with pytest.raises(ValueError, match=r"\(3, 4\) does not fit the tissue of \(4, 4\)"):

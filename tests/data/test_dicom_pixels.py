@@ -22,27 +22,27 @@ LUMA = np.asarray(Image.fromarray(COLOURS).convert("L"))
 
 def test_monochrome(tmp_path):
     grey = read_grey(write_dicom(tmp_path / "a.dcm", RAMP))
-    assert grey.shape == (8, 6) and grey.dtype == np.float32
-    np.testing.assert_array_equal(grey, RAMP.T)
+    assert grey.shape == (6, 8) and grey.dtype == np.float32
+    np.testing.assert_array_equal(grey, RAMP)
     dark_is_white = read_grey(write_dicom(tmp_path / "b.dcm", RAMP, photometric="MONOCHROME1"))
-    np.testing.assert_array_equal(dark_is_white, 255 - RAMP.T.astype(int))
+    np.testing.assert_array_equal(dark_is_white, 255 - RAMP.astype(int))
 
 
 def test_sixteen_bits_signed_and_rescaled(tmp_path):
     deep = RAMP.astype(np.uint16) * 16
-    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "a.dcm", deep, BitsStored=12)), deep.T)
+    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "a.dcm", deep, BitsStored=12)), deep)
     signed = RAMP.astype(np.int16) - 100
     rescale = {"RescaleSlope": 2, "RescaleIntercept": 10, "RescaleType": "US"}
-    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "b.dcm", signed, **rescale)), 2 * signed.T + 10)
+    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "b.dcm", signed, **rescale)), 2 * signed + 10)
     # MONOCHROME1: 12 bits hold 0 to 4095, rescaled 10 to 8200
     inverted = read_grey(write_dicom(tmp_path / "c.dcm", deep, "MONOCHROME1", BitsStored=12, **rescale))
-    np.testing.assert_array_equal(inverted, 8210 - (2.0 * deep.T + 10))
+    np.testing.assert_array_equal(inverted, 8210 - (2.0 * deep + 10))
 
 
 def test_window(tmp_path):
     # centre 100.5 and width 101: 50 and less are black, more than 150 are white, linear between (PS3.3 C.11.2.1.2.1)
     file = write_dicom(tmp_path / "a.dcm", RAMP, WindowCenter=100.5, WindowWidth=101)
-    expected = ((RAMP.T - 100.0) / 100 + 0.5).clip(0, 1) * 255
+    expected = ((RAMP - 100.0) / 100 + 0.5).clip(0, 1) * 255
     np.testing.assert_allclose(read_grey(file), expected, atol=1e-4)
 
 
@@ -53,7 +53,7 @@ def test_table_of_values_of_interest(tmp_path):
     table.LUTDescriptor, table.LUTData = [256, 0, 16], (np.arange(256) ** 2).astype("<u2").tobytes()
     for name, kind in (("a.dcm", "MONOCHROME2"), ("b.dcm", "MONOCHROME1")):
         grey = read_grey(write_dicom(tmp_path / name, RAMP, kind, VOILUTSequence=[table]))
-        squares = RAMP.T.astype(float) ** 2
+        squares = RAMP.astype(float) ** 2
         np.testing.assert_array_equal(grey, squares if kind == "MONOCHROME2" else 65535 - squares)
 
 
@@ -61,19 +61,19 @@ def test_table_of_values_of_interest(tmp_path):
 def test_rgb_equals_the_same_png(tmp_path, planar):
     raw = (COLOURS if planar == 0 else np.moveaxis(COLOURS, -1, 0)).tobytes()
     file = write_dicom(tmp_path / "a.dcm", COLOURS, "RGB", raw=raw, PlanarConfiguration=planar)
-    np.testing.assert_array_equal(read_grey(file), LUMA.T)
+    np.testing.assert_array_equal(read_grey(file), LUMA)
 
 
 def test_ybr_full(tmp_path):
     file = write_dicom(tmp_path / "a.dcm", to_ybr(COLOURS), "YBR_FULL")
-    np.testing.assert_allclose(read_grey(file), LUMA.T, atol=1)
+    np.testing.assert_allclose(read_grey(file), LUMA, atol=1)
 
 
 def test_ybr_full_422_stores_two_pixels_in_four_bytes(tmp_path):
     ybr = to_ybr(COLOURS)
     pairs = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], axis=-1)
     file = write_dicom(tmp_path / "a.dcm", ybr, "YBR_FULL_422", raw=pairs.tobytes())
-    np.testing.assert_allclose(read_grey(file), LUMA.T, atol=1)
+    np.testing.assert_allclose(read_grey(file), LUMA, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["YBR_FULL_422", "MONOCHROME2"])
@@ -81,7 +81,7 @@ def test_jpeg_baseline(tmp_path, kind):
     smooth = np.add.outer(np.arange(32), 2 * np.arange(48)).astype(np.uint8)
     frame = np.stack([smooth, smooth // 2, smooth // 3], axis=-1) if kind.startswith("YBR") else smooth
     file = write_dicom(tmp_path / "a.dcm", frame, kind, syntax=JPEG, raw=jpeg_frames([frame]))
-    np.testing.assert_allclose(read_grey(file), np.asarray(Image.fromarray(frame).convert("L")).T, atol=4)
+    np.testing.assert_allclose(read_grey(file), np.asarray(Image.fromarray(frame).convert("L")), atol=4)
 
 
 def test_palette_of_eight_and_sixteen_bits(tmp_path):
@@ -96,7 +96,7 @@ def test_palette_of_eight_and_sixteen_bits(tmp_path):
             tags[f"{colour}PaletteColorLookupTableData"] = stored.tobytes()
         grey = read_grey(write_dicom(tmp_path / f"{bits}.dcm", index, "PALETTE COLOR", **tags))
         scale = 1 if bits == 8 else 257
-        np.testing.assert_allclose(grey, np.asarray(luma)[index].T * scale, atol=0.6 * scale)
+        np.testing.assert_allclose(grey, np.asarray(luma)[index] * scale, atol=0.6 * scale)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -110,13 +110,13 @@ def test_frames_of_a_loop_are_cropped_alike(tmp_path, packed):
         stored.compress(RLE)
         stored.save_as(file)
     for number, frame in enumerate(frames, start=1):
-        np.testing.assert_array_equal(read_grey(f"{file}#{number}"), frame[2:6, 1:5].T)
+        np.testing.assert_array_equal(read_grey(f"{file}#{number}"), frame[2:6, 1:5])
 
 
 def test_deflated(tmp_path):
-    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "a.dcm", RAMP, syntax=DEFLATED)), RAMP.T)
+    np.testing.assert_array_equal(read_grey(write_dicom(tmp_path / "a.dcm", RAMP, syntax=DEFLATED)), RAMP)
     loop = write_dicom(tmp_path / "b.dcm", np.stack([RAMP, RAMP // 2]), syntax=DEFLATED, NumberOfFrames=2)
-    np.testing.assert_array_equal(read_grey(f"{loop}#2"), RAMP.T // 2)
+    np.testing.assert_array_equal(read_grey(f"{loop}#2"), RAMP // 2)
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
@@ -125,15 +125,15 @@ def test_padding_is_as_dark_as_the_darkest_pixel(tmp_path, kind):
     signed = RAMP.astype(np.int16)
     signed[:2, :2] = -2000
     signed[5, 7] = -1999
-    tissue = signed.T if kind == "MONOCHROME2" else -1 - signed.T.astype(int)  # of the range -32768 to 32767
-    padded, inside = signed.T < 0, signed.T >= 0
+    tissue = signed if kind == "MONOCHROME2" else -1 - signed.astype(int)  # of the range -32768 to 32767
+    padded, inside = signed < 0, signed >= 0
     grey = read_grey(
         write_dicom(tmp_path / "a.dcm", signed, kind, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1999)
     )
     np.testing.assert_array_equal(grey[inside], tissue[inside])
     assert set(grey[padded]) == {tissue[inside].min()}
     one = read_grey(write_dicom(tmp_path / "b.dcm", signed, kind, PixelPaddingValue=-2000))
-    assert one[7, 5] == (-1999 if kind == "MONOCHROME2" else 1998)
+    assert one[5, 7] == (-1999 if kind == "MONOCHROME2" else 1998)
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_padding_is_as_dark_as_the_darkest_pixel(tmp_path, kind):
     ],
 )
 def test_empty_and_invalid_values_are_absent(tmp_path, texts):
-    np.testing.assert_array_equal(read_grey(set_text(write_dicom(tmp_path / "a.dcm", RAMP), **texts)), RAMP.T)
+    np.testing.assert_array_equal(read_grey(set_text(write_dicom(tmp_path / "a.dcm", RAMP), **texts)), RAMP)
 
 
 def test_half_a_rescale_counts(tmp_path):
     file = set_text(write_dicom(tmp_path / "a.dcm", RAMP), RescaleSlope="", RescaleIntercept="-7")
-    np.testing.assert_array_equal(read_grey(file), RAMP.T - 7.0)
+    np.testing.assert_array_equal(read_grey(file), RAMP - 7.0)
     file = set_text(write_dicom(tmp_path / "b.dcm", RAMP), RescaleSlope="2", RescaleIntercept="")
-    np.testing.assert_array_equal(read_grey(file), RAMP.T * 2.0)
+    np.testing.assert_array_equal(read_grey(file), RAMP * 2.0)
 
 
 def test_pixels_that_contradict_their_header(tmp_path):
@@ -190,7 +190,7 @@ def test_pixels_that_contradict_their_header(tmp_path):
 
 def test_bytes_of_padding_are_no_contradiction(tmp_path):
     file = write_dicom(tmp_path / "a.dcm", RAMP[:, :5], raw=RAMP[:, :5].tobytes() + bytes(4))
-    np.testing.assert_array_equal(read_grey(file), RAMP[:, :5].T)
+    np.testing.assert_array_equal(read_grey(file), RAMP[:, :5])
 
 
 def test_any_error_of_a_decoder_names_the_file(tmp_path, monkeypatch):
@@ -206,7 +206,7 @@ def test_any_error_of_a_decoder_names_the_file(tmp_path, monkeypatch):
 def test_reader_of_the_bundles(tmp_path):
     file = write_dicom(tmp_path / "a.dcm", np.stack([RAMP, RAMP // 2]), NumberOfFrames=2)
     image = LoadImage(reader=GreyReader, image_only=True)(f"{file}#2")
-    np.testing.assert_array_equal(np.asarray(image), (RAMP // 2).T)
+    np.testing.assert_array_equal(np.asarray(image), (RAMP // 2))
     assert image.meta["filename_or_obj"] == f"{file}#2"
 
 

@@ -61,7 +61,7 @@ LABELS = FIRST + 2 * SECOND + 3 * THIRD.astype(int)  # one value a lesion
 
 def read(tmp_path, image, name="m.png", **options):
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(tmp_path / name, **options)
-    return read_mask(tmp_path / name).T
+    return read_mask(tmp_path / name)
 
 
 @pytest.mark.parametrize("values", [(40, 80, 120), (60, 120, 120), (80, 160, 255), (1, 2, 3), (20, 128, 255)])
@@ -176,7 +176,7 @@ def test_noisy_labels_are_not_taken_for_soft_edges(tmp_path):
 def test_labels_in_nifti(tmp_path):
     labels = LABELS.T.astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii.gz")
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz").T, ALL)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz"), ALL)
     nibabel.save(nibabel.Nifti1Image(np.where(labels > 2, -1, labels), np.eye(4)), tmp_path / "m.nii.gz")
     with pytest.raises(ValueError, match="values from -1 to 2"):
         read_mask(tmp_path / "m.nii.gz")
@@ -194,8 +194,8 @@ def test_every_reader_of_masks_goes_by_the_rule(tmp_path):
     Image.fromarray(np.array([0, 40, 80, 120], np.uint8)[LABELS]).save(tmp_path / "a_mask.png")
     case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
     loaded = MergeMasksd("label")(LoadImaged("label", MaskReader, ensure_channel_first=True)(case))
-    np.testing.assert_array_equal(loaded["label"][0].T, ALL)
-    np.testing.assert_array_equal(at_original_size(case, torch.zeros(1, 4, 4), 0.5).target[0].T, ALL)
+    np.testing.assert_array_equal(loaded["label"][0], ALL)
+    np.testing.assert_array_equal(at_original_size(case, torch.zeros(1, 4, 4), 0.5).target[0], ALL)
     assert inspect_cases([case])[1][0]["lesion_area_fraction"] == pytest.approx(ALL.mean())
 
 
@@ -203,7 +203,7 @@ def test_every_reader_of_masks_goes_by_the_rule(tmp_path):
 def test_real_masks_pass(busi):
     for path in sorted(busi.rglob("*_mask*.png"))[::20]:
         with Image.open(path) as image:
-            np.testing.assert_array_equal(read_mask(path), np.asarray(image).T > 0)
+            np.testing.assert_array_equal(read_mask(path), np.asarray(image) > 0)
 
 
 @pytest.mark.busi

@@ -10,7 +10,7 @@ from hybrid_attention.data.nifti import place_fault, slice_geometry, write_nifti
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from PIL import Image
 
-PICTURE = np.arange(12, dtype=np.float32).reshape(4, 3)  # (W, H)
+PICTURE = np.arange(12, dtype=np.float32).reshape(4, 3)  # as stored: (W, H)
 SIZES = (0.2, 0.1)  # width and height of a pixel in mm
 # world axes (x to the right, y to anterior, z to superior) that run across and down; both backwards in the picture
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
@@ -37,9 +37,9 @@ def store(path, picture=PICTURE, plane="axial", transposed=False, across=False, 
 @pytest.mark.parametrize(("plane", "transposed", "across", "down"), ORIENTATIONS)
 def test_every_orientation(tmp_path, plane, transposed, across, down):
     file = store(tmp_path / "a.nii.gz", plane=plane, transposed=transposed, across=across, down=down)
-    np.testing.assert_array_equal(read_grey(file), PICTURE)
-    assert pixel_spacing(file) == pytest.approx(SIZES)
-    write_nifti((PICTURE == 7).astype(np.uint8), file, tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
+    assert pixel_spacing(file) == pytest.approx(SIZES[::-1])
+    write_nifti((PICTURE.T == 7).astype(np.uint8), file, tmp_path / "mask.nii.gz")
     image, mask = nibabel.load(file), nibabel.load(tmp_path / "mask.nii.gz")
     np.testing.assert_array_equal(mask.get_fdata(), image.get_fdata() == 7)
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-6)
@@ -57,7 +57,7 @@ def test_a_tilted_slice_counts_as_the_nearest_plane(tmp_path):
     affine = image.affine.copy()
     affine[:3, :3] = tilt @ affine[:3, :3]
     nibabel.save(nibabel.Nifti1Image(image.get_fdata(), affine), file)
-    np.testing.assert_array_equal(read_grey(file), PICTURE)
+    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -66,8 +66,8 @@ def test_the_axis_of_one_slice_may_be_any(tmp_path, place):
     shape.insert(place, 1)
     file = tmp_path / "a.nii"
     nibabel.save(nibabel.Nifti1Image(PICTURE.reshape(shape), np.eye(4)), file)
-    np.testing.assert_array_equal(read_grey(file), PICTURE)
-    write_nifti(PICTURE, file, tmp_path / "mask.nii")
+    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
+    write_nifti(PICTURE.T, file, tmp_path / "mask.nii")
     assert nibabel.load(tmp_path / "mask.nii").shape == tuple(shape)
 
 
@@ -78,9 +78,9 @@ def test_without_orientation_as_stored(tmp_path, affine):
     image = nibabel.Nifti1Image(PICTURE, affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, file)
-    np.testing.assert_array_equal(read_grey(file), PICTURE)
+    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
     assert pixel_spacing(file) is None and not slice_geometry(file).placed
-    write_nifti((PICTURE > 3).astype(np.uint8), file, tmp_path / "mask.nii.gz")
+    write_nifti((PICTURE.T > 3).astype(np.uint8), file, tmp_path / "mask.nii.gz")
     np.testing.assert_array_equal(nibabel.load(tmp_path / "mask.nii.gz").affine, nibabel.load(file).affine)
     assert place_fault(tmp_path / "mask.nii.gz", file) is None
 
@@ -90,15 +90,15 @@ def test_a_png_that_itk_converted_has_no_size_in_mm(tmp_path):
     Image.fromarray(PICTURE.T.astype(np.uint8)).save(tmp_path / "a.png")
     itk.imwrite(itk.imread(str(tmp_path / "a.png")), str(tmp_path / "a.nii.gz"))
     assert nibabel.load(tmp_path / "a.nii.gz").header.get_xyzt_units()[0] == "mm"
-    np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), PICTURE)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), PICTURE.T)
     assert pixel_spacing(tmp_path / "a.nii.gz") is None
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000), ("unknown", None)])
 def test_units(tmp_path, unit, factor):
     file = store(tmp_path / "a.nii", unit=unit)
-    assert pixel_spacing(file) == (None if factor is None else pytest.approx((0.2 * factor, 0.1 * factor)))
-    assert pixel_proportions(file) == pytest.approx((2**0.5, 2**-0.5))
+    assert pixel_spacing(file) == (None if factor is None else pytest.approx((0.1 * factor, 0.2 * factor)))
+    assert pixel_proportions(file) == pytest.approx((2**-0.5, 2**0.5))
 
 
 @pytest.mark.parametrize("change", ["shift", "sizes", "identity"])

@@ -16,17 +16,17 @@ def save(path, array):
     return path
 
 
-def test_axes_are_width_then_height(tmp_path):
+def test_axes_are_height_then_width(tmp_path):
     array = read_grey(save(tmp_path / "a.png", RAMP))
-    assert array.shape == (4, 3)
-    np.testing.assert_array_equal(array, RAMP.T)
+    assert array.shape == (3, 4)
+    np.testing.assert_array_equal(array, RAMP)
 
 
 def test_rgb_and_opaque_rgba_equal_grey(tmp_path):
     rgb = np.repeat(RAMP[..., None], 3, axis=-1)
     rgba = np.concatenate([rgb, np.full((3, 4, 1), 255, np.uint8)], axis=-1)
     for name, array in (("rgb.png", rgb), ("rgba.png", rgba)):
-        np.testing.assert_array_equal(read_grey(save(tmp_path / name, array)), RAMP.T)
+        np.testing.assert_array_equal(read_grey(save(tmp_path / name, array)), RAMP)
 
 
 def test_transparent_pixels_are_black(tmp_path):
@@ -40,18 +40,18 @@ def test_palette_with_transparency(tmp_path):
     image.putpalette([255, 255, 255, 100, 100, 100])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "p.png", transparency=0)
-    np.testing.assert_array_equal(read_grey(tmp_path / "p.png"), [[0], [100]])
+    np.testing.assert_array_equal(read_grey(tmp_path / "p.png"), [[0, 100]])
 
 
 def test_sixteen_bits_are_not_clipped(tmp_path):
     deep = RAMP.astype(np.uint16) * 257
     array = read_grey(save(tmp_path / "deep.png", deep))
-    np.testing.assert_array_equal(array, deep.T)
+    np.testing.assert_array_equal(array, deep)
 
 
 def test_one_bit_mask(tmp_path):
     Image.fromarray(RAMP > 100).save(tmp_path / "m.png")
-    np.testing.assert_array_equal(read_grey(tmp_path / "m.png") > 0, (RAMP > 100).T)
+    np.testing.assert_array_equal(read_grey(tmp_path / "m.png") > 0, (RAMP > 100))
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_truncated_png(tmp_path):
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 1)])
 def test_nifti(tmp_path, shape):
     nibabel.save(nibabel.Nifti1Image(RAMP.T.reshape(shape).astype(np.float32), np.eye(4)), tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), RAMP.T)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), RAMP)
 
 
 def test_nifti_in_colour_as_vectors(tmp_path):
     rgb = np.stack([RAMP.T, RAMP.T // 2, 0 * RAMP.T], axis=-1)[:, :, None, None]
     nibabel.save(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "a.nii.gz")
     array = read_grey(tmp_path / "a.nii.gz")
-    assert array.shape == (4, 3)
-    np.testing.assert_allclose(array, (0.299 * RAMP + 0.587 * (RAMP // 2)).T, atol=1e-3)
+    assert array.shape == (3, 4)
+    np.testing.assert_allclose(array, (0.299 * RAMP + 0.587 * (RAMP // 2)), atol=1e-3)
 
 
 @pytest.mark.parametrize("channels", ["RGB", "RGBA"])
@@ -99,7 +99,7 @@ def test_nifti_in_colour_as_a_structure(tmp_path, channels):
     pixels[1, 0] = (0, 0, 255, 255)[: len(channels)]
     nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "a.nii.gz")
     array = read_grey(tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(array, [[59.8 + 58.7 + 5.7], [29.07]], atol=1e-3)
+    np.testing.assert_allclose(array, [[59.8 + 58.7 + 5.7, 29.07]], atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -120,10 +120,10 @@ def test_nifti_volume_is_refused(tmp_path):
 def test_reader_gives_one_channel_a_file(tmp_path):
     first, second = save(tmp_path / "a.png", RAMP), save(tmp_path / "b.png", RAMP[::-1].copy())
     load = LoadImage(reader=GreyReader, image_only=True, ensure_channel_first=True)
-    assert load(str(first)).shape == (1, 4, 3)
+    assert load(str(first)).shape == (1, 3, 4)
     both = load([str(first), str(second)])
-    assert both.shape == (2, 4, 3)
-    np.testing.assert_array_equal(both[1], RAMP[::-1].T)
+    assert both.shape == (2, 3, 4)
+    np.testing.assert_array_equal(both[1], RAMP[::-1])
 
 
 def test_reader_names_the_file(tmp_path):
@@ -150,15 +150,15 @@ def test_orientation_tags_are_applied(tmp_path, orientation, suffix):
     exif[0x0112] = orientation
     options = {"lossless": True} if suffix == ".webp" else {"quality": 100} if suffix == ".jpg" else {}
     Image.fromarray(np.ascontiguousarray(turned[orientation])).save(tmp_path / f"a{suffix}", exif=exif, **options)
-    np.testing.assert_allclose(read_grey(tmp_path / f"a{suffix}").T, shown, atol=3)
+    np.testing.assert_allclose(read_grey(tmp_path / f"a{suffix}"), shown, atol=3)
     mask = np.ascontiguousarray(turned[orientation] > 200)
     Image.fromarray(mask * np.uint8(255)).save(tmp_path / f"m{suffix}", exif=exif, **options)
-    np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}").T, shown > 200)
+    np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}"), shown > 200)
 
 
 def test_a_damaged_tag_says_nothing(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
-    np.testing.assert_array_equal(read_grey(tmp_path / "a.png").T, RAMP)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), RAMP)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.gif", "a.bmp", "a.pgm", "a.jp2", "a.webp"])
@@ -166,7 +166,7 @@ def test_formats_beside_png(tmp_path, name):
     options = {"lossless": True} if name.endswith("webp") else {}
     assert is_image(tmp_path / name)
     Image.fromarray(RAMP).save(tmp_path / name, **options)
-    np.testing.assert_array_equal(read_grey(tmp_path / name), RAMP.T)
+    np.testing.assert_array_equal(read_grey(tmp_path / name), RAMP)
 
 
 @pytest.mark.parametrize("white_is_zero", [False, True])
@@ -179,14 +179,14 @@ def test_tiff_that_counts_from_white(tmp_path, kind, white_is_zero):
     data[tag + 8] = 0 if white_is_zero else 1
     (tmp_path / "a.tif").write_bytes(data)
     expected = np.iinfo(kind).max - stored if white_is_zero else stored
-    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif").T, expected)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), expected)
 
 
 def test_of_several_pages_the_first_is_read_and_the_log_says_so(tmp_path, caplog):
     first, second = Image.fromarray(RAMP), Image.fromarray(RAMP[::-1].copy())
     first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
     for _ in range(2):
-        np.testing.assert_array_equal(read_grey(tmp_path / "a.tif").T, RAMP)
+        np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), RAMP)
     assert caplog.text.count("a.tif has 2 pages, only the first is read") == 1
 
 

@@ -16,14 +16,14 @@ from tests.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
-SIZE = (13, 7)  # width and height of frames: 91 pixels, no multiple of 8
+SIZE = (7, 13)  # height and width of frames: 91 pixels, no multiple of 8
 RAMP = np.arange(91, dtype=np.uint8).reshape(7, 13)  # a frame
 
 
 def mask(*columns):
     """Lesion in some columns of the rows 2 and 3."""
     made = np.zeros(SIZE, np.uint8)
-    made[list(columns), 2:4] = 1
+    made[2:4, list(columns)] = 1
     return made
 
 
@@ -48,7 +48,7 @@ def test_still_image(still, tmp_path):
     source = dcmread(still)
     seg = written(tmp_path / "out" / "seg.dcm", still, {1: mask(4, 5)})
     pixels = seg.get_pixels_by_source_instance([source.SOPInstanceUID])
-    np.testing.assert_array_equal(pixels[0, ..., 0], mask(4, 5).T)
+    np.testing.assert_array_equal(pixels[0, ..., 0], mask(4, 5))
     for name in ("StudyInstanceUID", "PatientID", "PatientName", "FrameOfReferenceUID", "AccessionNumber", "StudyDate"):
         assert seg[name].value == source[name].value, name
     assert seg.SeriesInstanceUID != source.SeriesInstanceUID
@@ -89,7 +89,7 @@ def test_loop_refers_to_its_frames(cine, tmp_path):
     kinds = {element.value for element in seg.iterall() if element.keyword == "ReferencedSOPClassUID"}
     assert kinds == {MULTI_FRAME}
     pixels = seg.get_pixels_by_source_frame(source, [2, 4])
-    np.testing.assert_array_equal(pixels[..., 0], [mask(0, 12).T, mask(8, 9).T])
+    np.testing.assert_array_equal(pixels[..., 0], [mask(0, 12), mask(8, 9)])
     empty = seg.get_pixels_by_source_frame(
         source, [1], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
     )
@@ -191,7 +191,7 @@ def test_functional_groups_that_viewers_ask_for(tmp_path, name, spacing, thickne
         assert [list(group.PlanePositionSequence[0].ImagePositionPatient) for group in each] == positions
     assert shared.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1
     pixels = seg.pixel_array.reshape(-1, 7, 13)
-    np.testing.assert_array_equal(pixels, [mask(4).T, mask(5, 6).T][: len(pixels)])
+    np.testing.assert_array_equal(pixels, [mask(4), mask(5, 6)][: len(pixels)])
     kept = [group.DerivationImageSequence[0].SourceImageSequence[0].get("ReferencedFrameNumber") for group in each]
     assert kept == ([1, 3] if "NumberOfFrames" in SOURCES[name] else [None])
 

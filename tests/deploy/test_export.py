@@ -100,7 +100,7 @@ def test_han_as_onnx_tells_what_it_is(tmp_path):
         value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
     }
-    assert sides["image"] == ["batch", 3, "width", "height"]
+    assert sides["image"] == ["batch", 3, "height", "width"]
     assert sides["pred"][0] == "batch"
     assert model.opset_import[0].version == 20
 

@@ -200,7 +200,7 @@ def test_threshold_and_maps(picture, tmp_path):
 
 def test_inference_settings_of_calibrate(picture, tmp_path):
     settings = tmp_path / "inference_settings.json"
-    settings.write_text(json.dumps({"flips": [[], [0]], "temperature": 2.0, "threshold": 0.6}))
+    settings.write_text(json.dumps({"flips": [[], [1]], "temperature": 2.0, "threshold": 0.6}))
     predict(picture, tmp_path / "a", backend="torch", options=Options(inference_settings=settings))
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
     bundle("inference", [config("hybrid_lite", "inference"), settings], *options)

@@ -28,8 +28,8 @@ def test_without_augmentation_nothing_changes():
 
 def test_a_flip_moves_image_and_mask_alike():
     data = batch()
-    image, label = AugmentBatch(geometric=[kornia.RandomVerticalFlip(p=1.0)])(data, "cpu")
-    assert torch.equal(image, data["image"].flip(2))  # axis 0 of the plane, across the skin
+    image, label = AugmentBatch(geometric=[kornia.RandomHorizontalFlip(p=1.0)])(data, "cpu")
+    assert torch.equal(image, data["image"].flip(3))  # left and right
     assert torch.equal(label, data["label"].flip(2))
 
 

@@ -140,7 +140,7 @@ def test_options():
 
 def test_other_values_are_what_monai_makes_of_them():
     words = ["-epochs", "3", "--class-names", "[benign,malignant]", "--flips", "[[],[0]]", "--resume", "--part", "test"]
-    expected = {"epochs": 3, "class_names": ["benign", "malignant"], "flips": [[], [0]], "resume": True, "part": "test"}
+    expected = {"epochs": 3, "class_names": ["benign", "malignant"], "flips": [[], [1]], "resume": True, "part": "test"}
     assert command_line_options(words) == expected
 
 

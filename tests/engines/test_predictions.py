@@ -18,7 +18,7 @@ FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesi
 @pytest.fixture
 def images(tmp_path):
     """A PNG of 60 x 40 pixels and a NIfTI slice with pixels of 0.2 mm across and 0.1 mm into depth."""
-    grey = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)
+    grey = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)  # as a NIfTI file has it, (W, H)
     Image.fromarray(grey.T).save(tmp_path / "plain.png")
     volume = nibabel.Nifti1Image(grey[..., None].astype(np.float32), np.diag([0.2, 0.1, 1, 1]))
     volume.header.set_xyzt_units("mm")
@@ -41,8 +41,8 @@ def predicted(images, masks, out, probabilities=None, **settings):
 
 
 def box(width, height):
-    mask = np.zeros((60, 40), dtype=np.uint8)
-    mask[20 : 20 + width, 10 : 10 + height] = 1
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[10 : 10 + height, 20 : 20 + width] = 1
     return mask
 
 
@@ -127,4 +127,4 @@ def test_mask_of_a_nifti_image_in_colour_is_one_slice(images, tmp_path):
     predicted([colour], [box(3, 2)], tmp_path / "out")
     mask = nibabel.load(tmp_path / "out" / "colour_mask.nii.gz")
     assert mask.shape == (60, 40, 1)
-    np.testing.assert_array_equal(mask.get_fdata()[..., 0], box(3, 2))
+    np.testing.assert_array_equal(mask.get_fdata()[..., 0].T, box(3, 2))

@@ -82,7 +82,7 @@ def test_a_disturbance_sees_the_image_as_read(masks, phantoms):
         return {**data, "image": 3 + 2 * data["image"].flip(1)}  # the scaling after it takes the factor away again
 
     disturbed, plain = run.predict(cases, disturbance=mirrored)[0], run.predict(cases)[0]
-    assert tuple(seen[0]) == (1, 128, 96)  # (1, W, H) of the file, not of the network
+    assert tuple(seen[0]) == (1, 96, 128)  # (1, H, W) of the file, not of the network
     assert torch.equal(disturbed.target, plain.target)
     torch.testing.assert_close(disturbed.image, plain.image.flip(1), atol=1e-4, rtol=0)
 

@@ -8,8 +8,8 @@ from tests.dicom_files import region, write_dicom
 
 
 def write(path, array):
-    """An array of (W, H), as MONAI has it, as a picture."""
-    Image.fromarray(np.asarray(array, dtype=np.uint8).T).save(path)
+    """An array of (H, W) as a picture."""
+    Image.fromarray(np.asarray(array, dtype=np.uint8)).save(path)
     return str(path)
 
 
@@ -41,14 +41,14 @@ def test_a_mask_of_a_whole_dicom_frame_is_cut_to_the_tissue(tmp_path):
     place = [region(1, 2, 2, 4)]  # two columns and three rows of five and six
     frames = np.arange(60, dtype=np.uint8).reshape(2, 6, 5)
     loop = write_dicom(tmp_path / "a.dcm", frames, NumberOfFrames=2, regions=place)
-    frame = np.zeros((5, 6))
-    frame[1, 3] = frame[2, 4] = frame[0, 0] = 255
-    tissue = np.zeros((2, 3))
+    frame = np.zeros((6, 5))
+    frame[3, 1] = frame[4, 2] = frame[0, 0] = 255
+    tissue = np.zeros((3, 2))
     tissue[0, 0] = 255
     case = {
         "image": f"{loop}#2",
         "label": [write(tmp_path / "a#2_mask.png", frame), write(tmp_path / "a#2_mask_1.png", tissue)],
     }
     planes = at_original_size(case, torch.zeros(1, 2, 2), 0.5)
-    assert planes.image.tolist() == [frames[1, 2:5, 1:3].T.tolist()]
-    assert planes.target.tolist() == [[[1, 1, 0], [0, 0, 1]]]
+    assert planes.image.tolist() == [frames[1, 2:5, 1:3].tolist()]
+    assert planes.target.tolist() == [[[1, 0], [1, 0], [0, 1]]]

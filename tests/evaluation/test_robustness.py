@@ -49,7 +49,7 @@ class MarksTheDark:
         self.seen.append(disturbance)
         predictions = []
         for case in cases:
-            read = [torch.from_numpy(np.asarray(Image.open(path)).T.copy())[None] for path in self._files(case)]
+            read = [torch.from_numpy(np.array(Image.open(path)))[None] for path in self._files(case)]
             data = {**case, "image": read[0].float(), "label": read[1]}
             image = (disturbance(data) if disturbance else data)["image"]
             # exactly one half is lesion, as in the networks' own postprocessing

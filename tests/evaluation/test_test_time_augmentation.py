@@ -16,7 +16,7 @@ def test_variants_of_one_run_and_of_two():
         ("mirror", ("han",), 2),
         ("all flips", ("han",), 4),
     ]
-    assert one[1].flips == ((), (0,))  # across the skin, not into depth
+    assert one[1].flips == ((), (1,))  # along the skin, not into depth
     names = [each.name for each in variants_of(["a", "b"])]
     kinds = ("as is", "mirror", "all flips")
     assert names == [f"{who}: {kind}" for kind in kinds for who in ("a", "b", "ensemble")]

@@ -15,7 +15,7 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Res
 from PIL import Image
 
 NAMES = ("benign/a (1).png", "benign/b.png", "c.png")
-SIZE = (96, 64)  # of the image files, (W, H)
+SIZE = (64, 96)  # of the image files, (H, W)
 POST = Compose(
     [
         Activationsd("pred", sigmoid=True),
@@ -36,7 +36,7 @@ def cases(trained, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         grey = torch.nn.functional.interpolate(image[None], size=SIZE)[0, 0].clamp(-1, 1) * 127 + 128
         grey[0, 0] = 127  # an image of one grey value is refused
-        Image.fromarray(grey.numpy().T.astype(np.uint8)).save(path)
+        Image.fromarray(grey.numpy().astype(np.uint8)).save(path)
         cases.append({"case_id": name, "image": image, "source": str(path)})
     return cases
 
@@ -70,7 +70,7 @@ def test_heat_of_an_evaluation(trained, cases, tmp_path, caplog):
     for case in cases[:2]:
         picture = np.asarray(Image.open(tmp_path / "out" / "gradcam" / case["case_id"]))
         heat = grad_cam(trained.net, case["image"][None])[0, 0].numpy()
-        np.testing.assert_array_equal(picture, (heat.T * 255).round())
+        np.testing.assert_array_equal(picture, (heat * 255).round())
     assert files(tmp_path / "out" / "gradcam") == {*NAMES[:2], "left_out.json"}
     assert json.loads((tmp_path / "out" / "gradcam" / "left_out.json").read_text()) == ["c.png"]
     assert f"2 Grad-CAM maps of layer {trained.net.gradcam_layer}" in caplog.text

@@ -13,10 +13,10 @@ WIDTH, HEIGHT = 120, 80
 
 
 def test_colours_and_axes_of_heat():
-    image = torch.zeros(60, 40)  # 60 wide, 40 high
-    image[50, 10] = 7.0
-    heat = torch.zeros(60, 40)
-    heat[20, 30] = 1.0
+    image = torch.zeros(40, 60)  # 60 wide, 40 high
+    image[10, 50] = 7.0
+    heat = torch.zeros(40, 60)
+    heat[30, 20] = 1.0
     picture = heat_overlay(image, heat, colour_bar=False)
     assert picture.shape == (40, 60, 3)
     assert picture.dtype == np.uint8
@@ -27,7 +27,7 @@ def test_colours_and_axes_of_heat():
 
 @pytest.mark.parametrize("height", [4, 40, 512])
 def test_the_bar_runs_from_hot_above_to_cold_below(height):
-    heat = np.zeros((30, height), dtype=np.float32)
+    heat = np.zeros((height, 30), dtype=np.float32)
     picture = heat_overlay(heat, heat)
     assert picture.shape[0] == height
     assert np.array_equal(picture[:, :30], heat_overlay(heat, heat, colour_bar=False))
@@ -42,7 +42,7 @@ def test_the_bar_runs_from_hot_above_to_cold_below(height):
 
 
 def test_the_bar_is_labelled_at_both_ends():
-    bar = heat_overlay(np.zeros((1, 200)), np.zeros((1, 200)))[:, 1:]
+    bar = heat_overlay(np.zeros((200, 1)), np.zeros((200, 1)))[:, 1:]
     white = np.flatnonzero((bar > 200).all(axis=2).any(axis=1))
     assert white.min() < 15 and white.max() > 185
     assert not ((white > 20) & (white < 180)).any()
@@ -57,12 +57,12 @@ def test_bad_heat():
 
 
 def planes():
-    """Ramp into depth, probability that grows across, mask top left, one hot spot; (W, H), MONAI's axis order."""
-    image = np.tile(np.linspace(-3, 5, HEIGHT), (WIDTH, 1))
-    probability = np.tile(np.linspace(0, 1, WIDTH)[:, None], (1, HEIGHT))
-    mask, heat = np.zeros((2, WIDTH, HEIGHT))
-    mask[:30, :10] = 1
-    heat[100, 70] = 1
+    """Ramp into depth, probability that grows across, mask top left, one hot spot; (H, W)."""
+    image = np.tile(np.linspace(-3, 5, HEIGHT)[:, None], (1, WIDTH))
+    probability = np.tile(np.linspace(0, 1, WIDTH), (HEIGHT, 1))
+    mask, heat = np.zeros((2, HEIGHT, WIDTH))
+    mask[:10, :30] = 1
+    heat[70, 100] = 1
     return image, probability, mask, heat
 
 
@@ -85,7 +85,7 @@ def test_panels_are_in_the_order_of_the_paper():
     assert fourth.shape[1] > WIDTH  # the colour bar
     without = cut(draw_panels(image, probability, mask, None))
     np.testing.assert_array_equal(without[3], without[0])
-    with pytest.raises(ValueError, match=r"\(120, 80\), \(120, 80\), \(80, 120\)"):
+    with pytest.raises(ValueError, match=r"\(80, 120\), \(80, 120\), \(120, 80\)"):
         draw_panels(image, probability, mask.T, heat)
     with pytest.raises(ValueError, match=r"\(1, 1\)"):
         draw_panels(image, probability, mask, heat[:1, :1])
@@ -108,11 +108,11 @@ def where(picture, colour):
 
 
 def test_uncertainty_with_outlines_of_mask_and_truth():
-    truth = torch.zeros(40, 30)
-    truth[10:18, 5:13] = 1
-    mask, entropy = truth.roll(2, 0), torch.zeros(40, 30)
+    truth = torch.zeros(30, 40)
+    truth[5:13, 10:18] = 1
+    mask, entropy = truth.roll(2, 1), torch.zeros(30, 40)
     entropy[0, 0] = 1
-    alone = draw_uncertainty(torch.rand(40, 30), mask, truth, entropy)
+    alone = draw_uncertainty(torch.rand(30, 40), mask, truth, entropy)
     outlined = alone[-30 * 9 :, : 40 * 9]  # enlarged nine times, to 256 pixels and more
     assert where(outlined, MASK) == ((12, 19), (5, 12))
     assert where(outlined, TRUTH)[0] == (10, 17)
@@ -122,7 +122,7 @@ def test_uncertainty_with_outlines_of_mask_and_truth():
     assert both.shape[1] > alone.shape[1] and both.shape[0] == alone.shape[0]
     heat = heat_overlay(np.kron(0 * truth, np.ones((9, 9))), np.kron(entropy, np.ones((9, 9))))
     np.testing.assert_array_equal(alone[-270:, 364 : 364 + heat.shape[1]], heat)
-    large = torch.zeros(300, 260)
+    large = torch.zeros(260, 300)
     assert draw_uncertainty(large, large, large, large).shape[0] in range(261, 320)  # not enlarged
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         draw_uncertainty(mask, mask, truth, truth, torch.zeros(2, 2))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.evaluation.predicted import found
 
-TRUE = (slice(8, 24), slice(8, 20))  # of the image, (W, H)
+TRUE = (slice(8, 20), slice(8, 24))  # of the image, (H, W)
 
 
 def score(mean):
@@ -82,8 +82,8 @@ class Halves:
 
     def predict(self, cases, disturbance=None):
         (case,) = cases
-        image = torch.from_numpy(np.array(Image.open(case["image"]), np.float32).T)[None]
-        label = torch.from_numpy(np.array(Image.open(case["label"][0])).T)[None]
+        image = torch.from_numpy(np.array(Image.open(case["image"]), np.float32))[None]
+        label = torch.from_numpy(np.array(Image.open(case["label"][0])))[None]
         data = {**case, "image": image, "label": label}
         seen = (disturbance(data) if disturbance else data)["image"]
         probability = (seen[:, ::2, ::2] < 100).float()
@@ -92,10 +92,10 @@ class Halves:
 
 @pytest.fixture
 def case(tmp_path):
-    pixels, mask = np.full((40, 30), 150, np.uint8), np.zeros((40, 30), np.uint8)  # (W, H)
+    pixels, mask = np.full((30, 40), 150, np.uint8), np.zeros((30, 40), np.uint8)
     pixels[TRUE], mask[TRUE] = 60, 255
-    Image.fromarray(pixels.T).save(tmp_path / "a.png")
-    Image.fromarray(mask.T).save(tmp_path / "a_mask.png")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "a_mask.png")
     return {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
 
 
@@ -115,9 +115,9 @@ def test_examples(case, tmp_path):
     assert titles == ["a", *2 * ["strength 1", "strength 3", "strength 5"]]
     assert [block.get_suptitle() for block in figure.subfigs] == ["undegraded", "gain", "text", ""]
 
-    image = np.array(Image.open(case["image"]), np.float32).T[None]
+    image = np.array(Image.open(case["image"]), np.float32)[None]
     for axes, (kind, strength) in zip(shown[1:], [(k, s) for k in ("gain", "text") for s in (1, 3, 5)], strict=True):
-        expected = Corrupt(kind, strength, 2)(image, "a")[0].T
+        expected = Corrupt(kind, strength, 2)(image, "a")[0]
         (drawn,) = axes.get_images()
         np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-3)
         assert drawn.get_clim() == (0, 255)  # brightness is not scaled away

@@ -110,7 +110,7 @@ def test_bytes_per_case_and_run(make_run):
     assert 650 * shared + 6500 * own < 60e6
 
 
-SEEN, FILE = (32, 32), (96, 64)  # (W, H) of what the network sees and of the files
+SEEN, FILE = (32, 32), (96, 64)  # width and height of what the network sees and of the files
 LEVELS = {"benign/bright.png": 255, "benign/dim.png": 115, "normal/black.png": 0}
 
 
@@ -134,15 +134,15 @@ def evaluate(folder, threshold, score_size):
     for case_id, level in LEVELS.items():
         path = folder / "images" / case_id
         path.parent.mkdir(parents=True, exist_ok=True)
-        lesion = disc(96, 40, 30, 12)[: FILE[0], : FILE[1]]
-        grey = (level * lesion).T.astype(np.uint8)
+        lesion = disc(96, 40, 30, 12)[: FILE[1], : FILE[0]]
+        grey = (level * lesion).astype(np.uint8)
         grey[0, 0] = 1  # an image of one grey value is refused
         Image.fromarray(grey).save(path)
-        Image.fromarray((255 * lesion * (level > 0)).T.astype(np.uint8)).save(path.with_suffix(".mask.png"))
+        Image.fromarray((255 * lesion * (level > 0)).astype(np.uint8)).save(path.with_suffix(".mask.png"))
         case = {"case_id": case_id, "class": case_id.split("/")[0], "group": case_id, "image": str(path)}
         cases.append({**case, "label": [str(path.with_suffix(".mask.png"))], "synthetic": False})
         small = [
-            torch.tensor(np.array(Image.open(file).resize(SEEN), dtype=np.float32).T)[None] / 255
+            torch.tensor(np.array(Image.open(file).resize(SEEN), dtype=np.float32))[None] / 255
             for file in (path, path.with_suffix(".mask.png"))
         ]
         seen.append({"case_id": case_id, "image": small[0], "label": (small[1] > 0.5).float()})

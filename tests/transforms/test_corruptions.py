@@ -6,7 +6,7 @@ from hybrid_attention.transforms.burnt_in import lesion_lines
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS
 from monai.data import MetaTensor
 
-SIZE = (160, 120)  # (W, H)
+SIZE = (120, 160)  # (H, W)
 WORDS = ("text", "callipers")
 
 
@@ -15,13 +15,13 @@ def grey(value=60.0, size=SIZE):
 
 
 def ellipse(middle, half, size=SIZE):
-    """A mask, (1, W, H), whose outermost pixels lie `half` from the middle."""
-    columns, rows = np.mgrid[: size[0], : size[1]]
+    """A mask, (1, H, W), whose outermost pixels lie `half` from the middle."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
     return (((columns - middle[0]) / half[0]) ** 2 + ((rows - middle[1]) / half[1]) ** 2 <= 1)[None].astype(float)
 
 
 def white_pixels(image):
-    return {tuple(place) for place in np.argwhere(np.asarray(image)[0] == 255)}
+    return {tuple(place[::-1]) for place in np.argwhere(np.asarray(image)[0] == 255)}
 
 
 def test_the_table_gets_worse_from_strength_to_strength():
@@ -65,7 +65,7 @@ def test_grains_are_short_and_wider_than_deep():
     noise = Corrupt("speckle", 5)(grey(40.0, (512, 512)))[0] / 40 - 1
 
     def correlation(columns, rows):
-        shifted = np.roll(noise, (columns, rows), (0, 1))
+        shifted = np.roll(noise, (rows, columns), (0, 1))
         return (noise * shifted).mean() / (noise**2).mean()
 
     assert correlation(2, 0) > 0.5 > correlation(0, 2) > 0.1
@@ -105,11 +105,11 @@ def test_labels_fill_corners():
         labelled = Corrupt("text", strength)(grey(), "a")
         assert (labelled >= 60 - 1e-6).all()
         changed = np.argwhere(labelled[0] > 61)
-        corners = {(column > 80, row > 60) for column, row in changed}
+        corners = {(column > 80, row > 60) for row, column in changed}
         assert len(corners) == (1, 2, 3, 4, 4)[strength - 1]
         assert len(changed) > len(last)
         last = set(map(tuple, changed))
-        assert not ((abs(changed - (80, 60)) < 15).all(axis=1)).any()  # the middle stays free
+        assert not ((abs(changed - (60, 80)) < 15).all(axis=1)).any()  # the middle stays free
 
 
 def test_lines_of_an_ellipse():
@@ -120,14 +120,14 @@ def test_lines_of_an_ellipse():
 
 def test_lines_of_the_largest_lesion_and_of_tiny_ones():
     mask = np.zeros(SIZE, bool)
-    mask[10:14, 10:12] = True
-    mask[100:110, 50] = True
+    mask[10:12, 10:14] = True
+    mask[50, 100:110] = True
     mask[5, 5] = True
     first, second = lesion_lines(mask)
     np.testing.assert_array_equal(first, [(100, 50), (109, 50)])
     np.testing.assert_allclose(second[0], second[1])
     alone = np.zeros(SIZE, bool)
-    alone[5, 7] = True
+    alone[7, 5] = True
     np.testing.assert_array_equal(np.array(lesion_lines(alone)).reshape(4, 2), [(5, 7)] * 4)
 
 
@@ -223,7 +223,7 @@ def test_bad_settings(arguments, message):
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (np.zeros((4, 4)), None, r"shape \(channels, W, H\), got \(4, 4\)"),
+        (np.zeros((4, 4)), None, r"shape \(channels, H, W\), got \(4, 4\)"),
         (np.full((1, 4, 4), -1.0), None, "from 0 to 65535, got -1 to -1"),
         (np.full((1, 4, 4), 70000.0), None, "got 70000 to 70000"),
         (np.full((1, 4, 4), np.nan), None, "got nan to nan"),

@@ -56,13 +56,13 @@ def case(image, mask, path):
 
 def test_a_mask_of_the_whole_frame_is_cut_to_the_tissue_of_dicom(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 5), np.uint8), regions=[region(1, 2, 2, 4)])
-    frame = torch.zeros(1, 5, 6)
-    frame[0, 1, 3] = frame[0, 2, 4] = frame[0, 0, 0] = 255
-    result = MergeMasksd(keys="label")(case((2, 3), MetaTensor(frame, meta={"filename_or_obj": "m.png"}), path))
-    np.testing.assert_array_equal(result["label"], [[[0, 1, 0], [0, 0, 1]]])
+    frame = torch.zeros(1, 6, 5)
+    frame[0, 3, 1] = frame[0, 4, 2] = frame[0, 0, 0] = 255
+    result = MergeMasksd(keys="label")(case((3, 2), MetaTensor(frame, meta={"filename_or_obj": "m.png"}), path))
+    np.testing.assert_array_equal(result["label"], [[[0, 0], [1, 0], [0, 1]]])
     assert result["label"].meta["filename_or_obj"] == "m.png"
-    tissue = torch.tensor([[[0, 1.0, 0], [0, 0, 1]]])
-    np.testing.assert_array_equal(MergeMasksd(keys="label")(case((2, 3), tissue, path))["label"], tissue)
+    tissue = torch.tensor([[[0, 0], [1.0, 0], [0, 1]]])
+    np.testing.assert_array_equal(MergeMasksd(keys="label")(case((3, 2), tissue, path))["label"], tissue)
 
 
 def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
@@ -212,7 +212,7 @@ def test_network_without_classes():
         SplitMaskAndClassesd("pred")({"pred": torch.zeros(1, 4, 4)})
 
 
-ANSWER = MetaTensor(torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.uint8))  # (W, H): 2 across, 3 deep
+ANSWER = MetaTensor(torch.tensor([[0, 0], [1, 0], [0, 1]], dtype=torch.uint8))  # (H, W): 3 deep, 2 across
 
 
 def answer(path, **request):
@@ -228,7 +228,8 @@ def test_without_a_server_nothing_changes():
 def test_masks_of_pictures_are_png(name):
     result = answer(name)
     assert result["result_extension"] == ".png"
-    assert result["pred"] is ANSWER and result["image"] is ANSWER
+    np.testing.assert_array_equal(result["pred"], ANSWER.T)
+    assert "image" not in result
 
 
 def test_the_client_chooses_the_format():
@@ -259,7 +260,7 @@ def test_as_a_volume_the_mask_of_dicom_has_its_geometry(tmp_path, photometric):
     pixels = np.zeros((3, 2) if photometric == "MONOCHROME2" else (3, 2, 3), np.uint8)
     path = write_dicom(tmp_path / "a.dcm", pixels, photometric, PixelSpacing=[0.3, 0.2])
     result = answer(path, result_extension=".nrrd")
-    np.testing.assert_array_equal(result["pred"][..., 0], ANSWER)
+    np.testing.assert_array_equal(result["pred"][..., 0], ANSWER.T)
     # width and height of a pixel; x and y point the other way in MONAI's convention, which is NIfTI's
     np.testing.assert_allclose(result["image_meta_dict"]["original_affine"], np.diag([-0.2, -0.3, 1, 1]))
 
@@ -271,5 +272,5 @@ def test_masks_of_nifti_are_nifti_in_the_same_place(tmp_path, shape):
     nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), affine), path)
     result = answer(path)
     assert result["result_extension"] == ".nii.gz"
-    np.testing.assert_array_equal(result["pred"], np.asarray(ANSWER)[:, ::-1, None])
+    np.testing.assert_array_equal(result["pred"], np.asarray(ANSWER).T[:, ::-1, None])
     np.testing.assert_allclose(result["image_meta_dict"]["original_affine"], affine, atol=1e-5)

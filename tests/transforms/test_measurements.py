@@ -14,7 +14,7 @@ SHAPES = (
 
 def ellipse(long, short, degrees, spacing=(1.0, 1.0), size=300):
     """A disc of half axes `long` and `short`, the long one at an angle to the skin; lengths as the spacing's."""
-    columns, rows = (
+    rows, columns = (
         (places - size / 2 + 0.3) * step for places, step in zip(np.mgrid[:size, :size], spacing, strict=True)
     )
     turn = math.radians(degrees)
@@ -22,9 +22,9 @@ def ellipse(long, short, degrees, spacing=(1.0, 1.0), size=300):
     return (along / long) ** 2 + (beside / short) ** 2 <= 1
 
 
-def box(width, height, shape=(60, 40), left=10, top=5):
+def box(width, height, shape=(40, 60), left=10, top=5):
     mask = np.zeros(shape, dtype=np.uint8)
-    mask[left : left + width, top : top + height] = 1
+    mask[top : top + height, left : left + width] = 1
     return mask
 
 
@@ -56,8 +56,8 @@ def test_turned_ellipses_in_millimetres(degrees, spacing):
     turn = math.radians(degrees)
     width = 2 * math.hypot(6 * math.cos(turn), 3 * math.sin(turn))
     height = 2 * math.hypot(6 * math.sin(turn), 3 * math.cos(turn))
-    assert found["lesion_width"] == pytest.approx(width, abs=2 * spacing[0])
-    assert found["lesion_height"] == pytest.approx(height, abs=2 * spacing[1])
+    assert found["lesion_width"] == pytest.approx(width, abs=2 * spacing[1])
+    assert found["lesion_height"] == pytest.approx(height, abs=2 * spacing[0])
     assert found["width_to_height"] == pytest.approx(width / height, rel=0.04)
     assert found["orientation"] == ("parallel" if width > height else "not parallel")
 
@@ -77,7 +77,7 @@ def test_rectangles():
 
 def test_pixels_that_are_not_square_turn_a_lesion():
     # 20 pixels of 0.1 mm across and 15 of 0.2 mm into depth: 2 by 3 mm
-    found = MeasureLesion()(box(20, 15), (0.1, 0.2))
+    found = MeasureLesion()(box(20, 15), (0.2, 0.1))
     assert (found["lesion_width"], found["lesion_height"], found["largest_area"]) == (2, 3, 6)
     assert found["orientation"] == "not parallel"
     assert MeasureLesion()(box(20, 15))["orientation"] == "parallel"
@@ -85,8 +85,8 @@ def test_pixels_that_are_not_square_turn_a_lesion():
 
 def test_the_largest_of_several():
     mask = box(20, 10)
-    mask[40:42, 30:34] = 1
-    mask[42, 34] = 1  # touches over a corner
+    mask[30:34, 40:42] = 1
+    mask[34, 42] = 1  # touches over a corner
     found, alone = MeasureLesion()(mask), MeasureLesion()(box(20, 10))
     assert (found["lesions"], found["total_area"], found["largest_area"]) == (2, 209, 200)
     assert {name: found[name] for name in SHAPES} == {name: alone[name] for name in SHAPES}
@@ -102,12 +102,12 @@ def test_holes_are_no_outline():
 
 
 def test_a_mask_at_the_border_is_measured_as_inside():
-    inside, whole = MeasureLesion()(box(20, 10)), MeasureLesion()(np.ones((20, 10)))
+    inside, whole = MeasureLesion()(box(20, 10)), MeasureLesion()(np.ones((10, 20)))
     assert inside == whole
 
 
 def test_one_pixel():
-    found = MeasureLesion()(box(1, 1), (0.5, 0.25))
+    found = MeasureLesion()(box(1, 1), (0.25, 0.5))
     assert (found["lesions"], found["largest_area"]) == (1, 0.125)
     assert (found["lesion_width"], found["lesion_height"], found["long_axis"]) == (0.5, 0.25, 0.5)
     assert 0 < found["short_axis"] <= 0.25 and found["circularity"] <= 1 and found["perimeter"] > 0
@@ -123,7 +123,7 @@ def test_nothing_marked():
 @pytest.mark.parametrize(
     ("mask", "spacing", "message"),
     [
-        (np.ones((1, 8, 8)), None, r"must be of shape \(W, H\), got \(1, 8, 8\)"),
+        (np.ones((1, 8, 8)), None, r"must be of shape \(H, W\), got \(1, 8, 8\)"),
         (np.ones((8, 8)), (1, 0), r"both positive, got \(1, 0\)"),
         (np.ones((8, 8)), (1, math.nan), "both positive"),
         (np.ones((8, 8)), (1,), r"got \(1,\)"),

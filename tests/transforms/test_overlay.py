@@ -5,10 +5,10 @@ from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, 
 
 
 def test_colours_and_axes():
-    # (W, H) = (4, 2): column 0 right, column 1 too much, column 2 missed, column 3 background
-    prediction = torch.tensor([[1, 1], [1, 1], [0, 0], [0, 0]])
-    truth = torch.tensor([[1, 1], [0, 0], [1, 1], [0, 0]])
-    picture = Overlay(alpha=1.0)(torch.tensor([[0.0, 1.0]] * 4), prediction, truth)
+    # (H, W) = (2, 4): column 0 right, column 1 too much, column 2 missed, column 3 background
+    prediction = torch.tensor([[1, 1, 0, 0]] * 2)
+    truth = torch.tensor([[1, 0, 1, 0]] * 2)
+    picture = Overlay(alpha=1.0)(torch.tensor([[0.0] * 4, [1.0] * 4]), prediction, truth)
     assert picture.shape == (2, 4, 3)
     assert picture.dtype == np.uint8
     for column, colour in enumerate((TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)):
@@ -17,8 +17,8 @@ def test_colours_and_axes():
 
 
 def test_half_opacity_lets_the_image_through():
-    everywhere = np.ones((2, 1))
-    picture = Overlay(alpha=0.5)(np.array([[0.0], [100.0]]), everywhere, everywhere)
+    everywhere = np.ones((1, 2))
+    picture = Overlay(alpha=0.5)(np.array([[0.0, 100.0]]), everywhere, everywhere)
     np.testing.assert_array_equal(picture[0], [[0, 100, 0], [128, 228, 128]])
 
 
@@ -33,7 +33,7 @@ def test_outline_without_truth():
 
 def test_nothing_predicted_leaves_the_image():
     image = np.linspace(0, 255, 16).reshape(4, 4)
-    np.testing.assert_array_equal(Overlay()(image, np.zeros((4, 4)))[..., 0], image.T.round().astype(np.uint8))
+    np.testing.assert_array_equal(Overlay()(image, np.zeros((4, 4)))[..., 0], image.round().astype(np.uint8))
 
 
 def test_bad_arguments():
