@@ -1,4 +1,4 @@
-"""Convert weights of networks that were trained on images of shape (W, H), as all were before version 0.2, to (H, W).
+"""Convert weights of networks that were trained on images of shape (W, H), as all once were, to (H, W).
 
 python scripts/transpose_weights.py model.pt
 

@@ -30,7 +30,7 @@ def test_a_flip_moves_image_and_mask_alike():
     data = batch()
     image, label = AugmentBatch(geometric=[kornia.RandomHorizontalFlip(p=1.0)])(data, "cpu")
     assert torch.equal(image, data["image"].flip(3))  # left and right
-    assert torch.equal(label, data["label"].flip(2))
+    assert torch.equal(label, data["label"].flip(3))
 
 
 def test_masks_stay_masks_and_images_draw_their_own_parameters():

@@ -3,17 +3,7 @@ import torch
 from hybrid_attention.networks import HybridLiteNet
 
 
-def test_images_are_turned_for_the_encoder():
-    """The package's images are (W, H); the encoder's weights know (H, W)."""
-    network = HybridLiteNet().eval()
-    seen = []
-    network.encoder.register_forward_hook(lambda module, inputs, outputs: seen.append(inputs[0]))
-    x = torch.rand(1, 1, 64, 96)
-    network(x)
-    assert torch.equal(seen[0], x.transpose(2, 3))
-
-
-def test_gradcam_sees_the_package_s_axes():
+def test_gradcam_sees_the_deepest_features():
     network = HybridLiteNet().eval()
     shapes = []
     network.get_submodule(network.gradcam_layer).register_forward_hook(lambda *call: shapes.append(call[2].shape))
