@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 import pandas as pd
-from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX
+from hybrid_attention.engines.predictions import PROBABILITY_PREFIX
 from hybrid_attention.evaluation import Evaluation, bootstrap_ratio, paired_tests, read_evaluation
 from hybrid_attention.evaluation.formatting import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_points, class_probabilities, predicted_classes

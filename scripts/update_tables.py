@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hybrid_attention.engines.class_columns import PROBABILITY_PREFIX
+from hybrid_attention.engines.predictions import PROBABILITY_PREFIX
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, read_evaluation, summarize
 from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.engines.folders import METADATA, own_bundles
+from hybrid_attention.engines.bundles import METADATA, own_bundles
 from hybrid_attention.engines.run_record import read_record, trained_setting
 from hybrid_attention.engines.trained_model import NETWORK, plain_definition
 from hybrid_attention.engines.weight_files import RELEASED, find_weights, load_weights

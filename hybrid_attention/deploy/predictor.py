@@ -14,7 +14,7 @@ from typing import Any
 from hybrid_attention.data.folder import PREDICTIONS
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
 from hybrid_attention.engines import SavePredictions
-from hybrid_attention.engines.errors import root_cause
+from hybrid_attention.engines.bundles import root_cause
 
 RUN = "run"
 SETTINGS = ("flips", "temperature", "threshold")

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.deploy.bundles import INFERENCE, METADATA, bundle_network
-from hybrid_attention.engines.errors import root_cause
+from hybrid_attention.engines.bundles import root_cause
 from hybrid_attention.engines.weight_files import BEST
 from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out

@@ -1,30 +1,38 @@
-"""Engines, handlers and records for reproducible training runs that can be killed and resumed."""
+"""Training and inference with MONAI's engines: loaders, handlers, checkpoints, inferers, records of trainings."""
 
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.engines.augment_batch import AugmentBatch
-from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
+from hybrid_attention.engines.bundles import check_overrides, default_images, find_bundle_root, run_folder
 from hybrid_attention.engines.checkpoint import Checkpoint
 from hybrid_attention.engines.distillation import DistillationLoss, PrepareDistillation
-from hybrid_attention.engines.flip_average import FlipAverage
-from hybrid_attention.engines.folders import default_images, find_bundle_root, run_folder
-from hybrid_attention.engines.handlers import EarlyStopping, EpochSeed, History, Progress, TensorBoardLog, run_handlers
-from hybrid_attention.engines.inferer import PrecisionInferer, choose_precision, to_memory_format
+from hybrid_attention.engines.handlers import (
+    BatchNormStatistics,
+    EarlyStopping,
+    EpochSeed,
+    History,
+    Progress,
+    TensorBoardLog,
+    run_handlers,
+)
+from hybrid_attention.engines.inference import FlipAverage, PrecisionInferer, choose_precision, to_memory_format
 from hybrid_attention.engines.loaders import (
+    AugmentBatch,
     join_processes,
     place_network,
     prepare_training,
     training_loader,
     validation_loader,
 )
-from hybrid_attention.engines.metrics import class_accuracy, mean_dice, multi_task_metrics, validation_loss
 from hybrid_attention.engines.multi_task import (
     UnpackMultiTaskd,
+    class_accuracy,
     class_pair,
+    mean_dice,
+    multi_task_metrics,
     multi_task_pair,
     multi_task_postprocessing,
     prepare_multi_task_batch,
+    validation_loss,
 )
-from hybrid_attention.engines.overrides import check_overrides
 from hybrid_attention.engines.predictions import SavePredictions
 from hybrid_attention.engines.run_record import effective_recipe, trained_setting, warn_of_other_settings
 from hybrid_attention.engines.trained_model import Prediction, TrainedRun, trained_network

@@ -83,11 +83,7 @@ class Checkpoint:
         self._learns = False  # a loss of this epoch was finite
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer.
-
-        Args:
-            engine: the trainer.
-        """
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_if_diverged)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)

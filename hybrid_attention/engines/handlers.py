@@ -6,7 +6,8 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping as IgniteEarlyStopping
 from monai.handlers import ValidationHandler
 from monai.utils import CommonKeys
+from torch.optim.swa_utils import update_bn
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +107,7 @@ class EpochSeed:
         self.dataset = dataset
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer.
-
-        Args:
-            engine: the trainer.
-        """
+        """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -138,36 +136,77 @@ class EarlyStopping:
     def __init__(self, patience: int, evaluator: Engine) -> None:
         self.patience = patience
         self.evaluator = evaluator
-        self._handler: IgniteEarlyStopping | None = None
+        self._handler: Any = None
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer.
-
-        Args:
-            engine: the trainer.
-        """
+        """Attach to a trainer."""
         self._handler = IgniteEarlyStopping(patience=self.patience, score_function=self._score, trainer=engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._handler)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count and the best score."""
-        return dict(self._attached().state_dict())
+        return dict(self._handler.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the count of an earlier run.
-
-        Args:
-            state: from `state_dict`.
-        """
-        self._attached().load_state_dict(state)
-
-    def _attached(self) -> IgniteEarlyStopping:
-        if self._handler is None:
-            raise RuntimeError("attach EarlyStopping to a trainer first")
-        return self._handler
+        """Restore the count of an earlier run, from `state_dict`."""
+        self._handler.load_state_dict(state)
 
     def _score(self, engine: Engine) -> float:
         return float(self.evaluator.state.best_metric_epoch)  # grows with each improvement of any metric
+
+
+class BatchNormStatistics:
+    """Recompute a network's batch-norm statistics on training images before each validation.
+
+    Averaged weights have other activations than the weights they are averaged from, and with averaged statistics a
+    deep network can fail completely.
+
+    Reference:
+        P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson, "Averaging Weights Leads to Wider Optima and
+        Better Generalization", UAI 2018, arXiv:1803.05407, section 3.2.
+
+    Args:
+        network: changed in place; unchanged if it has no batch norm.
+        data: batches with `image`, for example the training's loader.
+        inferer: runs the network, as in training.
+        device: where the network is.
+        batches: maximum number of batches.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        data: Iterable[Mapping[str, Any]],
+        inferer: Callable[..., Any],
+        device: torch.device | str = "cpu",
+        batches: int = 20,
+    ) -> None:
+        self.network = network
+        self.data = data
+        self.inferer = inferer
+        self.device = device
+        self.batches = batches
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Recompute the statistics."""
+        images = (batch[CommonKeys.IMAGE].to(self.device) for batch in islice(self.data, self.batches))
+        update_bn(images, _Inferred(self.network, self.inferer).train(self.network.training))
+
+
+class _Inferred(torch.nn.Module):
+    """A network as an inferer runs it."""
+
+    def __init__(self, network: torch.nn.Module, inferer: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.inferer = inferer
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.inferer(x, self.network)
 
 
 class History:
@@ -193,11 +232,7 @@ class History:
         self._start = 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer.
-
-        Args:
-            engine: the trainer.
-        """
+        """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
@@ -207,11 +242,7 @@ class History:
         return {"rows": [dict(row) for row in self.rows]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the rows of an earlier run.
-
-        Args:
-            state: from `state_dict`.
-        """
+        """Restore the rows of an earlier run, from `state_dict`."""
         self.rows = [dict(row) for row in state["rows"]]
 
     def _start_epoch(self, engine: Engine) -> None:
@@ -226,7 +257,8 @@ class History:
         self._loss_count += size
 
     def _finish_epoch(self, engine: Engine) -> None:
-        loss_sum, loss_count = self._over_processes()
+        sums = torch.tensor([self._loss_sum, self._loss_count], dtype=torch.float64, device=idist.device())
+        loss_sum, loss_count = idist.all_reduce(sums).tolist()
         row: dict[str, float] = {
             "epoch": engine.state.epoch,
             "train_loss": loss_sum / max(loss_count, 1),
@@ -239,13 +271,6 @@ class History:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
             logger.info("epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, shown)
             write_csv(self.path, self.rows, list(dict.fromkeys(key for line in self.rows for key in line)))
-
-    def _over_processes(self) -> tuple[float, float]:
-        """Return the sum of the losses and their number over all processes."""
-        if idist.get_world_size() == 1:
-            return self._loss_sum, self._loss_count
-        total = idist.all_reduce(torch.tensor([self._loss_sum, float(self._loss_count)], device=idist.device()))
-        return float(total[0]), float(total[1])
 
 
 class TensorBoardLog:
@@ -275,16 +300,12 @@ class TensorBoardLog:
         self._shown = 0
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer.
-
-        Args:
-            engine: the trainer.
-        """
+        """Attach to a trainer."""
         if engine.state.rank != 0:
             return
         engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_curves)
-        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._close)
+        engine.add_event_handler(Events.COMPLETED, self._close)
         self.evaluator.add_event_handler(Events.EPOCH_STARTED, self._reset)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._write_pictures)
 
@@ -333,10 +354,10 @@ class TensorBoardLog:
 
 
 class Progress:
-    """Show epoch, loss, last and best validation metric and the remaining time of the run on one line.
+    """Show epoch, loss, last and best validation metric and the remaining time of the run in one line.
 
     Args:
-        evaluator: whose key metric is shown.
+        evaluator: the validation engine, whose key metric is shown.
     """
 
     def __init__(self, evaluator: Engine) -> None:
@@ -344,28 +365,18 @@ class Progress:
         self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer.
-
-        Args:
-            engine: the trainer.
-        """
-        engine.add_event_handler(Events.EPOCH_STARTED, self._open)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self._close)
-
-    def _open(self, engine: Engine) -> None:
-        if engine.state.rank != 0 or self.bar is not None:
-            return
-        state = engine.state
-        total = state.max_epochs * state.epoch_length
-        from tqdm import tqdm
-
-        self.bar = tqdm(total=total, initial=state.iteration, unit="step", dynamic_ncols=True, mininterval=0.5)
+        """Attach to a trainer."""
+        if engine.state.rank == 0:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+            engine.add_event_handler(Events.COMPLETED, self._close)
 
     def _step(self, engine: Engine) -> None:
-        if self.bar is None:
-            return
+        from tqdm import tqdm
+
         state, validation = engine.state, self.evaluator.state
+        if self.bar is None:
+            total, done = state.max_epochs * state.epoch_length, state.iteration - 1
+            self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=0.5)
         self.bar.set_description(f"epoch {state.epoch}/{state.max_epochs}", refresh=False)
         shown = {"loss": f"{float(state.output[0][CommonKeys.LOSS]):.4f}"}
         name = validation.key_metric_name
@@ -377,4 +388,3 @@ class Progress:
     def _close(self, engine: Engine) -> None:
         if self.bar is not None:
             self.bar.close()
-            self.bar = None

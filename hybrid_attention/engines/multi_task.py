@@ -1,8 +1,8 @@
-"""Adapters between MONAI's engines, which expect one output and one label, and networks that segment and classify."""
+"""Validation metrics, and adapters between MONAI's engines and networks that segment and classify."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from hybrid_attention.losses import MultiTaskTarget
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput, lesion_logit
 from hybrid_attention.transforms import NamingCompose
 from hybrid_attention.transforms.chains import mask_of_logits
+from ignite.metrics import Accuracy, Loss, Metric
+from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 from monai.transforms import Transform
 from monai.utils import CommonKeys
 
@@ -114,6 +116,42 @@ def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch
     return probabilities, torch.tensor(
         [int(case["task_truth"].class_index) for case in output], device=probabilities.device
     )
+
+
+def mean_dice() -> MeanDice:
+    """Return the mean Dice over the images with a lesion; images without one are ignored."""
+    return MeanDice(include_background=True, output_transform=from_engine(["pred", "label"]))
+
+
+def validation_loss(loss: Callable[..., Any]) -> Metric:
+    """Return the mean loss over the images.
+
+    Args:
+        loss: takes logits and masks; see `validation_postprocessing`.
+    """
+    return IgniteMetricHandler(loss_fn=loss, output_transform=from_engine(["logits", "label"]))
+
+
+def class_accuracy() -> Metric:
+    """Return the accuracy of the most probable class."""
+    return Accuracy(output_transform=class_pair)
+
+
+def multi_task_metrics(
+    loss: Callable[..., Any], accuracy: Metric | None = None, dice: Metric | None = None
+) -> dict[str, Metric]:
+    """Return metrics of a network that segments and classifies, by name.
+
+    Args:
+        loss: a `MultiTaskLoss`, whose mean over the images is `val_loss`.
+        accuracy: for `val_accuracy`; None for a network without class head.
+        dice: for `val_mean_dice`, or None.
+    """
+    mean_loss = Loss(
+        loss, output_transform=multi_task_pair, batch_size=lambda target: len(target.mask), skip_unrolling=True
+    )
+    metrics = {"val_mean_dice": dice, "val_accuracy": accuracy, "val_loss": mean_loss}
+    return {name: metric for name, metric in metrics.items() if metric is not None}
 
 
 def _whole(cases: Sequence[Any], kind: type) -> Any:

@@ -18,13 +18,13 @@ from hybrid_attention.data.folder import PREDICTIONS, result_path
 from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
 from hybrid_attention.data.nifti import is_nifti, write_nifti
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
-from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.transforms import ExpectedDice, MeasureLesion, Overlay
 from ignite.engine import Engine, Events
 from PIL import Image
 
 PROBABILITY = "probability"
+PROBABILITY_PREFIX = "probability_"
 WRITERS = 2  # threads that write pictures
 BEHIND = 8  # images that may be queued for them
 COMPRESSION = 1  # of PNG: four times as fast as the default, files a few percent larger
@@ -76,11 +76,7 @@ class SavePredictions:
         self.pending: deque[Future[dict[str, Any]]] = deque()
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator.
-
-        Args:
-            engine: the evaluator of an inference run.
-        """
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -198,6 +194,27 @@ def prediction_row(
         **worth,
         **classes,
     }
+
+
+def class_columns(names: Sequence[str], probabilities: Any) -> dict[str, Any]:
+    """Return the columns of a case.
+
+    Args:
+        names: of the classes.
+        probabilities: (classes,), in their order.
+
+    Returns:
+        `predicted_class`, the most probable one, and `probability_<class>` with six digits.
+
+    Raises:
+        ValueError: probabilities and names differ in number.
+    """
+    values = [round(float(value), 6) for value in probabilities]
+    if len(values) != len(names):
+        raise ValueError(f"the network gives {len(values)} class probabilities for the classes {', '.join(names)}")
+    best = max(range(len(values)), key=values.__getitem__)
+    columns = {PROBABILITY_PREFIX + name: value for name, value in zip(names, values, strict=True)}
+    return {"predicted_class": names[best], **columns}
 
 
 def plane(array: Any) -> np.ndarray:

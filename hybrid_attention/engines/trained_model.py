@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.data.splits import Cases
-from hybrid_attention.engines.flip_average import FlipAverage
-from hybrid_attention.engines.inferer import computes_bf16
+from hybrid_attention.engines.inference import FlipAverage, computes_bf16
 from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, read_record, trained_setting
 from hybrid_attention.engines.weight_files import find_weights, load_weights

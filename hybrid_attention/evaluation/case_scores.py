@@ -16,9 +16,8 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
-from hybrid_attention.engines.class_columns import class_columns
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.predictions import PROBABILITY
+from hybrid_attention.engines.predictions import PROBABILITY, class_columns
 from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.weight_files import holds_weights, weights_digest
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration

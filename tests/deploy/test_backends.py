@@ -260,7 +260,7 @@ def test_auto_converts_where_it_pays(network, monkeypatch):
 
 @pytest.mark.parametrize(("able", "backend", "precision"), [(True, "openvino", "bf16"), (False, "onnx", "fp32")])
 def test_the_precision_that_the_processor_computes(able, backend, precision, network, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inferer.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
     monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: able)
     placed = with_backend("auto", network)
     assert (placed.backend, placed.precision) == (backend, precision)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hybrid_attention.engines.batch_norm_statistics import BatchNormStatistics
+from hybrid_attention.engines.handlers import BatchNormStatistics
 from monai.inferers import SimpleInferer
 from torch import nn
 

@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from hybrid_attention.engines.class_columns import class_columns
+from hybrid_attention.engines.predictions import class_columns
 from hybrid_attention.evaluation.metrics.classification import class_probabilities, predicted_classes
 
 

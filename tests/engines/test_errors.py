@@ -1,12 +1,12 @@
 import subprocess
 import sys
 
-from hybrid_attention.engines.errors import root_cause
+from hybrid_attention.engines.bundles import root_cause
 
 
 def test_the_cause_is_printed_last():
     code = (
-        "from hybrid_attention.engines.errors import explain_errors\n"
+        "from hybrid_attention.engines.bundles import explain_errors\n"
         "explain_errors()\n"
         "try:\n"
         "    try:\n        1 / 0\n"
@@ -28,7 +28,7 @@ def test_the_root_of_a_chain():
 
 def test_the_root_of_a_circle():
     code = (
-        "from hybrid_attention.engines.errors import root_cause\n"
+        "from hybrid_attention.engines.bundles import root_cause\n"
         "def again(error):\n"
         "    try:\n        raise root_cause(error) from error\n"
         "    except RuntimeError as caught:\n        return caught\n"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import hybrid_attention
 from hybrid_attention.engines import find_bundle_root, run_folder
-from hybrid_attention.engines.folders import own_bundles
+from hybrid_attention.engines.bundles import own_bundles
 
 
 def test_bundle_root_is_above_the_config_file(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hybrid_attention.engines import PrecisionInferer, choose_precision, to_memory_format
-from hybrid_attention.engines.inferer import computes_bf16
+from hybrid_attention.engines.inference import computes_bf16
 
 # what keeps torch and oneDNN from using more of a processor than one with AVX2 has
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -61,7 +61,7 @@ def test_bad_precision():
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
 def test_auto_takes_what_the_processor_computes(able, expected, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inferer.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
     assert choose_precision("auto", torch.device("cpu")) == expected
     assert choose_precision("fp32", "cpu") == "fp32"
     seen, net = [], network()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hybrid_attention.engines.overrides import command_line_options, config_files, merge_configs
+from hybrid_attention.engines.bundles import command_line_options, config_files, merge_configs
 
 from tests.bundles.commands import BUNDLES, ROOT, bundle, config
 
@@ -139,7 +139,7 @@ def test_options():
 
 
 def test_other_values_are_what_monai_makes_of_them():
-    words = ["-epochs", "3", "--class-names", "[benign,malignant]", "--flips", "[[],[0]]", "--resume", "--part", "test"]
+    words = ["-epochs", "3", "--class-names", "[benign,malignant]", "--flips", "[[],[1]]", "--resume", "--part", "test"]
     expected = {"epochs": 3, "class_names": ["benign", "malignant"], "flips": [[], [1]], "resume": True, "part": "test"}
     assert command_line_options(words) == expected
 

@@ -153,7 +153,7 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
     ],
 )
 def test_recipe_tells_what_was_computed_in(options, able, computed, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inferer.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
     for config in sorted(ROOT.glob("bundles/*/configs/train.yaml")):
         monkeypatch.setattr(sys, "argv", ["run", "--config_file", str(config), "--device", "cpu", *options])
         recipe = effective_recipe()

@@ -1,26 +1,87 @@
-"""Checks of the command line of `python -m monai.bundle run`, whose misspelt overrides MONAI accepts silently."""
+"""Bundles: their folders, and the command line of `python -m monai.bundle run`.
+
+MONAI accepts misspelt overrides silently and wraps errors, so this module reads the command line as MONAI does.
+"""
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import json
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hybrid_attention
 from fire.parser import DefaultParseValue
-from hybrid_attention.engines.errors import explain_errors
+from hybrid_attention import data, phantoms
 from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
+METADATA = "configs/metadata.json"
 # options of `python -m monai.bundle run` itself
 OWN_OPTIONS = set("run_id init_id final_id meta_file config_file logging_file tracking args_file".split())
 _PATHS = set("bundle_root dataset_dir output_dir ckpt_dir ckpt_path evaluation_dir groups_csv split_csv".split())
 _WORDS = {"true": "True", "false": "False", "null": "'$None'", "none": "'$None'"}
 _FLAG = re.compile(r"--?([A-Za-z_][^=]+)(?:=(.*))?", re.DOTALL)
+
+
+def own_bundles() -> dict[str, Path]:
+    """Return the folders of this package's bundles, by name.
+
+    They are those of the installed package, of its checkout, or the unpacked archive that contains it.
+    """
+    package = Path(hybrid_attention.__file__).resolve().parent
+    installed, home = [*package.glob(f"bundles/*/{METADATA}")], package.parent
+    found = installed or [path for path in (home / METADATA, *home.glob(f"bundles/*/{METADATA}")) if path.is_file()]
+    return {path.parents[1].name: path.parents[1] for path in found}
+
+
+def run_folder(bundle_root: str) -> str:
+    """Return the default output folder for the runs of a bundle.
+
+    Args:
+        bundle_root: folder of the bundle.
+
+    Returns:
+        The bundle's folder; for a bundle of the installed package, a folder of its name in the working directory.
+    """
+    root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
+    return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
+
+
+def find_bundle_root(name: str) -> str:
+    """Find the folder of a bundle, from any working directory and after the folder was moved.
+
+    It is the parent of the `configs/` folder of the config file on the command line; without one (a workflow created
+    in Python), the bundle of that name in `own_bundles`; else the working directory, as in MONAI.
+
+    Args:
+        name: folder name of the bundle below `bundles/`.
+
+    Returns:
+        Absolute path.
+    """
+    files = config_files()
+    if files and files[0].is_file() and files[0].resolve().parent.name == "configs":
+        return str(files[0].resolve().parents[1])
+    for folder in own_bundles().values():
+        if folder.name == name or (folder / "hybrid_attention").is_dir():  # an archive's folder may have another name
+            return str(folder)
+    return str(Path.cwd())
+
+
+def default_images(bundle_root: str) -> data.OnDemand:
+    """Return the folder of synthetic phantoms in a bundle's folder, which are written on first use.
+
+    Args:
+        bundle_root: folder of the bundle.
+    """
+    return data.OnDemand(lambda: phantoms.write_phantom_dataset(run_folder(bundle_root) + "/data/phantoms"))
 
 
 def command_line_options(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -115,3 +176,32 @@ def _typed_faults(key: str, value: Any, default: Any) -> list[str]:
     if key in _PATHS and (not isinstance(value, (str, list, dict)) or "#" in str(value)):
         return [f"--{key} {value} is not a path for MONAI: write ./2024 for a number, ./a,b for a list, and avoid #"]
     return []
+
+
+@cache
+def explain_errors() -> None:
+    """Repeat the root cause of an uncaught error as the last line of the output.
+
+    MONAI wraps errors of a component in "Failed to instantiate component …", which hides the cause in the middle of a
+    long traceback.
+    """
+    atexit.register(_print_cause)
+
+
+def _print_cause() -> None:
+    error: BaseException | None = getattr(sys, "last_value", None)
+    if error is not None and root_cause(error) is not error:
+        print(f"\nThe cause: {type(root_cause(error)).__name__}: {root_cause(error)}", file=sys.stderr)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error that MONAI wraps in "Failed to instantiate component …" and the like.
+
+    Args:
+        error: the caught error; the chain of causes may be circular, as after `raise root_cause(error) from error`.
+    """
+    seen: set[int] = set()
+    while error.__cause__ is not None and str(error).startswith("Failed to ") and id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__
+    return error
