@@ -10,10 +10,12 @@ import json
 from pathlib import Path
 
 from hybrid_attention.data.files import write_json
+from hybrid_attention.deploy import export_whole
 from hybrid_attention.engines import TrainedRun, find_weights, save_released_weights
 from hybrid_attention.engines.run_record import RECORD
 from hybrid_attention.engines.weight_files import RELEASED, weights_digest
 
+WHOLE = "model.onnx"  # written anew where the bundle has one
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -31,6 +33,8 @@ def main() -> None:
     record = json.loads(weights.with_name(RECORD).read_text(encoding="utf-8"))
     trained = {"trained_weights_sha256": record["weights_sha256"], "weights_sha256": weights_digest(first)}
     write_json(folder / RECORD, {**record, **trained})
+    if (folder / WHOLE).is_file():
+        export_whole(given.bundle, folder / WHOLE)
     print("\n".join(f"{path.stat().st_size / 1e6:6.1f} MB {path}" for path in sorted(folder.iterdir())))
 
 

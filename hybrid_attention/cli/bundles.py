@@ -50,6 +50,9 @@ def add_commands(commands: Any) -> None:
     export.add_argument(
         "--int8", metavar="IMAGES", help="8-bit convolutions, calibrated on these images; do not use test images"
     )
+    export.add_argument(
+        "--whole", action="store_true", help="with pre- and postprocessing: image in, mask and classes out (.onnx)"
+    )
     export.set_defaults(run=_export)
 
     package = commands.add_parser("package", help="write a bundle as a self-contained archive")
@@ -86,8 +89,14 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from hybrid_attention.deploy import export_bundle
+    from hybrid_attention.deploy import export_bundle, export_whole
 
+    if options.whole:
+        if options.int8:
+            raise ValueError("--whole has no int8: leave one of --whole and --int8 out")
+        exported = export_whole(options.bundle, options.out, options.weights)
+        print(f"{exported.path}: probabilities differ by {exported.difference:.1g} at most")
+        return
     exported = export_bundle(options.bundle, options.out, options.weights, options.int8)
     rounding = ", before rounding to int8" if options.int8 else ""
     print(f"{exported.path} ({exported.method}): logits differ by {exported.difference:.1g} at most{rounding}")

@@ -6,12 +6,14 @@ from hybrid_attention.deploy.dicom_seg import SaveDicomSegmentation, dicom_segme
 from hybrid_attention.deploy.export import export_bundle
 from hybrid_attention.deploy.handlers import inference_handlers
 from hybrid_attention.deploy.predictor import Options, predict
+from hybrid_attention.deploy.whole import export_whole
 
 __all__ = [
     "Options",
     "SaveDicomSegmentation",
     "dicom_segmentation",
     "export_bundle",
+    "export_whole",
     "inference_handlers",
     "package",
     "predict",

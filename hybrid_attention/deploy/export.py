@@ -151,7 +151,8 @@ def export_bundle(
         raise ValueError(f"int8 is written as {ONNX} alone, got {path.name!r}")
     folder = bundle_folder(bundle)
     found = weights_of(folder, weights)
-    network, example = bundle_network(folder, found), _example(folder, found)
+    network, shape = bundle_network(folder, found), example_image(folder, found).shape
+    example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
     if path.suffix != ONNX:
         return export_torchscript(network, path, example, folder.name)
     if calibration is None:
@@ -303,12 +304,17 @@ def _of_other_shape(example: torch.Tensor) -> torch.Tensor:
     return torch.cat([larger[:1], 1 - larger[:1], larger[:1] ** 2])
 
 
-def _example(folder: Path, weights: Path) -> torch.Tensor:
-    """Return a batch of noise of the channels and the size that the network is used with."""
+def example_image(folder: Path, weights: Path) -> torch.Tensor:
+    """Return a phantom as a bundle's preprocessing hands it to the network, (channels, *spatial).
+
+    Args:
+        folder: of the bundle.
+        weights: the weight file.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         phantoms = write_phantom_dataset(Path(temporary) / "phantoms", 1, 0, 0, size=(64, 64))
         (image,) = _images(folder, weights, phantoms)
-    return torch.rand(1, *image.shape, generator=torch.Generator().manual_seed(0))
+    return image
 
 
 def _images(folder: Path, weights: Path, source: str | os.PathLike[str]) -> Iterator[torch.Tensor]:

@@ -1,0 +1,137 @@
+"""The whole model as one ONNX file: the committed one, and what ONNX Runtime makes of it alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hybrid_attention.cli import main
+from hybrid_attention.deploy.bundles import bundle_folder
+from hybrid_attention.deploy.whole import OUTPUTS, export_whole, whole_model
+from hybrid_attention.transforms.calibration import ExpectedDice
+from PIL import Image
+
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
+ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+COMMITTED = bundle_folder("hybrid_lite") / "models" / "released" / "model.onnx"
+SIZES = [(1, 1, 1), (7, 300, 3), (1000, 30, 1), (300, 257, 3)]
+
+
+@pytest.fixture(scope="module")
+def session():
+    return ort.InferenceSession(COMMITTED)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return whole_model("hybrid_lite")[0]
+
+
+@pytest.fixture(scope="module")
+def images(phantoms):
+    """One image per class, and noise of odd sizes."""
+    drawn = [np.array(Image.open(next((phantoms / name).glob("*).png"))))[..., None] for name in ("benign", "normal")]
+    generator = np.random.default_rng(0)
+    return [*drawn, *(generator.integers(0, 256, size, dtype=np.uint8) for size in SIZES)]
+
+
+def run(session, image):
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"image": image}), strict=True))
+
+
+def test_a_fresh_export_gives_what_the_committed_file_gives(session, images, tmp_path, capsys):
+    assert main(["export", "hybrid_lite", "--whole", "--out", str(tmp_path / "model.onnx")]) == 0
+    assert "model.onnx" in capsys.readouterr().out
+    fresh = ort.InferenceSession(tmp_path / "model.onnx")
+    assert fresh.get_modelmeta().custom_metadata_map == session.get_modelmeta().custom_metadata_map
+    for image in images:
+        expected, found = run(session, image), run(fresh, image)
+        for name in OUTPUTS:
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_equals_the_model_in_torch(session, reference, images):
+    for image in images:
+        found = run(session, image)
+        with torch.no_grad():
+            expected = dict(zip(OUTPUTS, reference(torch.from_numpy(image)), strict=True))
+        assert {name: found[name].dtype for name in OUTPUTS} == {
+            name: np.uint8 if name == "mask" else np.float32 for name in OUTPUTS
+        }
+        assert found["probability"].shape == found["mask"].shape == image.shape[:2]
+        apart = np.abs(found["probability"] - expected["probability"].numpy())
+        assert apart.max() < 1e-4 and apart.mean() < 1e-5
+        np.testing.assert_allclose(found["class_probability"], expected["class_probability"], atol=1e-5)
+        assert float(found["expected_dice"]) == pytest.approx(
+            ExpectedDice()(found["probability"], found["mask"]), abs=1e-5
+        )
+
+
+def test_grey_values_of_colours_are_those_of_pillow(session):
+    colours = np.random.default_rng(1).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    grey = np.array(Image.fromarray(colours).convert("L"))[..., None]
+    assert (run(session, colours)["probability"] == run(session, grey)["probability"]).all()
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_constant_image(session, value):
+    found = run(session, np.full((50, 60, 1), value, dtype=np.uint8))
+    zero = run(session, np.zeros((50, 60, 1), dtype=np.uint8))
+    assert all(np.isfinite(found[name]).all() and (found[name] == zero[name]).all() for name in OUTPUTS)
+
+
+def test_normal_images_are_cleared(session, reference, images):
+    """By the threshold alone: nothing is cleared where it is above 1, everything where it is 0."""
+    image = torch.from_numpy(images[0])
+    kept = reference.normal_threshold
+    try:
+        with torch.no_grad():
+            reference.normal_threshold = 1.1
+            assert reference(image)[1].any()
+            reference.normal_threshold = 0.0
+            assert not reference(image)[0].any() and float(reference(image)[3]) == 0
+    finally:
+        reference.normal_threshold = kept
+
+
+def test_what_the_file_tells(session):
+    model = onnx.load(COMMITTED)
+    assert model.opset_import[0].version >= 18
+    assert COMMITTED.stat().st_size < 8.5e6
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["name"] == "hybrid_lite" and "no medical device" in facts["intended_use"]
+    assert json.loads(facts["class_names"]) == ["benign", "malignant", "normal"]
+    settings = {"image_size": 256, "temperature": 1, "threshold": 0.5, "normal_threshold": 0.5}
+    assert {name: json.loads(facts[name]) for name in settings} == settings
+    assert len(facts["weights_sha256"]) == 64
+
+
+def test_onnx_runtime_is_enough(session, images):
+    code = (
+        "import sys; sys.modules.update(torch=None, monai=None, hybrid_attention=None)\n"
+        "import numpy, onnxruntime\n"
+        "image = (numpy.arange(63 * 40) % 251).astype(numpy.uint8).reshape(63, 40, 1)\n"
+        "print(onnxruntime.InferenceSession(sys.argv[1]).run(['class_probability'], {'image': image})[0].tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, COMMITTED], capture_output=True, text=True, check=True)
+    image = (np.arange(63 * 40) % 251).astype(np.uint8).reshape(63, 40, 1)
+    np.testing.assert_allclose(json.loads(done.stdout), run(session, image)["class_probability"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "name", "message"), [("hybrid_lite", "a.ts", r"a\.ts"), ("mtl_oca", "a.onnx", "mtl_oca")]
+)
+def test_what_can_not_be_written(bundle, name, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_whole(bundle, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_three_channels_without_classes(tmp_path):
+    exported = export_whole("hybrid", tmp_path / "han.onnx")
+    assert exported.difference < 1e-4
+    found = run(ort.InferenceSession(exported.path), np.arange(90, dtype=np.uint8).reshape(9, 10, 1))
+    assert found["mask"].shape == (9, 10) and found["class_probability"].shape == (0,)
