@@ -1,15 +1,18 @@
-"""From predictions to tables of cases, summaries by named convention, curves and tests.
+"""Evaluation: scores per case, summaries by convention, confidence intervals, statistical tests, calibration.
 
-The measures themselves are in `hybrid_attention.evaluation.metrics`.
+The metrics are in `hybrid_attention.evaluation.metrics`.
 """
 
-from hybrid_attention.evaluation.calibrate import Calibration, calibrate
+from hybrid_attention.evaluation.calibrate import calibrate
 from hybrid_attention.evaluation.case_scores import CaseScores
 from hybrid_attention.evaluation.cross_validation import merge_folds
 from hybrid_attention.evaluation.metrics.classification import classification_scores
-from hybrid_attention.evaluation.metrics.lesions import lesion_detection
-from hybrid_attention.evaluation.metrics.overlap import confusion_counts, overlap_scores
-from hybrid_attention.evaluation.metrics.surface import surface_distances
+from hybrid_attention.evaluation.metrics.segmentation import (
+    confusion_counts,
+    lesion_detection,
+    overlap_scores,
+    surface_distances,
+)
 from hybrid_attention.evaluation.results import Evaluation, read_evaluation
 from hybrid_attention.evaluation.robustness import stress_test
 from hybrid_attention.evaluation.statistics import bootstrap_ratio, friedman_test, paired_tests
@@ -17,7 +20,6 @@ from hybrid_attention.evaluation.summary import CONVENTIONS, summarize
 
 __all__ = [
     "CONVENTIONS",
-    "Calibration",
     "CaseScores",
     "Evaluation",
     "bootstrap_ratio",

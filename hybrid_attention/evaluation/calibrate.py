@@ -20,15 +20,17 @@ from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.ensemble import (
     AS_IS,
     EnsemblePredictions,
+    VariantScores,
     open_runs,
     predict_ensemble,
+    score_variant,
     seconds_per_image,
     shared_cases,
+    variants_of,
 )
 from hybrid_attention.evaluation.formatting import is_defined, markdown_grid, number, percent, percent_interval
-from hybrid_attention.evaluation.results import write_table, write_text
+from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
-from hybrid_attention.evaluation.test_time_augmentation import VariantScores, score_variant, variants_of
 from hybrid_attention.evaluation.uncertainty import CONFIDENCES, RiskCoverage, risk_coverage, risk_coverage_scores
 
 SETTINGS = "inference_settings.json"
@@ -259,9 +261,7 @@ def _confidence(scores: VariantScores, groups: Sequence[Hashable]) -> dict[str, 
 
 def _text(summary: Mapping[str, Any]) -> str:
     cases, settings, split = summary["cases"], summary["inference_settings"], summary["split"]
-    parts = []
-    if summary["synthetic_data"]:
-        parts.append("SYNTHETIC DATA (computed phantoms): these numbers say nothing about patients")
+    parts = warnings_of(summary)
     seen = ", ".join(f"{one['images']} {part} images ({one['with_lesion']} with lesion)" for part, one in cases.items())
     parts.append(
         f"Test fold {split['fold']} of {split['num_folds']}: {seen}. Temperature and threshold are chosen on the "
@@ -275,11 +275,7 @@ def _text(summary: Mapping[str, Any]) -> str:
         columns = ("marked_without_lesion", "marked_without_lesion_at_threshold")
         rows = [[row["variant"], *(percent(row[name]) for name in columns)] for row in summary["variants"]]
         parts.append(f"False-positive rate on normal images (%):\n\n{markdown_grid(header, rows)}")
-    parts += [
-        f"{row['variant']}: no temperature ({row['no_temperature']})"
-        for row in summary["variants"]
-        if row["no_temperature"]
-    ]
+    parts += [f"{row['variant']}: {row['no_temperature']}" for row in summary["variants"] if row["no_temperature"]]
     whose = "" if len(summary["runs"]) > 1 else f" of {settings['run']}"
     parts.append(
         f"Best on validation at its own threshold: {summary['best']}. For inference (`{SETTINGS}`): "

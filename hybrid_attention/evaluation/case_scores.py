@@ -1,4 +1,4 @@
-"""The evaluation of a trained network: a row per case, a summary, curves over all pixels, pictures."""
+"""Evaluation handler: scores per case, summary, curves over all pixels, and pictures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from hybrid_attention.engines.run_record import check_against_training, provenan
 from hybrid_attention.engines.weight_files import holds_weights, weights_digest
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.evaluation.metrics.lesions import lesion_detection
-from hybrid_attention.evaluation.metrics.overlap import confusion_counts, overlap_scores
 from hybrid_attention.evaluation.metrics.roc import PixelRoc, thinned
-from hybrid_attention.evaluation.metrics.surface import surface_distances
+from hybrid_attention.evaluation.metrics.segmentation import (
+    confusion_counts,
+    lesion_detection,
+    overlap_scores,
+    surface_distances,
+)
 from hybrid_attention.evaluation.results import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.summary import summarize
 from ignite.engine import Engine, Events
@@ -39,14 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class Planes(NamedTuple):
-    """What a case is scored and drawn from, each (1, H, W).
-
-    Args:
-        image: grey values.
-        prediction: mask, 0 and 1.
-        target: true mask, 0 and 1.
-        probability: of lesion, or None.
-    """
+    """Image, predicted and true mask, and lesion probability (or None) of a case, each (1, H, W)."""
 
     image: torch.Tensor
     prediction: torch.Tensor
@@ -55,14 +51,14 @@ class Planes(NamedTuple):
 
 
 def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, threshold: float) -> Planes:
-    """Return image and truth of a case as their files have them, and a prediction enlarged to them.
+    """Return image and ground truth of a case in the size of their files, and the prediction resized to it.
 
-    Of a DICOM image this is the tissue, to which masks of the whole frame are cut, as in training.
+    For DICOM images, this is the tissue region; masks of the whole frame are cropped to it, as in training.
 
     Args:
-        case: with the paths `image` and `label`, one mask file or several.
-        probability: of lesion at the network's size, (1, H, W); enlarged bilinearly, before the threshold.
-        threshold: from which on a pixel is lesion.
+        case: case with the paths `image` and `label` (a list of mask files).
+        probability: lesion probability in the network's input size, (1, H, W); resized bilinearly before thresholding.
+        threshold: probabilities from this threshold are lesion.
     """
     image = torch.as_tensor(read_grey(case["image"])).float()[None]
     masks = [to_tissue(read_mask(path), case["image"]) for path in case["label"]]
@@ -72,33 +68,32 @@ def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, thresho
 
 
 class CaseScores:
-    """Score every case of an evaluation run and write `per_case.csv`, `summary.json`, `summary.md` and pictures.
+    """Score every case of an evaluation run, and write `per_case.csv`, `summary.json`, `summary.md` and pictures.
 
-    The engine's output holds `pred` and `label` (masks, (1, H, W)) and `image` for each case; where it also holds
-    `probability` (of lesion, (1, H, W)) the ROC and reliability curves over all pixels are written (`roc.csv`,
-    `calibration.csv`), and where it holds `class_probability` ((classes,)) the class is scored too.
+    For each case, the engine's output holds `image`, `pred` and `label` (masks, (1, H, W)). If it also holds
+    `probability` (of lesion, (1, H, W)), the ROC and reliability curves of all pixels are written (`roc.csv`,
+    `calibration.csv`). With `class_names`, the class is scored from `class_probability` ((classes,)).
 
-    Overlap is counted at the size the network sees, as the papers do, or at that of the image files. Distances are in
-    mm where every image file states its spacing, else in pixels of the image file. The summary names its conventions
-    and carries the record of the training, the configuration, the commit and the hashes of data and weights. Weights
-    are not scored on images that they were trained on, unless `part` says that this is meant. Where the network holds
-    other weights than the file, as in federated learning, its training isn't known, which the log says.
+    Overlap is computed in the network's input size, as in the papers, or in the size of the image files. Distances are
+    in mm if all image files have a pixel spacing, else in pixels of the image file. The summary includes the record of
+    the training, the configuration, the commit, and the hashes of data and weights. Weights are not scored on images
+    that they were trained on, unless `part` says so. If the network does not have the weights of the file, as in
+    federated learning, its training is unknown, and a warning is logged.
 
     Args:
-        folder: where the files go.
-        cases: what is evaluated, with `case_id`, `class`, `group`, `image`, `label` and `synthetic`.
-        weights: the file that the network's weights were loaded from, for the record.
-        split: how the cases were chosen, in words.
-        part: which part of the split they are: `test`, `validation` or `train`.
-        settings: settings that must be those of the training, plain values.
-        pictures: write image, truth, mask, probability map and overlay of each case.
+        folder: output folder.
+        cases: cases to evaluate, with `case_id`, `class`, `group`, `image`, `label` and `synthetic`.
+        weights: file that the network's weights were loaded from.
+        split: description of the split.
+        part: part of the split: `test`, `validation` or `train`.
+        settings: settings that must equal those of the training.
         class_names: names of the entries of `class_probability`.
-        decision: how masks are made of what the network says (flips, temperature, threshold), for the record.
-        score_size: "network", or "original", the size of the image files: it compares networks that see images at
-            different sizes. The probability is enlarged to it before the decision's threshold.
+        decision: flips, temperature and threshold of the masks.
+        score_size: "network" for the network's input size, or "original" for the size of the image files, to compare
+            networks with different input sizes. The probability is resized before the threshold of `decision`.
 
     Raises:
-        ValueError: `score_size` is neither.
+        ValueError: `score_size` is unknown.
     """
 
     def __init__(
@@ -109,7 +104,6 @@ class CaseScores:
         split: str = "",
         part: str = "test",
         settings: Mapping[str, Any] | None = None,
-        pictures: bool = True,
         class_names: Sequence[str] | None = None,
         decision: Mapping[str, Any] | None = None,
         score_size: str = "network",
@@ -122,7 +116,6 @@ class CaseScores:
         self.split = split
         self.part = part
         self.settings = dict(settings or {})
-        self.pictures = pictures
         self.class_names = None if class_names is None else list(class_names)
         self.decision = None if decision is None else dict(decision)
         self.score_size = score_size
@@ -152,7 +145,7 @@ class CaseScores:
         self.known = holds_weights(cast(SupervisedEvaluator, engine).network, self.weights)
         self.training = check_against_training(self.weights, cases, self.settings, self.part) if self.known else None
         if not self.known:
-            logger.warning("the network's weights are not those of %s: how it was trained isn't known", self.weights)
+            logger.warning("the network's weights are not those of %s: its training is unknown", self.weights)
         spacings = [pixel_spacing(case["image"]) for case in cases]
         self.distance_unit = "pixel" if None in spacings else "mm"
         prepare_output_folder(self.folder)
@@ -178,9 +171,8 @@ class CaseScores:
             if self.class_names is not None:
                 row.update(class_columns(self.class_names, output[CLASS_PROBABILITY]))
             self.rows.append(row)
-            if self.pictures:
-                shown = None if probability is None else probability[0]
-                write_pictures(self.folder, case["case_id"], image[0], prediction[0], target[0], shown)
+            shown = None if probability is None else probability[0]
+            write_pictures(self.folder, case["case_id"], image[0], prediction[0], target[0], shown)
 
     def _planes(self, case: Mapping[str, Any], output: Mapping[str, Any]) -> Planes:
         probability = output[PROBABILITY].cpu().float() if PROBABILITY in output else None
@@ -188,7 +180,7 @@ class CaseScores:
             image, mask, target = (output[key].cpu() for key in (CommonKeys.IMAGE, CommonKeys.PRED, CommonKeys.LABEL))
             return Planes(image, mask, target, probability)
         if probability is None:
-            raise ValueError("scores at the original size need the probability of lesion in the engine's output")
+            raise ValueError("score_size 'original' needs probability in the engine's output")
         return at_original_size(case, probability, float((self.decision or {}).get("threshold", DEFAULT_THRESHOLD)))
 
     def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
@@ -219,7 +211,7 @@ class CaseScores:
             "provenance": provenance(),
         }
         table = write_evaluation(self.folder, scored, self.summary)
-        logger.info("%s\nper-case table, summary and pictures: %s", table, self.folder)
+        logger.info("%s\nper-case scores, summary and pictures: %s", table, self.folder)
 
     def _pixel_summary(self) -> dict[str, Any]:
         if self.roc.pixels == 0:

@@ -1,4 +1,4 @@
-"""The test folds of a cross-validation: as one evaluation, and fold by fold, as papers report them."""
+"""Cross-validation: merge the evaluations of the test folds, and score each fold."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from hybrid_attention.evaluation.metrics.classification import (
     class_summary,
     predicted_classes,
 )
-from hybrid_attention.evaluation.metrics.overlap import COUNTS, overlap_scores
+from hybrid_attention.evaluation.metrics.segmentation import COUNTS, overlap_scores
 from hybrid_attention.evaluation.results import Evaluation, read_evaluation, write_evaluation, write_table
 from hybrid_attention.evaluation.summary import FOLD_SCORES, scores_by_convention, summarize
 
-# how the rule of a split names its fold
+# the fold in the description of a split
 _FOLD = re.compile(r"test fold (\d+) of (\d+)(?:, validation fold \d+)?")
-# settings of a training that may differ between the folds of one cross-validation
-# (the last repeats the first level's `initial_weights`, for the record, and older runs have it not)
+# settings that may differ between the folds; the last repeats `initial_weights` and is missing in older runs
 _FREE = ("fold", "seed", "train#checkpoint#initial_weights")
 _FIRST = ["case_id", "class", "group", "fold"]
 
@@ -36,35 +35,34 @@ logger = logging.getLogger(__name__)
 
 
 def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> Path:
-    """Write the union of the test folds of a cross-validation as one evaluation, which reports read like any other.
+    """Merge the evaluations of the test folds of a cross-validation into one evaluation.
 
-    All scores are computed again over all cases. `summary.json` keeps the scores of each fold under `folds`, with mean
-    and standard deviation over folds, as papers report them, and for each fold where it comes from; `per_case.csv`
-    has the column `fold`. Not all folds need be there: the split then says which are. The reliability curve is merged
-    from its bins where each fold has it; the stored ROC curves can't be merged exactly and are left out. Pictures stay
-    where they are.
+    All scores are computed again over all cases. In `summary.json`, `folds` holds the scores and the provenance of each
+    fold, and mean and standard deviation over folds, as reported in papers; `per_case.csv` has the column `fold`. If
+    folds are missing, the split says so. The reliability curve is merged from the bins if all folds have it; ROC curves
+    can't be merged exactly and are left out. Pictures are not copied.
 
     Args:
-        folders: evaluations of one network's recipe on two folds or more, each by the weights trained for that fold.
-        out: folder of the merged evaluation, none of `folders`.
+        folders: evaluations of at least two test folds, each with the weights trained for this fold.
+        out: folder of the merged evaluation, different from `folders`.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: fewer than two folds, a damaged evaluation, a split that names no test fold, or evaluations that
-            don't belong together: a case, group, fold or weight file in two of them, or other parts, settings, recipes,
+        ValueError: there are fewer than two folds, an evaluation is damaged, its split has no test fold, or the
+            evaluations don't match: they share a case, group, fold or weight file, or differ in part, settings, recipe,
             columns, units or data.
         OSError: `out` can't be written.
     """
     if len(folders) < 2:
-        raise ValueError(f"merging needs two folds or more, got {len(folders)}")
+        raise ValueError(f"merging needs at least two folds, got {len(folders)}")
     target = Path(out)
     if target.resolve() in [Path(folder).resolve() for folder in folders]:
-        raise ValueError(f"{target} is one of the folds; choose another folder for the merged run")
+        raise ValueError(f"{target} is one of the folds; choose another output folder")
     runs = _by_fold([read_evaluation(folder) for folder in folders])
     _check_alike(list(runs.values()))
-    _check_apart(list(runs.values()))
+    _check_disjoint(list(runs.values()))
     cases = pd.concat([run.cases.assign(fold=fold) for fold, run in runs.items()], ignore_index=True)
     cases = cases[[*_FIRST, *(name for name in cases if name not in _FIRST)]]
     records = [run.record for run in runs.values()]
@@ -95,29 +93,25 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
 
 
 def scores_by_fold(cases: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """Score each fold of a merged evaluation alone.
+    """Score each fold of a merged evaluation.
 
     Args:
-        cases: of a merged evaluation, with the column `fold`.
+        cases: table of cases with the column `fold`.
 
     Returns:
-        By fold, each of `FOLD_SCORES`, NaN where it is undefined; those of classes only where there are probabilities.
-
-    Raises:
-        ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
+        By fold, each of `FOLD_SCORES`, NaN if undefined; those of classes only if there are class probabilities.
     """
     return {int(fold): _scores(own) for fold, own in cases.groupby("fold")}
 
 
 def mean_over_folds(by_fold: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return the mean and spread of each score over folds, each fold counting once whatever its size.
+    """Return the mean and standard deviation of each score over folds.
 
     Args:
         by_fold: from `scores_by_fold`.
 
     Returns:
-        By score its `mean`, `sd` (standard deviation of the sample, n - 1; NaN for one fold) and `folds`: how many
-        there are in which it is defined. NaN where there is none.
+        For each score `mean`, `sd` (n - 1; NaN for one fold) and `folds`, the number of folds in which it is defined.
     """
     spreads = {}
     for name in next(iter(by_fold.values())):
@@ -147,34 +141,34 @@ def _scores(cases: pd.DataFrame) -> dict[str, float]:
 
 
 def _by_fold(runs: Sequence[Evaluation]) -> dict[int, Evaluation]:
-    """Return evaluations by their test fold, in order."""
+    """Return the evaluations by test fold, in order."""
     found: dict[int, Evaluation] = {}
     for run in runs:
         fold = _fold_of(run)[0]
         if fold in found:
-            raise ValueError(f"{found[fold].folder} and {run.folder} are both of test fold {fold}")
+            raise ValueError(f"{found[fold].folder} and {run.folder} are both test fold {fold}")
         found[fold] = run
     return dict(sorted(found.items()))
 
 
 def _fold_of(run: Evaluation) -> tuple[int, int]:
-    """Return the test fold of an evaluation, and how many folds its split has."""
+    """Return the test fold of an evaluation, and the number of folds of its split."""
     if run.record.get("folds") is not None:
-        raise ValueError(f"{run.folder} is a merged run itself; merge the folds that it came from")
+        raise ValueError(f"{run.folder} is already merged; merge its folds instead")
     split = run.record.get("split") or ""
     match = _FOLD.search(split)
     if match is None:
-        raise ValueError(f"{run.folder}: the split names no test fold, as in 'test fold 0 of 5', got {split!r}")
+        raise ValueError(f"{run.folder}: the split has no test fold, such as 'test fold 0 of 5', got {split!r}")
     return int(match[1]), int(match[2])
 
 
 def _part(record: Mapping[str, Any]) -> str:
-    """Return the part of the split that a record is of; older records have none and are of the test."""
+    """Return the part of the split; older records without one are of the test part."""
     return str(record.get("part") or "test")
 
 
 def _check_alike(runs: Sequence[Evaluation]) -> None:
-    """Make sure that evaluations differ in nothing that must be one in all folds."""
+    """Check that evaluations agree in everything that must be the same in all folds."""
     first = _facts(runs[0])
     for run in runs[1:]:
         for name, value in _facts(run).items():
@@ -188,7 +182,7 @@ def _check_alike(runs: Sequence[Evaluation]) -> None:
         other = [key for key in {**there, **recipe} if key not in _FREE and there.get(key) != recipe.get(key)]
         if other:
             raise ValueError(
-                f"{folder} was trained with another recipe than {recipes[0][0]}: {', '.join(other)} differ"
+                f"{folder} was trained with a different recipe than {recipes[0][0]}: {', '.join(other)} differ"
             )
 
 
@@ -200,23 +194,23 @@ def _facts(run: Evaluation) -> dict[str, Any]:
         "the number of folds": _fold_of(run)[1],
         "the split": _FOLD.sub("fold", record["split"]),
         "settings": record.get("settings"),
-        "how masks are made": record.get("decision"),
+        "decision": record.get("decision"),
         "the size of the scores": record.get("score_size") or "network",
         "the unit of distances": record.get("distance_unit"),
-        "the row of columns": list(run.cases),
+        "the list of columns": list(run.cases),
     }
 
 
 def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Return settings by their path, `train#sampler#shuffle`."""
+    """Return nested settings by their path, such as `train#sampler#shuffle`."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat.update(_flat(value, f"{place}{key}#") if isinstance(value, Mapping) else {f"{place}{key}": value})
     return flat
 
 
-def _check_apart(runs: Sequence[Evaluation]) -> None:
-    """Make sure that no case, group or weight file is in two evaluations."""
+def _check_disjoint(runs: Sequence[Evaluation]) -> None:
+    """Check that no case, group or weight file is in two evaluations."""
     seen: dict[tuple[str, str], Path] = {}
     for run in runs:
         own = {(what, name) for what in ("case", "group") for name in run.cases["case_id" if what == "case" else what]}
@@ -225,14 +219,14 @@ def _check_apart(runs: Sequence[Evaluation]) -> None:
         for what, name in sorted(own):
             if (what, name) in seen:
                 raise ValueError(
-                    f"the {what} {name} is in two folds, {seen[what, name]} and {run.folder}: these are not folds of "
-                    "one cross-validation"
+                    f"the {what} {name} is in two folds, {seen[what, name]} and {run.folder}; expected folds of the "
+                    "same cross-validation"
                 )
         seen.update(dict.fromkeys(own, run.folder))
 
 
 def _split(folds: Sequence[int], record: Mapping[str, Any]) -> str:
-    """Return the split of the folds with "5 of 5 test folds" in the place of the fold."""
+    """Return the split with "5 of 5 test folds" instead of the fold."""
 
     def named(match: re.Match[str]) -> str:
         count = int(match[2])
@@ -243,7 +237,7 @@ def _split(folds: Sequence[int], record: Mapping[str, Any]) -> str:
 
 
 def _merged_calibration(runs: Sequence[Evaluation]) -> pd.DataFrame | None:
-    """Merge the reliability curves bin by bin: their counts add up; None where a fold has none or other bins."""
+    """Merge the reliability curves bin by bin; None if a fold has none or other bins."""
     curves = [run.calibration for run in runs]
     if any(curve is None for curve in curves) or len({run.recorded("calibration", "bins") for run in runs}) > 1:
         return None
@@ -261,7 +255,7 @@ def _expected_error(curve: pd.DataFrame, record: Mapping[str, Any]) -> dict[str,
 
 
 def _joint_digest(digests: Sequence[str | None]) -> str | None:
-    """Return one digest of the data of all folds, in their order."""
+    """Return a digest of the data of all folds."""
     if None in digests:
         return None
     return hashlib.sha256("".join(digest or "" for digest in digests).encode()).hexdigest()
@@ -292,7 +286,7 @@ def _folds(runs: Mapping[int, Evaluation], cases: pd.DataFrame) -> dict[str, Any
 
 
 def _common(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is the same in all records, mappings entry by entry."""
+    """Return the entries, also nested ones, that are the same in all records."""
     shared: dict[str, Any] = {}
     for key in records[0]:
         values = [record.get(key) for record in records]
@@ -304,7 +298,7 @@ def _common(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _own(record: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a record holds beyond what is shared."""
+    """Return the entries of a record that are not shared."""
     own: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, Mapping) and isinstance(shared.get(key), Mapping):

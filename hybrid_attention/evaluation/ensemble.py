@@ -1,4 +1,4 @@
-"""Trained runs that are averaged: opened, checked against each other, and predicted flip by flip."""
+"""Averages of predictions over flips (test-time augmentation) and trained runs (ensembles), and their scores."""
 
 from __future__ import annotations
 
@@ -15,31 +15,26 @@ from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.run_record import check_against_training
 from hybrid_attention.engines.trained_model import TrainedRun, find_weights
 from hybrid_attention.engines.weight_files import RELEASED
+from hybrid_attention.evaluation.metrics.calibration import (
+    DEFAULT_THRESHOLD,
+    PixelCalibration,
+    ThresholdChoice,
+    choose_threshold,
+    dice_at,
+    fit_temperature,
+    pixel_calibration,
+)
 from hybrid_attention.evaluation.results import name_and_place
+from hybrid_attention.evaluation.uncertainty import confidence_scores, mutual_information
+from hybrid_attention.transforms import TemperatureScaling
 
 Flip = tuple[int, ...]
 
 AS_IS: Flip = ()
 FLIPS: tuple[Flip, ...] = ((), (0,), (1,), (0, 1))
+_AUGMENTATIONS = {"as is": (AS_IS,), "mirror": (AS_IS, (1,)), "all flips": FLIPS}
 _TIMED_CASES = 16
 _PLACE = re.compile(r"(seed|fold)_\d+")  # in the folders of `hybrid-attention experiments`, RUN/seed_S/fold_F
-
-
-@dataclass(frozen=True)
-class EnsemblePredictions:
-    """What each run predicts of each flip of each case.
-
-    Args:
-        cases: of the data list.
-        images: what the networks were given, first channel, (cases, H, W).
-        target: true masks, 0 and 1, (cases, H, W).
-        probability: of lesion, by run and flip, flipped back, each (cases, H, W).
-    """
-
-    cases: Cases
-    images: torch.Tensor
-    target: torch.Tensor
-    probability: Mapping[tuple[str, Flip], torch.Tensor]
 
 
 def open_runs(
@@ -49,13 +44,13 @@ def open_runs(
     groups_csv: str | os.PathLike[str] | None = None,
     split_csv: str | os.PathLike[str] | None = None,
 ) -> dict[str, TrainedRun]:
-    """Open trained runs and give each a name.
+    """Open trained runs by name.
 
     Args:
-        runs: folders or weight files, or `NAME=FOLDER`. Without a name, a run gets the parts of its path in which it
-            differs from the others.
+        runs: folders, weight files, or `NAME=FOLDER`. The default name is the part of the path that differs from the
+            other runs.
         dataset_dir: folder of the images, or several.
-        device: where the networks run; None for a GPU if there is one.
+        device: device of the networks; None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
 
@@ -64,10 +59,10 @@ def open_runs(
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
-        ValueError: no run, or one run or name stands there twice.
+        ValueError: there is no run, or a run or name is given twice.
     """
     if not runs:
-        raise ValueError("no run is given: name the folder of a trained run, with models/model.pt in it")
+        raise ValueError("no run is given; name the folder of a trained run, with models/model.pt in it")
     given = [name_and_place(run) for run in runs]
     weights = [find_weights(place).resolve() for _, place in given]
     names = [name or own for (name, _), own in zip(given, _differing_parts(weights), strict=True)]
@@ -82,38 +77,55 @@ def open_runs(
 
 
 def shared_cases(runs: Mapping[str, TrainedRun], part: str) -> Cases:
-    """Return the cases of a part of the split that all runs share and none was trained on.
+    """Return the cases of a part of the split, which must be the same for all runs and unseen in their training.
 
     Args:
-        runs: by name.
+        runs: runs by name.
         part: `validation` or `test`.
 
     Raises:
-        ValueError: the runs have other cases, or one was trained on some of them.
+        ValueError: the runs have different cases, or one was trained on some of them.
     """
     first, *others = runs
     cases = runs[first].cases(part)
-    ids = [case["case_id"] for case in cases]
+    ids = {case["case_id"] for case in cases}
     for name in others:
         own = {case["case_id"] for case in runs[name].cases(part)}
-        if own != set(ids):
+        if own != ids:
             raise ValueError(
-                f"{name} has {len(own)} {part} images and {first} {len(ids)}, {len(own & set(ids))} of them the same: "
-                "the members of an ensemble must be trained with one --fold, --split_seed and --lesions_only"
+                f"{name} has {len(own)} {part} images and {first} {len(ids)}, {len(own & ids)} of them the same; an "
+                "ensemble must be trained with the same --fold, --split_seed and --lesions_only"
             )
         check_against_training(runs[name].weights, cases, {}, part)
     return cases
 
 
-def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePredictions:
-    """Predict cases with each run, once for each flip.
+@dataclass(frozen=True)
+class EnsemblePredictions:
+    """Predictions of each run for each flip of each case.
 
     Args:
-        runs: by name.
-        cases: of the data list.
+        cases: cases of the data list.
+        images: first channel of the network's input, (cases, H, W).
+        target: true masks of 0 and 1, (cases, H, W).
+        probability: lesion probability by run and flip, flipped back, each (cases, H, W).
+    """
+
+    cases: Cases
+    images: torch.Tensor
+    target: torch.Tensor
+    probability: Mapping[tuple[str, Flip], torch.Tensor]
+
+
+def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePredictions:
+    """Predict cases with each run and flip.
+
+    Args:
+        runs: runs by name.
+        cases: cases of the data list.
 
     Raises:
-        ValueError: the runs see images of different sizes or other masks.
+        ValueError: the masks of the runs differ, in size or content.
     """
     probability: dict[tuple[str, Flip], torch.Tensor] = {}
     images = target = torch.empty(0)
@@ -125,23 +137,22 @@ def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePr
                 target = _stacked([one.target[0] for one in predictions])
             elif flip == AS_IS:
                 own = _stacked([one.target[0] for one in predictions])
-                if own.shape != target.shape or not torch.equal(own, target):
+                if not torch.equal(own, target):
                     raise ValueError(
-                        f"{name} sees masks of {tuple(own.shape[1:])} pixels and {next(iter(runs))} of "
-                        f"{tuple(target.shape[1:])}, or others: the members of an ensemble must be trained with one "
-                        "--image_size"
+                        f"the masks of {name}, {tuple(own.shape[1:])} pixels, differ from those of {next(iter(runs))}, "
+                        f"{tuple(target.shape[1:])}; an ensemble must be trained with the same --image_size"
                     )
             probability[name, flip] = _stacked([one.probability[0] for one in predictions])
     return EnsemblePredictions(cases, images, target, probability)
 
 
 def seconds_per_image(run: TrainedRun, cases: Cases, flips: Sequence[Flip]) -> float:
-    """Measure how long a run takes for an image, reading and resizing included.
+    """Measure the time per image, including reading and resizing.
 
     Args:
-        run: the run; it should have predicted before, which warms it up.
-        cases: of the data list, of which the first few are predicted.
-        flips: that are averaged.
+        run: a run that has already predicted, as warm-up.
+        cases: cases of the data list; only the first few are predicted.
+        flips: flips to average.
     """
     timed = cases[:_TIMED_CASES]
     start = time.perf_counter()
@@ -149,12 +160,145 @@ def seconds_per_image(run: TrainedRun, cases: Cases, flips: Sequence[Flip]) -> f
     return (time.perf_counter() - start) / len(timed)
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A set of predictions to average.
+
+    Args:
+        name: name of the variant.
+        runs: names of the runs.
+        flips: flips of each run.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    flips: tuple[Flip, ...]
+
+    def members(self, predictions: EnsemblePredictions) -> torch.Tensor:
+        """Return the probabilities to average, (members, cases, H, W)."""
+        return torch.stack([predictions.probability[run, flip] for run in self.runs for flip in self.flips])
+
+
+def variants_of(runs: Sequence[str]) -> list[Variant]:
+    """List the variants of each run, and of several runs together: as is, with the mirror image, and with all flips.
+
+    Args:
+        runs: names of the runs.
+    """
+    kinds: list[tuple[tuple[str, ...], str]] = [((run,), f"{run}: " if len(runs) > 1 else "") for run in runs]
+    if len(runs) > 1:
+        kinds.append((tuple(runs), "ensemble: "))
+    return [Variant(title + name, members, flips) for name, flips in _AUGMENTATIONS.items() for members, title in kinds]
+
+
+@dataclass(frozen=True)
+class VariantScores:
+    """Scores of a variant; temperature and threshold are chosen on the validation cases only.
+
+    Args:
+        variant: the variant.
+        seconds: measured time per image.
+        validation_dice: mean Dice of the validation images with a lesion at threshold 0.5.
+        temperature: temperature fitted on validation; 1 if none fits.
+        no_temperature: reason why none fits, or None.
+        choice: threshold chosen on scaled validation probabilities.
+        test_dice: Dice per test case at threshold 0.5; NaN without lesion.
+        chosen_dice: Dice per test case, scaled, at the chosen threshold.
+        before: calibration of the test pixels without scaling.
+        after: calibration of the scaled test pixels.
+        probability: scaled probability of the test cases, (cases, H, W).
+        mask: masks of the test cases at the chosen threshold, (cases, H, W), bool.
+        disagreement: disagreement of the scaled members on the test cases, (cases, H, W), or None for one member.
+        confidence: confidence scores of each test case, by the names of `CONFIDENCES`.
+        false_positives: false-positive rate on the normal test images, at 0.5 and at the chosen threshold, or None.
+    """
+
+    variant: Variant
+    seconds: float
+    validation_dice: float
+    temperature: float
+    no_temperature: str | None
+    choice: ThresholdChoice
+    test_dice: np.ndarray
+    chosen_dice: np.ndarray
+    before: PixelCalibration
+    after: PixelCalibration
+    probability: torch.Tensor
+    mask: torch.Tensor
+    disagreement: torch.Tensor | None
+    confidence: list[dict[str, float]]
+    false_positives: tuple[float, float] | None
+
+    @property
+    def lesion_cases(self) -> list[int]:
+        """Indices of the test cases with a lesion."""
+        places: list[int] = np.flatnonzero(~np.isnan(self.test_dice)).tolist()
+        return places
+
+
+def score_variant(
+    variant: Variant, validation: EnsemblePredictions, test: EnsemblePredictions, seconds: float
+) -> VariantScores:
+    """Choose temperature and threshold of a variant on the validation cases, and score it on the test cases.
+
+    Args:
+        variant: the variant.
+        validation: predictions of the validation cases.
+        test: predictions of the test cases.
+        seconds: measured time per image.
+
+    Raises:
+        ValueError: no validation image has a lesion.
+    """
+    learned, members = variant.members(validation).mean(0), variant.members(test)
+    seen = members.mean(0)
+    temperature, reason = 1.0, None
+    try:
+        temperature = round(fit_temperature(learned, validation.target), 4)  # as it will be written
+    except ValueError as error:
+        reason = str(error)
+    scale = TemperatureScaling(temperature)
+    choice = choose_threshold(scale(learned), validation.target)
+    scaled, scaled_members = scale(seen), scale(members)
+    mask, member_masks = scaled >= choice.threshold, scaled_members >= choice.threshold
+    several = len(members) > 1
+    disagreement = mutual_information(scaled_members) if several else None
+    confidence = [
+        confidence_scores(
+            scaled[index],
+            mask[index],
+            member_masks[:, index] if several else None,
+            None if disagreement is None else disagreement[index],
+        )
+        for index in range(len(scaled))
+    ]
+    normal = ~test.target.flatten(1).any(1)
+    rates = [float(masks[normal].flatten(1).any(1).double().mean()) for masks in (seen >= DEFAULT_THRESHOLD, mask)]
+    return VariantScores(
+        variant=variant,
+        seconds=seconds,
+        validation_dice=float(np.nanmean(dice_at(learned, validation.target, [DEFAULT_THRESHOLD]))),
+        temperature=temperature,
+        no_temperature=reason,
+        choice=choice,
+        test_dice=dice_at(seen, test.target, [DEFAULT_THRESHOLD])[:, 0],
+        chosen_dice=dice_at(scaled, test.target, [choice.threshold])[:, 0],
+        before=pixel_calibration(seen, test.target),
+        after=pixel_calibration(scaled, test.target),
+        probability=scaled,
+        mask=mask,
+        disagreement=disagreement,
+        confidence=confidence,
+        false_positives=(rates[0], rates[1]) if normal.any() else None,
+    )
+
+
 def _stacked(planes: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]))
 
 
 def _differing_parts(weights: Sequence[Path]) -> list[str]:
-    """Return the parts of paths that are not those of all: `a/han/fold_0` and `a/unet/fold_0` give han and unet."""
+    """Return the differing parts of paths: `a/han/fold_0` and `a/unet/fold_0` give han and unet."""
     folders = [next(one for one in path.parents if one.name not in ("models", RELEASED)) for path in weights]
     if len(set(folders)) < 2:
         return [next(part for part in reversed(folder.parts) if not _PLACE.fullmatch(part)) for folder in folders]

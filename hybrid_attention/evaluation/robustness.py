@@ -16,8 +16,8 @@ from hybrid_attention.engines.run_record import provenance
 from hybrid_attention.engines.trained_model import Prediction, TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.formatting import UNDEFINED, markdown_grid, percent_interval, plural, score_interval
-from hybrid_attention.evaluation.metrics.overlap import confusion_counts, has_lesion, overlap_scores
-from hybrid_attention.evaluation.results import write_table, write_text
+from hybrid_attention.evaluation.metrics.segmentation import confusion_counts, has_lesion, overlap_scores
+from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS, Corruptd
 
@@ -167,13 +167,8 @@ def stress_table(summary: Mapping[str, Any]) -> str:
         "bootstrap over duplicate groups.",
         *(f"Level of {kind}: {entry['unit']}." for kind, entry in summary["kinds"].items()),
     ]
-    if summary["part"] != "test":
-        part = summary["part"].upper()
-        notes.insert(0, f"{part} IMAGES: these numbers say nothing about unseen images.")
-    if summary["synthetic_data"]:
-        notes.insert(0, "SYNTHETIC DATA (computed phantoms): these numbers say nothing about patients.")
     header += ["false-positive rate on normal images (%)"] if normal else []
-    text = "\n".join(f"* {note}" for note in notes)
+    text = "\n".join(f"* {note}" for note in [*(f"{warning}." for warning in warnings_of(summary)), *notes])
     return f"# Degraded images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
 
 

@@ -1,4 +1,4 @@
-"""Intervals and tests for scores of data in which some images are near-duplicates of others: both go by groups."""
+"""Confidence intervals and statistical tests over groups of near-duplicate images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ def bootstrap_ratio(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Estimate sum(numerators) / sum(denominators) with a percentile interval, resampling whole groups.
+    """Estimate sum(numerators) / sum(denominators) with a percentile bootstrap interval over groups.
 
-    A mean over images is the case of all denominators 1; a score pooled over pixels has each image's own. Images of one
-    group are near-duplicates, so a bootstrap over images would give intervals that are too narrow.
-
-    scipy's bootstrap draws single cases, not groups of them.
+    With all denominators 1, this is the mean over images. Images of a group are near-duplicates, so a bootstrap over
+    single images, such as scipy's, gives intervals that are too narrow.
 
     Reference:
         A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application", Cambridge 1997, section 3.8.
@@ -34,20 +32,20 @@ def bootstrap_ratio(
         numerators: one per case.
         denominators: one per case, not negative.
         groups: one per case; cases of one group are drawn together.
-        resamples: bootstrap samples.
-        confidence: of the interval.
-        seed: of the resampling.
+        resamples: number of bootstrap samples.
+        confidence: confidence level of the interval.
+        seed: seed of the resampling.
 
     Returns:
         Estimate, lower and upper bound.
 
     Raises:
-        ValueError: no case, lengths that differ, or all denominators zero.
+        ValueError: there is no case, the lengths differ, or all denominators are zero.
     """
     top, bottom = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     if not len(top) == len(bottom) == len(groups) or len(top) == 0:
         raise ValueError(
-            f"need one numerator, denominator and group per case, got {len(top)}, {len(bottom)} and {len(groups)}"
+            f"expected one numerator, denominator and group per case, got {len(top)}, {len(bottom)} and {len(groups)}"
         )
     if bottom.sum() <= 0:
         raise ValueError("all denominators are zero")
@@ -68,23 +66,18 @@ def bootstrap_statistic(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Estimate any statistic of cases with a percentile interval, resampling whole groups.
+    """Estimate any statistic of cases with a percentile bootstrap interval over groups.
 
     Args:
-        statistic: takes the indices of cases, with repetitions, and returns a number, or NaN where it is undefined.
+        statistic: function of the indices of cases, with repetitions, that returns a number or NaN.
         groups: one per case; cases of one group are drawn together.
-        resamples: bootstrap samples.
-        confidence: of the interval.
-        seed: of the resampling.
+        resamples: number of bootstrap samples.
+        confidence: confidence level of the interval.
+        seed: seed of the resampling.
 
     Returns:
-        The statistic of all cases, lower and upper bound; samples in which it is undefined are left out of the bounds.
-
-    Raises:
-        ValueError: no case.
+        The statistic of all cases, lower and upper bound; samples in which it is NaN are ignored.
     """
-    if len(groups) == 0:
-        raise ValueError("need one case or more")
     index = _group_index(groups)
     units = [np.flatnonzero(index == unit) for unit in range(index.max() + 1)]
     generator = np.random.default_rng(seed)
@@ -102,17 +95,17 @@ def bootstrap_statistic(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two networks, one score, the same cases.
+    """Paired test of a score of two networks.
 
     Args:
-        first: name of a network.
-        second: name of the other.
+        first: name of the first network.
+        second: name of the second network.
         difference: mean over the cases of first minus second.
         low: lower bound of its 95 % bootstrap interval over groups.
         high: upper bound.
-        p_value: of the two-sided test over groups, which its maker names; 1 where all differences are zero.
-        p_holm: adjusted for all tests that were made together.
-        groups: how many pairs the test had.
+        p_value: two-sided p-value over groups; 1 if all differences are zero.
+        p_holm: p-value with Holm's adjustment for all tests that were made together.
+        groups: number of groups.
     """
 
     first: str
@@ -127,12 +120,12 @@ class PairedTest:
 
 @dataclass(frozen=True)
 class FriedmanTest:
-    """Three networks or more, one score, the same cases.
+    """Friedman test of a score of three networks or more.
 
     Args:
         statistic: Friedman's chi-square, corrected for ties.
-        p_value: that all networks rank alike.
-        groups: how many blocks were ranked.
+        p_value: p-value of equal ranks of all networks.
+        groups: number of groups.
         mean_ranks: by network; rank 1 is the highest score.
         nemenyi: p-values of Nemenyi's post hoc test, one row and column per network.
         critical_difference: critical difference of mean ranks: networks closer than this don't differ significantly.
@@ -149,26 +142,27 @@ class FriedmanTest:
 def paired_tests(
     scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], reference: str | None = None
 ) -> list[PairedTest]:
-    """Compare networks pair by pair: differences with intervals, Wilcoxon's test, Holm's adjustment.
+    """Compare networks pairwise: differences with intervals, Wilcoxon's signed-rank test, Holm's adjustment.
 
-    Near-duplicates are not independent evidence, so the test sees the mean of each group once. Groups in
-    which both score the same count half for each side (scipy's `zsplit`, as in Demšar's paper): many images on which
-    both fail are no evidence for a difference.
+    The test uses the mean of each group, since near-duplicates are not independent. Ties are split between both sides
+    (scipy's `zsplit`, as in Demšar's paper), so that images on which both networks fail are no evidence for a
+    difference.
 
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30; S. Holm, "A
         Simple Sequentially Rejective Multiple Test Procedure", Scand. J. Statist. 6 (1979) 65–70.
 
     Args:
-        scores: for each network a score per case, in one order of cases.
+        scores: by network, one score per case.
         groups: one per case.
-        reference: compare all others with this one; None compares each pair.
+        reference: network to compare all others with; None compares all pairs.
 
     Returns:
-        A test per pair, in the order of `scores`.
+        One test per pair, in the order of `scores`.
 
     Raises:
-        ValueError: fewer than two networks, lengths that differ, a score that is no number, or no such reference.
+        ValueError: there are fewer than two networks, the lengths differ, a score is not finite, or the reference is
+            unknown.
         ImportError: statsmodels is missing.
     """
     from scipy.stats import wilcoxon
@@ -183,12 +177,11 @@ def paired_tests(
 def paired_accuracy_tests(
     correct: Mapping[str, Sequence[float]], groups: Sequence[Hashable], reference: str | None = None
 ) -> list[PairedTest]:
-    """Compare the accuracy of networks pair by pair: differences with intervals, a sign-flip test, Holm's adjustment.
+    """Compare the accuracy of networks pairwise: differences with intervals, permutation test, Holm's adjustment.
 
-    If two networks are equally good, the names in a pair could as well be exchanged. The test exchanges them in whole
-    groups of near-duplicates and counts how often the accuracies then differ by as much. Where each case is a group of
-    its own this is McNemar's exact test; that test itself would take near-duplicates for independent evidence. All
-    exchanges are counted where there are fewer than 10,000, else 9999 random ones.
+    The permutation test exchanges the results of two networks in whole groups of near-duplicates and counts how often
+    the accuracies differ at least as much. If each case is a group, this is McNemar's exact test. All permutations are
+    used if there are fewer than 10,000, else 9999 random ones.
 
     Reference:
         Q. McNemar, "Note on the Sampling Error of the Difference between Correlated Proportions or Percentages",
@@ -196,15 +189,15 @@ def paired_accuracy_tests(
         edition, Springer 2005, section 3.2; S. Holm as for `paired_tests`.
 
     Args:
-        correct: for each network 1 or 0 per case, in one order of cases.
+        correct: by network, 1 (correct) or 0 per case.
         groups: one per case.
-        reference: compare all others with this one; None compares each pair.
+        reference: network to compare all others with; None compares all pairs.
 
     Returns:
-        A test per pair, in the order of `correct`.
+        One test per pair, in the order of `correct`.
 
     Raises:
-        ValueError: fewer than two networks, lengths that differ, a number that is none, or no such reference.
+        ValueError: as for `paired_tests`.
         ImportError: statsmodels is missing.
     """
     return _pairwise(
@@ -227,8 +220,9 @@ def _pairwise(
         raise ImportError(f"Holm's adjustment needs statsmodels: {how_to_install('report')}") from error
     if reference is not None and reference not in table:
         raise ValueError(f"no run named {reference!r}; there are {', '.join(table)}")
-    pairs = [(first, second) for first, second in combinations(table, 2)]
-    if reference is not None:
+    if reference is None:
+        pairs = list(combinations(table, 2))
+    else:
         pairs = [(name, reference) for name in table if name != reference]
     p_values = [p_value(table[first] - table[second]) for first, second in pairs]
     adjusted = multipletests(p_values, method="holm")[1]
@@ -241,7 +235,7 @@ def _pairwise(
 
 
 def _sign_flip_p_value(sums: np.ndarray, resamples: int = 9999, seed: int = 0) -> float:
-    """Return the two-sided p-value of the total of group sums under all, or many random, changes of their signs."""
+    """Return the two-sided p-value of the total of group sums under all (or many random) sign flips."""
     moved = sums[sums != 0]
     reached = abs(moved.sum()) - 1e-9
     if 2 ** len(moved) <= resamples:
@@ -254,21 +248,21 @@ def _sign_flip_p_value(sums: np.ndarray, resamples: int = 9999, seed: int = 0) -
 def friedman_test(
     scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], alpha: float = 0.05
 ) -> FriedmanTest:
-    """Compare three networks or more at once: Friedman's test on ranks, Nemenyi's test of the pairs.
+    """Compare three networks or more: Friedman's test, and Nemenyi's post hoc test of all pairs.
 
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30, section 3.2.
 
     Args:
-        scores: for each network a score per case, higher is better, in one order of cases.
+        scores: by network, one score per case, higher is better.
         groups: one per case; the means of groups are ranked.
-        alpha: level of the critical difference.
+        alpha: significance level of the critical difference.
 
     Returns:
-        The test. Where all scores are the same the statistic is 0 and the p-value 1.
+        The test. If all scores are equal, the statistic is 0 and the p-value 1.
 
     Raises:
-        ValueError: fewer than three networks, fewer than two groups, lengths that differ, or a score that is no number.
+        ValueError: there are fewer than three networks or two groups, the lengths differ, or a score is not finite.
         ImportError: scikit-posthocs is missing.
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
@@ -282,9 +276,9 @@ def friedman_test(
     blocks = np.stack([_group_sums(values, groups) / sizes for values in table.values()], axis=1)  # (groups, networks)
     count, networks = blocks.shape
     if count < 2:
-        raise ValueError(f"ranks need two groups of cases or more, got {count}")
-    alike = bool((blocks == blocks[:, :1]).all())
-    statistic, p_value = (0.0, 1.0) if alike else friedmanchisquare(*blocks.T)
+        raise ValueError(f"the test needs at least 2 groups of cases, got {count}")
+    equal = bool((blocks == blocks[:, :1]).all())
+    statistic, p_value = (0.0, 1.0) if equal else friedmanchisquare(*blocks.T)
     names = list(table)
     return FriedmanTest(
         statistic=float(statistic),
@@ -301,7 +295,7 @@ def friedman_test(
 def _checked(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], at_least: int) -> dict[str, np.ndarray]:
     table = {name: np.asarray(values, dtype=float) for name, values in scores.items()}
     if len(table) < at_least:
-        raise ValueError(f"the test needs {at_least} runs or more, got {len(table)}")
+        raise ValueError(f"the test needs at least {at_least} runs, got {len(table)}")
     for name, values in table.items():
         if len(values) != len(groups) or len(values) == 0:
             raise ValueError(f"{name} has {len(values)} scores for {len(groups)} cases")
@@ -312,8 +306,7 @@ def _checked(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], 
 
 def _group_index(groups: Sequence[Hashable]) -> np.ndarray:
     """Return the number of each case's group, in order of appearance."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
-    return np.array([numbers[name] for name in groups])
+    return pd.factorize(pd.Series(list(groups), dtype=object))[0]
 
 
 def _group_sums(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:

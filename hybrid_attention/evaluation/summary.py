@@ -19,9 +19,14 @@ from hybrid_attention.evaluation.formatting import (
     score_title,
 )
 from hybrid_attention.evaluation.metrics.classification import CLASS_MEASURES
-from hybrid_attention.evaluation.metrics.lesions import LESION_COUNTS
-from hybrid_attention.evaluation.metrics.overlap import RATIOS, SCORES, has_lesion, overlap_scores
-from hybrid_attention.evaluation.metrics.surface import DISTANCES
+from hybrid_attention.evaluation.metrics.segmentation import (
+    DISTANCES,
+    LESION_COUNTS,
+    RATIOS,
+    SCORES,
+    has_lesion,
+    overlap_scores,
+)
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 
 CONVENTIONS = {

@@ -36,16 +36,16 @@ def mutual_information(members: torch.Tensor) -> torch.Tensor:
         Learning", arXiv 1112.5745, eq. 2.
 
     Args:
-        members: probabilities of flips or networks, (members, *spatial).
+        members: lesion probabilities of flips or networks, (members, *spatial).
 
     Returns:
-        In bits, from 0 to 1, (*spatial); 0 for a single member.
+        Disagreement in bits, from 0 to 1, (*spatial); 0 for a single member.
 
     Raises:
         ValueError: there is no member, or a probability is NaN or out of range.
     """
     if members.ndim < 1 or len(members) == 0:
-        raise ValueError(f"need one member or more, got shape {tuple(members.shape)}")
+        raise ValueError(f"expected at least one member, got shape {tuple(members.shape)}")
     entropy = PredictiveEntropy()
     return (entropy(members.mean(0)) - entropy(members).mean(0)).clamp(0, 1)
 
@@ -71,34 +71,32 @@ def confidence_scores(
     Raises:
         ValueError: shapes differ, there is no member, or a probability is NaN or out of range.
     """
-    marked = mask > 0.5
+    lesion = mask > 0.5
     shapes = {tuple(one.shape) for one in (probability, mask, disagreement) if one is not None}
     shapes |= set() if member_masks is None else {tuple(member_masks.shape[1:])}
     if len(shapes) > 1:
         raise ValueError(f"all arguments must have the same spatial shape, got {sorted(shapes)}")
     scores = {
         "expected_dice": ExpectedDice()(probability, mask),
-        "minus_entropy": _minus_mean(PredictiveEntropy()(probability), marked),
+        "minus_entropy": _minus_mean(PredictiveEntropy()(probability), lesion),
     }
     if member_masks is not None:
-        scores["member_dice"] = _member_dice(member_masks > 0.5, marked)
+        scores["member_dice"] = _member_dice(member_masks > 0.5, lesion)
     if disagreement is not None:
-        scores["minus_disagreement"] = _minus_mean(disagreement, marked)
+        scores["minus_disagreement"] = _minus_mean(disagreement, lesion)
     return scores
 
 
-def _minus_mean(bits: torch.Tensor, marked: torch.Tensor) -> float:
-    return -float(bits[marked].double().mean()) if marked.any() else _LEAST
+def _minus_mean(bits: torch.Tensor, lesion: torch.Tensor) -> float:
+    return -float(bits[lesion].double().mean()) if lesion.any() else _LEAST
 
 
-def _member_dice(members: torch.Tensor, marked: torch.Tensor) -> float:
-    if len(members) == 0:
-        raise ValueError("need the mask of one member or more, got none")
-    if not marked.any():
+def _member_dice(members: torch.Tensor, lesion: torch.Tensor) -> float:
+    if not lesion.any():
         return 0.0
     pixels = members.flatten(1)
-    shared = (pixels & marked.flatten()).sum(1).double()
-    return float(np.mean((2 * shared / (pixels.sum(1) + marked.sum())).numpy()))
+    shared = (pixels & lesion.flatten()).sum(1).double()
+    return float(np.mean((2 * shared / (pixels.sum(1) + lesion.sum())).numpy()))
 
 
 @dataclass(frozen=True)
@@ -146,13 +144,13 @@ def risk_coverage(confidence: Sequence[float], risk: Sequence[float]) -> RiskCov
         The curve and its areas.
 
     Raises:
-        ValueError: no case, lengths that differ, or a number that is NaN or infinite.
+        ValueError: there is no case, the lengths differ, or a number is not finite.
     """
     scores, risks = np.asarray(confidence, dtype=float), np.asarray(risk, dtype=float)
     if len(scores) != len(risks) or len(risks) == 0:
-        raise ValueError(f"need a confidence and a risk per case, got {len(scores)} and {len(risks)}")
+        raise ValueError(f"expected a confidence and a risk per case, got {len(scores)} and {len(risks)}")
     if not (np.isfinite(scores).all() and np.isfinite(risks).all()):
-        raise ValueError("confidences and risks must be finite; leave out cases that have none")
+        raise ValueError("confidences and risks must be finite; leave out cases without them")
     curve = _curve(scores, risks)
     return RiskCoverage(curve.tolist(), float(curve.mean()), float(risks.mean()), float(_curve(-risks, risks).mean()))
 
@@ -160,18 +158,18 @@ def risk_coverage(confidence: Sequence[float], risk: Sequence[float]) -> RiskCov
 def risk_coverage_scores(
     confidence: Sequence[float], risk: Sequence[float], groups: Sequence[Hashable], resamples: int = 1000
 ) -> dict[str, dict[str, float] | float]:
-    """Summarize how well a score ranks failures, with intervals over groups of near-duplicates.
+    """Measure how well a confidence score predicts failures, with intervals over groups of near-duplicates.
 
     Args:
-        confidence: a number per case.
-        risk: a number per case.
+        confidence: one number per case.
+        risk: one number per case.
         groups: one per case.
-        resamples: bootstrap samples.
+        resamples: number of bootstrap samples.
 
     Returns:
-        `aurc`, `e_aurc` and `gain` over the random order, each with `value`, `low` and `high` of the 95 % interval; the
-        areas `random` and `perfect`; and `rank_correlation`, Spearman's of confidence and minus risk (NaN where either
-        is constant).
+        `aurc`, `e_aurc` and `gain` over a random ranking, each with `value`, `low` and `high` (95 % interval); the
+        areas `random` and `perfect`; and `rank_correlation`, Spearman's correlation of confidence and negative risk
+        (NaN if either is constant).
 
     Raises:
         ValueError: as for `risk_coverage`.
@@ -196,7 +194,7 @@ def risk_coverage_scores(
 
 
 def _curve(scores: np.ndarray, risks: np.ndarray) -> np.ndarray:
-    """Return the mean risk of the 1, 2, … n highest scores; within ties each case counts as their mean."""
+    """Return the mean risk of the 1, 2, … n highest scores; tied cases count as their mean."""
     _, tied, counts = np.unique(-scores, return_inverse=True, return_counts=True)
     means = np.bincount(tied, weights=risks) / counts
     return np.repeat(means, counts).cumsum() / np.arange(1, len(risks) + 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hybrid_attention.data.files import atomic_path, how_to_install
 from hybrid_attention.evaluation.formatting import number, percent, score_title
-from hybrid_attention.evaluation.metrics.overlap import has_lesion
+from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.statistics import FriedmanTest
 from hybrid_attention.report.matching import Comparison
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.classification import class_probabilities
-from hybrid_attention.evaluation.metrics.overlap import SCORES, has_lesion
+from hybrid_attention.evaluation.metrics.segmentation import SCORES, has_lesion
 from hybrid_attention.evaluation.results import Evaluation
 
 # for tables and pages: F1 equals Dice
@@ -31,11 +31,6 @@ class Comparison:
     left_out: dict[str, int]
     reference: str | None = None
     score: str = "dice"
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the cases are computed phantoms."""
-        return bool(self.runs[0].record["synthetic_data"])
 
 
 @dataclass(frozen=True)

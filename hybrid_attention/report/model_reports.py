@@ -16,12 +16,11 @@ from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.engines.trained_model import TrainedRun
 from hybrid_attention.evaluation.calibrate import Calibration, risk_curves
-from hybrid_attention.evaluation.ensemble import open_runs
+from hybrid_attention.evaluation.ensemble import VariantScores, open_runs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
-from hybrid_attention.evaluation.metrics.overlap import has_lesion
+from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.robustness import CLEAN, StressTest, checked_kinds, stress_test
-from hybrid_attention.evaluation.test_time_augmentation import VariantScores
 from hybrid_attention.report.figures import COLOURS, GREY, legend, look_of, new_figure, plain, tidy, write_figure
 from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, full_scale
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hybrid_attention.evaluation.formatting import plural, score_title
-from hybrid_attention.evaluation.metrics.overlap import COUNTS, has_lesion
-from hybrid_attention.evaluation.results import LEFT_OUT, Evaluation, picture_path
+from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
+from hybrid_attention.evaluation.results import LEFT_OUT, Evaluation, picture_path, warnings_of
 from hybrid_attention.evaluation.summary import CONVENTIONS
 from hybrid_attention.report.figures import Drawing
 from hybrid_attention.report.matching import SHOWN_SCORES, Comparison
@@ -107,13 +107,7 @@ def title(comparison: Comparison) -> str:
 
 def warnings(comparison: Comparison) -> list[str]:
     """Return warnings if the numbers are no measure of quality."""
-    found = []
-    if comparison.synthetic:
-        found.append("SYNTHETIC DATA: computed phantoms. These numbers say nothing about patients.")
-    for part in dict.fromkeys(run.recorded("part") or "test" for run in comparison.runs):
-        if part != "test":
-            found.append(f"{str(part).upper()} IMAGES: these numbers say nothing about unseen images.")
-    return found
+    return [f"{text}." for text in dict.fromkeys(text for run in comparison.runs for text in warnings_of(run.record))]
 
 
 def picture_kinds(run: Evaluation) -> tuple[str, ...]:

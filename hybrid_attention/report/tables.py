@@ -23,7 +23,7 @@ from hybrid_attention.evaluation.formatting import (
     score_title,
 )
 from hybrid_attention.evaluation.metrics.classification import CLASS_MEASURES
-from hybrid_attention.evaluation.metrics.surface import DISTANCES
+from hybrid_attention.evaluation.metrics.segmentation import DISTANCES
 from hybrid_attention.evaluation.results import Evaluation
 from hybrid_attention.evaluation.statistics import (
     FriedmanTest,

@@ -127,7 +127,8 @@ def test_an_ensemble_of_twins_is_the_run_itself(trained, phantoms, tmp_path):
         alone, together = rows[f"A: {kind}"], rows[f"ensemble: {kind}"]
         assert int(together["passes"]) == 2 * int(alone["passes"])
         for column in ("validation_dice", "test_dice", "ece"):
-            assert float(together[column]) == pytest.approx(float(alone[column]), abs=1e-6)
+            # rounding of the means can move single pixels over a threshold
+            assert float(together[column]) == pytest.approx(float(alone[column]), abs=1e-4)
     for row in rows_of(tmp_path / "out" / "cases.csv"):
         if row["variant"] == "ensemble: as is" and int(row["marked_pixels"]):
             assert float(row["member_dice"]) == 1 and float(row["minus_disagreement"]) == pytest.approx(0, abs=1e-5)
@@ -147,8 +148,8 @@ def edited(trained, folder, **settings):
     ("settings", "message"),
     [
         ({"fold": 1}, "were in the"),
-        ({"lesions_only": True}, "of them the same: the members of an ensemble must be trained with one --fold"),
-        ({"image_size": 32}, "sees masks of (32, 32) pixels and tiny of (64, 64)"),
+        ({"lesions_only": True}, "of them the same; an ensemble"),
+        ({"image_size": 32}, "(32, 32) pixels, differ from those of tiny, (64, 64)"),
     ],
 )
 def test_members_that_do_not_fit(trained, phantoms, tmp_path, settings, message, capsys):

@@ -2,8 +2,7 @@
 
 import torch
 from hybrid_attention.evaluation.calibrate import Calibration
-from hybrid_attention.evaluation.ensemble import FLIPS, EnsemblePredictions
-from hybrid_attention.evaluation.test_time_augmentation import score_variant, variants_of
+from hybrid_attention.evaluation.ensemble import FLIPS, EnsemblePredictions, score_variant, variants_of
 
 
 def discs(cases=6, size=32, sharpness=1.0, runs=("net",), normal=(), shift=1.0, first=0, missed=True):

@@ -1,7 +1,20 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hybrid_attention.evaluation.ensemble import open_runs
+import torch
+from hybrid_attention.evaluation.ensemble import (
+    FLIPS,
+    EnsemblePredictions,
+    Variant,
+    open_runs,
+    score_variant,
+    variants_of,
+)
+from hybrid_attention.evaluation.metrics.calibration import dice_at
+from hybrid_attention.transforms import TemperatureScaling
+
+from tests.evaluation.predicted import discs
 
 
 @pytest.fixture
@@ -9,57 +22,123 @@ def opened(monkeypatch, tmp_path):
     """Open runs that are no more than a file, and return their names."""
     monkeypatch.setattr("hybrid_attention.evaluation.ensemble.TrainedRun", lambda path, *given: path)
 
-    def names(*runs):
+    def names(*runs, file="models/model.pt"):
         places = []
         for run in runs:
             name, _, place = run.rpartition("=")
-            folder = tmp_path / place / "models"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "model.pt").touch()
+            path = tmp_path / place / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
             places.append(f"{name}={tmp_path / place}" if name else tmp_path / place)
         runs = open_runs(places, "images")
-        assert [Path(path).parent.parent for path in runs.values()] == [Path(str(one).split("=")[-1]) for one in places]
+        assert list(runs.values()) == [Path(str(one).split("=")[-1]) / file for one in places]
         return list(runs)
 
     return names
 
 
-def test_names_are_what_differs(opened):
+def test_names(opened):
     assert opened("list/han/seed_0/fold_0", "list/unet/seed_0/fold_0") == ["han", "unet"]
     assert opened("list/han/seed_0/fold_0", "list/han/seed_1/fold_0") == ["seed_0", "seed_1"]
     assert opened("a/han/seed_0/fold_0", "b/han/seed_1/fold_0") == ["a/han/seed_0", "b/han/seed_1"]
     assert opened("runs/han", "runs/han/more") == ["han", "more"]
-
-
-def test_a_single_run_is_called_by_its_folder(opened):
     assert opened("list/han/seed_0/fold_0") == ["han"]
     assert opened("runs/my network") == ["my network"]
-
-
-def test_a_bundle_is_called_by_its_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr("hybrid_attention.evaluation.ensemble.TrainedRun", lambda path, *_: path)
-    weights = tmp_path / "hybrid" / "models" / "released" / "model_1_of_2.pt"
-    weights.parent.mkdir(parents=True)
-    weights.touch()
-    assert open_runs([tmp_path / "hybrid"], "images") == {"hybrid": weights}
-
-
-def test_given_names(opened):
+    assert opened("hybrid", file="models/released/model_1_of_2.pt") == ["hybrid"]
     assert opened("A=list/han/fold_0", "list/unet/fold_0", "B=x")[:1] == ["A"]
     assert opened("A=runs/one") == ["A"]
 
 
-def test_twice(opened):
-    with pytest.raises(ValueError, match=r"model.pt is given twice; the runs must differ"):
+def test_bad_runs(opened, tmp_path):
+    with pytest.raises(ValueError, match=r"model.pt is given twice"):
         opened("runs/han", "runs/han")
     with pytest.raises(ValueError, match="A is given twice"):
         opened("A=runs/han", "A=runs/unet")
-
-
-def test_bad_words(tmp_path):
     with pytest.raises(ValueError, match="no run is given"):
         open_runs([], "images")
-    with pytest.raises(ValueError, match="FOLDER or NAME=FOLDER, got 'A='"):
+    with pytest.raises(ValueError, match="got 'A='"):
         open_runs(["A="], "images")
     with pytest.raises(FileNotFoundError, match="no weights at"):
-        open_runs([tmp_path], "images")
+        open_runs([tmp_path / "none"], "images")
+
+
+def test_variants_of_one_run_and_of_two():
+    one = variants_of(["han"])
+    assert [(each.name, each.runs, len(each.flips)) for each in one] == [
+        ("as is", ("han",), 1),
+        ("mirror", ("han",), 2),
+        ("all flips", ("han",), 4),
+    ]
+    assert one[1].flips == ((), (1,))  # along the skin, not into depth
+    names = [each.name for each in variants_of(["a", "b"])]
+    kinds = ("as is", "mirror", "all flips")
+    assert names == [f"{who}: {kind}" for kind in kinds for who in ("a", "b", "ensemble")]
+
+
+def test_the_mean_of_its_members():
+    """Pixel by pixel: 0.2 and 0.8 give 0.5, 0.6 and 0.8 give 0.7."""
+    planes = {("a", ()): [0.2, 0.6], ("a", (0,)): [0.8, 0.8], ("a", (1,)): [0, 0], ("a", (0, 1)): [0, 0]}
+    test = EnsemblePredictions(
+        cases=[{}],
+        images=torch.zeros(1, 1, 2),
+        target=torch.tensor([[[0.0, 1.0]]]),
+        probability={key: torch.tensor([[values]]) for key, values in planes.items()},
+    )
+    members = Variant("mirror", ("a",), ((), (0,))).members(test)
+    torch.testing.assert_close(members.mean(0), torch.tensor([[[0.5, 0.7]]]))
+    assert Variant("all", ("a",), FLIPS).members(test).shape == (4, 1, 1, 2)
+
+
+AS_IS, MIRROR, _ = variants_of(["net"])
+
+
+def test_test_images_choose_nothing():
+    validation = discs(first=100)
+    one = score_variant(MIRROR, validation, discs(), 0.1)
+    other = score_variant(MIRROR, validation, discs(sharpness=0.1, shift=4.0), 0.1)
+    chosen, others = ((each.temperature, each.choice.threshold, each.validation_dice) for each in (one, other))
+    assert chosen == others
+    assert not np.array_equal(one.chosen_dice, other.chosen_dice)
+
+
+def test_masks_are_made_of_scaled_probabilities():
+    validation, test = discs(first=100, sharpness=0.2, missed=False), discs(sharpness=0.2, missed=False)
+    scores = score_variant(MIRROR, validation, test, 0.1)
+    assert scores.temperature < 1  # far from the edge, yet little more than one half
+    mean = MIRROR.members(test).mean(0)
+    scaled = TemperatureScaling(scores.temperature)(mean)
+    torch.testing.assert_close(scores.probability, scaled)
+    assert torch.equal(scores.mask, scaled >= scores.choice.threshold)
+    np.testing.assert_array_equal(scores.chosen_dice, dice_at(scaled, test.target, [scores.choice.threshold])[:, 0])
+    np.testing.assert_array_equal(scores.test_dice, dice_at(mean, test.target, [0.5])[:, 0])
+    assert scores.after.expected_error() < scores.before.expected_error()
+
+
+def test_disagreement_and_confidence():
+    plain, mirror = (score_variant(one, discs(first=100), discs(), 0.1) for one in (AS_IS, MIRROR))
+    assert plain.disagreement is None and set(plain.confidence[0]) == {"expected_dice", "minus_entropy"}
+    assert mirror.disagreement.max() > 0 and "member_dice" in mirror.confidence[0]
+    assert mirror.chosen_dice[-1] == 0 and not mirror.mask[-1].any()
+    for name in mirror.confidence[0]:  # the empty mask has the lowest confidence
+        assert mirror.confidence[-1][name] == min(case[name] for case in mirror.confidence)
+    still = score_variant(MIRROR, discs(first=100), discs(shift=0.0), 0.1)
+    assert still.disagreement.max() == pytest.approx(0, abs=1e-5)
+    assert still.confidence[0]["member_dice"] == 1
+
+
+def test_images_without_lesion():
+    scores = score_variant(AS_IS, discs(first=100), discs(normal=(0, 5)), 0.1)
+    assert scores.lesion_cases == [1, 2, 3, 4]
+    assert np.isnan(scores.test_dice[[0, 5]]).all() and np.isnan(scores.chosen_dice[[0, 5]]).all()
+    assert scores.false_positives == (0.5, 0.5)  # a disc is drawn in the first of the two
+    assert score_variant(AS_IS, discs(first=100), discs(), 0.1).false_positives is None
+
+
+def test_no_temperature_fits_constant_predictions():
+    blank = discs(first=100)
+    constant = {key: torch.full_like(one, 0.5) for key, one in blank.probability.items()}
+    blank = EnsemblePredictions(blank.cases, blank.images, blank.target, constant)
+    scores = score_variant(AS_IS, blank, discs(), 0.1)
+    assert scores.temperature == 1
+    assert "no temperature up to 20" in scores.no_temperature
+    assert scores.before.expected_error() == scores.after.expected_error()

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from hybrid_attention.engines import Prediction
-from hybrid_attention.evaluation.metrics.overlap import overlap_scores
+from hybrid_attention.evaluation.metrics.segmentation import overlap_scores
 from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table, stress_test
 from hybrid_attention.transforms.corruptions import CORRUPTIONS
 from PIL import Image
 
 
-class MarksTheDark:
+class DarkIsLesion:
     """Stands for a trained network: lesion is where a pixel is darker than 60 of 255."""
 
     def __init__(self, folder: Path, lesions: int = 3, normal: int = 1):
@@ -138,7 +138,7 @@ def test_rows_must_match():
 
 def test_every_case_under_every_strength(tmp_path, caplog):
     caplog.set_level("INFO", "hybrid_attention")
-    run = MarksTheDark(tmp_path)
+    run = DarkIsLesion(tmp_path)
     test = stress_test(run, kinds=["gain", "callipers"], seed=3)
     assert run.seen[0] is None
     assert [(one.corrupt.kind, one.corrupt.strength, one.corrupt.seed) for one in run.seen[1:]] == [
@@ -155,7 +155,7 @@ def test_every_case_under_every_strength(tmp_path, caplog):
 
 
 def test_files(tmp_path):
-    run = MarksTheDark(tmp_path)
+    run = DarkIsLesion(tmp_path)
     test = stress_test(run, kinds=["gain"])
     test.write(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["stress.csv", "summary.json", "summary.md"]
@@ -165,7 +165,7 @@ def test_files(tmp_path):
     assert list(rows[0])[:5] == ["kind", "strength", "case_id", "class", "group"]
     third = next(row for row in rows if row["strength"] == "3" and row["case_id"] == "benign/0.png")
     assert [third[name] for name in ("tp", "fp", "fn", "tn", "dice")] == ["0", "0", "64", str(24 * 32 - 64), "0.0"]
-    assert math.isnan(float(rows[3]["dice"]))  # nothing there, nothing marked
+    assert math.isnan(float(rows[3]["dice"]))  # no lesion, empty prediction
 
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary == test.summary
@@ -176,13 +176,10 @@ def test_files(tmp_path):
     assert "SYNTHETIC DATA" in (tmp_path / "out" / "summary.md").read_text()
 
 
-def test_kinds_are_checked():
+def test_bad_kinds_and_no_cases(tmp_path):
     assert checked_kinds(None) == list(CORRUPTIONS)
     for kinds, got in (([], "none"), (["haze"], "haze"), (["blur", "blur"], "blur, blur")):
-        with pytest.raises(ValueError, match=f"kinds must be some of speckle, .* each once, got {got}"):
+        with pytest.raises(ValueError, match=f"got {got}"):
             checked_kinds(kinds)
-
-
-def test_a_part_without_cases(tmp_path):
-    with pytest.raises(ValueError, match=r"the test part of the split of .* has no case"):
-        stress_test(MarksTheDark(tmp_path, 0, 0))
+    with pytest.raises(ValueError, match=r"test part .* has no case"):
+        stress_test(DarkIsLesion(tmp_path, 0, 0))

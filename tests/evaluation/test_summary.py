@@ -1,10 +1,10 @@
-from types import ModuleType
+import math
 
-import hybrid_attention.evaluation
 import numpy as np
 import pandas as pd
 import pytest
 from hybrid_attention.evaluation import classification_scores
+from hybrid_attention.evaluation.formatting import p_value, percent, plural, score_interval, score_spread
 from hybrid_attention.evaluation.summary import scores_by_convention, summarize, summary_table
 
 
@@ -34,22 +34,16 @@ def test_scores_of_one_case_by_hand():
     assert np.isnan(dice[0][1]) and [scores[1] for scores in dice[1:]] == [1, 0]
 
 
-def test_the_module_of_case_scores_keeps_its_name():
-    assert isinstance(hybrid_attention.evaluation.case_scores, ModuleType)
-
-
-def test_images_without_lesion_count_apart():
+def test_images_without_lesion_and_empty_predictions():
     summary = summary_of([case(10, 0, 0), case(0, 0, 0, group="n1"), case(0, 5, 0, group="n2")])
-    assert summary["cases"] == 3
-    assert summary["lesion_cases"] == 1
+    assert (summary["cases"], summary["lesion_cases"]) == (3, 1)
     assert summary["lesion_only"]["dice"]["mean"] == 1
     assert summary["pooled"]["dice"]["value"] == pytest.approx(20 / 25)
     assert summary["false_positive_rate_without_lesion"] == 0.5
-
-
-def test_undefined_precision_is_left_out_and_counted():
     precision = summary_of([case(5, 5, 0), case(0, 0, 7, group="b")])["lesion_only"]["precision"]
     assert (precision["mean"], precision["images"]) == (0.5, 1)
+    with pytest.raises(ValueError, match="no case"):
+        summary_of([])
 
 
 def test_only_images_without_lesion():
@@ -59,11 +53,6 @@ def test_only_images_without_lesion():
     assert summary["empty_is_zero"]["dice"]["mean"] == 0
     assert summary["false_positive_rate_without_lesion"] == 0.5
     assert "| dice | n/a |" in summary_table(summary)
-
-
-def test_nothing_to_summary_of():
-    with pytest.raises(ValueError, match="no case"):
-        summary_of([])
 
 
 CASES = [
@@ -77,7 +66,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("convention", "dice", "precision", "specificity"),
     [
-        ("lesion_only", (1 + 0) / 2, 1.0, (1 + 1) / 2),  # precision: of the one image in which something is marked
+        ("lesion_only", (1 + 0) / 2, 1.0, (1 + 1) / 2),  # precision: of the one image in which something is predicted
         ("empty_is_one", (1 + 0 + 1 + 0) / 4, (1 + 0 + 1 + 0) / 4, (3 + 100 / 104) / 4),
         ("empty_is_zero", (1 + 0 + 0 + 0) / 4, (1 + 0 + 0 + 0) / 4, (3 + 100 / 104) / 4),
     ],
@@ -138,3 +127,25 @@ def test_table_tells_pixel_accuracy_from_that_of_classes():
         "| a | 100.0 | 66.7 | 100.0 | 80.0 | 100.0 | 2 (66.7 %) | 1 (33.3 %) |",
         "| b | 50.0 | 100.0 | 66.7 | 66.7 | 100.0 | 0 | 1 (100.0 %) |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        ({"mean": 0.7782, "low": 0.719, "high": 0.8314}, "77.8 [71.9, 83.1]"),
+        ({"value": 1.0, "low": 1.0, "high": 1.0}, "100.0 [100.0, 100.0]"),
+        ({"mean": math.nan, "low": math.nan, "high": math.nan}, "n/a"),
+        (None, "n/a"),
+    ],
+)
+def test_intervals_as_text(score, text):
+    assert score_interval(score) == text
+
+
+def test_numbers_as_text():
+    assert [plural(count, "case") for count in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
+    assert (percent(0.0314, signed=True), percent(-0.0314, signed=True)) == ("+3.1", "-3.1")
+    assert (p_value(0.0004), p_value(0.0014), p_value(1.0)) == ("< 0.001", "0.001", "1.000")
+    assert score_spread({"mean": 0.7782, "sd": 0.0314}) == "77.8 ± 3.1"
+    assert score_spread({"mean": 0.5, "sd": math.nan}) == "50.0 ± n/a"  # of one fold
+    assert score_spread({"mean": math.nan, "sd": math.nan}) == score_spread(None) == "n/a"

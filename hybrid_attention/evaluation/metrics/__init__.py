@@ -1,1 +1,1 @@
-"""Measures of masks, classes and probabilities, each from arrays alone."""
+"""Metrics of masks, classes and probabilities, computed from arrays."""

@@ -1,4 +1,4 @@
-"""Are eight pixels in ten lesion where the probability is 0.8? And the temperature and threshold that fit best."""
+"""Calibration of pixel probabilities: reliability curve, and the temperature and threshold that fit best."""
 
 from __future__ import annotations
 
@@ -20,24 +20,19 @@ _SAME = 1e-9
 
 
 class PixelCalibration:
-    """Collect the reliability curve of all pixels of a data set and the expected calibration error.
+    """Collect the reliability curve and the expected calibration error of all pixels of a data set.
 
-    torchmetrics has the error, but not the curve.
+    torchmetrics has only the error.
 
     Reference:
         C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3
         (here the binary form: mean probability against the share of lesion pixels).
 
     Args:
-        bins: equally wide bins of probability.
-
-    Raises:
-        ValueError: no bin.
+        bins: number of bins of equal width in probability.
     """
 
     def __init__(self, bins: int = BINS) -> None:
-        if bins < 1:
-            raise ValueError(f"need 1 bin or more, got {bins}")
         self.pixels = np.zeros(bins, dtype=np.int64)
         self.probability_sum = np.zeros(bins)
         self.lesion_pixels = np.zeros(bins, dtype=np.int64)
@@ -46,7 +41,7 @@ class PixelCalibration:
         """Add the pixels of an image or a batch.
 
         Args:
-            probability: of lesion, from 0 to 1, any shape.
+            probability: lesion probability, from 0 to 1, any shape.
             target: mask of 0 and 1 of the same shape.
         """
         bins = len(self.pixels)
@@ -60,7 +55,7 @@ class PixelCalibration:
         """Return the reliability curve.
 
         Returns:
-            A row per bin that holds pixels: `low` and `high` edge, `pixels`, `mean_probability`, `lesion_fraction`.
+            One row per bin with pixels: edges `low` and `high`, `pixels`, `mean_probability`, `lesion_fraction`.
         """
         edges, filled = np.linspace(0, 1, len(self.pixels) + 1), np.flatnonzero(self.pixels)
         pixels = self.pixels[filled]
@@ -75,54 +70,48 @@ class PixelCalibration:
         )
 
     def expected_error(self) -> float:
-        """Return the expected calibration error: the mean gap of the bins, weighted by pixels; NaN without pixels."""
+        """Return the expected calibration error, the mean gap of the bins weighted by pixels; NaN without pixels."""
         total = int(self.pixels.sum())
         return float(np.abs(self.probability_sum - self.lesion_pixels).sum() / total) if total else math.nan
 
 
 def pixel_calibration(probability: torch.Tensor, target: torch.Tensor) -> PixelCalibration:
-    """Return the reliability curve and the expected calibration error of pixels.
-
-    Args:
-        probability: of lesion, from 0 to 1, any shape.
-        target: mask of 0 and 1 of the same shape.
-    """
+    """Return the `PixelCalibration` of a batch; see `PixelCalibration.update`."""
     calibration = PixelCalibration()
     calibration.update(probability, target)
     return calibration
 
 
 def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
-    """Find the temperature that makes the mean negative log-likelihood of pixels least.
+    """Find the temperature that minimizes the mean negative log-likelihood of the pixels.
 
-    Every pixel counts alike; with images of one size, as a network sees them, so does every image. The likelihood has
-    one peak over 1 / temperature: its derivative rises there, and its root is found.
+    The likelihood has a single peak over 1 / temperature: the root of its derivative.
 
     Reference:
         C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
         section 4.2 (here the binary form).
 
     Args:
-        probability: of lesion, from 0 to 1, any shape; of cases that the network was not trained on.
+        probability: lesion probability, from 0 to 1, any shape; of cases that the network was not trained on.
         target: mask of 0 and 1 of the same shape.
 
     Returns:
-        For `TemperatureScaling`, which clips the probabilities in the same way.
+        The temperature for `TemperatureScaling`, which clips the probabilities in the same way.
 
     Raises:
-        ValueError: the shapes differ, a probability is NaN or out of range, all pixels are lesion or none is, or no
-            temperature within `BOUNDS` fits best.
+        ValueError: the shapes differ, a probability is NaN or out of range, there is only one class of pixels, or no
+            temperature within `BOUNDS` is best.
     """
     if probability.shape != target.shape:
         raise ValueError(
-            f"probability and target must have one shape, got {tuple(probability.shape)} and {tuple(target.shape)}"
+            f"probability and target must have the same shape, got {tuple(probability.shape)} and {tuple(target.shape)}"
         )
-    if not bool(((probability >= 0) & (probability <= 1)).all()):  # false for NaN as well
-        raise ValueError("probabilities must be from 0 to 1; give them after the sigmoid")
+    if not bool(((probability >= 0) & (probability <= 1)).all()):  # also false for NaN
+        raise ValueError("probabilities must be from 0 to 1; apply the sigmoid first")
     true = (target > 0.5).flatten()
     lesion_pixels = int(true.sum())
     if lesion_pixels in (0, len(true)):
-        raise ValueError(f"a temperature needs pixels of lesion and of background, got {lesion_pixels} of {len(true)}")
+        raise ValueError(f"expected pixels of lesion and of background, got {lesion_pixels} of {len(true)} of lesion")
     log_odds, truth = torch.logit(probability.double().flatten(), MARGIN), true.double()
 
     def slope(sharpness: float) -> float:
@@ -130,24 +119,20 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
 
     low, high = BOUNDS
     if slope(1 / high) >= 0:
-        raise ValueError(
-            f"no temperature up to {high:g} fits: the probabilities say nothing of the truth, or the opposite of it"
-        )
+        raise ValueError(f"no temperature up to {high:g} fits: the probabilities are uninformative or reversed")
     if slope(1 / low) <= 0:
-        raise ValueError(
-            f"no temperature from {low:g} on fits: the probabilities tell lesion from background perfectly"
-        )
+        raise ValueError(f"no temperature from {low:g} fits: the probabilities separate the classes perfectly")
     return 1 / float(brentq(slope, 1 / high, 1 / low))
 
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """A threshold and what it was chosen from.
+    """Result of `choose_threshold`.
 
     Args:
-        threshold: the chosen one.
-        dice: mean over the lesion images at it.
-        curve: a row per threshold, `threshold` and `dice`, in rising order.
+        threshold: the best threshold.
+        dice: mean Dice of the lesion images at this threshold.
+        curve: table with `threshold` and `dice`, one row per threshold.
     """
 
     threshold: float
@@ -158,28 +143,22 @@ class ThresholdChoice:
 def choose_threshold(
     probability: torch.Tensor, target: torch.Tensor, thresholds: Sequence[float] = THRESHOLDS
 ) -> ThresholdChoice:
-    """Choose the threshold of the highest mean Dice over the images with a lesion.
+    """Choose the threshold with the highest mean Dice of the images with a lesion.
 
-    Of several that are equally good, the one nearest to 0.5 is taken, and of two as near the lower. Images without
-    lesion have no Dice and no say.
+    In a tie, the threshold nearest to 0.5 is chosen, then the lower one.
 
     Args:
-        probability: of lesion, (cases, *spatial), of cases that the network was not trained on.
+        probability: lesion probability, (cases, *spatial), of cases that the network was not trained on.
         target: masks of 0 and 1 of the same shape.
-        thresholds: to choose from, rising.
-
-    Returns:
-        The choice.
+        thresholds: candidates, in ascending order.
 
     Raises:
-        ValueError: no image has a lesion, or as for `dice_at`.
+        ValueError: no image has a lesion; see also `dice_at`.
     """
     scores = dice_at(probability, target, thresholds)
     lesions = ~np.isnan(scores[:, 0])
     if not lesions.any():
-        raise ValueError(
-            f"a threshold is chosen by the Dice of lesion images, and none of {len(scores)} images has a lesion"
-        )
+        raise ValueError(f"choosing a threshold needs images with a lesion, got none in {len(scores)} images")
     means = scores[lesions].mean(axis=0)
     best = np.flatnonzero(means >= means.max() - _SAME).tolist()
     chosen = min(best, key=lambda index: (round(abs(thresholds[index] - DEFAULT_THRESHOLD), 9), index))
@@ -188,30 +167,28 @@ def choose_threshold(
 
 
 def dice_at(probability: torch.Tensor, target: torch.Tensor, thresholds: Sequence[float]) -> np.ndarray:
-    """Compute the Dice of each case at each threshold; a pixel is lesion from the threshold on.
+    """Compute the Dice of each case at each threshold; a probability equal to the threshold is lesion.
 
     Args:
-        probability: of lesion, (cases, *spatial).
+        probability: lesion probability, (cases, *spatial).
         target: masks of 0 and 1 of the same shape.
-        thresholds: in rising order.
+        thresholds: thresholds in ascending order.
 
     Returns:
-        (cases, thresholds), NaN for cases without lesion.
+        Dice, (cases, thresholds), NaN for cases without a lesion.
 
     Raises:
-        ValueError: the shapes differ, there is no case, or the thresholds are none or don't rise within (0, 1].
+        ValueError: the shapes differ, or there is no case.
     """
     if probability.shape != target.shape or probability.ndim < 2 or len(probability) == 0:
         raise ValueError(
-            "probability and target must be of one shape, (cases, *spatial), with one case or more, got "
+            "probability and target must have the same shape, (cases, *spatial), with at least one case, got "
             f"{tuple(probability.shape)} and {tuple(target.shape)}"
         )
-    limits = np.asarray(thresholds, dtype=np.float32)  # as tensors of probabilities are compared
-    if len(limits) == 0 or not (np.diff(np.concatenate([[0], limits, [1 + 1e-6]])) > 0).all():
-        raise ValueError(f"thresholds must rise from above 0 to at most 1, got {list(thresholds)}")
+    limits = np.asarray(thresholds, dtype=np.float32)  # as in a comparison with tensors of probabilities
     scores = np.empty((len(probability), len(limits)))
     for index, (values, mask) in enumerate(zip(probability, target, strict=True)):
-        reached = np.searchsorted(limits, values.float().flatten().numpy(), side="right")  # how many thresholds
+        reached = np.searchsorted(limits, values.float().flatten().numpy(), side="right")  # number of thresholds
         true = (mask > 0.5).flatten().numpy()
         predicted = _from_above(reached, len(limits))
         found = _from_above(reached[true], len(limits))
@@ -221,5 +198,5 @@ def dice_at(probability: torch.Tensor, target: torch.Tensor, thresholds: Sequenc
 
 
 def _from_above(reached: np.ndarray, count: int) -> np.ndarray:
-    """Count the pixels that reach each threshold, from how many thresholds each pixel reaches."""
+    """Count the pixels that reach each threshold, from the number of thresholds that each pixel reaches."""
     return np.bincount(reached, minlength=count + 1)[::-1].cumsum()[::-1][1:]

@@ -1,4 +1,4 @@
-"""Scores of the class that a network predicts of each image."""
+"""Scores of predicted image classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hybrid_attention.evaluation.statistics import bootstrap_statistic
 from scipy.stats import rankdata
 
 CLASS_MEASURES = ("precision", "sensitivity", "specificity", "f1", "auc")  # of each class
-CLASS_SCORES = ("accuracy", "balanced_accuracy", "macro_auc", "macro_f1")
 
 
 def classification_scores(
@@ -22,130 +21,108 @@ def classification_scores(
     class_names: Sequence[str],
     groups: Sequence[Hashable] | None = None,
 ) -> dict[str, Any]:
-    """Score predicted classes: the most probable one, and the probabilities themselves.
+    """Score the most probable classes and the probabilities themselves, one-vs-rest, with intervals.
 
-    Each class is scored against all others. The area under the ROC curve of a class that no case or every case has is
-    undefined (NaN), and so is then the macro mean; the same goes for the precision of a class that is never predicted.
-    Balanced accuracy is the mean sensitivity of the classes, undefined where one has no case.
+    Undefined scores are NaN: the area under the ROC curve of a class that no or every case has (and the macro mean),
+    the precision of a class that is never predicted, and the balanced accuracy (the mean sensitivity of the classes) if
+    a class has no case.
 
     Args:
         truth: name of the true class, one per case.
-        probabilities: (cases, classes), rows add up to 1.
+        probabilities: class probabilities, (cases, classes), rows add up to 1.
         class_names: names of the columns.
-        groups: one per case; near-duplicates are drawn together for the intervals. None: each case alone.
+        groups: one per case; the bootstrap draws near-duplicates together. None: each case is a group.
 
     Returns:
-        What `class_points` gives, but each of `CLASS_SCORES` with `value` and `low` and `high` of the 95 % interval.
+        The result of `class_points`, but with `value`, `low` and `high` (95 % interval) for `accuracy`,
+        `balanced_accuracy`, `macro_auc` and `macro_f1`.
 
     Raises:
-        ValueError: no case, an unknown class, shapes that don't fit, or rows that are no probabilities.
+        ValueError: there is no case, a class is unknown, the shapes don't fit, or rows are not probabilities.
     """
     points = class_points(truth, probabilities, class_names)
     true, table = _arrays(truth, probabilities, points["class_names"])
     units = list(range(len(truth))) if groups is None else list(groups)
-    return {**points, **{name: _interval(statistic, true, table, units) for name, statistic in _STATISTICS.items()}}
+
+    def interval(statistic: Callable[[np.ndarray, np.ndarray], float]) -> dict[str, float]:
+        value, low, high = bootstrap_statistic(lambda cases: statistic(true[cases], table[cases]), units)
+        return {"value": value, "low": low, "high": high}
+
+    return {**points, **{name: interval(statistic) for name, statistic in _STATISTICS.items()}}
 
 
-def predicted_classes(cases: pd.DataFrame) -> list[str]:
-    """Return the classes that a table of cases holds probabilities of, none for a network without class head."""
-    return [name.removeprefix(PROBABILITY_PREFIX) for name in cases if name.startswith(PROBABILITY_PREFIX)]
+def class_points(
+    truth: Sequence[str], probabilities: Sequence[Sequence[float]] | np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Score predicted classes like `classification_scores`, without intervals.
 
+    Args:
+        truth: name of the true class, one per case.
+        probabilities: class probabilities, (cases, classes), rows add up to 1.
+        class_names: names of the columns.
 
-def class_probabilities(cases: pd.DataFrame) -> np.ndarray:
-    """Return the probabilities of the classes, (cases, classes)."""
-    return cases[[PROBABILITY_PREFIX + name for name in predicted_classes(cases)]].to_numpy(float)
+    Returns:
+        `cases`, `class_names`, `accuracy`, `balanced_accuracy`, `macro_auc`, `macro_f1`, `classes` (by name: `cases`
+        and `CLASS_MEASURES`) and `confusion` (rows: true classes, columns: predicted classes).
+
+    Raises:
+        ValueError: as for `classification_scores`.
+    """
+    names = list(class_names)
+    true, table = _arrays(truth, probabilities, names)
+    matrix = _confusion(true, table)
+    tp, cases, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    measures = {
+        "precision": _ratio(tp, predicted),
+        "sensitivity": _ratio(tp, cases),
+        "specificity": _ratio(len(truth) - cases - predicted + tp, len(truth) - cases),
+        "f1": _ratio(2 * tp, cases + predicted),
+        "auc": _aucs(true, table),
+    }
+    per_class = {
+        name: {"cases": int(cases[index]), **{key: float(values[index]) for key, values in measures.items()}}
+        for index, name in enumerate(names)
+    }
+    return {
+        "cases": len(truth),
+        "class_names": names,
+        **{name: statistic(true, table) for name, statistic in _STATISTICS.items()},
+        "classes": per_class,
+        "confusion": matrix.tolist(),
+    }
 
 
 def class_summary(cases: pd.DataFrame) -> dict[str, Any] | None:
-    """Score the classes that a table holds probabilities of.
-
-    Args:
-        cases: with `class`, `group` and `probability_<class>`.
-
-    Returns:
-        What `classification_scores` gives; None where there are no probabilities.
-
-    Raises:
-        ValueError: a class of the truth has no probability, or probabilities don't add up to 1.
-    """
+    """Return `classification_scores` of a table with `class`, `group` and `probability_<class>`; None without these."""
     names = predicted_classes(cases)
     if not names:
         return None
     return classification_scores(cases["class"].tolist(), class_probabilities(cases), names, cases["group"].tolist())
 
 
-def class_points(
-    truth: Sequence[str], probabilities: Sequence[Sequence[float]] | np.ndarray, class_names: Sequence[str]
-) -> dict[str, Any]:
-    """Score predicted classes as `classification_scores` does, without intervals.
+def predicted_classes(cases: pd.DataFrame) -> list[str]:
+    """Return the classes that a table of cases has probabilities of."""
+    return [name.removeprefix(PROBABILITY_PREFIX) for name in cases if name.startswith(PROBABILITY_PREFIX)]
 
-    Args:
-        truth: name of the true class, one per case.
-        probabilities: (cases, classes), rows add up to 1.
-        class_names: names of the columns.
 
-    Returns:
-        `cases`; `class_names`; each of `CLASS_SCORES`; `classes`: by name `cases`, `precision`, `sensitivity`,
-        `specificity`, `f1`, `auc`; `confusion`: rows are true classes, columns predicted ones.
-
-    Raises:
-        ValueError: no case, an unknown class, shapes that don't fit, or rows that are no probabilities.
-    """
-    names = list(class_names)
-    true, table = _arrays(truth, probabilities, names)
-    per_class = _class_scores(true, table)
-    return {
-        "cases": len(truth),
-        "class_names": names,
-        **{name: statistic(true, table) for name, statistic in _STATISTICS.items()},
-        "classes": dict(zip(names, per_class, strict=True)),
-        "confusion": _confusion(true, table).tolist(),
-    }
+def class_probabilities(cases: pd.DataFrame) -> np.ndarray:
+    """Return the class probabilities of a table of cases, (cases, classes)."""
+    return cases[[PROBABILITY_PREFIX + name for name in predicted_classes(cases)]].to_numpy(float)
 
 
 def _arrays(
     truth: Sequence[str], probabilities: Sequence[Sequence[float]] | np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Check the arguments and return the index of each case's true class, and the probabilities."""
+    """Check the arguments, and return the index of each case's true class, and the probabilities."""
     table = np.asarray(probabilities, dtype=float)
     if len(truth) == 0 or table.shape != (len(truth), len(names)):
-        raise ValueError(
-            f"{len(truth)} cases and {len(names)} classes need as many rows and columns, got {table.shape}"
-        )
+        raise ValueError(f"expected probabilities of {len(truth)} cases and {len(names)} classes, got {table.shape}")
     unknown = sorted(set(truth) - set(names))
     if unknown:
         raise ValueError(f"unknown class {unknown[0]!r}; the classes are {', '.join(names)}")
     if not np.isfinite(table).all() or (table < 0).any() or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
-        raise ValueError("probabilities must be finite, not negative, and add up to 1 in each row")
+        raise ValueError("probabilities must be finite and not negative, and add up to 1 in each row")
     return np.array([list(names).index(name) for name in truth]), table
-
-
-def _interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float], true: np.ndarray, table: np.ndarray, units: Sequence[Hashable]
-) -> dict[str, float]:
-    value, low, high = bootstrap_statistic(lambda cases: statistic(true[cases], table[cases]), units)
-    return {"value": value, "low": low, "high": high}
-
-
-def _class_scores(true: np.ndarray, table: np.ndarray) -> list[dict[str, float]]:
-    matrix = _confusion(true, table).astype(float)
-    aucs = _aucs(true, table)
-    scores = []
-    for index in range(len(matrix)):
-        tp = matrix[index, index]
-        fn, fp = matrix[index].sum() - tp, matrix[:, index].sum() - tp
-        tn = matrix.sum() - tp - fn - fp
-        scores.append(
-            {
-                "cases": int(tp + fn),
-                "precision": _ratio(tp, tp + fp),
-                "sensitivity": _ratio(tp, tp + fn),
-                "specificity": _ratio(tn, tn + fp),
-                "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-                "auc": aucs[index],
-            }
-        )
-    return scores
 
 
 def _confusion(true: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -158,38 +135,35 @@ def _accuracy(true: np.ndarray, table: np.ndarray) -> float:
 
 
 def _balanced_accuracy(true: np.ndarray, table: np.ndarray) -> float:
-    matrix = _confusion(true, table).astype(float)
-    return float(np.mean([_ratio(hit, cases) for hit, cases in zip(np.diag(matrix), matrix.sum(axis=1), strict=True)]))
-
-
-def _macro_auc(true: np.ndarray, table: np.ndarray) -> float:
-    return float(np.mean(_aucs(true, table)))
-
-
-def _aucs(true: np.ndarray, table: np.ndarray) -> list[float]:
-    ranks = rankdata(table, axis=0)
-    return [_auc(true == index, ranks[:, index]) for index in range(table.shape[1])]
-
-
-def _auc(own: np.ndarray, ranks: np.ndarray) -> float:
-    """Return the area from ranks (Mann and Whitney's U): the bootstrap needs thousands, too many for scikit-learn."""
-    count, others = int(own.sum()), int((~own).sum())
-    if not count or not others:
-        return math.nan
-    return float((ranks[own].sum() - count * (count + 1) / 2) / (count * others))
+    matrix = _confusion(true, table)
+    return float(_ratio(np.diag(matrix), matrix.sum(axis=1)).mean())
 
 
 def _macro_f1(true: np.ndarray, table: np.ndarray) -> float:
-    matrix = _confusion(true, table).astype(float)
-    hits, sums = np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
-    return float(np.mean([_ratio(2 * hit, both) for hit, both in zip(hits, sums, strict=True)]))
+    matrix = _confusion(true, table)
+    return float(_ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)).mean())
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0 else math.nan
+def _macro_auc(true: np.ndarray, table: np.ndarray) -> float:
+    return float(_aucs(true, table).mean())
 
 
-_STATISTICS = {
+def _aucs(true: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Return the areas from ranks (Mann–Whitney U); scikit-learn is too slow for thousands of bootstrap samples."""
+    ranks, areas = rankdata(table, axis=0), np.full(table.shape[1], math.nan)
+    for index in range(len(areas)):
+        own = true == index
+        count, others = int(own.sum()), int((~own).sum())
+        if count and others:
+            areas[index] = (ranks[own, index].sum() - count * (count + 1) / 2) / (count * others)
+    return areas
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(whole), math.nan), where=whole > 0)
+
+
+_STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "macro_auc": _macro_auc,

@@ -41,12 +41,7 @@ def test_one_belongs_to_the_last_bin_and_empty_bins_are_left_out():
     curve = collected([1.0, 1.0], [1.0, 0.0]).curve()
     assert curve["high"].tolist() == [1.0]
     assert curve["lesion_fraction"].tolist() == [0.5]
-
-
-def test_no_pixels():
-    assert math.isnan(PixelCalibration().expected_error())
-    with pytest.raises(ValueError, match="got 0"):
-        PixelCalibration(0)
+    assert math.isnan(PixelCalibration().expected_error())  # no pixels
 
 
 def three_in_four(odds, right=3, wrong=1):
@@ -91,17 +86,17 @@ def test_least_likelihood_of_a_grid():
 @pytest.mark.parametrize(
     ("probability", "target", "message"),
     [
-        ([0.9, 0.2], [1.0, 1.0], "pixels of lesion and of background, got 2 of 2"),
-        ([0.9, 0.2], [0.0, 0.0], "pixels of lesion and of background, got 0 of 2"),
-        ([0.9, 0.2], [1.0, 0.0], "no temperature from 0.05 on fits: .* perfectly"),
-        ([0.2, 0.9], [1.0, 0.0], "no temperature up to 20 fits: .* or the opposite"),
-        ([0.5, 0.5], [1.0, 0.0], "no temperature up to 20 fits: the probabilities say nothing"),
-        ([1.5, 0.5], [1.0, 0.0], "probabilities must be from 0 to 1"),
-        ([math.nan, 0.5], [1.0, 0.0], "probabilities must be from 0 to 1"),
-        ([0.5], [1.0, 0.0], r"must have one shape, got \(1,\) and \(2,\)"),
+        ([0.9, 0.2], [1.0, 1.0], "got 2 of 2"),
+        ([0.9, 0.2], [0.0, 0.0], "got 0 of 2"),
+        ([0.9, 0.2], [1.0, 0.0], "no temperature from 0.05 fits"),
+        ([0.2, 0.9], [1.0, 0.0], "no temperature up to 20 fits"),
+        ([0.5, 0.5], [1.0, 0.0], "no temperature up to 20 fits"),
+        ([1.5, 0.5], [1.0, 0.0], "from 0 to 1"),
+        ([math.nan, 0.5], [1.0, 0.0], "from 0 to 1"),
+        ([0.5], [1.0, 0.0], r"got \(1,\) and \(2,\)"),
     ],
 )
-def test_what_has_no_temperature(probability, target, message):
+def test_no_temperature(probability, target, message):
     with pytest.raises(ValueError, match=message):
         fit_temperature(torch.tensor(probability), torch.tensor(target))
 
@@ -121,7 +116,7 @@ def test_dice_by_hand():
     np.testing.assert_allclose(scores, expected)
 
 
-def test_a_pixel_that_reaches_the_threshold_is_marked():
+def test_a_pixel_that_reaches_the_threshold_is_lesion():
     for threshold in THRESHOLDS:
         exact = torch.full((1, 2), threshold)
         assert dice_at(exact, torch.ones(1, 2), [threshold]) == 1
@@ -147,21 +142,15 @@ def test_best_mean_of_lesion_images():
     assert choice.curve["threshold"].tolist() == list(THRESHOLDS)
     plateau = choice.curve["threshold"][choice.curve["dice"] == 1].tolist()
     assert (plateau[0], plateau[-1]) == (0.31, 0.4)
-
-
-def test_a_plateau_around_one_half_leaves_it():
     choice = choose_threshold(lines([0.9, 0.1]), lines([1.0, 0.0]))
-    assert (choice.threshold, choice.dice) == (0.5, 1.0)
+    assert (choice.threshold, choice.dice) == (0.5, 1.0)  # in the plateau
     assert choose_threshold(lines([0.9, 0.1]), lines([1.0, 0.0]), [0.2, 0.4, 0.6]).threshold == 0.4  # the lower of two
 
 
-def test_bad_thresholds():
-    with pytest.raises(ValueError, match="none of 2 images has a lesion"):
+def test_bad_masks():
+    with pytest.raises(ValueError, match="got none in 2 images"):
         choose_threshold(CHANCE, torch.zeros_like(TRUTH))
-    with pytest.raises(ValueError, match=r"of one shape, \(cases, \*spatial\)"):
+    with pytest.raises(ValueError, match=r"got \(2, 1, 4\) and \(1, 1, 4\)"):
         dice_at(CHANCE, TRUTH[:1], [0.5])
-    with pytest.raises(ValueError, match="with one case or more"):
+    with pytest.raises(ValueError, match=r"got \(0, 1, 4\)"):
         dice_at(CHANCE[:0], TRUTH[:0], [0.5])
-    for thresholds in ([], [0.0, 0.5], [0.5, 0.5], [0.6, 0.5], [0.5, 1.2]):
-        with pytest.raises(ValueError, match="thresholds must rise"):
-            dice_at(CHANCE, TRUTH, thresholds)

@@ -46,9 +46,10 @@ def test_the_bound_is_needed():
     assert (roc.auc(), roc.error_bound()) == (0.75, 0.25)
 
 
-def test_small_probabilities_are_told_apart():
+def test_extreme_probabilities_are_resolved():
     assert collected([1e-6, 1e-7], [1.0, 0.0]).auc() == 1
     assert collected([1 - 1e-6, 1 - 1e-5], [1.0, 0.0]).auc() == 1
+    assert collected([0.0, 1.0], [0.0, 1.0]).auc() == 1
 
 
 def test_batches_add_up_in_constant_memory():
@@ -61,32 +62,20 @@ def test_batches_add_up_in_constant_memory():
     assert parts.lesion.nbytes + parts.background.nbytes == 2 * 8 * 8192
 
 
-def test_zero_and_one_are_probabilities():
-    assert collected([0.0, 1.0], [0.0, 1.0]).auc() == 1
-
-
-@pytest.mark.parametrize("truth", [0.0, 1.0])
-def test_one_class_has_no_curve(truth):
-    roc = collected([0.2, 0.8], [truth, truth])
+@pytest.mark.parametrize(
+    ("probability", "target"), [([0.2, 0.8], [0.0, 0.0]), ([0.2, 0.8], [1.0, 1.0]), ([0.3] * 4, [1.0, 0.0, 1.0, 0.0])]
+)
+def test_one_class_or_equal_predictions_have_no_curve(probability, target):
+    roc = collected(probability, target)
     assert math.isnan(roc.auc()) and math.isnan(roc.error_bound())
     with pytest.raises(ValueError, match="no ROC curve"):
         roc.curve()
 
 
-def test_constant_prediction_ranks_nothing():
-    roc = collected([0.3] * 4, [1.0, 0.0, 1.0, 0.0])
-    assert math.isnan(roc.auc()) and math.isnan(roc.error_bound())
-    with pytest.raises(ValueError, match="predictions that differ"):
-        roc.curve()
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_no_probability(value):
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        collected([value], [1.0])
-
-
-def test_shapes_must_fit():
+def test_bad_probabilities():
+    for value in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            collected([value], [1.0])
     with pytest.raises(ValueError, match=r"got \(2,\) and \(1,\)"):
         collected([0.1, 0.2], [1.0])
 

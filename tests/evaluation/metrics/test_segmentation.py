@@ -1,0 +1,140 @@
+import math
+
+import pytest
+import torch
+from hybrid_attention.evaluation import confusion_counts, lesion_detection, overlap_scores, surface_distances
+
+from tests.evaluation.drawing import drawn
+
+TRUTH = drawn("""
+    .##..
+    .##..
+    .##..
+    .....
+""")
+PREDICTION = drawn("""
+    ..##.
+    ..##.
+    .....
+    .....
+""")
+
+
+def scores(prediction, target):
+    return overlap_scores(confusion_counts(prediction, target))
+
+
+def test_overlap_from_geometry():
+    assert confusion_counts(PREDICTION, TRUTH) == {"tp": 2, "fp": 2, "fn": 4, "tn": 12}
+    ratios = {"dice": 4 / 10, "f1": 4 / 10, "jaccard": 2 / 8, "sensitivity": 2 / 6}
+    ratios |= {"specificity": 12 / 14, "precision": 2 / 4, "accuracy": 14 / 20}
+    assert scores(PREDICTION, TRUTH) == pytest.approx(ratios)
+    assert scores(TRUTH, PREDICTION)["sensitivity"] == 2 / 4
+    assert set(scores(TRUTH, TRUTH).values()) == {1.0}
+
+
+def test_overlap_with_empty_masks():
+    empty = torch.zeros_like(TRUTH)
+    missed, both = scores(empty, TRUTH), scores(empty, empty)
+    assert (missed["dice"], missed["jaccard"], missed["sensitivity"], missed["specificity"]) == (0, 0, 0, 1)
+    assert all(math.isnan(value) for value in (missed["precision"], both["dice"], both["sensitivity"]))
+    assert both["accuracy"] == 1
+
+
+def test_large_masks_are_counted_exactly():
+    large = torch.ones(1, 5000, 5000)  # more pixels than float32 counts one by one
+    large[0, 0, 0] = 0
+    assert confusion_counts(large, torch.ones(1, 5000, 5000)) == {"tp": 24_999_999, "fp": 0, "fn": 1, "tn": 0}
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5), (2, 4, 5)])
+def test_shapes_must_fit(shape):
+    target = TRUTH if shape[0] == 1 else torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"got \({}, {}, {}\)".format(*shape)):
+        confusion_counts(torch.zeros(shape), target)
+
+
+def pixel(row, column, size=12):
+    mask = torch.zeros(1, size, size)
+    mask[0, row, column] = 1
+    return mask
+
+
+def test_distances_of_two_pixels():
+    assert surface_distances(pixel(3, 3), pixel(3, 8)) == {"hd95": 5.0, "asd": 5.0}
+    assert surface_distances(pixel(3, 3), pixel(6, 7)) == {"hd95": 5.0, "asd": 5.0}  # 3, 4, 5
+    assert surface_distances(pixel(3, 3), pixel(3, 8), spacing=(7.0, 0.5))["hd95"] == 2.5
+    assert surface_distances(pixel(3, 3), pixel(8, 3), spacing=(7.0, 0.5))["hd95"] == 35.0
+    for pair in ((pixel(1, 1), torch.zeros(1, 12, 12)), (torch.zeros(1, 12, 12), pixel(1, 1))):
+        assert all(math.isnan(value) for value in surface_distances(*pair).values())
+
+
+def test_distances_of_squares():
+    square, shifted = torch.zeros(1, 40, 40), torch.zeros(1, 40, 40)
+    square[0, 5:15, 5:15] = shifted[0, 5:15, 7:17] = 1
+    there, back = surface_distances(square, shifted), surface_distances(shifted, square)
+    assert there == pytest.approx(back)
+    assert there["hd95"] == 2.0 and 0 < there["asd"] < 2
+    stray = square.clone()
+    stray[0, 39, 39] = 1  # one pixel in many hardly moves the 95th percentile
+    assert surface_distances(stray, square)["hd95"] == 0.0
+    assert surface_distances(stray, square)["asd"] > 0
+
+
+@pytest.mark.parametrize("spacing", [(1.0,), (1.0, 0.0), (1.0, -1.0)])
+def test_bad_spacing(spacing):
+    with pytest.raises(ValueError, match="2 positive sizes"):
+        surface_distances(pixel(1, 1), pixel(2, 2), spacing=spacing)
+
+
+LESIONS = drawn("""
+    ###....##
+    ###....##
+    ###......
+    .........
+    ....##...
+    ....##...
+""")
+SOME = drawn("""
+    ##.......
+    ##.......
+    .........
+    ........#
+    ....#....
+    .........
+""")  # overlaps of 4/9 and 1/4
+BRIDGE = drawn("""
+    #########
+    #########
+    .........
+    .........
+    .........
+    .........
+""")
+DIAGONAL = drawn("""
+    #..
+    .#.
+    ..#
+""")
+NOTHING = torch.zeros_like(LESIONS)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "min_iou", "counts"),
+    [
+        (LESIONS, LESIONS, 0.1, (3, 3, 0)),
+        (SOME, LESIONS, 0.1, (3, 2, 1)),
+        (SOME, LESIONS, 0.3, (3, 1, 2)),
+        (SOME, LESIONS, 4 / 9, (3, 1, 2)),
+        (SOME, LESIONS, 0.45, (3, 0, 3)),
+        (torch.ones_like(LESIONS), LESIONS, 0.1, (3, 1, 0)),  # one component detects one lesion
+        (BRIDGE, LESIONS, 0.1, (3, 1, 0)),
+        (DIAGONAL, DIAGONAL, 0.1, (1, 1, 0)),  # connected across corners
+        (NOTHING, LESIONS, 0.1, (3, 0, 0)),
+        (LESIONS, NOTHING, 0.1, (0, 0, 3)),
+        (NOTHING, NOTHING, 0.1, (0, 0, 0)),
+    ],
+)
+def test_lesions(prediction, target, min_iou, counts):
+    names = ("lesions", "detected_lesions", "false_lesions")
+    assert lesion_detection(prediction, target, min_iou) == dict(zip(names, counts, strict=True))
