@@ -20,7 +20,7 @@ from hybrid_attention.engines.bundles import command_line_options, config_files
 from hybrid_attention.experiments import Run, collect, read_runs, run_all
 
 from tests import fake_bundle
-from tests.drawn_runs import write_run
+from tests.evaluation.drawn_runs import write_run
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_SCRATCH = "bundles/hybrid/configs/from_scratch.yaml"

@@ -1,8 +1,6 @@
 """Networks, one file a paper, and the encoders and blocks that they are composed of."""
 
-from hybrid_attention.networks.blocks.group_norm import with_group_norm
 from hybrid_attention.networks.deep_attention_unet import DeepAttentionUNet
-from hybrid_attention.networks.deep_supervision import DeepSupervision
 from hybrid_attention.networks.efficientnet_lite import EfficientNetLiteEncoder
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, ResNet18Encoder
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
@@ -18,8 +16,7 @@ from hybrid_attention.networks.multi_task_output import (
     lesion_logit,
 )
 from hybrid_attention.networks.plain_unet import PlainUNet
-from hybrid_attention.networks.triple_encoder_models import TripleEncoderModel, triple_encoder_model
-from hybrid_attention.networks.triple_encoder_unet import TripleEncoderUNet
+from hybrid_attention.networks.triple_encoder_unet import TripleEncoderModel, TripleEncoderUNet, triple_encoder_model
 from hybrid_attention.networks.weights import (
     DENSENET121,
     EFFICIENTNET_B0,
@@ -27,6 +24,7 @@ from hybrid_attention.networks.weights import (
     PublishedWeights,
     load_encoder_weights,
 )
+from hybrid_attention.networks.wrappers import DeepSupervision, with_group_norm
 
 __all__ = [
     "DENSENET121",

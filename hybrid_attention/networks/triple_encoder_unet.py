@@ -5,12 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from hybrid_attention.networks.blocks.cbam import CBAM
-from hybrid_attention.networks.blocks.convolutions import check_input, init_he_normal, interpolation_mode
-from hybrid_attention.networks.blocks.depthwise_separable import depthwise_separable
+from hybrid_attention.networks.blocks.convolutions import (
+    check_input,
+    crop_like,
+    depthwise_separable,
+    init_he_normal,
+    interpolation_mode,
+    pad_to_multiple,
+    upsample_2x,
+)
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, Encoder, ResNet18Encoder
 from hybrid_attention.networks.weights import (
@@ -94,30 +101,6 @@ class TripleDecoderStage(nn.Module):
     def forward(self, x: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
         """Return the decoded features at twice the size."""
         return upsample_2x(self.attention(self.conv(self.skip(x, features))), self.mode)
-
-
-def upsample_2x(x: torch.Tensor, mode: str) -> torch.Tensor:
-    """Interpolate to twice the spatial size."""
-    return F.interpolate(x, size=[2 * side for side in x.shape[2:]], mode=mode, align_corners=False)
-
-
-def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Repeat the last row, column … until every side is a multiple of `multiple`.
-
-    By index, as `torch.export` cannot prove the amounts of `F.pad` for every size.
-    """
-    for axis in range(2, x.dim()):
-        side = x.shape[axis]
-        index = torch.arange((side + multiple - 1) // multiple * multiple, device=x.device)
-        x = x.index_select(axis, index.clamp(max=side - 1))
-    return x
-
-
-def crop_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Cut `x` at the end of every axis to the spatial size of `other`."""
-    for axis in range(2, x.dim()):
-        x = x.index_select(axis, torch.arange(other.shape[axis], device=x.device))
-    return x
 
 
 class TripleEncoderUNet(nn.Module):
@@ -247,3 +230,63 @@ class TripleEncoderUNet(nn.Module):
         for i, stage in enumerate(self.decoder):
             y = stage(y, [maps[-1 - i] for maps in features])
         return crop_like(upsample_2x(self.head(self.dropout(y)), self.mode), x)
+
+
+class TripleEncoderModel(NamedTuple):
+    """A row of the paper's table 1.
+
+    Args:
+        attention: "cbam", "non_local" or None.
+        encoders: names as `TripleEncoderUNet` takes them.
+        freeze_encoders: whether only the decoder learns.
+        loss: "bce" or "dice".
+    """
+
+    attention: str | None
+    encoders: tuple[str, ...]
+    freeze_encoders: bool
+    loss: str
+
+
+_R, _D, _E = "resnet18", "densenet121", "efficientnet-b0"
+MODELS = {
+    1: TripleEncoderModel("cbam", (_R, _D, _E), False, "bce"),
+    2: TripleEncoderModel("cbam", (_R, _D, _E), False, "dice"),
+    3: TripleEncoderModel("non_local", (_R, _D, _E), False, "bce"),
+    4: TripleEncoderModel("non_local", (_R, _D, _E), False, "dice"),
+    5: TripleEncoderModel(None, (_R, _D, _E), True, "dice"),
+    6: TripleEncoderModel(None, (_R, _D, _E), True, "bce"),
+    7: TripleEncoderModel(None, (_R, _D, _E), False, "bce"),
+    8: TripleEncoderModel(None, (_R, _D, _E), False, "dice"),
+    9: TripleEncoderModel("non_local", (_R, _D, _E), True, "dice"),
+    10: TripleEncoderModel("cbam", (_R, _D, _E), True, "dice"),
+    11: TripleEncoderModel("non_local", (_R, _D, _E), True, "bce"),
+    12: TripleEncoderModel("cbam", (_R, _D, _E), True, "bce"),
+    13: TripleEncoderModel(None, (_D, _E), True, "dice"),
+    14: TripleEncoderModel(None, (_D, _E), True, "bce"),
+    15: TripleEncoderModel(None, (_R, _E), True, "bce"),
+    16: TripleEncoderModel(None, (_R, _E), True, "dice"),
+    17: TripleEncoderModel(None, (_R, _D), True, "bce"),
+    18: TripleEncoderModel(None, (_R, _D), True, "dice"),
+    19: TripleEncoderModel(None, (_D, _E), False, "bce"),
+    20: TripleEncoderModel(None, (_D, _E), False, "dice"),
+}
+
+
+def triple_encoder_model(number: int) -> TripleEncoderModel:
+    """Return what makes one of the paper's models.
+
+    Reference:
+        S. Anari, S. Sadeghi, G. Sheikhi, R. Ranjbarzadeh, M. Bendechache, "Explainable attention based breast tumor
+        segmentation using a combination of UNet, ResNet, DenseNet, and EfficientNet models", Scientific Reports 15,
+        1027 (2025), doi:10.1038/s41598-024-84504-y, table 1.
+
+    Args:
+        number: from 1 to 20.
+
+    Raises:
+        ValueError: no model of that number.
+    """
+    if number not in MODELS:
+        raise ValueError(f"model must be a number from 1 to {len(MODELS)}, as in the paper's table 1, got {number!r}")
+    return MODELS[number]

@@ -1,28 +1,28 @@
-"""Flips, temperature, threshold and uncertainty in the inference and evaluation of every bundle.
+"""How every bundle turns probabilities into masks: flips, temperature, threshold, clean-up, and uncertainty.
 
 The network is replaced by one that always says the same: lesion in the first half of the columns (log-odds 2), none in
 the second (log-odds -1), whatever the image. Its mirror image says the opposite, and their mean one number everywhere.
 """
 
-import csv
 import json
 import math
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+from hybrid_attention.networks import MultiTaskOutput
 from monai.bundle import ConfigParser
 from PIL import Image
 
 from tests.bundles.commands import BUNDLES, config
+from tests.evaluation.drawing import drawn
 
 MEAN = (1 / (1 + math.exp(-2)) + 1 / (1 + math.exp(1))) / 2  # 0.575
 SHARPER = MEAN**2 / (MEAN**2 + (1 - MEAN) ** 2)  # 0.647: the odds of the mean, squared
 MIRROR = [[], [1]]
-# settings, and which share of the pixels is marked
-DECISIONS = [
+DECISIONS = [  # settings, and the share of the pixels that is predicted
     ({}, 0.5),
     ({"flips": [[1]]}, 0.5),
     ({"flips": MIRROR}, 1.0),
@@ -30,6 +30,8 @@ DECISIONS = [
     ({"flips": MIRROR, "threshold": 0.6, "temperature": 0.5}, 1.0),
     ({"temperature": 9.0, "threshold": 0.56}, 0.0),
 ]
+CLASSIFY = ("mtl_oca", "hybrid_lite")
+every_bundle = pytest.mark.parametrize("name", BUNDLES)
 
 
 class Halves(torch.nn.Module):
@@ -50,14 +52,12 @@ class Halves(torch.nn.Module):
         return torch.cat([lesion, planes], 1)
 
 
-def parsed(name, files, settings):
+def parsed(name, files, **settings):
+    form = ("named" if "train" in files else "planes") if name in CLASSIFY else "logit"
+    given = {"device": "cpu", "precision": "fp32", "image_size": 32, "gradcam": False}
     parser = ConfigParser()
     parser.read_config([config(name, file) for file in files])
-    several = name in ("mtl_oca", "hybrid_lite")
-    form = ("named" if "train" in files else "planes") if several else "logit"
-    given = {"device": "cpu", "precision": "fp32", "image_size": 32, "gradcam": False}
-    parser.update({"network": Halves(3 if several else 0, form), **given})
-    parser.update(settings)
+    parser.update({"network": Halves(3 if name in CLASSIFY else 0, form), **given, **settings})
     return parser
 
 
@@ -73,36 +73,41 @@ def images(tmp_path_factory):
 
 def predicted(name, images, out, **settings):
     places = {"dataset_dir": str(images), "output_dir": str(out), "panels": False, "min_lesion_pixels": 0}
-    parsed(name, ["inference"], {**places, **settings}).get_parsed_content("evaluator").run()
+    parsed(name, ["inference"], **places, **settings).get_parsed_content("evaluator").run()
     return {row["case_id"]: row for row in json.loads((out / "predictions.json").read_text())}
 
 
-@pytest.mark.parametrize("name", BUNDLES)
+@every_bundle
 @pytest.mark.parametrize(("settings", "share"), DECISIONS)
 def test_inference(name, images, tmp_path, settings, share):
     rows = predicted(name, images, tmp_path, **settings)
-    for row in rows.values():
-        assert row["lesion_area_fraction"] == pytest.approx(share, abs=0.02)
+    assert [row["lesion_area_fraction"] for row in rows.values()] == pytest.approx([share] * 2, abs=0.02)
     columns = np.asarray(Image.open(tmp_path / "plain_mask.png")).mean(axis=0) > 0
     if share == 0.5:
         assert columns[:30].all() == (settings == {}) and columns[34:].all() == (settings != {})
+    expected = {1.0: 2 * MEAN / (1 + MEAN), 0.0: 0}  # of Dice, by hand
+    if settings.get("temperature") == 0.5:
+        expected[1.0] = 2 * SHARPER / (1 + SHARPER)
+    if share != 0.5:
+        assert rows["plain.png"]["expected_dice"] == pytest.approx(expected[share], abs=1e-5)
+        stored = pd.read_csv(tmp_path / "predictions.csv")["expected_dice"]
+        assert list(stored) == pytest.approx([expected[share]] * 2, abs=1e-5)
     assert not list(tmp_path.glob("*_uncertainty*"))
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-def test_expected_dice_by_hand(name, images, tmp_path):
-    row = predicted(name, images, tmp_path / "all", flips=MIRROR)["plain.png"]
-    assert row["expected_dice"] == pytest.approx(2 * MEAN / (1 + MEAN), abs=1e-5)
-    row = predicted(name, images, tmp_path / "sharper", flips=MIRROR, temperature=0.5)["plain.png"]
-    assert row["expected_dice"] == pytest.approx(2 * SHARPER / (1 + SHARPER), abs=1e-5)
-    row = predicted(name, images, tmp_path / "none", flips=MIRROR, threshold=0.6)["plain.png"]
-    assert row["expected_dice"] == 0
-    with open(tmp_path / "none" / "predictions.csv", newline="") as file:
-        assert [float(row["expected_dice"]) for row in csv.DictReader(file)] == [0, 0]
+@every_bundle
+@pytest.mark.parametrize(("settings", "share"), DECISIONS)
+def test_evaluation(name, phantoms, tmp_path, settings, share):
+    places = {"dataset_dir": str(phantoms), "evaluation_dir": str(tmp_path), "ckpt_path": str(tmp_path / "model.pt")}
+    parsed(name, ["train", "evaluate"], **places, **settings).get_parsed_content("validate#evaluator").run()
+    rows = pd.read_csv(tmp_path / "per_case.csv")
+    assert len(rows) and (rows["tp"] + rows["fp"] == share * 32 * 32).all()
+    recorded = json.loads((tmp_path / "summary.json").read_text())["decision"]
+    assert recorded.items() >= {"flips": [[]], "temperature": 1.0, "threshold": 0.5, **settings}.items()
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-def test_uncertainty_is_the_entropy_of_what_is_marked_by(name, images, tmp_path):
+@every_bundle
+def test_uncertainty_is_the_entropy_of_the_probability(name, images, tmp_path):
     predicted(name, images, tmp_path, flips=MIRROR, temperature=0.5, uncertainty=True)
     bits = -(SHARPER * math.log2(SHARPER) + (1 - SHARPER) * math.log2(1 - SHARPER))
     with Image.open(tmp_path / "plain_uncertainty.png") as picture:
@@ -120,47 +125,97 @@ def test_classes_follow_the_flips_but_not_the_temperature(images, tmp_path):
     assert row["predicted_class"] == "benign"
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-@pytest.mark.parametrize(("settings", "share"), DECISIONS)
-def test_evaluation(name, phantoms, tmp_path, settings, share):
-    places = {"dataset_dir": str(phantoms), "evaluation_dir": str(tmp_path), "ckpt_path": str(tmp_path / "model.pt")}
-    parser = parsed(name, ["train", "evaluate"], {**places, **settings})
-    parser.get_parsed_content("validate#evaluator").run()
-    with open(tmp_path / "per_case.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert rows and all(int(row["tp"]) + int(row["fp"]) == share * 32 * 32 for row in rows)
-    recorded = json.loads((tmp_path / "summary.json").read_text())["decision"]
-    assert recorded.items() >= {"flips": [[]], "temperature": 1.0, "threshold": 0.5, **settings}.items()
-
-
-@pytest.mark.parametrize("name", BUNDLES)
+@every_bundle
 def test_defaults_leave_the_network_s_own_numbers(name, images):
     """The very logits, and the very probabilities."""
-    parser = parsed(name, ["inference"], {"dataset_dir": str(images), "output_dir": str(images / "out")})
-    x = torch.rand(1, 3, 32, 32)
-    network = torch.nn.Conv2d(3, 1, 3, padding=1)
+    parser = parsed(name, ["inference"], dataset_dir=str(images), output_dir=str(images / "out"))
+    x, network = torch.rand(1, 3, 32, 32), torch.nn.Conv2d(3, 1, 3, padding=1)
     assert torch.equal(parser.get_parsed_content("inferer")(x, network), network(x))
     data = {"pred": network(x)[0].sigmoid()}
-    step = next(
-        one
-        for one in parser.get_parsed_content("postprocessing").transforms
-        if type(one).__name__ == "TemperatureScalingd"
-    )
-    assert step(data)["pred"] is data["pred"]
+    steps = parser.get_parsed_content("postprocessing").transforms
+    (scaling,) = (step for step in steps if type(step).__name__ == "TemperatureScalingd")
+    assert scaling(data)["pred"] is data["pred"]
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"temperature": 0}, "temperature must be a finite number above 0"),
-        ({"flips": []}, "flips must be a list of passes"),
-    ],
-)
-def test_bad_decisions(name, images, tmp_path, settings, message):
+@every_bundle
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {"flips": []}])
+def test_bad_decisions(name, images, tmp_path, settings):
     with pytest.raises(Exception) as error:
         predicted(name, images, tmp_path, **settings)
     cause = error.value
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    assert message in str(cause)
+    assert f"{next(iter(settings))} must be" in str(cause)
+
+
+# ---- clean-up of the mask, on logits drawn by hand
+
+PREDICTED = """
+............
+..####......
+..#..#....#.
+..#..#......
+..####......
+........##..
+........#.#.
+........##..
+.###........
+.#.#........
+.###........
+............
+"""
+FILLED = PREDICTED.replace("#..#", "####").replace("#.#.", "###.")
+WITHOUT_SPECK = FILLED.replace("....#.\n", "......\n", 1)
+LARGEST = "\n" + "............\n" + 4 * "..####......\n" + 7 * "............\n"
+CLEANED = [({}, PREDICTED), ({"fill_holes": True}, FILLED)]
+CLEANED += [({"fill_holes": True, "min_lesion_pixels": 2}, WITHOUT_SPECK)]
+CLEANED += [({"fill_holes": True, "min_lesion_pixels": 15}, LARGEST)]
+
+
+def processed(name, mask, size, folder, **settings):
+    """What a bundle's own post-processing makes of logits, for an image file of `size` pixels a side."""
+    # the settings by which each network gives one logit per pixel
+    alone = {"mtl_oca": {"class_names": None, "edge_channel": False}, "hybrid_lite": {"class_names": None}}
+    given = {"image_size": mask.shape[-1], "output_dir": str(folder), **alone.get(name, {}), **settings}
+    parser = ConfigParser()
+    parser.read_config(config(name, "inference"))
+    parser.update(given)
+    Image.fromarray(np.arange(size * size, dtype=np.uint8).reshape(size, size)).save(folder / "image.png")
+    case = parser.get_parsed_content("preprocessing")({"image": str(folder / "image.png")})
+    case["pred"] = torch.where(mask > 0, 20.0, -20.0)
+    return parser.get_parsed_content("postprocessing")(case)["pred"]
+
+
+@every_bundle
+@pytest.mark.parametrize(("settings", "expected"), CLEANED)
+def test_clean_up_is_a_setting(name, tmp_path, settings, expected):
+    given = {"fill_holes": False, "min_lesion_pixels": 0, **settings}
+    mask = processed(name, drawn(PREDICTED), 12, tmp_path, **given)
+    assert mask.dtype == torch.uint8
+    assert torch.equal(mask, drawn(expected)[0].byte())
+
+
+def test_defaults_clean_in_the_attention_unet_only():
+    settings = {name: ConfigParser.load_config_file(config(name, "inference")) for name in BUNDLES}
+    cleaned = {name: (each["fill_holes"], each["min_lesion_pixels"]) for name, each in settings.items()}
+    assert cleaned == dict.fromkeys(BUNDLES, (False, 0)) | {"attention_unet": (True, 200)}
+    assert {each["threshold"] for each in settings.values()} == {0.5}
+
+
+def test_sizes_are_pixels_of_the_image_file(tmp_path):
+    """A square of 3 x 3 that the network sees is about 12 x 12 in a file four times as wide; its corners are cut."""
+    square = torch.zeros(1, 12, 12)
+    square[0, 3:6, 3:6] = 1
+    area = int(processed("attention_unet", square, 48, tmp_path, min_lesion_pixels=0).sum())
+    assert 9 * 16 - 8 <= area <= 9 * 16
+    for least, expected in ((area, area), (area + 1, 0)):
+        mask = processed("attention_unet", square, 48, tmp_path, min_lesion_pixels=least)
+        assert int(mask.sum()) == expected
+
+
+@pytest.mark.parametrize(("threshold", "rows"), [(0.2, 25), (0.5, 24), (0.8, 23)])
+def test_threshold_moves_the_outline(tmp_path, threshold, rows):
+    """Between two pixels the probability falls over 1/8, 3/8, 5/8, 7/8."""
+    half = torch.zeros(1, 12, 12)
+    half[0, :6] = 1
+    assert int(processed("attention_unet", half, 48, tmp_path, threshold=threshold)[:, 0].sum()) == rows

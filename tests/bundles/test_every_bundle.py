@@ -1,26 +1,34 @@
-"""What other tools ask of every bundle: MONAI's bundle commands, the model zoo, MONAI Label."""
+"""What every bundle's configs must hold, for users and for MONAI's bundle commands, the model zoo and MONAI Label."""
 
 import json
 import re
 import subprocess
 
 import hybrid_attention
+import pandas as pd
 import pytest
 import torch
-from hybrid_attention.engines import save_weights
+from hybrid_attention.cli import main
+from hybrid_attention.engines import TrainedRun, save_weights
+from hybrid_attention.networks import baselines
+from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.data import DataLoader, Dataset
 
-from tests.bundles.commands import BUNDLES, ROOT, config
+from tests.bundles.commands import BUNDLES, QUICK, ROOT, bundle, config
+from tests.data.published_sets import bus_bra
 
-pytestmark = pytest.mark.parametrize("name", BUNDLES)
+every_bundle = pytest.mark.parametrize("name", BUNDLES)
 
 
-def loaded(path):
+def loaded(path, **settings):
     parser = ConfigParser()
     parser.read_config(path)
+    parser.update(settings)
     return parser
 
 
+@every_bundle
 def test_files(name):
     folder = ROOT / "bundles" / name
     files = ["LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf"]
@@ -28,6 +36,7 @@ def test_files(name):
     assert [file for file in files if not (folder / file).is_file()] == []
 
 
+@every_bundle
 @pytest.mark.parametrize("workflow", ["train", "inference"])
 def test_properties_that_other_tools_ask_for(name, workflow, phantoms, tmp_path):
     options = {"dataset_dir": str(phantoms), "output_dir": str(tmp_path)}
@@ -46,19 +55,21 @@ def test_properties_that_other_tools_ask_for(name, workflow, phantoms, tmp_path)
     assert workflow != "train" or made.val_interval == 1
 
 
+@every_bundle
 def test_without_a_run_id_no_phantoms_are_written(name, phantoms, tmp_path, monkeypatch, caplog):
     """3D Slicer sends an empty one, and MONAI then makes all that is in the config; the images are the user's."""
     asked = []
     monkeypatch.setattr(hybrid_attention.phantoms, "write_phantom_dataset", lambda root: asked.append(root) or phantoms)
     stems = [phantoms / "benign" / f"benign ({number})" for number in (1, 2, 3)]
     cases = [{"image": f"{stem}.png", "label": f"{stem}_mask.png"} for stem in stems]
-    parser = loaded(config(name, "train"))
+    given = {"bundle_root": str(tmp_path), "device": "cpu", "image_size": 32}
+    parser = loaded(
+        config(name, "train"), **given, **{"train#dataset#data": cases[:2], "validate#dataset#data": cases[2:]}
+    )
     for key in ("run", "training"):
         del parser.config[key]
     if "class_names" in parser.config:
         parser.config["class_names"] = None
-    given = {"bundle_root": str(tmp_path), "device": "cpu", "image_size": 32}
-    parser.update({**given, "train#dataset#data": cases[:2], "validate#dataset#data": cases[2:]})
     parser.get_parsed_content("")
     assert [len(parser.get_parsed_content(f"{part}#dataset")) for part in ("train", "validate")] == [2, 1]
     assert asked == [] and "SYNTHETIC" not in caplog.text
@@ -66,9 +77,16 @@ def test_without_a_run_id_no_phantoms_are_written(name, phantoms, tmp_path, monk
     assert asked == [f"{tmp_path}/data/phantoms"] and "SYNTHETIC" in caplog.text
 
 
+@every_bundle
 def test_train_handlers_are_dicts_that_other_tools_extend(name):
     train = ConfigParser.load_config_file(config(name, "train"))
     assert all(isinstance(handler, dict) for handler in train["train"]["handlers"])
+
+
+@every_bundle
+def test_overlay_for_several_processes(name):
+    parser = loaded([config(name, "train"), config(name, "multi_gpu_train")])
+    assert "join_processes" in parser.get("device") and "destroy_process_group" in parser.get("finalize")[0]
 
 
 def blocks_of_six(path):
@@ -80,6 +98,7 @@ def blocks_of_six(path):
     return {block for block in blocks if not any(joins.search(line) for line in block)}
 
 
+@every_bundle
 def test_no_block_of_six_settings_stands_in_configs_of_two_bundles(name):
     others = [path for path in ROOT.glob("bundles/*/configs/*.yaml") if path.parents[1].name != name]
     copied = {}
@@ -99,6 +118,7 @@ def inference_config(name):
     return {**inference, **{key: parser.get_parsed_content(key) for key in asked}}
 
 
+@every_bundle
 def test_train_and_inference_describe_one_network(name, phantoms):
     train, inference = ConfigParser.load_config_file(config(name, "train")), inference_config(name)
     ours, theirs = train["network_def"], inference.get("default_network", inference["network_def"])
@@ -112,12 +132,11 @@ def test_train_and_inference_describe_one_network(name, phantoms):
     }
     seen = []
     for file, key in (("train", "validate#preprocessing"), ("inference", "preprocessing")):
-        parser = loaded(config(name, file))
-        parser.update({"image_size": 48})
-        seen.append(parser.get_parsed_content(key)(dict(case))["image"])
+        seen.append(loaded(config(name, file), image_size=48).get_parsed_content(key)(dict(case))["image"])
     assert torch.equal(seen[0], seen[1].as_tensor())
 
 
+@every_bundle
 def test_metadata(name):
     metadata = json.loads(config(name, "metadata.json").read_text())
     required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
@@ -143,6 +162,7 @@ def test_metadata(name):
         )
 
 
+@every_bundle
 def test_network_takes_and_gives_what_the_metadata_say(name):
     verify_net_in_out(
         net_id="network_def",
@@ -152,6 +172,7 @@ def test_network_takes_and_gives_what_the_metadata_say(name):
     )
 
 
+@every_bundle
 def test_runs_leave_the_checkout_clean(name):
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
@@ -160,3 +181,53 @@ def test_runs_leave_the_checkout_clean(name):
     written = [f"bundles/{name}/{file}" for file in names] + ["output/x"]
     done = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == written
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Two data sets and a split: phantoms train and validate, BUS-BRA tests."""
+    root = tmp_path_factory.mktemp("sets")
+    write_phantom_dataset(root / "phantoms", benign=4, malignant=3, normal=0, seed=7, size=(64, 80))
+    bus_bra(root / "bus_bra")
+    folders = [str(root / "phantoms"), str(root / "bus_bra")]
+    assert main(["splits", *folders, "--out", str(root / "any.csv")]) == 0
+    table = pd.read_csv(root / "any.csv")
+    assert sorted(table["dataset"].unique()) == ["bus_bra", "busi"] and len(table) == 10
+    table["part"] = ["test" if dataset == "bus_bra" else "train" for dataset in table["dataset"]]
+    table.loc[table["part"].eq("train").idxmax(), "part"] = "validation"
+    table[["case_id", "part"]].to_csv(root / "own.csv", index=False)
+    return root / "own.csv", folders
+
+
+@every_bundle
+def test_several_data_sets_and_a_split_of_one_s_own(name, sets):
+    split_csv, folders = sets
+    parser = loaded(config(name, "train"), dataset_dir=folders, split_csv=str(split_csv), image_size=32)
+    split = parser.get_parsed_content("split")
+    assert {case["dataset"] for case in split.test} == {"bus_bra"} and len(split.train) == 6
+    assert "own.csv" in split.rule
+    transform = parser.get_parsed_content("validate#preprocessing")
+    batch = next(iter(DataLoader(Dataset([split.train[0], split.test[0]], transform), batch_size=2)))
+    assert batch["dataset"] == ["busi", "bus_bra"] and batch["label"].shape == (2, 1, 32, 32)
+
+
+def test_several_data_sets_from_the_command_line(sets, tmp_path):
+    split_csv, folders = sets
+    train, evaluate = config("hybrid", "train"), config("hybrid", "evaluate")
+    given = ["--dataset_dir", str(folders), "--split_csv", split_csv, "--output_dir", tmp_path, *QUICK]
+    bundle("training", [train], *given, "--epochs", 1)
+    bundle("evaluating", [train, evaluate], *given)
+    assert set(pd.read_csv(tmp_path / "evaluation" / "per_case.csv")["group"]) == {"bus_bra/1", "bus_bra/7"}
+    run = TrainedRun(tmp_path, folders, "cpu", split_csv=split_csv)
+    assert [case["dataset"] for case in run.cases("test")] == ["bus_bra"] * 3
+    with pytest.raises(ValueError, match="--split_csv"):
+        TrainedRun(tmp_path, folders, "cpu").cases("test")
+
+
+@pytest.mark.parametrize("baseline", baselines.__all__)
+def test_one_override_puts_a_baseline_into_a_bundle(baseline):
+    network = {"_target_": f"hybrid_attention.networks.baselines.{baseline}"}
+    parser = loaded(config("hybrid", "train"), network_def=network, channels_last=True, device="cpu")
+    net, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
+    logits = parser.get_parsed_content("train#inferer")(torch.rand(2, 3, 64, 64), net)
+    assert loss(logits, torch.ones(2, 1, 64, 64)).isfinite()

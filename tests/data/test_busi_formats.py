@@ -9,7 +9,7 @@ from hybrid_attention.data import DataError, busi_datalist
 from hybrid_attention.data.reading import read_grey
 from PIL import Image
 
-from tests.dicom_files import REPORT, header, region, write_dicom
+from tests.data.dicom_files import REPORT, header, region, write_dicom
 
 GREY = np.arange(320, dtype=np.uint8).reshape(16, 20)  # sixteen rows of twenty
 

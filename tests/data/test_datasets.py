@@ -8,7 +8,7 @@ from hybrid_attention.data import DataError, datalist, split_cases, with_class_i
 from hybrid_attention.data.masks import merged_mask, read_mask
 from PIL import Image
 
-from tests.data_sets import PLACED, SETS, breast, bus_bra, bus_uclm, busi, picture, plain, udiat
+from tests.data.published_sets import PLACED, SETS, breast, bus_bra, bus_uclm, busi, picture, plain, udiat
 
 
 @pytest.mark.parametrize("write", SETS, ids=lambda write: write.__name__)

@@ -20,7 +20,7 @@ from hybrid_attention.data.dicom import (
 from hybrid_attention.data.reading import is_image, pixel_proportions, pixel_spacing, read_grey, strip_suffix
 from PIL import Image
 
-from tests.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, set_text, write_dicom
+from tests.data.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, set_text, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
 

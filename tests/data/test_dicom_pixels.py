@@ -9,7 +9,17 @@ from hybrid_attention.data.reading import read_grey
 from monai.transforms import LoadImage
 from PIL import Image
 
-from tests.dicom_files import DEFLATED, JPEG, JPEG_LOSSLESS, RLE, jpeg_frames, region, set_text, to_ybr, write_dicom
+from tests.data.dicom_files import (
+    DEFLATED,
+    JPEG,
+    JPEG_LOSSLESS,
+    RLE,
+    jpeg_frames,
+    region,
+    set_text,
+    to_ybr,
+    write_dicom,
+)
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
 

@@ -6,7 +6,7 @@ from hybrid_attention.data.reading import GreyReader, is_image, read_grey
 from monai.transforms import LoadImage
 from PIL import Image
 
-from tests.dicom_files import write_dicom
+from tests.data.dicom_files import write_dicom
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # (H, W)
 

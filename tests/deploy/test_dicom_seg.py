@@ -12,7 +12,7 @@ from hybrid_attention.deploy import SaveDicomSegmentation, write_dicom_segmentat
 from ignite.engine import Engine
 from PIL import Image
 
-from tests.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
+from tests.data.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 

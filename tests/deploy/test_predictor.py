@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from tests.bundles.commands import bundle, config
-from tests.dicom_files import MPEG4, region, write_dicom
+from tests.data.dicom_files import MPEG4, region, write_dicom
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hybrid_attention.engines.predictions import prediction_row
 from ignite.engine import Engine
 from PIL import Image
 
-from tests.dicom_files import write_dicom
+from tests.data.dicom_files import write_dicom
 
 FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesion_area_fraction"]
 

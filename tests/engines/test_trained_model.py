@@ -199,8 +199,8 @@ def test_default_where_there_is_no_record(tmp_path):
         ({"_target_": "hybrid_attention.networks.weights.torch.load", "f": "x"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.torch", "f": "x"}, "only networks of"),
         ({"_target_": "monai.networks.nets.UNet"}, "only networks of"),
-        ({"_target_": "hybrid_attention.networks.blocks.group_norm.with_group_norm"}, "only networks of"),
-        ({"_target_": "hybrid_attention.networks.blocks.group_norm.conv_group_norm"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.wrappers.with_group_norm"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.blocks.convolutions.conv_group_norm"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.lesion_logit", "output": 1}, "only networks of"),
         (
             {"_target_": "hybrid_attention.networks.with_group_norm", "network": {"_target_": "os.system"}},

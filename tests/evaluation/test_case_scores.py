@@ -4,7 +4,7 @@ import torch
 from hybrid_attention.evaluation.case_scores import at_original_size
 from PIL import Image
 
-from tests.dicom_files import region, write_dicom
+from tests.data.dicom_files import region, write_dicom
 
 
 def write(path, array):

@@ -9,7 +9,7 @@ from hybrid_attention.evaluation.cross_validation import mean_over_folds, scores
 from hybrid_attention.evaluation.metrics.calibration import PixelCalibration
 from hybrid_attention.evaluation.results import read_evaluation
 
-from tests.drawn_runs import CLASSES, read_rows, write_rows, write_run
+from tests.evaluation.drawn_runs import CLASSES, read_rows, write_rows, write_run
 
 
 def three_runs(folder, classes):

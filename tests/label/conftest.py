@@ -17,7 +17,7 @@ from hybrid_attention.engines import save_weights
 from PIL import Image
 
 from tests.bundles.commands import BUNDLES
-from tests.dicom_files import region, write_dicom
+from tests.data.dicom_files import region, write_dicom
 from tests.label.label_server import Server, environment
 
 

@@ -9,7 +9,7 @@ from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.settings import settings_table
 from hybrid_attention.report.tables import score_tables
 
-from tests.drawn_runs import write_run
+from tests.evaluation.drawn_runs import write_run
 
 FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
 

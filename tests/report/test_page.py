@@ -18,7 +18,7 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd
 from PIL import Image
 from torch import nn
 
-from tests.drawn_runs import disc, speckled
+from tests.evaluation.drawn_runs import disc, speckled
 
 FIRST = "benign/benign (0).png"
 

@@ -12,7 +12,7 @@ from hybrid_attention.report import page as report_page
 from hybrid_attention.report.matching import match_runs
 from hybrid_attention.report.page import embedded_cases, picture_kinds
 
-from tests.drawn_runs import speckled, write_run
+from tests.evaluation.drawn_runs import speckled, write_run
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed")

@@ -14,7 +14,7 @@ from hybrid_attention.transforms import (
 )
 from monai.data import MetaTensor
 
-from tests.dicom_files import region, write_dicom
+from tests.data.dicom_files import region, write_dicom
 from tests.evaluation.drawing import drawn
 
 FIRST = np.array([[0, 255, 0], [0, 0, 0]], np.uint8)

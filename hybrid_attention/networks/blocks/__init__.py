@@ -1,9 +1,7 @@
-"""Blocks of the networks: one idea a file."""
+"""Blocks that the networks are composed of."""
 
 from hybrid_attention.networks.blocks.cbam import CBAM, ChannelGate, SpatialGate
-from hybrid_attention.networks.blocks.convolutions import conv_norm_act, conv_relu
-from hybrid_attention.networks.blocks.depthwise_separable import depthwise_separable
-from hybrid_attention.networks.blocks.group_norm import conv_group_norm
+from hybrid_attention.networks.blocks.convolutions import conv_group_norm, conv_norm_act, conv_relu, depthwise_separable
 from hybrid_attention.networks.blocks.multi_task_heads import PooledClassifier
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.blocks.object_context import ObjectContext

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hybrid_attention.networks.blocks.group_norm import GROUPS, conv_group_norm
+from hybrid_attention.networks.blocks.convolutions import GROUPS, conv_group_norm
 from torch import nn
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from hybrid_attention.networks.blocks.convolutions import conv_norm_act, interpolation_mode, resize_like
-from hybrid_attention.networks.blocks.group_norm import GROUPS
+from hybrid_attention.networks.blocks.convolutions import GROUPS, conv_norm_act, interpolation_mode, resize_like
 from monai.networks.blocks import ResidualUnit
 from monai.networks.layers import Pool
 from torch import nn

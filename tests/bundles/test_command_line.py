@@ -1,0 +1,231 @@
+"""What all bundles share at the command line, shown with the hybrid bundle: errors, resuming, processes, formats."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hybrid_attention.engines import load_weights
+from monai.bundle import ConfigParser, ckpt_export
+from PIL import Image
+
+from tests.bundles.commands import QUICK, ROOT, bundle, command, config
+
+TRAIN, SCRATCH, EVALUATE, INFERENCE, PARALLEL = (
+    config("hybrid", name) for name in ("train", "from_scratch", "evaluate", "inference", "multi_gpu_train")
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def run(trained):
+    return trained("hybrid")
+
+
+def parsed(path, **settings):
+    parser = ConfigParser()
+    parser.read_config(path)
+    parser.update(settings)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("run_id", "configs", "options", "message"),
+    [
+        ("training", [TRAIN], ["--dataset_dir", "nowhere"], "data folder nowhere does not exist"),
+        ("training", [TRAIN], ["--output_dir", "/dev/null/out"], "can't write /dev/null/out"),
+        ("training", [TRAIN], ["--learning_rat", "1"], "did you mean --learning_rate?"),
+        ("training", [TRAIN], ["--resume", "false"], "--resume false"),
+        ("training", [TRAIN], ["--fold", "7"], "fold must be from 0 to 4, got 7"),
+        ("training", [TRAIN], ["--encoder_weights", "no.pth"], "no.pth"),
+        ("inference", [INFERENCE], ["--ckpt_path", "no.pt"], "no weights at no.pt"),
+        ("inference", [INFERENCE], ["--network_def#tam", "False"], "is of another architecture"),
+    ],
+)
+def test_errors_end_with_their_cause(run, phantoms, tmp_path, run_id, configs, options, message):
+    given = {"--dataset_dir": phantoms, "--output_dir": tmp_path / "out"}
+    if run_id == "inference":
+        given["--ckpt_path"] = run.model
+    given |= dict(zip(options[::2], options[1::2], strict=True))
+    done = bundle(run_id, configs, *(word for pair in given.items() for word in pair), check=False)
+    assert done.returncode != 0
+    assert message in done.stderr[done.stderr.rindex("The cause: ") :]
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_training_that_diverges_fails(phantoms, tmp_path):
+    options = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--learning_rate", "1e30", *QUICK]
+    done = bundle("training", [TRAIN], *options, check=False)
+    assert done.returncode == 1
+    assert "FloatingPointError: the training diverged in epoch 1" in done.stderr
+    assert not list((tmp_path / "models").glob("*.pt"))
+
+
+def weights(folder, name="model.pt"):
+    return torch.load(folder / "models" / name, weights_only=True)
+
+
+@pytest.mark.slow
+def test_killed_three_times_and_resumed(run, tmp_path):
+    given = [word if word != run.out else tmp_path for word in run.given]
+    words = command("training", run.configs, *given, "--epochs", 3, "--resume", "True")
+    checkpoint = tmp_path / "models" / "checkpoint.pt"
+    for number in range(3):  # once before any epoch is done, twice as soon as another epoch is
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        deadline = time.time() + 120
+        while process.poll() is None and time.time() < deadline:
+            if number == 0 and checkpoint.parent.is_dir():
+                break
+            if number and checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, "the run ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    bundle("training", run.configs, *given, "--epochs", 3, "--resume", "True")
+    assert not list(tmp_path.rglob(".part*"))
+    cut, whole = (pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (tmp_path, run.out))
+    pd.testing.assert_frame_equal(cut, whole, check_exact=True)
+    assert all(torch.equal(value, weights(tmp_path)[name]) for name, value in weights(run.out).items())
+    states = [weights(folder, "checkpoint.pt") for folder in (tmp_path, run.out)]
+    assert states[0]["best_metric"] == states[1]["best_metric"]
+    networks = [state["objects"]["network"] for state in states]
+    assert all(torch.equal(value, networks[0][name]) for name, value in networks[1].items())
+
+
+@pytest.mark.slow
+def test_two_processes_validate_each_case_once(phantoms, tmp_path):
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
+    words += command("training", [TRAIN, PARALLEL], *QUICK, "--dataset_dir", phantoms, "--output_dir", tmp_path)
+    words += [
+        "--resume",
+        "True",
+        "--precision",
+        "fp32",
+        "--channels_last",
+        "False",
+    ]  # in bf16 scores depend on the batch
+    for epochs in ("1", "2"):  # the second command goes on where the first ended
+        done = subprocess.run([*words, "--epochs", epochs], cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr[-3000:]
+        if epochs == "1":
+            shutil.copytree(tmp_path / "models", tmp_path / "first")
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert list(history["epoch"]) == [1, 2]
+    settings = {"image_size": 32, "device": "cpu", "precision": "fp32", "channels_last": False}
+    parser = parsed(TRAIN, dataset_dir=str(phantoms), **settings)
+    load_weights(parser.get_parsed_content("network_def"), tmp_path / "first" / "model.pt")
+    evaluator = parser.get_parsed_content("validate#evaluator")
+    evaluator.run()
+    # an odd number of cases: padded to equal shares, one would count twice
+    assert len(parser.get_parsed_content("split").validation) == 3
+    assert history["val_mean_dice"][0] == pytest.approx(evaluator.state.metrics["val_mean_dice"], abs=1e-5)
+    assert history["val_loss"][0] == pytest.approx(evaluator.state.metrics["val_loss"], abs=1e-4)
+
+
+def test_last_batch_of_one_is_left_out(phantoms, tmp_path):
+    parser = parsed(TRAIN, dataset_dir=str(phantoms), image_size=32, output_dir=str(tmp_path))
+    count = len(parser.get_parsed_content("split").train)
+    for batch_size, expected in ((count - 1, 1), (2, count // 2 + count % 2 - (count % 2 == 1))):
+        parser.update({"batch_size": batch_size})
+        sizes = [len(batch["image"]) for batch in parser.get_parsed_content("train#dataloader")]
+        assert len(sizes) == expected
+        assert min(sizes) > 1
+
+
+def test_inference_on_any_folder_from_anywhere(run, phantoms, tmp_path):
+    images, out = tmp_path / "images", tmp_path / "out"
+    (images / "deep").mkdir(parents=True)
+    picture = Image.open(phantoms / "benign" / "benign (1).png")
+    shutil.copy(phantoms / "benign" / "benign (1).png", images / "with truth.png")
+    shutil.copy(phantoms / "benign" / "benign (1)_mask.png", images / "with truth_mask.png")
+    picture.resize((75, 41)).save(images / "deep" / "other size.jpg")
+    grey = np.asarray(picture)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(images / "sixteen.png")
+    picture.convert("RGBA").save(images / "rgba.png")
+    affine = np.diag([0.1, 0.2, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(grey.T[..., None].astype(np.float32), affine), images / "volume.nii.gz")
+    options = ["--dataset_dir", images, "--output_dir", out, "--ckpt_path", run.model, "--image_size", 32]
+    bundle("inference", [INFERENCE], *options, cwd=tmp_path)
+    with Image.open(out / "with truth_mask.png") as mask:
+        assert mask.size == picture.size
+        reference = np.asarray(mask)
+        assert set(np.unique(reference)) <= {0, 255}
+    with Image.open(out / "deep" / "other size_mask.png") as mask:
+        assert mask.size == (75, 41)
+    with Image.open(out / "deep" / "other size_overlay.png") as overlay:
+        assert (overlay.size, overlay.mode) == ((75, 41), "RGB")
+    for name in ("sixteen", "rgba"):  # the same picture in other encodings
+        np.testing.assert_array_equal(np.asarray(Image.open(out / f"{name}_mask.png")), reference)
+    volume = nibabel.load(out / "volume_mask.nii.gz")
+    np.testing.assert_allclose(volume.affine, affine)
+    np.testing.assert_array_equal(np.asarray(volume.dataobj)[..., 0].T * 255, reference)
+    areas = pd.read_csv(out / "predictions.csv").set_index("case_id")["lesion_pixels"]
+    assert set(areas.index) == {"with truth.png", "deep/other size.jpg", "sixteen.png", "rgba.png", "volume.nii.gz"}
+    assert areas["rgba.png"] == (reference > 0).sum()
+    coloured = np.asarray(Image.open(out / "with truth_overlay.png")).astype(int)
+    assert (np.ptp(coloured, axis=-1) > 30).any()
+    assert set(tmp_path.iterdir()) == {images, out}
+
+
+def test_packaged_bundle_runs_where_nothing_is_installed(run, phantoms, tmp_path):
+    packaged = tmp_path / "packaged"
+    shutil.copytree(ROOT / "bundles" / "hybrid" / "configs", packaged / "configs")
+    shutil.copytree(
+        ROOT / "hybrid_attention", packaged / "hybrid_attention", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (packaged / "models").mkdir()
+    shutil.copy(run.model, packaged / "models")
+    image = phantoms / "benign" / "benign (1).png"
+    words = command("inference", [packaged / "configs" / "inference.yaml"], "--dataset_dir", image, "--image_size", 32)
+    # hide the installed package: an import hook of an editable install, or a folder in site-packages
+    code = (
+        "import runpy, sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', repr(f)).lower()]\n"
+        f"sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})]\n"
+        "try:\n    import hybrid_attention\n    raise SystemExit('still importable')\n"
+        "except ModuleNotFoundError:\n    pass\n"
+        f"sys.argv = ['monai.bundle', *{words[2:]!r}]\n"
+        "runpy.run_module('monai.bundle', run_name='__main__')\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (packaged / "predictions" / "benign (1)_mask.png").is_file()
+
+
+def test_torchscript_export(run, tmp_path):
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(run.model),
+        meta_file=str(config("hybrid", "metadata.json")),
+        config_file=str(INFERENCE),
+        key_in_ckpt="",
+    )
+    exported = torch.jit.load(tmp_path / "model.ts").eval()
+    network = load_weights(parsed(INFERENCE).get_parsed_content("network_def"), run.model)
+    image = torch.rand(1, 3, 48, 64)
+    torch.testing.assert_close(exported(image), network(image))
+
+
+@pytest.mark.busi
+@pytest.mark.slow
+def test_bundle_on_real_images(busi, tmp_path):
+    options = ["--dataset_dir", busi, "--output_dir", tmp_path, "--image_size", "64"]
+    bundle("training", [TRAIN, SCRATCH], *options, "--epochs", "2")
+    bundle("evaluating", [TRAIN, SCRATCH, EVALUATE], *options)
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert summary["cases"] == 125
+    assert summary["synthetic_data"] is False
+    assert summary["lesion_only"]["dice"]["mean"] > 0.2
