@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
 from hybrid_attention.audit.features import Picture, describe, opencv
-from hybrid_attention.audit.matching import Copy, find_near_duplicates
+from hybrid_attention.audit.matching import Copy, find_near_duplicates, group_numbers
 from hybrid_attention.audit.rates import random_leakage, read_split, split_leakage
 from hybrid_attention.data.checks import DataError, raise_if_invalid
 from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER, is_synthetic
@@ -29,8 +29,6 @@ from hybrid_attention.data.files import (
 )
 from hybrid_attention.data.folder import image_files
 from hybrid_attention.data.reading import natural_order, read_grey
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 _PAGE = "contact_sheet_{:03d}.png"
@@ -186,8 +184,8 @@ def audit(
     for copy in find_near_duplicates([picture for picture in pictures if picture is not None], progress):
         copies.append(Copy(distinct[copy.first], distinct[copy.second], copy.kind, copy.mirrored, copy.scores))
     copies.sort(key=lambda copy: (copy.first, copy.second))
-    same_frame = _groups(len(paths), [copy for copy in copies if copy.kind != "near_frame"])
-    duplicates = _groups(len(paths), copies)
+    same_frame = group_numbers(len(paths), [copy for copy in copies if copy.kind != "near_frame"])
+    duplicates = group_numbers(len(paths), copies)
     by_frame, by_copy = (dict(zip(image_ids, groups, strict=True)) for groups in (same_frame, duplicates))
     counts = Counter((parts or {}).get(name, "not in the split") for name in image_ids)
     result = AuditResult(
@@ -254,15 +252,6 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
             pictures.append(picture if first == index else None)
     raise_if_invalid(problems, len(paths), _HINT)
     return pictures, copies
-
-
-def _groups(count: int, copies: Sequence[Copy]) -> list[int]:
-    """Number the connected components from 1, in the order of their first images."""
-    ends = np.array([(copy.first, copy.second) for copy in copies]).reshape(-1, 2)
-    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    _, labels = connected_components(graph, directed=False)
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(int(label), len(numbers) + 1) for label in labels]
 
 
 def _members(names: Sequence[Any], groups: Sequence[int]) -> dict[int, list[Any]]:

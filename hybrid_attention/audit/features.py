@@ -13,15 +13,12 @@ from hybrid_attention.data.grey import stretched
 from tqdm import tqdm
 
 PIXEL_SIDE = 512  # pixels are compared at this longest side at most
-_KEYPOINT_SIDE = (
-    384  # keypoints are detected at this one: coarser speckle is more repeatable, and it takes half the time
-)
+_KEYPOINT_SIDE = 384  # keypoints are detected at this one: coarser speckle is more repeatable, in half the time
 _KEYPOINTS = 500
 _STRONGEST = 128  # number of them used for the shortlist
 _RATIO = 0.8
 _LEAST_SUPPORT = 4
 _TOLERANCE = 0.06  # of the longest side: accuracy of the frame of a single keypoint
-_CANDIDATES = 30
 _CHUNK = 256
 
 
@@ -161,7 +158,7 @@ def mutual_matches(query: torch.Tensor, others: torch.Tensor) -> tuple[torch.Ten
     return mutual & (1 - best < _RATIO**2 * (1 - second)) & (best > 0), index
 
 
-def _support(here: np.ndarray, there: np.ndarray, side: float) -> int:
+def agreeing_matches(here: np.ndarray, there: np.ndarray, side: float) -> int:
     """Count the matches that agree with the similarity transform of the best single match.
 
     Position, size and angle of two matched keypoints define a similarity transform. Each match is a hypothesis that the
@@ -211,7 +208,7 @@ def shortlist(pictures: Sequence[Picture], progress: bool = True) -> list[Candid
     found: list[Candidate] = []
     for index in tqdm(range(len(pictures) - 1), "shortlist", unit="image", disable=not progress):
         found += _partners(index, pictures, table)
-    return _strongest(found)
+    return strongest(found)
 
 
 def _partners(index: int, pictures: Sequence[Picture], table: torch.Tensor) -> list[Candidate]:
@@ -230,19 +227,19 @@ def _partners(index: int, pictures: Sequence[Picture], table: torch.Tensor) -> l
             for column in enough:
                 chosen = np.flatnonzero(matched_here[:, column])
                 there = pictures[start + column].keypoints[partner_there[chosen, column]]
-                support = _support(keypoints[chosen], there, max(picture.pixels.shape))
+                support = agreeing_matches(keypoints[chosen], there, max(picture.pixels.shape))
                 if support >= _LEAST_SUPPORT:
                     found.append(Candidate(index, start + column, mirrored, support))
     return found
 
 
-def _strongest(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Keep a candidate if it is among the best of either of its pictures."""
+def strongest(candidates: Sequence[Candidate], count: int = 30) -> list[Candidate]:
+    """Keep the candidates that are among the `count` best of either of their pictures."""
     taken: dict[int, int] = {}
     kept = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.support):
         ends = (candidate.first, candidate.second)
-        if min(taken.get(end, 0) for end in ends) < _CANDIDATES:
+        if min(taken.get(end, 0) for end in ends) < count:
             kept.append(candidate)
         for end in ends:
             taken[end] = taken.get(end, 0) + 1

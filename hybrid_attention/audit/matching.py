@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import torch
 from hybrid_attention.audit.features import Picture, mutual_matches, opencv, root_sift, shortlist
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 Kind = Literal["identical_file", "identical_pixels", "same_frame", "near_frame"]
@@ -126,6 +128,23 @@ def find_near_duplicates(pictures: Sequence[Picture], progress: bool = True) -> 
             if known is None or _weight(copy) > _weight(known):
                 copies[copy.first, copy.second] = copy
     return [copies[key] for key in sorted(copies)]
+
+
+def group_numbers(count: int, copies: Sequence[Copy]) -> list[int]:
+    """Number the groups of images that pairs connect, from 1 in the order of their first images.
+
+    Args:
+        count: number of images.
+        copies: pairs of them.
+
+    Returns:
+        The group of each image; an image without a near-duplicate is a group of its own.
+    """
+    ends = np.array([(copy.first, copy.second) for copy in copies]).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(int(label), len(numbers) + 1) for label in labels]
 
 
 def _weight(copy: Copy) -> float:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from hybrid_attention.data.checks import raise_if_invalid
-from hybrid_attention.data.splits import PARTS
-from hybrid_attention.data.tables import read_table
+from hybrid_attention.data.splits import read_split_table
 
 RANDOM_SPLITS = {"80/10/10": 0.1, "80/20": 0.2}  # name: share of test images
 REPEATS = 20
@@ -17,37 +16,25 @@ _FEWEST = 5
 
 
 def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[str, str]:
-    """Read a split as `hybrid-attention splits` writes it.
+    """Read a split of audited images.
 
     Args:
-        path: CSV file with the columns `case_id` and `part` (train, validation, test or excluded); others are ignored.
+        path: table with the columns `case_id` and `part`; see `data.splits.read_split_table`.
         image_ids: names of the audited images.
 
     Returns:
         Part by case_id.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: it is not such a table, or has no image for training or testing.
-        DataError: images that were not audited, are listed twice or have an unknown part; all are listed.
+        ValueError: the table has no column `part`, or no image for training or testing.
+        DataError: images that were not audited; all are listed. For other errors see `read_split_table`.
     """
-    try:
-        rows = [row for _, row in read_table(path, ("case_id", "part"))]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"split {path} does not exist; `hybrid-attention splits` writes one") from None
+    column, parts = read_split_table(path)
+    if column != "part":
+        raise ValueError(f"{path} must have a column part, got {column}")
     known = set(image_ids)
-    parts: dict[str, str] = {}
-    problems = []
-    for row in rows:
-        name, part = row["case_id"], row["part"]
-        if name not in known:
-            problems.append(f"{name}: not among the audited images")
-        elif name in parts:
-            problems.append(f"{name}: named twice")
-        elif part not in PARTS:
-            problems.append(f"{name}: part {part!r}, expected one of {', '.join(PARTS)}")
-        parts[name] = part
-    raise_if_invalid(problems, len(rows), f"make {path} name images below the audited folder, each once")
+    problems = [f"{name}: not among the audited images" for name in parts if name not in known]
+    raise_if_invalid(problems, len(parts), f"make {path} name images below the audited folder")
     for part in ("train", "test"):
         if part not in parts.values():
             raise ValueError(f"split {path} has no image with part {part!r}: nothing to compare")

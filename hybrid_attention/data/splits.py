@@ -233,25 +233,20 @@ def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, see
 PARTS = ("train", "validation", "test", "excluded")
 
 
-def parts_of_table(
-    path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], fold: int = 0
-) -> tuple[list[str], str]:
-    """Read the parts of cases from a table.
+def read_split_table(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
+    """Read a split as `hybrid-attention splits` writes it.
 
     Args:
         path: CSV file with the columns `case_id` and either `part` (train, validation, test or excluded) or `fold`
-            (integers; negative ones exclude), as `hybrid-attention splits` writes it. Rows of other cases are ignored.
-        cases: with `case_id` and `group`.
-        fold: index of the test fold in a table of folds; the next fold is for validation.
+            (integers; negative ones exclude).
 
     Returns:
-        Part of each case, and the rule in words.
+        "part" or "fold", and its value by case_id.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not such a table, has fewer than three folds, or lacks the requested one.
-        DataError: cases without a row or with contradictory rows, unknown parts, groups in several parts or folds; all
-            are listed.
+        ValueError: it is not such a table.
+        DataError: contradictory rows or unknown values; all are listed.
     """
     try:
         rows = [row for _, row in read_table(path, ["case_id"])]
@@ -261,14 +256,38 @@ def parts_of_table(
     if not column:
         raise ValueError(f"split {path} must have the columns case_id and part or fold, and a row for each case")
     expected = ", ".join(PARTS) if column == "part" else "a whole number"
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     problems: list[str] = []
     for row in rows:
         name, value = row["case_id"], row[column].strip()
-        if given.setdefault(name, value) != value:
-            problems.append(f"{name}: {column} {given[name]} in one row, {value} in another")
+        if values.setdefault(name, value) != value:
+            problems.append(f"{path}: {name}: {column} {values[name]} in one row, {value} in another")
         if value not in PARTS if column == "part" else not value.removeprefix("-").isdecimal():
-            problems.append(f"{name}: {column} {value!r}, expected {expected}")
+            problems.append(f"{path}: {name}: {column} {value!r}, expected {expected}")
+    raise_if_invalid(problems, len(rows), f"give each case one row, with {expected} as its {column}")
+    return column, values
+
+
+def parts_of_table(
+    path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], fold: int = 0
+) -> tuple[list[str], str]:
+    """Read the parts of cases from a table.
+
+    Args:
+        path: see `read_split_table`. Rows of other cases are ignored.
+        cases: with `case_id` and `group`.
+        fold: index of the test fold in a table of folds; the next fold is for validation.
+
+    Returns:
+        Part of each case, and the rule in words.
+
+    Raises:
+        ValueError: the table has fewer than three folds, or lacks the requested one.
+        DataError: cases without a row, or groups in several parts or folds; all are listed. For these and other errors
+            see `read_split_table`.
+    """
+    column, given = read_split_table(path)
+    problems: list[str] = []
     owners: dict[str, Mapping[str, Any]] = {}
     for case in cases:
         name = case["case_id"]

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from hybrid_attention.audit import features
-from hybrid_attention.audit.features import Candidate, _strongest, _support, describe, mutual_matches, root_sift
-from hybrid_attention.audit.matching import Scores, compare, find_near_duplicates
+from hybrid_attention.audit.features import Candidate, agreeing_matches, describe, mutual_matches, root_sift, strongest
+from hybrid_attention.audit.matching import Copy, Scores, compare, find_near_duplicates, group_numbers
 from hybrid_attention.phantoms.dataset import make_phantom
 from scipy import ndimage
 
@@ -97,21 +96,20 @@ def test_support_counts_what_agrees_with_one_similarity():
     there = here.copy()  # doubled, turned by 90 degrees and shifted
     there[:, 0], there[:, 1] = 300 - 2 * here[:, 1], 20 + 2 * here[:, 0]
     there[:, 2], there[:, 3] = 2 * here[:, 2], here[:, 3] + 90
-    assert _support(here, there, 100) == 4
+    assert agreeing_matches(here, there, 100) == 4
     there[3, :2] += 80
-    assert _support(here, there, 100) == 3
+    assert agreeing_matches(here, there, 100) == 3
 
 
-def test_each_picture_keeps_its_best_candidates(monkeypatch):
-    monkeypatch.setattr(features, "_CANDIDATES", 1)
+def test_each_picture_keeps_its_best_candidates():
     strong, middle, weak = (Candidate(0, 1, False, 9), Candidate(1, 2, False, 8), Candidate(0, 1, True, 4))
-    assert _strongest([weak, middle, strong]) == [strong, middle]
+    assert strongest([weak, middle, strong], count=1) == [strong, middle]
 
 
-def scores(**changed):
-    values = {"inliers": 50, "scale": 1, "rotation": 0, "overlap": 1}
-    values |= {"correlation": 0.99, "speckle_correlation": 0.9, "block_correlation": 0.97}
-    return Scores(**{**values, **changed})
+def test_groups_are_connected_components():
+    copies = [Copy(1, 4, "same_frame"), Copy(2, 4, "same_frame"), Copy(3, 5, "same_frame")]
+    assert group_numbers(7, copies) == [1, 2, 2, 3, 2, 3, 4]
+    assert group_numbers(2, []) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -129,4 +127,6 @@ def scores(**changed):
     ],
 )
 def test_verdicts(changed, kind):
-    assert scores(**changed).kind == kind
+    values = {"inliers": 50, "scale": 1, "rotation": 0, "overlap": 1}
+    values |= {"correlation": 0.99, "speckle_correlation": 0.9, "block_correlation": 0.97}
+    assert Scores(**values | changed).kind == kind

@@ -47,12 +47,13 @@ def test_split_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("", ValueError, "lacks the columns case_id, part; it has none"),
-        ("case_id,class\na.png,x\n", ValueError, "lacks the columns part; it has case_id, class"),
+        ("", ValueError, "case_id"),
+        ("case_id,class\na.png,x\n", ValueError, "part"),
+        ("case_id,fold\na.png,0\n", ValueError, "got fold"),
         ("case_id,part\na.png,train\n", ValueError, "no image with part 'test'"),
         ("case_id,part\na.png,test\n", ValueError, "no image with part 'train'"),
-        ("case_id,part\na.png,val\n", DataError, r"a\.png: part 'val', expected one of train"),
-        ("case_id,part\na.png,train\na.png,test\n", DataError, r"a\.png: named twice"),
+        ("case_id,part\na.png,val\n", DataError, r"a\.png: part 'val', expected train"),
+        ("case_id,part\na.png,train\na.png,test\n", DataError, r"a\.png: part train in one row, test in another"),
         (
             "case_id,part\nx.png,train\ny.png,test\n",
             DataError,
