@@ -93,14 +93,14 @@ class MultiTaskLoss(nn.Module):
         if not all(weight >= 0 for weight in weights) or segmentation_weight + classification_weight == 0:
             raise ValueError(
                 "coarse_weight, segmentation_weight and classification_weight must be at least 0, and the last two not "
-                f"both 0, got {coarse_weight}, {segmentation_weight} and {classification_weight}."
+                f"both 0, got {coarse_weight}, {segmentation_weight} and {classification_weight}"
             )
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
-            raise ValueError(f"class_weights must all be more than 0, got {list(class_weights)}.")
+            raise ValueError(f"class_weights must all be more than 0, got {list(class_weights)}")
         if not (focal_gamma == 0 or focal_gamma >= 1):
-            raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}.")
+            raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}")
         if not jaccard_weight >= 0:
-            raise ValueError(f"jaccard_weight must be at least 0, got {jaccard_weight}.")
+            raise ValueError(f"jaccard_weight must be at least 0, got {jaccard_weight}")
         self.coarse_weight = coarse_weight
         self.segmentation_weight = segmentation_weight
         self.classification_weight = classification_weight
@@ -126,7 +126,7 @@ class MultiTaskLoss(nn.Module):
             if input.coarse_mask.shape != input.mask.shape:
                 raise ValueError(
                     "mask and coarse_mask must have the same shape, "
-                    f"got {tuple(input.mask.shape)} and {tuple(input.coarse_mask.shape)}."
+                    f"got {tuple(input.mask.shape)} and {tuple(input.coarse_mask.shape)}"
                 )
             coarse = functional.cross_entropy(_full(input.coarse_mask), labels)
             terms.append(self.segmentation_weight * self.coarse_weight * coarse)
@@ -138,12 +138,12 @@ class MultiTaskLoss(nn.Module):
         if logits is None:
             raise ValueError(
                 "the target has class labels but the network has no class head (class_logits is None); "
-                "give it one, or set classification_weight to 0."
+                "give it one, or set classification_weight to 0"
             )
         if class_index is None:
             raise ValueError(
                 f"the network has class logits {tuple(logits.shape)} but the target has no class labels; "
-                "give class_index, or set classification_weight to 0."
+                "give class_index, or set classification_weight to 0"
             )
         labels = _class_labels(logits, class_index)
         logits, classes = _full(logits), logits.shape[1]
@@ -154,7 +154,7 @@ class MultiTaskLoss(nn.Module):
         if len(self.class_weights) != classes:
             raise ValueError(
                 f"class_weights has {len(self.class_weights)} values but the network has {classes} classes "
-                f"(class_logits {tuple(logits.shape)})."
+                f"(class_logits {tuple(logits.shape)})"
             )
         weights = self.class_weights.to(logits)[labels]  # (B,)
         return (weights * losses).sum() / weights.sum()
@@ -170,13 +170,13 @@ def _region_labels(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     if logits.ndim < 3 or logits.shape[1] < 2 or tuple(mask.shape) != expected:
         raise ValueError(
             "mask logits must be (B, regions, *spatial) with two regions or more, and the target mask "
-            f"(B, 1, *spatial) of the same size, got {tuple(logits.shape)} and {tuple(mask.shape)}."
+            f"(B, 1, *spatial) of the same size, got {tuple(logits.shape)} and {tuple(mask.shape)}"
         )
     labels = mask.long()
     if not ((labels == mask) & (labels >= 0) & (labels < logits.shape[1])).all():
         raise ValueError(
             f"the target mask must hold whole numbers from 0 to {logits.shape[1] - 1}, "
-            f"got values from {mask.min().item():g} to {mask.max().item():g}, or between."
+            f"got values from {mask.min().item():g} to {mask.max().item():g}, or between"
         )
     return labels[:, 0]
 
@@ -186,11 +186,11 @@ def _class_labels(logits: torch.Tensor, class_index: torch.Tensor) -> torch.Tens
     if logits.ndim != 2 or logits.shape[1] < 2 or tuple(class_index.shape) != (logits.shape[0],):
         raise ValueError(
             "class_logits must be (B, classes) with two classes or more, and the class labels (B,), "
-            f"got {tuple(logits.shape)} and {tuple(class_index.shape)}."
+            f"got {tuple(logits.shape)} and {tuple(class_index.shape)}"
         )
     if class_index.is_floating_point():
-        raise ValueError(f"class labels must be integers, got {class_index.dtype}.")
+        raise ValueError(f"class labels must be integers, got {class_index.dtype}")
     labels = class_index.long()
     if not ((labels >= 0) & (labels < logits.shape[1])).all():
-        raise ValueError(f"class labels must be from 0 to {logits.shape[1] - 1}, got {labels.tolist()}.")
+        raise ValueError(f"class labels must be from 0 to {logits.shape[1] - 1}, got {labels.tolist()}")
     return labels

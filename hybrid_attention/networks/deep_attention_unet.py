@@ -1,4 +1,4 @@
-"""Attention U-Net with four stages a side, dropout of its own in each, and gates as wide as the decoder."""
+"""Attention U-Net with four stages per side, a dropout rate per stage, and gates as wide as the decoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def dropout_stage(spatial_dims: int, in_channels: int, out_channels: int, dropout: float) -> nn.Module:
-    """Build two 3 wide convolutions, each with batch norm and ReLU, and dropout of single values between them.
+    """Build two 3x3 convolutions, each with batch norm and ReLU, with dropout between them.
 
     In two dimensions it has `9 (Cin + Cout) Cout + 6 Cout` trainable parameters.
 
@@ -30,7 +30,7 @@ def dropout_stage(spatial_dims: int, in_channels: int, out_channels: int, dropou
 
 
 class OpenGate(nn.Module):
-    """Let the skip pass as it is: what an attention gate is compared with."""
+    """Return the skip unchanged, in place of an attention gate."""
 
     def forward(self, g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the skip `x`, whatever the gating signal `g`."""
@@ -38,11 +38,11 @@ class OpenGate(nn.Module):
 
 
 class GatedDecoderStage(nn.Module):
-    """Upsample to the skip's size, convolve, let it gate the skip, concatenate, convolve twice.
+    """Upsample to the skip's size and convolve, gate the skip with the result, concatenate, and convolve twice.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: channels that come from below.
+        in_channels: channels from the coarser stage.
         skip_channels: channels of the skip.
         out_channels: channels of the upsampled features, of the gate's inside and of the output.
         dropout: rate of the dropout between the two convolutions.
@@ -79,7 +79,7 @@ class GatedDecoderStage(nn.Module):
 
 
 class DeepAttentionUNet(nn.Module):
-    """Attention U-Net one stage deeper than the original, whose decoder is half as wide as its encoder; gives logits.
+    """Segment with an Attention U-Net one stage deeper than the original, whose decoder is half as wide as its encoder.
 
     | attention_gates | part                                        | parameters |
     |-----------------|---------------------------------------------|------------|
@@ -105,11 +105,11 @@ class DeepAttentionUNet(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        channels: width of each encoder stage, the finest first; the number of stages follows from it.
+        channels: width of each encoder stage, from fine to coarse.
         bottleneck_channels: width of the bottleneck.
-        decoder_channels: width of each decoder stage and of the gate that feeds it, the coarsest first.
-        encoder_dropout: dropout rate of each encoder stage, the finest first; the bottleneck has the last one.
-        decoder_dropout: dropout rate of each decoder stage, the coarsest first.
+        decoder_channels: width of each decoder stage and of the gate that feeds it, from coarse to fine.
+        encoder_dropout: dropout rate of each encoder stage, from fine to coarse; the bottleneck has the last one.
+        decoder_dropout: dropout rate of each decoder stage, from coarse to fine.
         attention_gates: whether the skips are gated.
 
     Shape:
@@ -117,16 +117,16 @@ class DeepAttentionUNet(nn.Module):
         - output: (batch, out_channels, *spatial), logits
 
     Raises:
-        ValueError: When an argument or the input doesn't fit.
+        ValueError: an argument or the input is invalid.
 
     Deviation:
-        The paper gives no width for the bottleneck; here it is that of the deepest encoder stage, and so is its
-        dropout. It doesn't tell the inside of a stage, the pooling, the upsampling, the normalisation or the number of
-        input channels: here two 3 wide convolutions with batch norm, ReLU and the stage's dropout between them (after
-        each of them it learned much slower), max-pooling, linear interpolation to the skip's size followed by a
-        convolution, and one grey channel, as three equal ones tell a network without pretrained weights nothing more.
+        The paper does not give the width of the bottleneck; here width and dropout are those of the deepest encoder
+        stage. It does not specify the stages, the pooling, the upsampling, the normalisation or the number of input
+        channels: here two 3x3 convolutions with batch norm, ReLU and the stage's dropout between them (dropout after
+        each convolution made learning much slower), max-pooling, linear interpolation to the skip's size followed by a
+        convolution, and one grey channel, because there are no pretrained weights that need three.
         The gate sees the upsampled features, not the coarse ones, so that its coefficients have the skip's resolution.
-        Weights are drawn as PyTorch does. The paper's sigmoid belongs to the loss and to post-processing.
+        Weights are initialised by PyTorch's defaults. The paper's sigmoid is part of the loss and of post-processing.
     """
 
     gradcam_layer = "decoder.0"  # the deepest features that a gate has acted on
@@ -152,7 +152,7 @@ class DeepAttentionUNet(nn.Module):
         }
         lengths = {name: len(values) for name, values in lists.items()}
         if len(set(lengths.values())) != 1 or not channels:
-            raise ValueError(f"{', '.join(lists)} need one entry for each stage, got lengths {lengths}.")
+            raise ValueError(f"{', '.join(lists)} need one entry per stage, got lengths {lengths}")
         interpolation_mode(spatial_dims)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels

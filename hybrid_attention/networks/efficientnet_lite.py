@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as an encoder: no squeeze-and-excitation and ReLU6, so that it is fast on processors."""
+"""EfficientNet-Lite as an encoder: no squeeze-and-excitation, and ReLU6, so that it is fast on CPUs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SamePadConv2d(nn.Conv2d):
     """Convolution without bias and with TensorFlow's "same" padding, which the published weights were trained with.
 
     With stride 1 it is symmetric; with stride 2 an even side gets one row more behind than in front. In training on a
-    CPU, depthwise convolutions are computed in float32 under autocast, too: their gradients are 2 to 6 times slower in
+    CPU, depthwise convolutions are computed in float32 also under autocast: their gradients are 2 to 6 times slower in
     bfloat16 (torch 2.13, AVX-512).
 
     Shape:
@@ -65,7 +65,7 @@ def _norm(channels: int) -> nn.Module:
 
 
 class InvertedResidual(nn.Module):
-    """Expand, convolve each channel, project; the input is added where shapes agree.
+    """Expand, convolve each channel, project, and add the input if the shapes agree.
 
     Reference:
         M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv:1801.04381.
@@ -146,7 +146,7 @@ class EfficientNetLiteEncoder(Encoder):
         - output: list of the feature maps in the table; an odd side is rounded up
 
     Raises:
-        ValueError: When `size` is unknown, or the weights don't fit; see `load_encoder_weights`.
+        ValueError: When `size` is unknown, or the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
-"""Encoders that give a feature map at every scale.
+"""Encoders that return a feature map at each scale.
 
-Every encoder has `stages`, a `ModuleList` with one stage a feature map, whose modules keep the names of the published
-weights, and `channels` and `stride`, the width of every feature map and the stride of the last. All of them halve the
-size at each stage:
+Each encoder has `stages`, a `ModuleList` with one stage per feature map, whose modules keep the names of the published
+weights; `channels`, the width of each feature map; and `stride`, the stride of the last. Each stage halves the size:
 
 | map | stride | 256 x 256 | `DenseNet121Encoder`           | `ResNet18Encoder`  | `EfficientNetB0Encoder`         |
 |-----|--------|-----------|--------------------------------|--------------------|---------------------------------|
@@ -12,8 +11,8 @@ size at each stage:
 | E4  | 16     | 16        | 1024: dense block 3            | 256: layer 3       | 112: blocks 5-10                |
 | E5  | 32     | 8         | 1024: dense block 4, norm, ReLU| 512: layer 4       | 1280: blocks 11-15, head        |
 
-A stem is convolution, norm and activation, the head too (320 to 1280 channels). DenseNet's E5 exists with `depth=4`
-only, and its E2 to E4 are taken before the norm of the transition that follows.
+Stem and head (320 to 1280 channels) are convolution, norm and activation. DenseNet has E5 with `depth=4` only, and its
+E2 to E4 are taken before the norm of the following transition.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ DENSENET_DEPTHS = (3, 4)
 
 
 class Encoder(nn.Module):
-    """Stages in a row, each of which halves the size and gives a feature map.
+    """Base of the encoders: a sequence of stages, each of which halves the size and returns a feature map.
 
     Args:
-        stages: the modules of every stage by name.
-        channels: width of every feature map.
-        weights: what to start from: None (random), "imagenet" or the path of a published file; see
-            `hybrid_attention.networks.weights`.
+        stages: the modules of each stage by name.
+        channels: width of each feature map.
+        weights: initial weights: None (random), "imagenet" or the path of a published file; see
+            `load_encoder_weights`.
         published: the published file.
         spatial_dims: number of spatial dimensions.
         in_channels: number of input channels.
 
     Raises:
-        ValueError: When the weights don't fit; `load_encoder_weights` tells what else can be wrong with them.
+        ValueError: the weights do not fit; see `load_encoder_weights`, also for other errors.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Encoder(nn.Module):
         load_encoder_weights(self, weights, published, spatial_dims=spatial_dims, in_channels=in_channels)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the feature maps, the finest first."""
+        """Return the feature maps, from fine to coarse."""
         features: list[torch.Tensor] = []
         for stage in self.stages:
             x = stage(x)
@@ -79,7 +78,7 @@ class Encoder(nn.Module):
 
 
 class DenseNet121Encoder(Encoder):
-    """DenseNet-121 cut after its third dense block, or whole, as an encoder of four or five scales.
+    """DenseNet-121, whole or cut after its third dense block, as an encoder of five or four scales.
 
     Reference:
         G. Huang, Z. Liu, L. van der Maaten, K. Q. Weinberger, "Densely Connected Convolutional Networks",
@@ -89,7 +88,7 @@ class DenseNet121Encoder(Encoder):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         depth: number of dense blocks kept, 3 or 4.
-        weights: what to start from; see `Encoder`.
+        weights: initial weights; see `Encoder`.
 
     Shape:
         - input: (batch, in_channels, *spatial), every side at least `stride`
@@ -97,14 +96,14 @@ class DenseNet121Encoder(Encoder):
           pooling, and down by the transitions
 
     Raises:
-        ValueError: When `depth` is neither 3 nor 4, or the weights don't fit; see `load_encoder_weights`.
+        ValueError: When `depth` is neither 3 nor 4, or the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(
         self, spatial_dims: int = 2, in_channels: int = 3, depth: int = 3, weights: WeightsSource = None
     ) -> None:
         if depth not in DENSENET_DEPTHS:
-            raise ValueError(f"depth, the number of dense blocks, must be one of {DENSENET_DEPTHS}, got {depth}.")
+            raise ValueError(f"depth, the number of dense blocks, must be one of {DENSENET_DEPTHS}, got {depth}")
         parts = dict(DenseNet121(spatial_dims, in_channels, out_channels=1).features.named_children())
         parts["relu5"] = nn.ReLU(inplace=True)
         names = [
@@ -125,7 +124,7 @@ class DenseNet121Encoder(Encoder):
 
 
 class ResNet18Encoder(Encoder):
-    """ResNet-18 as torchvision has it, without its classifier: 11,176,512 parameters in two dimensions.
+    """ResNet-18 of torchvision without its classifier: 11,176,512 parameters in two dimensions.
 
     Reference:
         K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
@@ -134,14 +133,14 @@ class ResNet18Encoder(Encoder):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
-        weights: what to start from; see `Encoder`.
+        weights: initial weights; see `Encoder`.
 
     Shape:
         - input: (batch, in_channels, *spatial), every side at least `stride`
         - output: list of the feature maps in the module's table; an odd side is rounded up
 
     Raises:
-        ValueError: When the weights don't fit; see `load_encoder_weights`.
+        ValueError: the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(self, spatial_dims: int = 2, in_channels: int = 3, weights: WeightsSource = None) -> None:
@@ -174,7 +173,7 @@ class ResNet18Encoder(Encoder):
 class EfficientNetB0Encoder(Encoder):
     """EfficientNet-B0 with its head convolution, without its classifier: 4,007,548 parameters in two dimensions.
 
-    In training its residual branches are dropped at random (stochastic depth, rate 0 to 0.2), as published.
+    In training, residual branches are dropped at random (stochastic depth, rate 0 to 0.2), as published.
 
     Reference:
         M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
@@ -183,19 +182,19 @@ class EfficientNetB0Encoder(Encoder):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
-        weights: what to start from; see `Encoder`.
+        weights: initial weights; see `Encoder`.
 
     Shape:
         - input: (batch, in_channels, *spatial), every side at least `stride`
-        - output: list of the feature maps in the module's table; an odd side is rounded down, and only where sides
-          are multiples of 32 the padding is TensorFlow's "same", which the published weights were trained with
+        - output: list of the feature maps in the module's table; an odd side is rounded down. The padding is
+          TensorFlow's "same", as in the training of the published weights, only for sides that are multiples of 32
 
     Raises:
-        ValueError: When the weights don't fit; see `load_encoder_weights`.
+        ValueError: the weights do not fit; see `load_encoder_weights`.
 
     Deviation:
-        `torch.nn.SiLU` stands for MONAI's memory-saving swish: it computes and saves the same, and can be scripted and
-        exported. Batch norm has momentum 0.1, as in the other encoders, instead of 0.01; see `set_batch_norm_momentum`.
+        `torch.nn.SiLU` replaces MONAI's memory-efficient swish: it computes the same, and can be scripted and exported.
+        Batch norm has momentum 0.1, as in the other encoders, instead of 0.01; see `set_batch_norm_momentum`.
     """
 
     def __init__(self, spatial_dims: int = 2, in_channels: int = 3, weights: WeightsSource = None) -> None:

@@ -1,4 +1,4 @@
-"""Hybrid attention network (HAN) and every row of its ablation."""
+"""Hybrid attention network (HAN) and its ablation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FINAL_CHANNELS = 64
 
 
 class DecoderStage(nn.Module):
-    """Reduce and enhance a skip, upsample to its size, concatenate, convolve.
+    """Reduce and enhance the skip, upsample the input to its size, concatenate and convolve.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: channels that come from below.
+        in_channels: channels from the coarser stage.
         encoder_channels: channels of the encoder's feature map.
         out_channels: channels of the reduced skip and of the output.
         enhance: block on the reduced skip: SFEB or `nn.Identity()`.
@@ -58,9 +58,9 @@ class DecoderStage(nn.Module):
 
 
 class HybridAttentionNet(nn.Module):
-    """DenseNet-121 encoder, light decoder, SFEB on bottleneck and skips, TAM at the bottleneck; gives logits.
+    """Segment with a DenseNet-121 encoder, a light decoder, SFEB on bottleneck and skips, and TAM at the bottleneck.
 
-    The flags give the rows of the paper's table 2, in trainable parameters:
+    Flags and trainable parameters of the rows of the paper's table 2:
 
     | conv_block | sfeb  | tam   | row                         | parameters |
     |------------|-------|-------|-----------------------------|------------|
@@ -81,30 +81,30 @@ class HybridAttentionNet(nn.Module):
         sfeb: whether bottleneck and skips have spatial feature enhancement blocks.
         tam: whether the bottleneck ends in the transformer attention module.
         sfeb_pooling: "local" or "global"; see `SFEB`.
-        encoder_depth: number of dense blocks; 3 as the counts say, or 4 for the whole DenseNet-121, which adds a
-            fifth scale with its skip and decoder stage (beyond the paper).
-        encoder: "densenet121", the paper's, or beyond the paper "resnet18", "efficientnet-b0", "efficientnet-lite0",
+        encoder_depth: number of dense blocks; 3 by the paper's counts, or 4 for the whole DenseNet-121, which adds a
+            fifth scale with its skip and decoder stage.
+        encoder: "densenet121" as in the paper, or "resnet18", "efficientnet-b0", "efficientnet-lite0",
             "efficientnet-lite1" or "efficientnet-lite2", which have five scales and two dimensions.
-        encoder_weights: what the encoder starts from: None (random; logged), "imagenet" (downloaded once) or the
-            path of the published file.
+        encoder_weights: initial weights of the encoder: None (random; logged), "imagenet" (downloaded once) or the path
+            of the published file.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least 16 (32 with five scales)
         - output: (batch, out_channels, *spatial), logits
 
-        For `torch.export` give dynamic sides twice that minimum: it treats a map that is one wide as a case apart.
+        For `torch.export` set the minimum of dynamic sides to twice that: it specialises on maps of width 1.
 
     Raises:
-        ValueError: When an argument or the input doesn't fit, or with SFEB in training mode a batch holds one item.
-        FileNotFoundError: When `encoder_weights` is the path of no file.
-        RuntimeError: When the weights cannot be downloaded, or their file is damaged.
+        ValueError: an argument or the input is invalid, or a training batch holds one image (with SFEB).
+        FileNotFoundError: When the file `encoder_weights` does not exist.
+        RuntimeError: the weights can't be downloaded, or their file is damaged.
 
     Deviation:
-        The paper gives few widths; they are inferred from the parameter counts of table 2, which all come out to the
-        digit. Certainty: ConvBlock and SFEB about 95 %; baseline about 85 % (the text speaks of four dense blocks
-        and three transitions, the counts fit three and two); the inside of TAM about 50 % (the counts allow other
-        arrangements). The paper's sigmoid belongs to the loss and to post-processing. All but the encoder is drawn
-        Glorot-uniform, as in Keras, which the authors used; batch norm has PyTorch's momentum and epsilon.
+        The paper gives few widths; they are inferred from the parameter counts of table 2, which all agree exactly.
+        Certainty: ConvBlock and SFEB about 95 %; baseline about 85 % (the text has four dense blocks and
+        three transitions, the counts fit three and two); the inside of TAM about 50 % (the counts allow other
+        arrangements). The paper's sigmoid is part of the loss and of post-processing. All but the encoder is
+        initialised Glorot-uniform, as in Keras, which the authors used; batch norm has PyTorch's momentum and epsilon.
     """
 
     gradcam_layer = "bottleneck"

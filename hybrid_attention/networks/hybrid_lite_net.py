@@ -1,4 +1,4 @@
-"""A light network for masks and classes: EfficientNet-Lite encoder, U-Net decoder, HAN's attention where it pays."""
+"""Light network for masks and classes: EfficientNet-Lite encoder, U-Net decoder, and optionally HAN's blocks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import nn
 
 
 class LiteDecoderStage(nn.Module):
-    """Upsample to the size of a skip, concatenate, convolve twice.
+    """Upsample to the size of the skip, concatenate, and convolve twice.
 
     Args:
-        in_channels: channels that come from below.
+        in_channels: channels from the coarser stage.
         skip_channels: channels of the skip.
         out_channels: channels of the output.
         enhance: block on the skip: SFEB or `nn.Identity()`.
@@ -45,15 +45,15 @@ class LiteDecoderStage(nn.Module):
 class HybridLiteNet(nn.Module):
     """Segment and classify with an EfficientNet-Lite encoder and a U-Net decoder.
 
-    The decoder ends at half the input's size, and its logits are interpolated to the whole. The classes are told from
-    the deepest features.
+    The decoder ends at half the input's size, and its logits are interpolated to the input's size. The class is
+    predicted from the deepest features.
 
     Args:
         in_channels: number of input channels, 1 for grey images, or 3.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included.
         encoder: "lite0", "lite1" or "lite2"; see `EfficientNetLiteEncoder`.
-        channels: width of the four decoder stages, the deepest first.
+        channels: width of the four decoder stages, from coarse to fine.
         sfeb: whether the skips have HAN's spatial feature enhancement blocks.
         tam: whether the deepest features have HAN's transformer attention module.
         drop: largest probability of the encoder's stochastic depth.
@@ -65,7 +65,7 @@ class HybridLiteNet(nn.Module):
           (batch, num_classes) or None; all of them logits
 
     Raises:
-        ValueError: When an argument or the input doesn't fit, or with SFEB in training mode a batch holds one item.
+        ValueError: an argument or the input is invalid, or a training batch holds one image (with SFEB).
     """
 
     gradcam_layer = "bottleneck"  # what both tasks see

@@ -1,4 +1,4 @@
-"""HAN with a class head, which can tell that an image holds no lesion."""
+"""HAN with a class head, which can recognise images without a lesion."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import nn
 
 
 class HybridMultiTaskNet(nn.Module):
-    """Hybrid attention network that segments, and classifies from its bottleneck.
+    """Segment with the hybrid attention network, and classify from its bottleneck.
 
-    It is beyond the paper, which leaves images without lesion out: a network that learned from lesions alone was never
-    shown that there may be none, and tends to mark something in such images, too. It takes the place of the `mtl_oca`
-    bundle's network. With three channels, two regions and three classes it has 15,559,877 trainable parameters.
+    The paper excludes images without a lesion, and a network trained on lesions alone often predicts one in normal
+    images. In the `mtl_oca` bundle it can replace the network. With three channels, two regions and three classes it
+    has 15,559,877 trainable parameters.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -33,7 +33,7 @@ class HybridMultiTaskNet(nn.Module):
           (batch, num_classes) or None; all of them logits
 
     Raises:
-        ValueError: When an argument or the input doesn't fit.
+        ValueError: an argument or the input is invalid.
     """
 
     gradcam_layer = "network.bottleneck"  # what both tasks see
@@ -48,22 +48,22 @@ class HybridMultiTaskNet(nn.Module):
     ) -> None:
         super().__init__()
         if num_regions < 2:
-            raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}.")
+            raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}")
         self.network = HybridAttentionNet(spatial_dims, in_channels, num_regions, **options)
         self.classifier = class_head(spatial_dims, BOTTLENECK_CHANNELS, num_classes)
 
     @torch.no_grad()
     def start_from_masks(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take over a HAN that was trained for masks on grey images: the lesion's logit becomes its logit.
+        """Load the weights of a HAN trained for masks on grey images, so that the lesion logit is its logit.
 
-        HAN saw the grey image in each of its channels; here the first channel is the grey image, and what HAN does
-        not know (further channels, further regions, the classes) starts without influence on the lesion's logit.
+        HAN has the grey image in each of its channels; here the first channel is the grey image. Further channels and
+        regions start with zero weights, so that they do not change the lesion logit.
 
         Args:
-            weights: state dict of a `HybridAttentionNet` with one output channel, else built with the same options.
+            weights: state dict of a `HybridAttentionNet` with one output channel and the same options.
 
         Raises:
-            ValueError: When the weights are of another network; the message names the first that differ.
+            ValueError: the weights are those of another network; the message names the first that differ.
         """
         stem, head = "encoder.stages.0.conv0.weight", "head"
         own = self.network.state_dict()
@@ -90,7 +90,7 @@ class HybridMultiTaskNet(nn.Module):
 
 
 def _mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
-    """Say in one line how weights differ from those of a network; empty when they fit."""
+    """Describe in one line how weights differ from those of a network; empty if they fit."""
     faults = {
         "missing": [name for name in own if name not in given],
         "unknown": [name for name in given if name not in own],

@@ -1,4 +1,4 @@
-"""U-Net whose bridge feeds a classifier (MTL-DUNet), and without it the single-task U-Net: baselines of MTL-OCA."""
+"""U-Net with a classifier on its bridge (MTL-DUNet), or without it: the baselines of MTL-OCA."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import nn
 
 
 class MTLDUNet(nn.Module):
-    """U-Net that segments at its decoder's end and classifies from its deepest features.
+    """Segment with a U-Net, and classify from its deepest features.
 
-    The baselines of the paper's table 2, with as many stages as `MultiTaskOCANet`, as wide (trainable parameters with
-    the other arguments at their defaults):
+    The baselines of the paper's table 2, with the stages and widths of `MultiTaskOCANet` (trainable parameters with the
+    other arguments at their defaults):
 
     | num_classes | row                       | parameters |
     |-------------|---------------------------|------------|
     | 3           | MTL-DUNet                 |  8,314,373 |
     | None        | UNet (single task: masks) |  7,788,034 |
 
-    The single task of classes is `num_classes=3` trained without the masks' part of the loss.
+    Classification as a single task is `num_classes=3`, trained without the loss of the masks.
 
     Reference:
         C. Chen, W. Bai, D. Rueckert, "Multi-task Learning for Left Atrial Segmentation on GE-MRI", STACOM 2018,
@@ -35,7 +35,7 @@ class MTLDUNet(nn.Module):
         in_channels: number of input channels.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included.
-        channels: width of each encoder stage, the finest first. The bridge is twice as wide as the last.
+        channels: width of each encoder stage, from fine to coarse; the bridge is twice as wide as the last.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
@@ -43,13 +43,13 @@ class MTLDUNet(nn.Module):
           (batch, num_classes) or None; all of them logits
 
     Raises:
-        ValueError: When an argument or the input doesn't fit.
+        ValueError: an argument or the input is invalid.
 
     Deviation:
-        A baseline for equal budgets, not the left-atrium network to the letter: that has five stages and classifies by
-        spatial pyramid pooling with dropout; here widths and the number of stages are those of `MultiTaskOCANet`, and
-        the classifier is its two-layer perceptron on mean and maximum of the bridge's features. Stages are plain and
-        have batch norm, as there: a group norm right before that mean would fix most of it.
+        A baseline of equal size, not an exact copy of the left-atrium network, which has five stages and classifies by
+        spatial pyramid pooling with dropout. Here widths and the number of stages are those of `MultiTaskOCANet`, and
+        the classifier is its two-layer perceptron on mean and maximum of the bridge's features. Stages have batch norm,
+        as there: group norm just before the mean would make the mean nearly constant.
     """
 
     gradcam_layer = "backbone.bridge"  # what both tasks see

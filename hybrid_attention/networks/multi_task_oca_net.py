@@ -1,4 +1,4 @@
-"""Multi-task network with object-contextual attention (MTL-OCA) and every row of its ablation."""
+"""Multi-task network with object-contextual attention (MTL-OCA) and its ablation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSIFY_ON = ("backbone", "object_context")
 
 
 class ObjectContextRefinement(nn.Module):
-    """Predict coarse regions, and join each pixel's features with their context.
+    """Predict coarse regions, and fuse each pixel's features with their context.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -41,7 +41,7 @@ class ObjectContextRefinement(nn.Module):
 
 
 class NoRefinement(nn.Module):
-    """Leave the features as they are; there is no coarse mask."""
+    """Return the features unchanged, without a coarse mask."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the features and None."""
@@ -49,9 +49,9 @@ class NoRefinement(nn.Module):
 
 
 class MultiTaskOCANet(nn.Module):
-    """Res-UNet, object-contextual attention on its features for the mask, a classifier on the same features.
+    """Segment with a Res-UNet and object-contextual attention, and classify from the features of the Res-UNet.
 
-    The options give the rows of the paper's table 6 (trainable parameters with the other arguments at their defaults):
+    The rows of the paper's table 6 (trainable parameters with the other arguments at their defaults):
 
     | object_context | classify_on      | num_classes | row                                 | parameters |
     |----------------|------------------|-------------|-------------------------------------|------------|
@@ -69,13 +69,13 @@ class MultiTaskOCANet(nn.Module):
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels; the paper's two are the image and its Gaussian derivative's magnitude.
+        in_channels: number of input channels; 2 in the paper: the image and the magnitude of its Gaussian derivative.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included (the paper's K).
-        channels: width of each encoder stage, the finest first; multiples of 8, the first of 16 with OCA.
-        object_context: whether a coarse mask is refined by object-contextual attention. Without, the mask comes from
+        channels: width of each encoder stage, from fine to coarse; multiples of 8, the first of 16 with OCA.
+        object_context: whether object-contextual attention refines a coarse mask. If not, the mask is predicted from
             the backbone's features, and there is no coarse mask.
-        classify_on: features that the classifier pools: "backbone" (the decoder's end, before OCA) or
+        classify_on: features that the classifier pools: "backbone" (the decoder's output, before OCA) or
             "object_context" (those that the refined mask is predicted from).
 
     Shape:
@@ -84,15 +84,14 @@ class MultiTaskOCANet(nn.Module):
           (batch, num_classes) or None; all of them logits
 
     Raises:
-        ValueError: When an argument or the input doesn't fit, or `classify_on` asks for features that there are none
-            of.
+        ValueError: an argument or the input is invalid, or the features of `classify_on` do not exist.
 
     Deviation:
-        The paper gives no widths and doesn't show the inside of a stage: here two convolutions with group norm (8
-        groups) and ReLU, to which the input is added, and a bridge of twice the last width between encoder and decoder,
-        without which nothing would happen at the coarsest scale. Upsampling is linear, to the size of the skip. The
-        coarse head is a 1 wide convolution. Features and context are fused without norm: a group norm over the image
-        would fix the means that a classifier on the fused features pools, and it hardly learned. Pooling for the
+        The paper gives neither widths nor the layers of a stage: here a stage is two convolutions with group norm (8
+        groups) and ReLU with a residual connection, and a bridge of twice the last width joins encoder and decoder.
+        Upsampling is linear, to the size of the skip. The coarse head is a 1x1 convolution. Features and context are
+        fused without norm: group norm would make the means that a classifier on the fused features pools nearly
+        constant, and it hardly learned. Pooling for the
         classifier is mean and maximum (`PooledClassifier`), its hidden layer as wide as the features.
     """
 
@@ -108,11 +107,11 @@ class MultiTaskOCANet(nn.Module):
     ) -> None:
         super().__init__()
         if classify_on not in CLASSIFY_ON:
-            raise ValueError(f"classify_on must be one of {CLASSIFY_ON}, got {classify_on!r}.")
+            raise ValueError(f"classify_on must be one of {CLASSIFY_ON}, got {classify_on!r}")
         if classify_on == "object_context" and (not object_context or num_classes is None):
             raise ValueError(
                 "classify_on='object_context' needs object_context=True and a number of classes, got "
-                f"object_context={object_context} and num_classes={num_classes}."
+                f"object_context={object_context} and num_classes={num_classes}"
             )
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels

@@ -1,4 +1,4 @@
-"""What a network returns that segments and classifies, and modules that return one tensor of it."""
+"""Output of networks that segment and classify, and wrappers that return it as one tensor."""
 
 # No `from __future__ import annotations` here: TorchScript cannot read a NamedTuple whose annotations are strings.
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class MultiTaskOutput(NamedTuple):
-    """Logits of every head.
+    """Logits of each head.
 
     Attributes:
         mask: (batch, regions, *spatial), the background first.
@@ -23,10 +23,10 @@ class MultiTaskOutput(NamedTuple):
 
 
 def lesion_logit(output: MultiTaskOutput) -> torch.Tensor:
-    """Return the logit of "no background" out of the logits of the regions.
+    """Return the logit of "not background" from the logits of the regions.
 
     Its sigmoid is the probability of all regions but the first under their softmax: with two regions the logit is
-    `mask[:, 1] - mask[:, 0]`. Evaluation, prediction and Grad-CAM take such a single logit.
+    `mask[:, 1] - mask[:, 0]`. Evaluation, prediction and Grad-CAM use this single logit.
 
     Args:
         output: of a multi-task network.
@@ -44,7 +44,7 @@ class AsMultiTask(nn.Module):
         network: returns the logits of the regions, the background first.
 
     Shape:
-        - input: what the network takes
+        - input: as the network
         - output: `MultiTaskOutput`: mask (batch, regions, *spatial), no coarse mask, no class logits
     """
 
@@ -61,11 +61,11 @@ class LesionLogit(nn.Module):
     """Return a multi-task network's lesion logit alone, as a network for masks does; see `lesion_logit`.
 
     Args:
-        network: returns a `MultiTaskOutput`. The layer that it names for Grad-CAM, `gradcam_layer`, is that of this
-            module, too; without one, Grad-CAM must be told a layer.
+        network: returns a `MultiTaskOutput`. Its `gradcam_layer`, if it has one, becomes that of this
+            module.
 
     Shape:
-        - input: what the network takes
+        - input: as the network
         - output: (batch, 1, *spatial), logits
     """
 
@@ -82,16 +82,16 @@ class LesionLogit(nn.Module):
 
 
 class MaskAndClasses(nn.Module):
-    """Return the lesion logit and the class logits as channels of one tensor, for tools that take a single one.
+    """Return the lesion logit and the class logits as channels of one tensor, for tools that expect one output.
 
-    `SplitMaskAndClassesd` takes them apart again. A network without class head gives the lesion alone. The state dict
-    is that of the network, so that weights of a training fit both.
+    `SplitMaskAndClassesd` separates them. A network without a class head returns the lesion logit alone. The state dict
+    is that of the network, so weights fit both.
 
     Args:
         network: returns a `MultiTaskOutput`.
 
     Shape:
-        - input: what the network takes
+        - input: as the network
         - output: (batch, 1 + classes, *spatial), logits: the lesion, then each class, the same at every pixel
     """
 

@@ -17,11 +17,11 @@ from torch import nn
 
 
 class UNetDecoderStage(nn.Module):
-    """Upsample to the skip's size, convolve, concatenate, convolve twice.
+    """Upsample to the skip's size, convolve, concatenate the skip, and convolve twice.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: channels that come from below.
+        in_channels: channels from the coarser stage.
         out_channels: channels of the skip and of the output.
 
     Shape:
@@ -42,14 +42,14 @@ class UNetDecoderStage(nn.Module):
 
 
 def double_conv(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Build two 3 wide convolutions, each with ReLU."""
+    """Build two 3x3 convolutions, each with ReLU."""
     return nn.Sequential(
         conv_relu(spatial_dims, in_channels, out_channels), conv_relu(spatial_dims, out_channels, out_channels)
     )
 
 
 class PlainUNet(nn.Module):
-    """U-Net with padded convolutions, interpolation in place of transposed convolutions and no normalisation.
+    """Segment with a U-Net with padded convolutions, interpolation instead of transposed convolutions, and no norm.
 
     With the default arguments it has 34,513,345 trainable parameters, the U-Net row of the comparison below; MONAI's
     own U-Nets have other blocks and counts.
@@ -62,19 +62,19 @@ class PlainUNet(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        channels: width at each scale, the finest first; the number of scales follows from it.
+        channels: width of each scale, from fine to coarse.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** (len(channels) - 1)`
         - output: (batch, out_channels, *spatial), logits
 
     Raises:
-        ValueError: When there are fewer than two `channels`, or the input doesn't fit.
+        ValueError: there are fewer than two `channels`, or the input is invalid.
 
     Deviation:
-        Padded convolutions keep the size, where the original loses the border; upsampling followed by a 3 wide
-        convolution is what the count of table 2 says. Weights are drawn as the original U-Net's (section 3): without
-        normalisation, Keras's default (Glorot) hardly learns, and a peer should not be handicapped.
+        Padded convolutions keep the size, unlike the original's; upsampling followed by a 3x3 convolution fits the
+        count of table 2. Weights are initialised as in the original U-Net (section 3): without normalisation, a network
+        with Keras's default (Glorot) hardly learns, which would be an unfair comparison.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class PlainUNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) < 2:
-            raise ValueError(f"channels needs at least two scales, got {tuple(channels)}.")
+            raise ValueError(f"channels needs at least two scales, got {tuple(channels)}")
         interpolation_mode(spatial_dims)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels

@@ -1,4 +1,4 @@
-"""Triple-encoder U-Net with CBAM or non-local attention, and every row of its comparison."""
+"""Triple-encoder U-Net with CBAM or non-local attention, and the models that its paper compares."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ STRIDE = 32
 
 
 class AdditiveSkip(nn.Module):
-    """Add a 1 wide convolution of each encoder's feature map.
+    """Add each encoder's feature map after a 1x1 convolution.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        encoder_channels: channels of each encoder's feature map; none at all leave the input as it is.
+        encoder_channels: channels of each encoder's feature map; if empty, the input is returned.
         channels: channels of the input and of the output.
 
     Shape:
@@ -69,11 +69,11 @@ class AdditiveSkip(nn.Module):
 
 
 class TripleDecoderStage(nn.Module):
-    """Add the skips, convolve depthwise separably, attend, upsample by two.
+    """Add the skips, apply a depthwise separable convolution and attention, and upsample by two.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: channels that come from below.
+        in_channels: channels from the coarser stage.
         encoder_channels: channels of each encoder's feature map at this scale; none without skips.
         out_channels: channels of the output.
         attention: block after the convolution: CBAM, NonLocal or `nn.Identity()`.
@@ -104,9 +104,9 @@ class TripleDecoderStage(nn.Module):
 
 
 class TripleEncoderUNet(nn.Module):
-    """ImageNet encoders side by side, a light decoder on their concatenated deepest features; gives logits.
+    """Segment with several ImageNet encoders in parallel and a light decoder on their concatenated deepest features.
 
-    The flags give the 20 rows of the paper's table 1 (R: resnet18, D: densenet121, E: efficientnet-b0):
+    Arguments of the 20 models of the paper's table 1 (R: resnet18, D: densenet121, E: efficientnet-b0):
 
     | models     | attention   | encoders | frozen | parameters | trainable  |
     |------------|-------------|----------|--------|------------|------------|
@@ -133,39 +133,39 @@ class TripleEncoderUNet(nn.Module):
         encoders: one or more of "resnet18", "densenet121", "efficientnet-b0"; their features are concatenated in
             this order.
         attention: block in every decoder stage: "cbam", "non_local" or None.
-        freeze_encoders: whether the encoders stay as they start, batch-norm statistics included, also in `train()`.
-            After `torch.jit.script` that holds for their parameters only.
-        dropout: rate of the channel-wise dropout before the head; the paper tried 0.2 to 0.5.
-        skips: whether each encoder's feature maps are added to the decoder's at strides 16, 8 and 4, through a 1 wide
-            convolution (beyond the paper's counts).
-        encoder_weights: what the encoders start from: None (random; logged); "imagenet" (downloaded once); a folder
+        freeze_encoders: whether the encoders keep their initial weights and batch-norm statistics, also in `train()`.
+            After `torch.jit.script` this applies to their parameters only.
+        dropout: rate of the channel-wise dropout before the head; 0.2 to 0.5 in the paper.
+        skips: whether each encoder's feature maps are added to the decoder's at strides 16, 8 and 4, through a 1x1
+            convolution (not in the paper's counts).
+        encoder_weights: initial weights of the encoders: None (random; logged); "imagenet" (downloaded once); a folder
             with the published files under their published names; or a mapping such as
-            `{"resnet18": "imagenet", "densenet121": "densenet121-a639ec97.pth", "efficientnet-b0": None}`, which
-            names every encoder. For a single encoder also the path of its file.
+            `{"resnet18": "imagenet", "densenet121": "densenet121-a639ec97.pth", "efficientnet-b0": None}`, with
+            every encoder. For a single encoder also the path of its file.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least 32
         - output: (batch, out_channels, *spatial), logits
 
     Raises:
-        ValueError: When an argument or the input doesn't fit.
-        FileNotFoundError: When `encoder_weights` is the path of nothing.
-        RuntimeError: When the weights cannot be downloaded, or their file is damaged.
+        ValueError: an argument or the input is invalid.
+        FileNotFoundError: When the path `encoder_weights` does not exist.
+        RuntimeError: the weights can't be downloaded, or their file is damaged.
 
     Deviation:
-        The paper gives no widths; they are inferred from the parameter counts of table 1, all of which come out to the
-        digit but that of models 19 and 20, where two printed digits are swapped (12,350,296). The text and figure 2
-        speak of skip connections between encoder and decoder; the counts leave no room for their parameters, so
-        `skips` is off by default. The place of the dropout isn't told: it is channel-wise before the head, behind the
-        last batch norm, whose statistics it would spoil further up. The fourth stage ends at stride 2; the logits are
-        then upsampled by two to the input's size, which equals upsampling the features first, as the head is 1 wide.
+        The paper gives no widths; they are inferred from the parameter counts of table 1, which all
+        agree, except that two printed digits of models 19 and 20 are swapped (12,350,296). Text and figure 2 show skip
+        connections between encoder and decoder, but the counts don't include their parameters, so `skips` is off by
+        default. The place of the dropout is not given: here it is channel-wise before the head, after the last batch
+        norm, so that it does not disturb batch statistics. The fourth stage ends at stride 2; the logits are
+        then upsampled by two, which equals upsampling the features first, because the head is a 1x1 convolution.
         Sides that are not multiples of 32 are padded with their last row or column, and the output is cropped: the
-        encoders would round odd sides differently, and their features no longer lie upon each other. The decoder's
-        depthwise separable convolutions are drawn He-normal, all else as PyTorch does. The paper's sigmoid belongs to
-        the loss and to post-processing.
+        encoders round odd sides differently, so their features would be misaligned. The decoder's
+        depthwise separable convolutions are initialised He-normal, all else by PyTorch's defaults. The paper's sigmoid
+        is part of the loss and of post-processing.
     """
 
-    gradcam_layer = "decoder.1.attention"  # at stride 16, after the encoders' features have met
+    gradcam_layer = "decoder.1.attention"  # at stride 16, after the encoders' features are joined
 
     def __init__(
         self,
@@ -181,13 +181,11 @@ class TripleEncoderUNet(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(encoders, str):
-            raise ValueError(f"encoders must be a list of names, as in ['resnet18'], got the text {encoders!r}.")
+            raise ValueError(f"encoders must be a list of names, as in ['resnet18'], got the text {encoders!r}")
         if not encoders or not set(encoders) <= set(ENCODERS) or len(set(encoders)) < len(encoders):
-            raise ValueError(
-                f"encoders must be one or more different names out of {tuple(ENCODERS)}, got {encoders!r}."
-            )
+            raise ValueError(f"encoders must be one or more different names out of {tuple(ENCODERS)}, got {encoders!r}")
         if attention not in ATTENTIONS:
-            raise ValueError(f"attention must be one of {tuple(ATTENTIONS)}, got {attention!r}.")
+            raise ValueError(f"attention must be one of {tuple(ATTENTIONS)}, got {attention!r}")
         self.mode = interpolation_mode(spatial_dims)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
@@ -196,7 +194,7 @@ class TripleEncoderUNet(nn.Module):
 
         sources = source_of_each(encoder_weights, {name: ENCODERS[name][1] for name in encoders})
         if freeze_encoders and None in sources.values():
-            logger.info("Frozen encoders with random weights stay random, unless trained weights are loaded.")
+            logger.info("Frozen encoders with random weights stay random unless trained weights are loaded")
         parts = {name: ENCODERS[name][0](spatial_dims, in_channels, weights=sources[name]) for name in encoders}
         self.encoders = nn.ModuleDict(parts)
         self.encoders.requires_grad_(not freeze_encoders)
@@ -213,7 +211,7 @@ class TripleEncoderUNet(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> TripleEncoderUNet:
-        """Switch between training and evaluation; frozen encoders stay in evaluation."""
+        """Set training or evaluation mode; frozen encoders stay in evaluation mode."""
         super().train(mode)
         if self.freeze_encoders:
             self.encoders.eval()
@@ -274,7 +272,7 @@ MODELS = {
 
 
 def triple_encoder_model(number: int) -> TripleEncoderModel:
-    """Return what makes one of the paper's models.
+    """Return the settings of one of the paper's models.
 
     Reference:
         S. Anari, S. Sadeghi, G. Sheikhi, R. Ranjbarzadeh, M. Bendechache, "Explainable attention based breast tumor
@@ -285,7 +283,7 @@ def triple_encoder_model(number: int) -> TripleEncoderModel:
         number: from 1 to 20.
 
     Raises:
-        ValueError: no model of that number.
+        ValueError: there is no model of that number.
     """
     if number not in MODELS:
         raise ValueError(f"model must be a number from 1 to {len(MODELS)}, as in the paper's table 1, got {number!r}")

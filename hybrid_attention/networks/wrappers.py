@@ -1,4 +1,4 @@
-"""What stands around a network or changes one: deep supervision, any image size, group norm in place of batch norm."""
+"""Wrappers and changes for any network: deep supervision, any image size, group norm instead of batch norm."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from torch import nn
 
 
 class DeepSupervision(nn.Module):
-    """Put a 1x1 convolution on inner feature maps and return their logits beside the network's own.
+    """Add a 1x1 convolution on inner feature maps, and return their logits after the network's own.
 
-    It stands around the network in training only; validation, weights and inference are the network's. In a
-    configuration it is the trainer's network, with `monai.losses.DeepSupervisionLoss` around the loss.
+    Use it for training only; validation, saved weights and inference use the network alone. In a config it is the
+    trainer's network, with `monai.losses.DeepSupervisionLoss` around the loss.
 
     Reference:
         C.-Y. Lee, S. Xie, P. Gallagher, Z. Zhang, Z. Tu, "Deeply-Supervised Nets", AISTATS 2015, arXiv:1409.5185.
 
     Args:
         network: returns one tensor, (batch, out_channels, *spatial).
-        layers: channels of the feature maps by the name of the module that returns them, the finest first.
+        layers: channels of the feature maps by the name of the module that returns them, from fine to coarse.
         out_channels: of the network.
         spatial_dims: number of spatial dimensions, 2 or 3.
 
     Shape:
-        - input: what the network takes
+        - input: as the network
         - output: list of (batch, out_channels, *spatial): the network's own logits, then one for each layer at its size
 
     Raises:
-        AttributeError: When a layer is unknown.
-        ValueError: When there is no layer.
+        AttributeError: unknown layer.
+        ValueError: `layers` is empty.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class DeepSupervision(nn.Module):
     ) -> None:
         super().__init__()
         if not layers:
-            raise ValueError("layers must name one feature map or more.")
+            raise ValueError("layers must name one feature map or more")
         self.network = network
         self.heads = nn.ModuleList(
             [Conv[Conv.CONV, spatial_dims](channels, out_channels, kernel_size=1) for channels in layers.values()]
         )
         for parameter in self.heads.parameters():
-            nn.init.zeros_(parameter)  # features are of any size; logits start at 0
+            nn.init.zeros_(parameter)  # logits start at 0, whatever the features
         self._features: dict[str, torch.Tensor] = {}
         self._layers = tuple(layers)
         for name in layers:
@@ -68,21 +68,21 @@ class DeepSupervision(nn.Module):
 
 
 class PadToStride(nn.Module):
-    """Repeat the border until every side is a multiple of the network's stride, and crop its output again.
+    """Pad the input by repeating its border until every side is a multiple of the stride, and crop the output.
 
     Args:
-        network: returns one tensor, or a list whose last tensor is the finest.
+        network: returns one tensor, or a list whose last tensor has the highest resolution.
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
-        stride: how much coarser the network's deepest features are than the image.
-        gradcam_layer: name of the network's layer that Grad-CAM explains unless told otherwise.
+        stride: downsampling factor of the network's deepest features.
+        gradcam_layer: the network's default layer for Grad-CAM.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side longer than `stride`
         - output: (batch, out_channels, *spatial), logits
 
     Raises:
-        ValueError: When the input doesn't fit.
+        ValueError: the input is invalid.
     """
 
     def __init__(
@@ -101,14 +101,14 @@ class PadToStride(nn.Module):
         if not torch.jit.is_tracing() and min(x.shape[2:]) == self.stride:
             raise ValueError(
                 f"spatial size {tuple(x.shape[2:])} is too small: the deepest features are {self.stride} times coarser "
-                f"and need more than one position to be normalised, so every side needs more than {self.stride}."
+                f"and can't be normalised over a single position, so every side must be longer than {self.stride}"
             )
         output = self.network(pad_to_multiple(x, self.stride))
         return crop_like(output[-1] if isinstance(output, list) else output, x)
 
 
 def without(network: nn.Module, *unused: str) -> nn.Module:
-    """Take parts out of a network that never act on its output, so that they are not counted.
+    """Remove parts of a network that don't affect its output, so that their parameters are not counted.
 
     Args:
         network: changed in place.
@@ -123,23 +123,23 @@ def without(network: nn.Module, *unused: str) -> nn.Module:
 
 
 def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
-    """Replace every batch norm of a network by a group norm, which does not depend on the batch.
+    """Replace every batch norm of a network with group norm, which does not depend on the batch.
 
-    MONAI's `norm` argument of `FlexibleUNet` reaches the decoder alone; this reaches all of it. Scales and shifts start
-    again, as do the networks here: weights that were trained with batch norm are of no use without its statistics.
+    Unlike the `norm` argument of MONAI's `FlexibleUNet`, which applies to the decoder only. Scales and shifts are
+    initialised: weights trained with batch norm are of no use without its statistics.
 
     Reference:
         Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
 
     Args:
-        network: is changed in place.
-        groups: number of groups, which divides the channels of every batch norm.
+        network: changed in place.
+        groups: number of groups; must divide the channels of every batch norm.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: When the network has no batch norm, or channels of one are not divisible.
+        ValueError: the network has no batch norm, or its channels are not divisible by `groups`.
     """
     norms = {
         name: module
@@ -147,10 +147,10 @@ def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
     }
     if not norms:
-        raise ValueError(f"{type(network).__name__} has no batch norm to replace.")
+        raise ValueError(f"{type(network).__name__} has no batch norm to replace")
     for name, norm in norms.items():
         if norm.num_features % groups:
-            raise ValueError(f"{name} has {norm.num_features} channels, which {groups} groups do not divide.")
+            raise ValueError(f"{name} has {norm.num_features} channels, which {groups} groups do not divide")
     for name, norm in norms.items():
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, nn.GroupNorm(groups, norm.num_features, norm.eps, norm.affine))

@@ -105,9 +105,9 @@ def make_phantom(
     if label not in PHANTOM_LABELS:
         raise ValueError(f"label must be one of {', '.join(map(repr, PHANTOM_LABELS))}, got {label!r}")
     if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}.")
+        raise ValueError(f"seed must not be negative, got {seed}")
     if size is not None and (len(size) != 2 or min(size) < MIN_SIZE):
-        raise ValueError(f"size must be (height, width), each at least {MIN_SIZE} pixels, got {size}.")
+        raise ValueError(f"size must be (height, width), each at least {MIN_SIZE} pixels, got {size}")
     if echogenicity not in ECHOGENICITY:
         raise ValueError(f"echogenicity must be one of {', '.join(map(repr, ECHOGENICITY))}, got {echogenicity!r}")
     children = np.random.SeedSequence([seed, PHANTOM_LABELS.index(label)]).spawn(5)
@@ -183,7 +183,7 @@ def write_phantom_dataset(
     if seed < 0 or min(counts.values()) < 0 or not 0 < sum(counts.values()) < SEEDS_PER_DATASET:
         raise ValueError(
             f"seed and counts must not be negative, with 1 to {SEEDS_PER_DATASET - 1} images in all, "
-            f"got seed {seed} and {counts}."
+            f"got seed {seed} and {counts}"
         )
     if size is not None:
         size = (int(size[0]), int(size[1]))

@@ -42,9 +42,9 @@ def speckle_envelope(
         ValueError: the field is not two-dimensional, or the carrier or the number of looks is out of range.
     """
     if echo_db.ndim != 2:
-        raise ValueError(f"echo_db must have the shape (depth, width), got {echo_db.shape}.")
+        raise ValueError(f"echo_db must have the shape (depth, width), got {echo_db.shape}")
     if not 0 <= centre_frequency < 0.5 or looks < 1:
-        raise ValueError(f"need 0 <= centre_frequency < 0.5 and looks >= 1, got {centre_frequency} and {looks}.")
+        raise ValueError(f"need 0 <= centre_frequency < 0.5 and looks >= 1, got {centre_frequency} and {looks}")
     depth, width = echo_db.shape
     beam = np.broadcast_to(np.asarray(lateral_sigma, dtype=float), (depth,))[:, None]
     margin = 4 * int(np.ceil(max(axial_sigma, float(beam.max()))))  # keeps the circular convolution off the image
@@ -82,7 +82,7 @@ def log_compress(envelope: Array, dynamic_range: float, reference_db: float = 0.
         ValueError: the dynamic range is not positive.
     """
     if dynamic_range <= 0:
-        raise ValueError(f"dynamic_range must be positive, got {dynamic_range}.")
+        raise ValueError(f"dynamic_range must be positive, got {dynamic_range}")
     level = 20 * np.log10(np.maximum(envelope, 1e-12)) - reference_db
     return np.round(255 * np.clip(1 + level / dynamic_range, 0, 1)).astype(np.uint8)
 

@@ -1,12 +1,12 @@
-"""Networks of others to compare with, each from its authors' or MONAI's code, by one override of a bundle's network.
+"""Networks to compare with, from their authors' or MONAI's code, selected by overriding a bundle's network.
 
     --network_def "{'_target_': 'hybrid_attention.networks.baselines.segresnet'}"
 
-All take any image size, return logits, and name the layer that Grad-CAM explains. Each starts at random: none has
-pretrained weights that others lack. A bundle of grey images needs `'in_channels': 1` besides.
+All accept any image size, return logits, and name a default layer for Grad-CAM. All are initialised at random, for a
+fair comparison. Bundles of grey images also need `'in_channels': 1`.
 
-segmentation-models-pytorch is left out: it needs torchvision, whose build on PyPI doesn't load beside a CPU build of
-torch. `flexible_unet` has U-Nets on the same encoders.
+segmentation-models-pytorch is not included: it needs torchvision, whose published build can't be loaded with a CPU
+build of torch. `flexible_unet` has U-Nets on the same encoders.
 """
 
 from hybrid_attention.networks.baselines.monai import (

@@ -1,4 +1,4 @@
-"""Peers that MONAI provides. Where a width can be chosen, it is 32 at the finest scale, doubled at each coarser one."""
+"""Baselines from MONAI. By default the width is 32 at the finest scale and doubles at each coarser one, if possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def basic_unet(
 ) -> nn.Module:
     """Build a U-Net with instance norm; 7,783,425 parameters in 2D.
 
-    `hybrid_attention.networks.PlainUNet` is the one without norm that HAN's paper compares with.
+    `hybrid_attention.networks.PlainUNet` is the U-Net without norm of HAN's paper.
 
     Reference:
         T. Falk et al., "U-Net: deep learning for cell counting, detection, and morphometry", Nature Methods 16, 67-70
@@ -27,7 +27,7 @@ def basic_unet(
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        channels: width of the five scales, the finest first.
+        channels: width of the five scales, from fine to coarse.
 
     Returns:
         A network for images with every side longer than 16.
@@ -49,20 +49,20 @@ def residual_unet(
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        channels: width of each scale, the finest first.
+        channels: width of each scale, from fine to coarse.
 
     Returns:
         A network for images with every side longer than `2 ** (len(channels) - 1)`.
 
     Deviation:
-        Batch norm, as in the tutorials. MONAI's default, instance norm, stands before the last unit as well, where it
-        takes the mean of an image's only output channel away, and with it how much of the image is lesion.
+        Batch norm, as in the tutorials. MONAI's default, instance norm, is also applied to the last unit, where it
+        removes the mean of an image's only output channel, and so the size of the lesion.
     """
     halvings = len(channels) - 1
     network = nets.UNet(
         spatial_dims, in_channels, out_channels, channels, strides=(2,) * halvings, num_res_units=2, norm="batch"
     )
-    # the last unit has no more channels than the output
+    # the last unit has only the output's channels
     return PadToStride(network, spatial_dims, in_channels, stride=2**halvings, gradcam_layer="model.1.submodule.2")
 
 
@@ -80,7 +80,7 @@ def unet_plus_plus(
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        channels: width of the five scales, the finest first.
+        channels: width of the five scales, from fine to coarse.
 
     Returns:
         A network for images with every side longer than 16.
@@ -103,7 +103,7 @@ def attention_unet(
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        channels: width of each scale, the finest first.
+        channels: width of each scale, from fine to coarse.
 
     Returns:
         A network for images with every side longer than `2 ** (len(channels) - 1)`.

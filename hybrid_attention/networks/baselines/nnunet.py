@@ -1,4 +1,4 @@
-"""The networks of nnU-Net, as its planners lay them out, without its training procedure."""
+"""The networks of nnU-Net as configured by its planners, without its training procedure."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def nnunet(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, s
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        stages: number of scales. nnU-Net's planner halves while the features keep 4 or more positions along a side: 6
-            scales for sides of 128 to 255 pixels, 7 for 256 to 511.
+        stages: number of scales. nnU-Net's planner halves the size while a side has 4 or more positions: 6 scales for
+            sides of 128 to 255 pixels, 7 for 256 to 511.
 
     Returns:
         A network for images with every side longer than `2 ** (stages - 1)`.
 
     Raises:
-        ImportError: When dynamic-network-architectures is missing.
-        ValueError: When there are fewer than two stages.
+        ImportError: dynamic-network-architectures is not installed.
+        ValueError: there are fewer than two stages.
 
     Deviation:
-        No deep supervision: the bundles' losses take one mask.
+        No deep supervision: the bundles' losses expect one mask.
     """
     network = _architectures().PlainConvUNet(
         **_plan(spatial_dims, in_channels, out_channels, stages), n_conv_per_stage=2, n_conv_per_stage_decoder=2
@@ -57,17 +57,17 @@ def nnunet_residual(spatial_dims: int = 2, in_channels: int = 3, out_channels: i
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         out_channels: number of output channels.
-        stages: number of scales, as of `nnunet`.
+        stages: number of scales, as in `nnunet`.
 
     Returns:
         A network for images with every side longer than `2 ** (stages - 1)`.
 
     Raises:
-        ImportError: When dynamic-network-architectures is missing.
-        ValueError: When there are fewer than two stages.
+        ImportError: dynamic-network-architectures is not installed.
+        ValueError: there are fewer than two stages.
 
     Deviation:
-        No deep supervision: the bundles' losses take one mask.
+        No deep supervision: the bundles' losses expect one mask.
     """
     blocks = [(1, 3, 4, 6)[min(stage, 3)] for stage in range(stages)]
     network = _architectures().ResidualEncoderUNet(
@@ -87,9 +87,9 @@ def _architectures() -> Any:
 
 
 def _plan(spatial_dims: int, in_channels: int, out_channels: int, stages: int) -> dict[str, Any]:
-    """Return what both networks have in common."""
+    """Return the arguments that both networks share."""
     if stages < 2:
-        raise ValueError(f"stages must be 2 or more, got {stages}.")
+        raise ValueError(f"stages must be 2 or more, got {stages}")
     return {
         "input_channels": in_channels,
         "n_stages": stages,
@@ -107,7 +107,7 @@ def _plan(spatial_dims: int, in_channels: int, out_channels: int, stages: int) -
 
 
 def _ready(network: Any, spatial_dims: int, in_channels: int, stages: int) -> nn.Module:
-    """Draw the weights as nnU-Net does, and take the heads of deep supervision out."""
+    """Initialise the weights as nnU-Net does, and remove the heads of deep supervision."""
     network.apply(network.initialize)
     without(network, *(f"decoder.seg_layers.{stage}" for stage in range(stages - 2)))
     return PadToStride(network, spatial_dims, in_channels, 2 ** (stages - 1), f"decoder.stages.{stages - 2}")

@@ -1,4 +1,4 @@
-"""Convolutional block attention module (CBAM): a gate for each channel, then a gate for each position."""
+"""Convolutional block attention module (CBAM): channel gate, then spatial gate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ChannelGate(nn.Module):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels C, in and out.
-        reduction: the MLP's hidden layer is C / reduction wide.
+        reduction: the hidden layer of the MLP has C / reduction units.
 
     Shape:
         - input: (batch, channels, *spatial)
@@ -29,7 +29,7 @@ class ChannelGate(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, reduction: int = 8) -> None:
         super().__init__()
         if channels % reduction:
-            raise ValueError(f"channels must be a multiple of reduction={reduction}, got {channels}.")
+            raise ValueError(f"channels must be a multiple of reduction={reduction}, got {channels}")
         conv = Conv[Conv.CONV, spatial_dims]
         self.axes = list(range(2, 2 + spatial_dims))
         self.mlp = nn.Sequential(
@@ -70,7 +70,7 @@ class SpatialGate(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Gate the channels, then the positions.
+    """Apply a channel gate, then a spatial gate.
 
     In two dimensions it has `2 C² / reduction + 98` trainable parameters.
 
@@ -80,7 +80,7 @@ class CBAM(nn.Module):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels C, in and out.
-        reduction: the channel gate's hidden layer is C / reduction wide.
+        reduction: the hidden layer of the channel gate has C / reduction units.
 
     Shape:
         - input: (batch, channels, *spatial), any size

@@ -1,4 +1,4 @@
-"""Convolution units, their initialisation and the size rules that the networks share."""
+"""Convolution units, initialisation, resizing and checks of the input, shared by the networks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ GROUPS = 8  # of a group norm
 
 
 def conv_relu(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Module:
-    """Build convolution (with bias), then ReLU: the unit written C in the count tables."""
+    """Build a convolution (with bias) followed by ReLU, written C in the parameter tables."""
     return Convolution(spatial_dims, in_channels, out_channels, kernel_size=kernel_size, norm=None, act="relu")
 
 
 def conv_norm_act(
     spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, act: str = "relu"
 ) -> nn.Module:
-    """Build convolution (with bias), batch norm, then activation: the unit written CB in the count tables."""
+    """Build a convolution (with bias) followed by batch norm and an activation, written CB in the parameter tables."""
     return Convolution(spatial_dims, in_channels, out_channels, kernel_size=kernel_size, norm="batch", act=act)
 
 
 def conv_group_norm(
     spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, groups: int = GROUPS
 ) -> nn.Module:
-    """Build convolution (with bias), then group norm, then ReLU.
+    """Build a convolution (with bias) followed by group norm and ReLU.
 
-    In two dimensions a 3 wide unit has `9 Cin Cout + 3 Cout` trainable parameters.
+    In two dimensions a unit with kernel size 3 has `9 Cin Cout + 3 Cout` trainable parameters.
 
     Reference:
         Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
@@ -39,14 +39,14 @@ def conv_group_norm(
         spatial_dims: number of spatial dimensions, 1 to 3.
         in_channels: number of input channels Cin.
         out_channels: number of output channels Cout.
-        kernel_size: width of the convolution.
+        kernel_size: of the convolution.
         groups: number of groups whose channels are normalised together.
 
     Raises:
         ValueError: When `out_channels` is not a multiple of `groups`.
     """
     if out_channels < 1 or out_channels % groups:
-        raise ValueError(f"channels must be a multiple of {groups}, the groups of the group norm, got {out_channels}.")
+        raise ValueError(f"channels must be a multiple of {groups}, the groups of the group norm, got {out_channels}")
     norm = ("group", {"num_groups": groups})
     return Convolution(
         spatial_dims, in_channels, out_channels, kernel_size=kernel_size, adn_ordering="NA", norm=norm, act="relu"
@@ -54,7 +54,7 @@ def conv_group_norm(
 
 
 def depthwise_separable(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Build a 3 wide convolution of each channel by itself, then a 1 wide one across the channels, each with ReLU6.
+    """Build a 3x3 convolution per channel, then a 1x1 convolution across the channels, each with ReLU6.
 
     depthwise (no bias) → batch norm → ReLU6 → pointwise (no bias) → batch norm → ReLU6. In two dimensions it has
     `9 Cin + 2 Cin + Cin Cout + 2 Cout` trainable parameters.
@@ -82,10 +82,10 @@ def depthwise_separable(spatial_dims: int, in_channels: int, out_channels: int) 
 
 
 def init_glorot_uniform(module: nn.Module) -> None:
-    """Draw every convolution in `module` Glorot-uniform with bias zero, as Keras does by default.
+    """Initialise every convolution in `module` Glorot-uniform with bias zero, the default of Keras.
 
-    PyTorch's own default shrinks the signal about six-fold in variance at each convolution with ReLU; a decoder
-    or a U-Net without normalisation would start with an output that hardly depends on its input.
+    PyTorch's default reduces the variance about six-fold per convolution with ReLU; the initial output of a decoder
+    or a U-Net without normalisation would hardly depend on its input.
 
     Reference:
         X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks",
@@ -99,7 +99,7 @@ def init_glorot_uniform(module: nn.Module) -> None:
 
 
 def init_he_normal(module: nn.Module) -> None:
-    """Draw every convolution in `module` He-normal with bias zero, so that ReLU keeps the signal's size.
+    """Initialise every convolution in `module` He-normal with bias zero, so that ReLU preserves the variance.
 
     Reference:
         K. He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10; O. Ronneberger, P. Fischer, T. Brox, "U-Net",
@@ -113,10 +113,10 @@ def init_he_normal(module: nn.Module) -> None:
 
 
 def set_batch_norm_momentum(module: nn.Module, momentum: float = 0.1) -> None:
-    """Let the running statistics of every batch norm in `module` follow training at PyTorch's own pace.
+    """Set the momentum of every batch norm in `module`, by default to PyTorch's default.
 
-    MONAI's EfficientNet has 0.01: after a few hundred steps from a random start its running variances are still far
-    above those of the images, and in evaluation nothing is marked while the training loss falls.
+    MONAI's EfficientNet has 0.01: a few hundred steps after random initialisation its running variances are still far
+    above those of the images, and in evaluation nothing is predicted although the training loss falls.
     """
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
@@ -124,18 +124,18 @@ def set_batch_norm_momentum(module: nn.Module, momentum: float = 0.1) -> None:
 
 
 def interpolation_mode(spatial_dims: int) -> str:
-    """Name the linear interpolation for this number of spatial dimensions.
+    """Return the mode of linear interpolation for a number of spatial dimensions.
 
     Raises:
         ValueError: When `spatial_dims` is neither 2 nor 3.
     """
     if spatial_dims not in INTERPOLATION:
-        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
     return INTERPOLATION[spatial_dims]
 
 
 def resize_like(x: torch.Tensor, other: torch.Tensor, mode: str) -> torch.Tensor:
-    """Interpolate `x` to the spatial size of `other`: by two where sizes divide evenly, and to fit elsewhere."""
+    """Interpolate `x` to the spatial size of `other`."""
     return F.interpolate(x, size=other.shape[2:], mode=mode, align_corners=False)
 
 
@@ -145,9 +145,9 @@ def upsample_2x(x: torch.Tensor, mode: str) -> torch.Tensor:
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Repeat the last row, column … until every side is a multiple of `multiple`.
+    """Repeat the last row and column until every side is a multiple of `multiple`.
 
-    By index, as `torch.export` cannot prove the amounts of `F.pad` for every size.
+    By index, because `torch.export` can't prove the amounts of `F.pad` for every size.
     """
     for axis in range(2, x.dim()):
         side = x.shape[axis]
@@ -157,38 +157,38 @@ def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
 
 
 def crop_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Cut `x` at the end of every axis to the spatial size of `other`."""
+    """Crop `x` at the end of every axis to the spatial size of `other`."""
     for axis in range(2, x.dim()):
         x = x.index_select(axis, torch.arange(other.shape[axis], device=x.device))
     return x
 
 
 def check_input(x: torch.Tensor, spatial_dims: int, in_channels: int, stride: int) -> None:
-    """Refuse a batch that a network cannot take.
+    """Raise an error if a network can't process a batch.
 
     Args:
         x: the batch.
         spatial_dims: expected number of spatial dimensions.
         in_channels: expected number of channels.
-        stride: total stride of the network, which is the smallest size it can take.
+        stride: total stride of the network, the smallest size that it can process.
 
     Raises:
-        ValueError: When the number of dimensions or of channels differs, or a side is shorter than `stride`.
+        ValueError: the number of dimensions or of channels differs, or a side is shorter than `stride`.
     """
-    if torch.jit.is_tracing():  # sizes are tensors then, and a comparison would be frozen into the graph
+    if torch.jit.is_tracing():  # sizes are tensors then, and comparisons would become constants of the graph
         return
     if x.dim() != spatial_dims + 2:
         raise ValueError(
-            f"expected (batch, channel) and {spatial_dims} spatial dimensions, received {x.dim()} dimensions in all."
+            f"expected (batch, channel) and {spatial_dims} spatial dimensions, received {x.dim()} dimensions in all"
         )
     if x.shape[1] != in_channels:
         raise ValueError(
             f"expected {in_channels} input channels, received {x.shape[1]}. For grey images and a network with three "
-            "input channels repeat the channel (monai.transforms.RepeatChannel), or build it with in_channels=1."
+            "input channels repeat the channel (monai.transforms.RepeatChannel), or build it with in_channels=1"
         )
     for axis in range(spatial_dims):
         if x.shape[axis + 2] < stride:
             raise ValueError(
                 f"spatial size {x.shape[axis + 2]} (axis {axis}) is too small: "
-                f"the total stride is {stride}, so every side needs at least {stride}."
+                f"the total stride is {stride}, so every side needs at least {stride}"
             )

@@ -1,4 +1,4 @@
-"""Heads of networks that segment and classify: logits of the regions, and of the classes."""
+"""Heads of networks that segment and classify."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def region_head(spatial_dims: int, in_channels: int, num_regions: int) -> nn.Module:
-    """Build the 1 wide convolution that gives the logits of the regions.
+    """Build the 1x1 convolution that predicts the logits of the regions.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -16,15 +16,15 @@ def region_head(spatial_dims: int, in_channels: int, num_regions: int) -> nn.Mod
         num_regions: number of regions, the background included.
 
     Raises:
-        ValueError: When there are fewer than two regions.
+        ValueError: there are fewer than two regions.
     """
     if num_regions < 2:
-        raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}.")
+        raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}")
     return Conv[Conv.CONV, spatial_dims](in_channels, num_regions, kernel_size=1)
 
 
 def class_head(spatial_dims: int, in_channels: int, num_classes: int | None) -> nn.Module:
-    """Build the head that gives the logits of the classes, or for None one that gives None.
+    """Build the head that predicts the logits of the classes, or for None one that returns None.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -32,20 +32,20 @@ def class_head(spatial_dims: int, in_channels: int, num_classes: int | None) -> 
         num_classes: number of classes, or None.
 
     Raises:
-        ValueError: When there are fewer than two classes.
+        ValueError: there are fewer than two classes.
     """
     if num_classes is None:
         return NoClassifier()
     if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, or None for no class head, got {num_classes}.")
+        raise ValueError(f"num_classes must be at least 2, or None for no class head, got {num_classes}")
     return PooledClassifier(spatial_dims, in_channels, num_classes)
 
 
 class PooledClassifier(nn.Module):
-    """Pool each channel over the image by its mean and its maximum, then a two-layer perceptron with ReLU.
+    """Classify by a two-layer perceptron on mean and maximum of each channel.
 
-    The hidden layer has C units: `2 C² + C + C classes + classes` trainable parameters. The maximum is there because a
-    group norm fixes much of the means: from them alone the classes are hardly learned in a short training.
+    The hidden layer has C units: `2 C² + C + C classes + classes` trainable parameters. The maximum is used because
+    group norm makes the means nearly constant: from them alone the classes are hardly learned in a short training.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -72,7 +72,7 @@ class PooledClassifier(nn.Module):
 
 
 class NoClassifier(nn.Module):
-    """Stand where a single-task network has no class head."""
+    """Return None, in place of a class head."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | None:
         """Return None."""

@@ -1,4 +1,4 @@
-"""Non-local block: every position becomes a mixture of all positions."""
+"""Non-local block: attention between all positions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ class NonLocal(nn.Module):
 
     It has `2 C² + 5 C / 2` trainable parameters.
 
-    The n x n map is never held in memory: `scaled_dot_product_attention` works through it in tiles, forward and
-    backward, in float32 and in half precision, so memory grows with n and not with n². A training step of the block
-    at batch 16, 64 channels and 56 x 56 positions took 171 MiB on a CPU (115 MiB in bfloat16), where the map written
-    out took 1,905 MiB (1,000 MiB).
+    The n x n map is never stored: `scaled_dot_product_attention` computes it in tiles, forward and backward, in float32
+    and in half precision, so memory is linear in n. A training step of the block with batch size 16, 64 channels and
+    56 x 56 positions took 171 MiB on a CPU (115 MiB in bfloat16); with the map stored, 1,905 MiB (1,000 MiB).
 
     Reference:
         X. Wang, R. Girshick, A. Gupta, K. He, "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971, eq. 1-6.
@@ -33,15 +32,15 @@ class NonLocal(nn.Module):
         ValueError: When `channels` is odd.
 
     Deviation:
-        No batch norm, as the parameter counts of S. Anari et al. (doi:10.1038/s41598-024-84504-y, table 1) say, and W
-        does not start at zero: that is for a block put into a trained network, and this one is trained with its
+        No batch norm, according to the parameter counts of S. Anari et al. (doi:10.1038/s41598-024-84504-y, table 1). W
+        is not initialised with zeros, which is for blocks added to a trained network; this one is trained with its
         decoder.
     """
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
         if channels % 2:
-            raise ValueError(f"channels must be even (the embeddings have half as many), got {channels}.")
+            raise ValueError(f"channels must be even (the embeddings have half as many), got {channels}")
         conv = Conv[Conv.CONV, spatial_dims]
         self.theta = conv(channels, channels // 2, kernel_size=1)
         self.phi = conv(channels, channels // 2, kernel_size=1)
@@ -59,7 +58,7 @@ class NonLocal(nn.Module):
 
 
 def positions_first(x: torch.Tensor) -> torch.Tensor:
-    """Give (batch, 1, positions, channels), contiguous: attention that never holds its map takes nothing else.
+    """Return (batch, 1, positions, channels), contiguous, which attention without a stored map requires.
 
     Args:
         x: (batch, channels, *spatial).

@@ -1,4 +1,4 @@
-"""Object-contextual attention (OCA): every pixel looks at the regions of the image that may be objects."""
+"""Object-contextual attention (OCA): each pixel attends to regions that may be objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class ObjectContext(nn.Module):
-    """Describe each region by its pixels, and each pixel by the regions that it resembles.
+    """Represent each region by its pixels, and each pixel by the regions that it resembles.
 
     With the features x_i of pixel i and the logits of K region maps:
 
@@ -16,8 +16,8 @@ class ObjectContext(nn.Module):
     - `w_ik = softmax over k of φ(x_i) · ψ(f_k) / sqrt(C / 2)` (eq. 2)
     - `y_i = δ(sum_k w_ik H(f_k))` (eq. 3)
 
-    φ, ψ and H are 1 wide convolutions from C to C / 2 channels, δ one back to C, each with group norm and ReLU. It has
-    `2 C² + 15 C / 2` trainable parameters. Memory grows with the number of pixels times K.
+    φ, ψ and H are 1x1 convolutions from C to C / 2 channels and δ is one back to C, each with group norm and ReLU. The
+    block has `2 C² + 15 C / 2` trainable parameters. Memory is linear in the number of pixels times K.
 
     Reference:
         Y. Lu et al., "Automatic joint segmentation and classification of breast ultrasound images via multi-task
@@ -37,15 +37,15 @@ class ObjectContext(nn.Module):
         ValueError: When `channels` is not a multiple of 16.
 
     Deviation:
-        Eq. 1 leaves open how d is normalised and eq. 2 what l is: both are as in the ECCV paper, whose transforms
-        have 256 channels for features of 512, hence C / 2. Each transform is one convolution (there φ and ψ have two).
-        ψ and H see only K vectors an image: all their channels are normalised as one group.
+        Eq. 1 does not define how d is normalised, and eq. 2 not what l is: both are as in the ECCV paper, whose
+        transforms have 256 channels for features of 512, hence C / 2. Each transform is one convolution (there φ and ψ
+        have two). ψ and H process only K vectors per image, so their channels are normalised as one group.
     """
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
         if channels < 1 or channels % (2 * GROUPS):
-            raise ValueError(f"channels of object-contextual attention must be a multiple of 16, got {channels}.")
+            raise ValueError(f"channels of object-contextual attention must be a multiple of 16, got {channels}")
         width = channels // 2
         self.scale = width**-0.5
         self.query = conv_group_norm(spatial_dims, channels, width, kernel_size=1)  # φ

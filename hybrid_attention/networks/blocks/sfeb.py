@@ -12,10 +12,10 @@ SFEB_POOLINGS = ("local", "global")
 
 
 class WindowMean(nn.Module):
-    """Average over 3 wide windows with stride 1, leaving out what lies beyond the border.
+    """Average over 3x3 windows with stride 1, without the padding.
 
-    It equals average pooling with `padding=1, count_include_pad=False`, which PyTorch refuses in three dimensions
-    for maps narrower than the window, as a bottleneck is.
+    It equals average pooling with `padding=1, count_include_pad=False`, which in three dimensions PyTorch does not
+    support for maps smaller than the window, such as a bottleneck's.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -49,29 +49,28 @@ class SFEB(nn.Module):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels C, in and out.
-        pooling: "local" pools over 3 wide windows with stride 1 and keeps the size; "global" pools to one value
-            per channel.
+        pooling: "local" pools over 3x3 windows with stride 1; "global" pools to one value per channel.
 
     Shape:
         - input: (batch, channels, *spatial)
         - output: the same
 
     Raises:
-        ValueError: When `pooling` is unknown, or when the block is trained with one item a batch.
+        ValueError: When `pooling` is unknown, or a training batch has one item.
 
     Deviation:
-        The paper calls both pools "global" (eq. 8, 9). Pooled to one value they leave a constant per channel and
-        nothing spatial, and the 3x3 convolution after them would meet padding only, so "local" is the default and
-        the literal reading is `pooling="global"`. The parameter counts of table 2 fit both. Certainty of the rest
-        of the block: about 95 %, as those counts come out to the digit. Local average pooling leaves padding out of
-        the mean (Keras "same" does too). The gate normalises a 1x1 map over the batch, as printed; in training a
-        batch of one has no variance there and is refused.
+        The paper calls both pools "global" (eq. 8, 9). Global pools would leave one constant per channel without
+        spatial information, and only padding around it for the following 3x3 convolution, so "local" is the default
+        and `pooling="global"` the literal reading. The parameter counts of table 2 fit both. Certainty of the rest of
+        the block: about 95 %, because those counts agree exactly. Local average pooling excludes padding from the mean,
+        as Keras does. The gate normalises a 1x1 map over the batch, as printed, which is impossible for a training
+        batch of one.
     """
 
     def __init__(self, spatial_dims: int, channels: int, pooling: str = "local") -> None:
         super().__init__()
         if pooling not in SFEB_POOLINGS:
-            raise ValueError(f"pooling must be one of {SFEB_POOLINGS}, got {pooling!r}.")
+            raise ValueError(f"pooling must be one of {SFEB_POOLINGS}, got {pooling!r}")
         self.conv = conv_norm_act(spatial_dims, channels, channels)  # eq. 7
         if pooling == "local":
             self.max_pool = Pool[Pool.MAX, spatial_dims](kernel_size=3, stride=1, padding=1)
@@ -88,8 +87,8 @@ class SFEB(nn.Module):
         if self.training and x.shape[0] == 1:
             raise ValueError(
                 "SFEB got a batch of 1 in training mode: its gate normalises one value per channel over the batch. "
-                "Train with a batch of at least 2 (drop_last=True keeps a short last batch out), "
-                "or call eval() for inference."
+                "Train with a batch of at least 2 (drop_last=True skips a short last batch), "
+                "or call eval() for inference"
             )
         features = self.conv(x)
         pooled = torch.cat([self.max_pool(features), self.avg_pool(features)], dim=1)  # (b, 2c, *spatial), eq. 10

@@ -12,13 +12,13 @@ REFERENCE_GRID = 16  # a 256 wide image at stride 16
 
 
 class AxialPositionEmbedding(nn.Module):
-    """Add a learned embedding of the position, whose channels are shared out between the spatial axes.
+    """Add a learned position embedding, whose channels are divided among the spatial axes.
 
     In two dimensions the first half of the channels depends on the row only and the second half on the column only.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels of the features; an indivisible rest goes to the first axes.
+        channels: number of channels of the features; if not divisible, the first axes have one more.
         grid: number of learned positions along each axis; other sizes are interpolated linearly.
 
     Shape:
@@ -26,13 +26,13 @@ class AxialPositionEmbedding(nn.Module):
         - output: the same
 
     Raises:
-        ValueError: When there are fewer channels than axes.
+        ValueError: there are fewer channels than axes.
     """
 
     def __init__(self, spatial_dims: int, channels: int, grid: int = REFERENCE_GRID) -> None:
         super().__init__()
         if channels < spatial_dims:
-            raise ValueError(f"channels must be at least spatial_dims={spatial_dims}, got {channels}.")
+            raise ValueError(f"channels must be at least spatial_dims={spatial_dims}, got {channels}")
         self.spatial_dims = spatial_dims
         widths = [channels // spatial_dims + (axis < channels % spatial_dims) for axis in range(spatial_dims)]
         self.axes = nn.ParameterList([nn.Parameter(torch.empty(1, width, grid)) for width in widths])
@@ -67,9 +67,9 @@ class TSA(nn.Module):
         - output: the same
 
     Deviation:
-        The paper leaves d_k open. A row of K has one entry per position, so the dot product runs over h·w entries
-        and d_k = h·w is the reading chosen: with uncorrelated entries the spread of the logits then doesn't depend
-        on the image size. One head.
+        The paper does not define d_k. A row of K has one entry per position, so the dot product is over h·w entries and
+        d_k = h·w is chosen here: with uncorrelated entries the variance of the logits then does not depend on the image
+        size. One head.
     """
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
@@ -106,14 +106,14 @@ class GSA(nn.Module):
         ValueError: When `channels` is odd.
 
     Deviation:
-        The text says "scaled dot product" and eq. 5 shows no scale: it is scaled by 1 / sqrt(c / 2). Eq. 5 stops at
-        the map; here it weighs F^c, the one embedding the text introduces and no equation uses.
+        The text says "scaled dot product", but eq. 5 has no scale: here it is 1 / sqrt(c / 2). Eq. 5 ends with the map;
+        here it weights F^c, the one embedding of the text that no equation uses.
     """
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
         if channels % 2:
-            raise ValueError(f"channels must be even (the embeddings have half as many), got {channels}.")
+            raise ValueError(f"channels must be even (the embeddings have half as many), got {channels}")
         self.value = conv_norm_act(spatial_dims, channels, channels, kernel_size=1)  # F^c
         self.query = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F1^cc
         self.key = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F2^cc
@@ -128,7 +128,7 @@ class GSA(nn.Module):
 
 
 class TAM(nn.Module):
-    """Join channel attention, spatial attention and the reduced input, at an inner width.
+    """Combine channel attention, spatial attention and the input, at a reduced width.
 
     `R = CB1x1(F)`, output `CB1x1(concat(TSA(R + position), GSA(R), R))`. With 256 channels, inner width 64 and a grid
     of 16 in two dimensions it has 88,384 trainable parameters: 16,576 + 1,024 + 12,288 + 8,576 + 49,920.
@@ -140,7 +140,7 @@ class TAM(nn.Module):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of channels in and out.
-        inner_channels: width at which both attentions work; even.
+        inner_channels: number of channels of both attentions; even.
         grid: number of learned positions along each axis.
 
     Shape:
@@ -148,9 +148,9 @@ class TAM(nn.Module):
         - output: the same
 
     Deviation:
-        The inside of this module is about 50 % certain: the paper gives no widths, and other arrangements also give
-        its parameter count. The text speaks of concatenating the position and of multi-head attention; here row and
-        column are concatenated with each other, their sum with the features is attended to, and there is one head.
+        This module is about 50 % certain: the paper gives no widths, and other arrangements have the same parameter
+        count. The text mentions a concatenated position and multi-head attention; here the embeddings of row and column
+        are concatenated and added to the features, and there is one head.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""U-Net without a head, and the stages that make it plain or residual."""
+"""U-Net without a head, with plain or residual stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def plain_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Build two 3 wide convolutions, each with batch norm and ReLU.
+    """Build two 3x3 convolutions, each with batch norm and ReLU.
 
     In two dimensions it has `9 (Cin + Cout) Cout + 6 Cout` trainable parameters.
 
@@ -27,10 +27,9 @@ def plain_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Mo
 
 
 def residual_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Build two 3 wide convolutions, each with group norm and ReLU, to whose result the input is added.
+    """Build two 3x3 convolutions, each with group norm and ReLU, with a residual connection.
 
-    Where the widths differ the input goes through a 1 wide convolution, which has `(Cin + 1) Cout` parameters besides
-    those of the plain stage.
+    If the widths differ, the residual connection is a 1x1 convolution with `(Cin + 1) Cout` parameters.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -41,13 +40,13 @@ def residual_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn
         ValueError: When `out_channels` is not a multiple of 8.
     """
     if out_channels < 1 or out_channels % GROUPS:
-        raise ValueError(f"channels must be multiples of {GROUPS}, the groups of the group norm, got {out_channels}.")
+        raise ValueError(f"channels must be multiples of {GROUPS}, the groups of the group norm, got {out_channels}")
     norm = ("group", {"num_groups": GROUPS})
     return ResidualUnit(spatial_dims, in_channels, out_channels, adn_ordering="NA", norm=norm, act="relu")
 
 
 class UNetBackbone(nn.Module):
-    """Encoder stages with max-pooling, a bridge, as many decoder stages with upsampling and concatenated skips.
+    """Encoder stages with max-pooling, a bridge, and decoder stages with upsampling and concatenated skips.
 
     Trainable parameters in two dimensions with 2 input channels and widths of 64, 128, 256 (bridge 512):
 
@@ -66,16 +65,16 @@ class UNetBackbone(nn.Module):
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
-        channels: width of each encoder stage, the finest first.
+        channels: width of each encoder stage, from fine to coarse.
         stage: builds a stage: `plain_stage` or `residual_stage`.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `stride`
-        - output: (batch, channels[0], *spatial) from the decoder's end and (batch, 2 channels[-1], *deepest) from the
+        - output: (batch, channels[0], *spatial) from the decoder and (batch, 2 channels[-1], *deepest) from the
           bridge, whose sides are those of the input divided by `stride`, rounded down
 
     Raises:
-        ValueError: When `spatial_dims` or `channels` is impossible.
+        ValueError: When `spatial_dims` or `channels` is invalid.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class UNetBackbone(nn.Module):
     ) -> None:
         super().__init__()
         if not channels:
-            raise ValueError(f"channels needs at least one stage, got {tuple(channels)}.")
+            raise ValueError(f"channels needs at least one stage, got {tuple(channels)}")
         self.mode = interpolation_mode(spatial_dims)
         self.stride: int = 2 ** len(channels)
         self.bridge_channels = 2 * channels[-1]
@@ -98,7 +97,7 @@ class UNetBackbone(nn.Module):
             self.decoder.append(stage(spatial_dims, widths[i + 1] + channels[i], channels[i]))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the features of the decoder's end and of the bridge."""
+        """Return the features of the decoder and of the bridge."""
         skips: list[torch.Tensor] = []
         for stage in self.encoder:
             x = stage(x)
