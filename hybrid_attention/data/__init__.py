@@ -1,36 +1,35 @@
-"""From folders of images to lists of cases and leak-free splits."""
+"""Data sets, readers, splits and checks. Names are imported on first use: those for prediction need neither torch nor MONAI."""
 
-from hybrid_attention.data.checks import DataError, OnDemand, check_training_cases, with_class_index
-from hybrid_attention.data.datasets import (
-    breast_datalist,
-    bus_bra_datalist,
-    bus_uclm_datalist,
-    busi_datalist,
-    datalist,
-    folder_datalist,
-    udiat_datalist,
-)
-from hybrid_attention.data.folder import image_datalist
-from hybrid_attention.data.masks import MaskReader
-from hybrid_attention.data.reading import GreyReader
-from hybrid_attention.data.splits import Split, busi_facts, split_cases
+import importlib
+from typing import Any
 
-__all__ = [
-    "DataError",
-    "GreyReader",
-    "MaskReader",
-    "OnDemand",
-    "Split",
-    "breast_datalist",
-    "bus_bra_datalist",
-    "bus_uclm_datalist",
-    "busi_datalist",
-    "busi_facts",
-    "check_training_cases",
-    "datalist",
-    "folder_datalist",
-    "image_datalist",
-    "split_cases",
-    "udiat_datalist",
-    "with_class_index",
-]
+_MODULES = {
+    "DataError": "checks",
+    "GreyImage": "reading",
+    "GreyReader": "readers",
+    "MaskReader": "readers",
+    "OnDemand": "checks",
+    "Split": "splits",
+    "breast_datalist": "datasets",
+    "bus_bra_datalist": "datasets",
+    "bus_uclm_datalist": "datasets",
+    "busi_datalist": "datasets",
+    "busi_facts": "splits",
+    "check_training_cases": "checks",
+    "datalist": "datasets",
+    "folder_datalist": "datasets",
+    "image_datalist": "folder",
+    "read_image": "reading",
+    "split_cases": "splits",
+    "udiat_datalist": "datasets",
+    "with_class_index": "checks",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name's module on first use."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -55,6 +55,24 @@ class FrameGeometry:
         left, top, right, bottom = self.box
         return slice(top, bottom), slice(left, right)
 
+    def to_full_frame(self, plane: np.ndarray) -> np.ndarray:
+        """Put a plane of the size of the tissue back into the whole frame.
+
+        Args:
+            plane: (H, W) of the box.
+
+        Returns:
+            Array of the frame's shape, zero outside the box.
+
+        Raises:
+            ValueError: the size of the plane differs from that of the box.
+        """
+        frame = np.zeros(self.shape, dtype=plane.dtype)
+        if frame[self.part].shape != plane.shape:
+            raise ValueError(f"a plane of {plane.shape} does not fit the tissue of {frame[self.part].shape}")
+        frame[self.part] = plane
+        return frame
+
 
 def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     """Split the name of a frame, `cine.dcm#3`, into the file and the number of the frame.
@@ -286,12 +304,10 @@ def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarr
     """
     if not is_dicom(source):
         return plane
-    place = geometry(source)
-    frame = np.zeros(place.shape, dtype=plane.dtype)
-    if frame[place.part].shape != plane.shape:
-        raise ValueError(f"{source}: a plane of {plane.shape} does not fit the tissue of {frame[place.part].shape}")
-    frame[place.part] = plane
-    return frame
+    try:
+        return geometry(source).to_full_frame(plane)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
 
 
 def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:

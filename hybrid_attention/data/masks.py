@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from hybrid_attention.data.dicom import is_dicom
 from hybrid_attention.data.files import is_clutter, is_note, same_name
-from hybrid_attention.data.reading import GreyReader, is_image, natural_order, read_plane, strip_suffix
+from hybrid_attention.data.reading import is_image, natural_order, read_plane, strip_suffix
 from PIL import Image
 from scipy import ndimage
 
@@ -202,9 +202,3 @@ def merged_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
 
 def _is_binary(mask: np.ndarray) -> bool:
     return mask.dtype == bool or bool(((mask == 0) | (mask == 1)).all())
-
-
-class MaskReader(GreyReader):
-    """MONAI image reader for masks, by `read_mask`: `LoadImaged(keys, reader=MaskReader)` returns 0 and 1."""
-
-    read_file = staticmethod(read_mask)

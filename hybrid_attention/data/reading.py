@@ -6,24 +6,38 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.dicom import DICOM_SUFFIXES, geometry, is_dicom, split_frame, strip_dicom_suffix
+from hybrid_attention.data.dicom import (
+    DICOM_SUFFIXES,
+    FrameGeometry,
+    geometry,
+    is_dicom,
+    split_frame,
+    strip_dicom_suffix,
+)
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
-from hybrid_attention.data.nifti import NIFTI_SUFFIXES, is_nifti, read_nifti, slice_geometry
-from monai.data import ImageReader
-from monai.utils import ensure_tuple
+from hybrid_attention.data.nifti import (
+    NIFTI_SUFFIXES,
+    SliceGeometry,
+    is_nifti,
+    read_nifti,
+    slice_geometry,
+    write_nifti,
+)
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 ALL_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 # formats are recognised by content; Pillow would hand others, such as PostScript, to external programs
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+COMPRESSION = 1  # of written PNG: four times as fast as the default, files a few percent larger
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF
 
 logger = logging.getLogger(__name__)
@@ -165,6 +179,65 @@ def _say_first_page(path: Path, pages: int) -> None:
     logger.warning("%s has %d pages, only the first is read", path, pages)
 
 
+@dataclass(frozen=True, eq=False)
+class GreyImage:
+    """A grey image, and what its file says about it.
+
+    Args:
+        pixels: grey values of any range, (H, W), uint8 or float32; of DICOM the tissue.
+        source: the file, or the frame of a DICOM file; None for an image that is not from a file.
+        spacing: height and width of a pixel in mm, or None if unknown.
+        proportions: height and width of a pixel relative to a square of the same area.
+        geometry: position of the pixels in a DICOM or NIfTI file; None for other formats.
+    """
+
+    pixels: np.ndarray
+    source: str | None = None
+    spacing: tuple[float, float] | None = None
+    proportions: tuple[float, float] = (1.0, 1.0)
+    geometry: FrameGeometry | SliceGeometry | None = None
+
+    def fit(self, mask: np.ndarray) -> np.ndarray:
+        """Crop a mask of a whole DICOM frame to the tissue; others are returned unchanged."""
+        frame = self.geometry
+        return mask[frame.part] if isinstance(frame, FrameGeometry) and mask.shape == frame.shape else mask
+
+    def write(self, plane: np.ndarray, path: str | os.PathLike[str]) -> None:
+        """Write a mask or map of the image so that viewers can overlay it on the file.
+
+        Args:
+            plane: (H, W), bool, or floats from 0 to 1.
+            path: NIfTI for a NIfTI image (0 and 1, or float32); else PNG, of the whole frame for DICOM (0 to 255).
+        """
+        values = plane.astype(np.uint8 if plane.dtype == bool else np.float32)
+        if isinstance(self.geometry, SliceGeometry):
+            write_nifti(values, str(self.source), path)
+            return
+        if isinstance(self.geometry, FrameGeometry):
+            values = self.geometry.to_full_frame(values)
+        Image.fromarray((values * 255).round().astype(np.uint8)).save(path, compress_level=COMPRESSION)
+
+
+def read_image(path: str | os.PathLike[str]) -> GreyImage:
+    """Read an image file as `read_grey` does, with what it says about its pixels.
+
+    Args:
+        path: see `read_grey`.
+
+    Raises:
+        ValueError: see `read_grey`.
+        ImportError: the file is DICOM and pydicom is missing.
+    """
+    pixels = read_grey(path)
+    if is_dicom(path):
+        frame = geometry(path)
+        return GreyImage(pixels, str(path), frame.spacing, _proportions(frame.aspect, 1.0), frame)
+    if is_nifti(path):
+        place = slice_geometry(path)
+        return GreyImage(pixels, str(path), place.spacing, _proportions(*place.sizes), place)
+    return GreyImage(pixels, str(path))
+
+
 def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
     """Return the size of a pixel if the file states it.
 
@@ -182,62 +255,10 @@ def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
 def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
     """Return height and width of a pixel relative to a square of the same area: (1, 1) except for DICOM and NIfTI."""
     if is_dicom(path):
-        height, width = geometry(path).aspect, 1.0
-    elif is_nifti(path):
-        height, width = slice_geometry(path).sizes
-    else:
-        return 1.0, 1.0
+        return _proportions(geometry(path).aspect, 1.0)
+    return _proportions(*slice_geometry(path).sizes) if is_nifti(path) else (1.0, 1.0)
+
+
+def _proportions(height: float, width: float) -> tuple[float, float]:
     side = math.sqrt(width * height)
     return height / side, width / side
-
-
-class GreyReader(ImageReader):
-    """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see the same.
-
-    Several files for one key become channels. Use it as `LoadImaged(keys, reader=GreyReader)`; for masks use
-    `MaskReader`.
-    """
-
-    read_file = staticmethod(read_grey)
-
-    def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
-        """Return whether all of `filename` are images, by their names."""
-        return all(is_image(name) for name in ensure_tuple(filename))
-
-    def read(
-        self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any
-    ) -> list[tuple[str, np.ndarray]]:
-        """Read one or several files.
-
-        Args:
-            data: path or paths.
-            kwargs: not used.
-
-        Returns:
-            A list of (path, array of shape (H, W)).
-
-        Raises:
-            ValueError: a file can't be read; the message names it and the reason.
-        """
-        images = []
-        for name in ensure_tuple(data):
-            try:
-                images.append((str(name), self.read_file(name)))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return images
-
-    def get_data(self, img: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return the result of `read` as one array and its metadata.
-
-        Args:
-            img: the result of `read`.
-
-        Returns:
-            Array of shape (H, W) for one file or (n, H, W) for several, and its metadata.
-        """
-        arrays = [array for _, array in img]
-        meta: dict[str, Any] = {"filename_or_obj": img[0][0], "spatial_shape": np.asarray(arrays[0].shape)}
-        if len(arrays) == 1:
-            return arrays[0], {**meta, "original_channel_dim": float("nan")}
-        return np.stack(arrays), {**meta, "original_channel_dim": 0}

@@ -17,7 +17,7 @@ import torch
 from hybrid_attention.data.files import write_csv
 from hybrid_attention.engines.checkpoint import Checkpoint
 from hybrid_attention.engines.run_record import effective_recipe
-from hybrid_attention.transforms import Overlay
+from hybrid_attention.prediction.overlay import draw_overlay
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping as IgniteEarlyStopping
 from monai.handlers import ValidationHandler
@@ -295,7 +295,6 @@ class TensorBoardLog:
         self.evaluator = evaluator
         self.pictures = pictures
         self.interval = interval
-        self.overlay = Overlay()
         self.writer: Any = None
         self._shown = 0
 
@@ -336,7 +335,7 @@ class TensorBoardLog:
                 return
             image, truth, pred = (self._plane(output[key]) for key in (CommonKeys.IMAGE, CommonKeys.LABEL, "pred"))
             name = f"validation/{case.get('case_id', self._shown)}"
-            self.writer.add_image(name, self.overlay(image, pred, truth), epoch, dataformats="HWC")
+            self.writer.add_image(name, draw_overlay(image, pred, truth), epoch, dataformats="HWC")
             self._shown += 1
 
     @staticmethod

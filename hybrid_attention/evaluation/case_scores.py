@@ -29,6 +29,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
     overlap_scores,
     surface_distances,
 )
+from hybrid_attention.prediction.result import by_class, class_columns
 from hybrid_attention.evaluation.results import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.summary import summarize
 from ignite.engine import Engine, Events
@@ -169,7 +170,7 @@ class CaseScores:
                 self.roc.update(probability, target)
                 self.calibration.update(probability, target)
             if self.class_names is not None:
-                row.update(class_columns(self.class_names, output[CLASS_PROBABILITY]))
+                row.update(class_columns(by_class(self.class_names, output[CLASS_PROBABILITY])))
             self.rows.append(row)
             shown = None if probability is None else probability[0]
             write_pictures(self.folder, case["case_id"], image[0], prediction[0], target[0], shown)

@@ -21,7 +21,7 @@ from hybrid_attention.evaluation.formatting import is_defined
 from hybrid_attention.evaluation.metrics.classification import predicted_classes
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, SCORES
 from hybrid_attention.evaluation.summary import summarize, summary_table
-from hybrid_attention.transforms import Overlay
+from hybrid_attention.prediction.overlay import draw_overlay
 from PIL import Image
 
 # next to the heat maps: cases without one because nothing is predicted in them

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
-from hybrid_attention.transforms import ExpectedDice, PredictiveEntropy
+from hybrid_attention.prediction.result import expected_dice
+from hybrid_attention.transforms import PredictiveEntropy
 from scipy.stats import spearmanr
 
 # confidence scores by column name
@@ -77,7 +78,7 @@ def confidence_scores(
     if len(shapes) > 1:
         raise ValueError(f"all arguments must have the same spatial shape, got {sorted(shapes)}")
     scores = {
-        "expected_dice": ExpectedDice()(probability, mask),
+        "expected_dice": expected_dice(probability, mask),
         "minus_entropy": _minus_mean(PredictiveEntropy()(probability), lesion),
     }
     if member_masks is not None:

@@ -1,7 +1,6 @@
 """Transforms that MONAI lacks."""
 
 from hybrid_attention.transforms.calibration import (
-    ExpectedDice,
     PredictiveEntropy,
     PredictiveEntropyd,
     TemperatureScaling,
@@ -27,23 +26,18 @@ from hybrid_attention.transforms.masks import (
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
-from hybrid_attention.transforms.measurements import MeasureLesion
 from hybrid_attention.transforms.naming_compose import NamingCompose
-from hybrid_attention.transforms.overlay import Overlay
 
 __all__ = [
     "ClearMaskIfNormald",
     "Corrupt",
     "Corruptd",
-    "ExpectedDice",
     "GaussianDerivativeMagnitude",
     "GaussianDerivativeMagnituded",
-    "MeasureLesion",
     "MergeMasks",
     "MergeMasksd",
     "MonaiLabelOutputd",
     "NamingCompose",
-    "Overlay",
     "PredictiveEntropy",
     "PredictiveEntropyd",
     "RandomSpeckle",

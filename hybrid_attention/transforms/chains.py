@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from hybrid_attention.data.masks import MaskReader
-from hybrid_attention.data.reading import GreyReader
+from hybrid_attention.data.readers import GreyReader, MaskReader
 from hybrid_attention.transforms.calibration import PredictiveEntropyd, TemperatureScalingd
 from hybrid_attention.transforms.edges import GaussianDerivativeMagnituded
 from hybrid_attention.transforms.masks import (

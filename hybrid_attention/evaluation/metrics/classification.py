@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.engines.predictions import PROBABILITY_PREFIX
+from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
 from scipy.stats import rankdata
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import torch
-from monai.transforms import Transform
-from monai.utils import TransformBackends
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
@@ -20,7 +17,9 @@ _REACH = 2.3
 _DIGITS = 4
 
 
-class MeasureLesion(Transform):
+def measure_lesion(
+    mask: np.ndarray, spacing: Sequence[float] | None = None, unit: str = "mm"
+) -> dict[str, float | int | str | None]:
     """Measure a lesion's mask: its axes, orientation against the skin, area and roundness.
 
     A mask may have several components (pixels connected at edges or corners); all measures except `lesions` and
@@ -46,46 +45,35 @@ class MeasureLesion(Transform):
         "Efficient N-Dimensional surface estimation using Crofton formula and run-length encoding", Insight Journal
         2012, for the perimeter.
 
-    Shape:
-        - Input: (H, W): axis 0 runs into depth, axis 1 along the skin
-        - Output: a dictionary of plain values; for an empty mask areas and `lesions` are 0 and other measures None
+    Args:
+        mask: (H, W); above 0.5 is lesion. Axis 0 runs into depth, axis 1 along the skin.
+        spacing: height and width of a pixel in `unit`, or None if unknown.
+        unit: "mm", or "pixel" if only the aspect ratio of the pixels is known.
+
+    Returns:
+        Plain values by name, in the order above; floats have four digits. For an empty mask areas and `lesions` are 0
+        and other measures None.
+
+    Raises:
+        ValueError: the mask is not 2D, or a spacing is not positive.
     """
-
-    backend: ClassVar = [TransformBackends.NUMPY]
-
-    def __call__(
-        self, mask: torch.Tensor | np.ndarray, spacing: Sequence[float] | None = None, unit: str = "mm"
-    ) -> dict[str, float | int | str | None]:
-        """Return the measures.
-
-        Args:
-            mask: (H, W); above 0.5 is lesion.
-            spacing: height and width of a pixel in `unit`, or None if unknown.
-            unit: "mm", or "pixel" if the file states only the aspect ratio of its pixels.
-
-        Returns:
-            Measures by name, in the order above; floats have four digits.
-
-        Raises:
-            ValueError: the mask is not 2D, or a spacing is not positive.
-        """
-        marked = np.asarray(mask) > 0.5
-        if marked.ndim != 2:
-            raise ValueError(f"the mask must be of shape (H, W), got {marked.shape}")
-        if spacing is not None and (len(spacing) != 2 or not all(0 < size < math.inf for size in spacing)):
-            raise ValueError(f"spacing must be height and width of a pixel, both positive, got {tuple(spacing)}")
-        sizes = np.array((1.0, 1.0) if spacing is None else spacing, dtype=float)
-        regions = regionprops(label(marked, connectivity=2), spacing=sizes)
-        measures: dict[str, Any] = {
-            "lesions": len(regions),
-            "unit": "pixel" if spacing is None else unit,
-            "total_area": float(marked.sum() * sizes.prod()),
-            **dict.fromkeys(_OF_LARGEST),
-            "largest_area": 0.0,
-        }
-        if regions:
-            measures |= _shape(max(regions, key=lambda region: region.num_pixels), sizes)
-        return {key: round(value, _DIGITS) if isinstance(value, float) else value for key, value in measures.items()}
+    marked = np.asarray(mask) > 0.5
+    if marked.ndim != 2:
+        raise ValueError(f"the mask must be of shape (H, W), got {marked.shape}")
+    if spacing is not None and (len(spacing) != 2 or not all(0 < size < math.inf for size in spacing)):
+        raise ValueError(f"spacing must be height and width of a pixel, both positive, got {tuple(spacing)}")
+    sizes = np.array((1.0, 1.0) if spacing is None else spacing, dtype=float)
+    regions = regionprops(label(marked, connectivity=2), spacing=sizes)
+    measures: dict[str, Any] = {
+        "lesions": len(regions),
+        "unit": "pixel" if spacing is None else unit,
+        "total_area": float(marked.sum() * sizes.prod()),
+        **dict.fromkeys(_OF_LARGEST),
+        "largest_area": 0.0,
+    }
+    if regions:
+        measures |= _shape(max(regions, key=lambda region: region.num_pixels), sizes)
+    return {key: round(value, _DIGITS) if isinstance(value, float) else value for key, value in measures.items()}
 
 
 _OF_LARGEST = (

@@ -1,0 +1,71 @@
+"""MONAI image readers that open every supported file as this package's own functions do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hybrid_attention.data.masks import read_mask
+from hybrid_attention.data.reading import is_image, read_grey
+from monai.data import ImageReader
+from monai.utils import ensure_tuple
+
+
+class GreyReader(ImageReader):
+    """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see the same.
+
+    Several files for one key become channels. Use it as `LoadImaged(keys, reader=GreyReader)`; for masks use
+    `MaskReader`.
+    """
+
+    read_file = staticmethod(read_grey)
+
+    def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
+        """Return whether all of `filename` are images, by their names."""
+        return all(is_image(name) for name in ensure_tuple(filename))
+
+    def read(
+        self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any
+    ) -> list[tuple[str, np.ndarray]]:
+        """Read one or several files.
+
+        Args:
+            data: path or paths.
+            kwargs: not used.
+
+        Returns:
+            A list of (path, array of shape (H, W)).
+
+        Raises:
+            ValueError: a file can't be read; the message names it and the reason.
+        """
+        images = []
+        for name in ensure_tuple(data):
+            try:
+                images.append((str(name), self.read_file(name)))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return images
+
+    def get_data(self, img: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the result of `read` as one array and its metadata.
+
+        Args:
+            img: the result of `read`.
+
+        Returns:
+            Array of shape (H, W) for one file or (n, H, W) for several, and its metadata.
+        """
+        arrays = [array for _, array in img]
+        meta: dict[str, Any] = {"filename_or_obj": img[0][0], "spatial_shape": np.asarray(arrays[0].shape)}
+        if len(arrays) == 1:
+            return arrays[0], {**meta, "original_channel_dim": float("nan")}
+        return np.stack(arrays), {**meta, "original_channel_dim": 0}
+
+
+class MaskReader(GreyReader):
+    """MONAI image reader for masks, by `read_mask`: `LoadImaged(keys, reader=MaskReader)` returns 0 and 1."""
+
+    read_file = staticmethod(read_mask)

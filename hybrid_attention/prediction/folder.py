@@ -1,0 +1,130 @@
+"""Predictions of a folder of images as files: masks, overlays, maps and tables."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hybrid_attention.data.files import prepare_output_folder, write_csv, write_json
+from hybrid_attention.data.folder import PREDICTIONS, image_datalist
+from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
+from hybrid_attention.prediction.result import Result
+from hybrid_attention.prediction.whole import Model
+
+WRITERS = 2  # threads that write pictures
+BEHIND = 8  # images that may be queued for them
+
+logger = logging.getLogger(__name__)
+
+
+class ResultWriter:
+    """Write results while the network runs on the next images, and tables of all when it is closed.
+
+    `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same with typed values.
+
+    Args:
+        folder: of the files; see `Result.save`.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = prepare_output_folder(folder)
+        self.rows: list[dict[str, Any]] = []
+        self._earlier = _listed(self.folder)
+        self._writers = ThreadPoolExecutor(WRITERS)
+        self._pending: deque[Future[dict[str, Any]]] = deque()
+
+    def add(self, name: str, result: Result, **options: Any) -> None:
+        """Write a result in the background.
+
+        Args:
+            name: of the image.
+            result: for the image; a mask beside its file is the truth of the overlay.
+            options: of `Result.save`.
+        """
+        self._pending.append(self._writers.submit(_save, self.folder, name, result, options))
+        if len(self._pending) > BEHIND:
+            self.rows.append(self._pending.popleft().result())
+
+    def close(self) -> None:
+        """Wait for the files and write the tables."""
+        while self._pending:
+            self.rows.append(self._pending.popleft().result())
+        self._writers.shutdown()
+        if self.rows:
+            write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
+            write_json(self.folder / "predictions.json", self.rows)
+        found = sum(row["lesion_pixels"] > 0 for row in self.rows)
+        logger.info("%d masks and overlays in %s; a lesion was predicted in %d", len(self.rows), self.folder, found)
+        left = self._earlier - {row["case_id"] for row in self.rows}
+        if left:
+            logger.warning(
+                "%s still holds files of %d images of an earlier call, which its table no longer lists",
+                self.folder,
+                len(left),
+            )
+
+
+def _save(folder: Path, name: str, result: Result, options: dict[str, Any]) -> dict[str, Any]:
+    source = str(result.image.source)
+    masks = [result.image.fit(read_mask(path)) for path in find_masks(source)]
+    return result.save(folder, name, merged_mask(masks) if masks else None, **options)
+
+
+def predict_folder(
+    model: Model,
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    frames: str | Sequence[int] = "all",
+    uncertainty: bool = False,
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """Segment an image or a folder of images into files.
+
+    Args:
+        model: from `load_model`.
+        images: file or folder; see `image_datalist`.
+        out: folder of the results; see `Result.save`.
+        frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
+        uncertainty: also write the entropy of each pixel's probability, 0 to 255 for 0 to 1 bit.
+        progress: show a progress bar.
+
+    Returns:
+        The rows of `predictions.csv`.
+
+    Raises:
+        FileNotFoundError: `images` does not exist.
+        ValueError: unreadable images; all are named before any is segmented.
+        ImportError: an image needs a package that is missing.
+    """
+    cases = image_datalist(images, results=out, frames=frames)
+    writer = ResultWriter(out)
+    try:
+        for case, result in zip(cases, model.predict_many([case["image"] for case in cases], progress), strict=True):
+            writer.add(case["case_id"], result, uncertainty=_entropy(result.probability) if uncertainty else None)
+    finally:
+        writer.close()
+    return writer.rows
+
+
+def _entropy(probability: np.ndarray) -> np.ndarray:
+    """Return the entropy in bits, from 0 to 1."""
+    from scipy.special import entr
+
+    chance = probability.astype(np.float64).clip(0, 1)
+    return ((entr(chance) + entr(1 - chance)) / np.log(2)).clip(0, 1).astype(np.float32)
+
+
+def _listed(folder: Path) -> set[str]:
+    """Return the images that the table in a folder lists."""
+    table = folder / PREDICTIONS
+    if not table.is_file():
+        return set()
+    with open(table, newline="", encoding="utf-8") as file:
+        return {row.get("case_id", "") for row in csv.DictReader(file)}

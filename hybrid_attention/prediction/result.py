@@ -1,0 +1,173 @@
+"""What a model predicts for one image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.folder import result_path
+from hybrid_attention.data.nifti import SliceGeometry
+from hybrid_attention.data.reading import GreyImage
+from numpy.typing import ArrayLike
+from PIL import Image
+
+PROBABILITY_PREFIX = "probability_"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Prediction for one image.
+
+    Attributes:
+        image: the image, and what its file says about it.
+        mask: (H, W), bool, True where the lesion is; empty where the image is classified as normal.
+        probability: of lesion, (H, W), float32.
+        classes: probability of each class by name; empty for a model that does not classify.
+    """
+
+    image: GreyImage
+    mask: np.ndarray
+    probability: np.ndarray
+    classes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def predicted_class(self) -> str | None:
+        """The most probable class."""
+        return max(self.classes, key=lambda name: self.classes[name]) if self.classes else None
+
+    @cached_property
+    def expected_dice(self) -> float:
+        """Estimate of the mask's Dice, see `expected_dice`; low values ask for a look at the image."""
+        return expected_dice(self.probability, self.mask)
+
+    @cached_property
+    def measurements(self) -> dict[str, float | int | str | None]:
+        """Size and shape of the lesion, see `measure_lesion`; in mm where the spacing is known."""
+        from hybrid_attention.prediction.measurements import measure_lesion
+
+        spacing = self.image.spacing
+        return measure_lesion(self.mask, spacing or self.image.proportions, "mm" if spacing else "pixel")
+
+    def overlay(self, truth: ArrayLike | None = None) -> np.ndarray:
+        """Draw the outline of the mask over the image, or its errors against a true mask; see `draw_overlay`.
+
+        Args:
+            truth: ground-truth mask, (H, W).
+
+        Returns:
+            uint8 array of shape (H, W, 3).
+        """
+        from hybrid_attention.prediction.overlay import draw_overlay
+
+        return draw_overlay(self.image.pixels, self.mask, truth)
+
+    def row(self) -> dict[str, Any]:
+        """Return the prediction as plain values, a row of `predictions.csv`; undefined values are None."""
+        height, width = self.mask.shape
+        row = {
+            "width": width,
+            "height": height,
+            "lesion_pixels": int(self.mask.sum()),
+            "lesion_area_fraction": round(float(self.mask.mean()), 6),
+            **self.measurements,
+            "expected_dice": round(self.expected_dice, 6),
+        }
+        return row | class_columns(self.classes)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        name: str,
+        truth: np.ndarray | None = None,
+        probability: bool = True,
+        uncertainty: np.ndarray | None = None,
+    ) -> dict[str, Any]:
+        """Write mask and overlay, and maps of probability and uncertainty.
+
+        An image `a/b.png` gives `a/b_mask.png` (0 and 255) and `a/b_overlay.png` of its own size; a NIfTI image
+        `a/b_mask.nii.gz` (0 and 1, stored like the image); a frame `a/b.dcm#3` `a/b#3_mask.png`. For DICOM, mask and
+        maps have the size of the whole frame, the overlay that of the tissue. Files appear by rename.
+
+        Args:
+            folder: where the files go.
+            name: of the image; its subfolders are kept.
+            truth: ground-truth mask, whose differences the overlay shows.
+            probability: write the probability, 0 to 255 for 0 to 1 (NIfTI: float32).
+            uncertainty: map from 0 to 1, (H, W), written likewise.
+
+        Returns:
+            `row`, with the name and the paths of mask and overlay before it.
+        """
+        suffix = ".nii.gz" if isinstance(self.image.geometry, SliceGeometry) else ".png"
+        maps = {"mask": self.mask} | ({"probability": self.probability} if probability else {})
+        maps |= {} if uncertainty is None else {"uncertainty": uncertainty}
+        for what, plane in maps.items():
+            with atomic_path(result_path(folder, name, what, suffix), durable=False) as temporary:
+                self.image.write(plane, temporary)
+        overlay = result_path(folder, name, "overlay")
+        with atomic_path(overlay, durable=False) as temporary:
+            Image.fromarray(self.overlay(truth)).save(temporary, compress_level=1)
+        mask = result_path(folder, name, "mask", suffix)
+        paths = {"mask": mask, "overlay": overlay}
+        below = {what: path.relative_to(Path(folder)).as_posix() for what, path in paths.items()}
+        return {"case_id": name, **below, **self.row()}
+
+
+def class_columns(classes: Mapping[str, float]) -> dict[str, Any]:
+    """Return the class columns of a table: `predicted_class`, the most probable one, and `probability_<class>`.
+
+    Args:
+        classes: probability by name; empty for a model that does not classify, which has none of the columns.
+    """
+    if not classes:
+        return {}
+    values = {PROBABILITY_PREFIX + name: round(float(value), 6) for name, value in classes.items()}
+    return {"predicted_class": max(classes, key=lambda name: classes[name]), **values}
+
+
+def by_class(names: Sequence[str], probabilities: Sequence[float]) -> dict[str, float]:
+    """Return class probabilities by name; a ValueError if they differ in number from the names."""
+    values = [float(value) for value in probabilities]
+    if len(values) != len(names):
+        raise ValueError(f"the network gives {len(values)} class probabilities for the classes {', '.join(names)}")
+    return dict(zip(names, values, strict=True))
+
+
+def expected_dice(probability: ArrayLike, mask: ArrayLike) -> float:
+    """Estimate the Dice of a mask from its probabilities, without ground truth.
+
+    2 · (sum of the probabilities inside the mask) / (pixels of the mask + sum of all probabilities): the ratio of the
+    expected values, close to the expected ratio if pixels are independent. The estimate is as good as the
+    probabilities: calibrate them (`TemperatureScaling`).
+
+    Dice is defined for images with a lesion, where an empty mask scores 0. An empty mask therefore gets 0, however
+    certain the network is that there is no lesion.
+
+    Reference:
+        B. L. C. Borges, B. M. Pacheco, D. Silva, "Soft Dice Confidence: A Near-Optimal Confidence Estimator for
+        Selective Prediction in Semantic Segmentation", arXiv 2402.10665.
+
+    Args:
+        probability: of lesion, from 0 to 1, of any shape.
+        mask: above 0.5 is lesion, of the same shape.
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ValueError: the shapes differ, or a probability is NaN or out of range.
+    """
+    chance, marked = np.asarray(probability, dtype=np.float64), np.asarray(mask) > 0.5
+    if chance.shape != marked.shape:
+        raise ValueError(f"probability and mask must have the same shape, got {chance.shape} and {marked.shape}")
+    if not ((chance > -1e-4) & (chance < 1 + 1e-4)).all():  # false for NaN as well
+        raise ValueError(f"probabilities must be from 0 to 1 (after the sigmoid), got {chance.min()} to {chance.max()}")
+    chance = chance.clip(0, 1)  # interpolation rounds
+    inside = float(chance[marked].sum())
+    return 2 * inside / (int(marked.sum()) + float(chance.sum())) if marked.any() else 0.0

@@ -1,0 +1,128 @@
+"""A whole model in one ONNX file, pixels in and mask out, run by ONNX Runtime alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hybrid_attention.data.grey import stretched
+from hybrid_attention.data.reading import GreyImage
+from hybrid_attention.prediction.inputs import to_image
+from hybrid_attention.prediction.result import Result, by_class
+
+OUTPUTS = ("probability", "mask", "class_probability", "expected_dice")
+AHEAD = 4  # images that are read while the network runs
+
+
+class Model:
+    """A model that predicts the mask of an image; `load_model` makes one.
+
+    Predictions may run in several threads at once.
+    """
+
+    def predict(self, image: Any, spacing: Sequence[float] | None = None) -> Result:
+        """Predict one image.
+
+        Args:
+            image: array (H, W) or (H, W, 3) of any integer or float type, PIL image, path, or pydicom `Dataset`; see
+                `to_image`.
+            spacing: height and width of a pixel in mm; None for what the image states.
+
+        Returns:
+            Mask and probability at the image's own size, classes, measurements.
+
+        Raises:
+            TypeError: `image` is of another type.
+            ValueError: it has no valid pixels, or the file can't be read.
+
+        Example:
+            >>> import numpy as np, hybrid_attention
+            >>> image = np.random.default_rng(0).integers(0, 255, (200, 300), dtype=np.uint8)
+            >>> result = hybrid_attention.load_model().predict(image, spacing=(0.1, 0.1))
+            >>> result.mask.shape, result.probability.dtype, sorted(result.classes)
+            ((200, 300), dtype('float32'), ['benign', 'malignant', 'normal'])
+        """
+        return self.compute(to_image(image, spacing))
+
+    def predict_many(self, images: Iterable[Any], progress: bool = False) -> Iterator[Result]:
+        """Predict images one after the other, lazily; the next ones are read while the network runs.
+
+        Args:
+            images: each as `predict` takes it.
+            progress: show a progress bar.
+
+        Yields:
+            The result of each image, in order.
+        """
+        if progress:
+            from tqdm import tqdm
+
+            images = tqdm(images, "predict", unit="image")
+        with ThreadPoolExecutor(2) as readers:
+            waiting: deque[Future[GreyImage]] = deque()
+            for image in images:
+                waiting.append(readers.submit(to_image, image))
+                if len(waiting) > AHEAD:
+                    yield self.compute(waiting.popleft().result())
+            while waiting:
+                yield self.compute(waiting.popleft().result())
+
+    def compute(self, image: GreyImage) -> Result:
+        """Predict a grey image that was read."""
+        raise NotImplementedError
+
+
+class WholeModel(Model):
+    """Run a whole model, which `hybrid-attention export --whole` writes.
+
+    Args:
+        path: the ONNX file.
+        threads: threads per image; None for all cores.
+        threshold: probability from which on a pixel is lesion; None for that of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a model, or `threshold` is not between 0 and 1.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], threads: int | None = None, threshold: float | None = None
+    ) -> None:
+        import onnxruntime
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no model at {self.path}")
+        if threshold is not None and not 0 < threshold < 1:
+            raise ValueError(f"the threshold must be between 0 and 1, got {threshold:g}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(self.path), options, ["CPUExecutionProvider"])
+        except Exception as error:  # of the runtime's own kinds, with many lines
+            raise ValueError(f"{self.path} is not a readable ONNX model") from error
+        names = tuple(one.name for one in self._session.get_outputs())
+        if names != OUTPUTS:
+            raise ValueError(
+                f"{self.path} gives {', '.join(names)}, not {', '.join(OUTPUTS)}: write it by `hybrid-attention export "
+                "--whole`"
+            )
+        self.facts: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.class_names: list[str] = json.loads(self.facts["class_names"])
+        self.threshold = threshold
+
+    def compute(self, image: GreyImage) -> Result:
+        """Predict a grey image that was read."""
+        pixels = image.pixels
+        if pixels.dtype != np.uint8:
+            pixels = stretched(pixels.astype(np.float64)).round().astype(np.uint8)
+        probability, mask, classes, _ = self._session.run(None, {"image": np.ascontiguousarray(pixels[..., None])})
+        predicted = mask.astype(bool) if self.threshold is None else probability >= self.threshold
+        return Result(image, predicted, probability, by_class(self.class_names, classes))
