@@ -7,12 +7,12 @@ import statistics
 from pathlib import Path
 
 import pandas as pd
-from hybrid_attention.engines.predictions import PROBABILITY_PREFIX
 from hybrid_attention.evaluation import Evaluation, bootstrap_ratio, paired_tests, read_evaluation
 from hybrid_attention.evaluation.formatting import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_points, class_probabilities, predicted_classes
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.results import read_csv, read_record
+from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from hybrid_attention.report.matching import match_runs, paired_scores
 from scipy import stats
 from table_rows import DATA_SET_RUNS, RECIPES, STUDIES

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hybrid_attention.engines.predictions import PROBABILITY_PREFIX
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, read_evaluation, summarize
 from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import read_record
+from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from table_rows import RELEASED, ROWS, UNCOMPARABLE_ROWS
 from tables_of_costs import (
     COSTS,

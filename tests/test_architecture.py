@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(hybrid_attention.__file__).parent
 ORDER = [
     {"data"},
+    {"prediction"},
     {"phantoms"},
     {"audit"},
     {"transforms"},
@@ -20,10 +21,13 @@ ORDER = [
     {"explain", "report"},
     {"experiments"},
     {"deploy"},
+    {"model"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem == "experiments")
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("experiments", "model")
+)
 
 
 def room(path):

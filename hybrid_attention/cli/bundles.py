@@ -67,6 +67,22 @@ def add_commands(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from hybrid_attention.model import DEFAULT, load_model, whole_file
+
+    frames = _frames(options.frames)
+    bundle = options.bundle or (None if options.weights else DEFAULT)
+    needs_torch = options.weights or options.inference_settings or options.gradcam or options.dicom_seg
+    in_onnx = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32")
+    if bundle is not None and in_onnx and not needs_torch and whole_file(bundle):
+        from hybrid_attention.prediction.folder import predict_folder
+
+        model = load_model(bundle, threshold=options.threshold)
+        predict_folder(model, options.images, options.out, frames, options.uncertainty)
+        return
+    _predict_by_torch(options, frames)
+
+
+def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> None:
     import logging
     import warnings
 
@@ -80,7 +96,7 @@ def _predict(options: argparse.Namespace) -> None:
         threshold=options.threshold,
         inference_settings=options.inference_settings,
         precision=options.precision,
-        frames=_frames(options.frames),
+        frames=frames,
         uncertainty=options.uncertainty,
         gradcam=options.gradcam,
         dicom_seg=options.dicom_seg,

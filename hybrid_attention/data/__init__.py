@@ -1,4 +1,4 @@
-"""Data sets, readers, splits and checks. Names are imported on first use: those for prediction need neither torch nor MONAI."""
+"""Data sets, readers, splits and checks, imported on first use: those for prediction need neither torch nor MONAI."""
 
 import importlib
 from typing import Any

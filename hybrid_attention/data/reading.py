@@ -23,14 +23,7 @@ from hybrid_attention.data.dicom import (
     strip_dicom_suffix,
 )
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
-from hybrid_attention.data.nifti import (
-    NIFTI_SUFFIXES,
-    SliceGeometry,
-    is_nifti,
-    read_nifti,
-    slice_geometry,
-    write_nifti,
-)
+from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")

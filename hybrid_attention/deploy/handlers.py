@@ -45,7 +45,7 @@ def inference_handlers(
     return [
         SavePredictions(
             folder,
-            probability_key="probability" if probability else None,
+            probability=probability,
             uncertainty_key="uncertainty" if uncertainty else None,
             class_names=class_names,
         ),

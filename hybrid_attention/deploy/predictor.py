@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from hybrid_attention.data.folder import PREDICTIONS
+import numpy as np
+import torch
+from hybrid_attention.data.reading import GreyImage
+from hybrid_attention.deploy.backends import with_backend
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
-from hybrid_attention.engines import SavePredictions
+from hybrid_attention.engines import SavePredictions, load_weights
 from hybrid_attention.engines.bundles import root_cause
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
+from hybrid_attention.engines.predictions import plane
+from hybrid_attention.prediction.model import Model
+from hybrid_attention.prediction.result import Result, by_class
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd
 
 RUN = "run"
 SETTINGS = ("flips", "temperature", "threshold")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,6 @@ def predict(
         "panels": False,
         **chosen.settings(),
     }
-    earlier = _listed(out)
     parser = inference_parser(folder, **settings)
     try:
         parser.get_parsed_content(RUN)
@@ -109,12 +114,59 @@ def predict(
         raise root_cause(error) from error
     (saved,) = (one for one in parser.get_parsed_content("handlers") if isinstance(one, SavePredictions))
     rows: list[dict[str, Any]] = saved.rows
-    left = earlier - {row["case_id"] for row in rows}
-    if left:
-        logger.warning(
-            "%s still holds files of %d images of an earlier call, which its table no longer lists", out, len(left)
-        )
     return rows
+
+
+class BundleModel(Model):
+    """Predict images by a bundle's `inference.yaml` and trained weights, with torch.
+
+    Args:
+        bundle: name or folder, see `bundle_folder`; None for that of the weights.
+        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+        backend: see `with_backend`.
+        device: where the network runs; None for a GPU if there is one.
+        threshold: probability from which on a pixel is lesion; None for that of the config.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+        ValueError: unfit weights, or an argument out of range.
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        device: str | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
+        path = weights_of(folder, weights)
+        given = Options(threshold=threshold).settings() if threshold is not None else {}
+        place = {} if device is None else {"device": f"$torch.device({device!r})"}
+        parser = inference_parser(folder, ckpt_path=str(path), **given, **place)
+        load_weights(parser.get_parsed_content("network_def"), path)
+        precision = parser.get_parsed_content("precision")
+        self._network = with_backend(backend, parser.get_parsed_content("placed_network"), precision, images=1)
+        self._device: torch.device = parser.get_parsed_content("device")
+        self._inferer: Any = parser.get_parsed_content("inferer")
+        chain = parser.get_parsed_content("preprocessing").transforms
+        start = next(index for index, one in enumerate(chain) if isinstance(one, EnsureChannelFirstd))
+        self._preprocessing = Compose(chain[start + 1 :])  # what follows the reading of a file
+        self._postprocessing: Any = parser.get_parsed_content("postprocessing")
+        self._lock = Lock()  # some runtimes compute one image at a time
+        names = parser.get_parsed_content("class_names", default=None)
+        self.class_names: list[str] = list(names or [])
+
+    def compute(self, image: GreyImage) -> Result:
+        """Predict a grey image that was read."""
+        data = self._preprocessing({"image": MetaTensor(torch.from_numpy(image.pixels.astype(np.float32))[None])})
+        with self._lock, torch.no_grad():
+            data["pred"] = self._inferer(data["image"][None].to(self._device), self._network)[0].cpu()
+        output = self._postprocessing(data)
+        classes = by_class(self.class_names, output[CLASS_PROBABILITY]) if self.class_names else {}
+        probability = plane(output["probability"]).astype(np.float32)
+        return Result(image, plane(output["pred"]) > 0.5, probability, classes)
 
 
 def _read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -133,12 +185,3 @@ def _read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not lists or not numbers or temperature <= 0 or not 0 < threshold < 1:
         raise ValueError(f"{path} is not an inference_settings.json of hybrid-attention calibrate: {settings}")
     return settings
-
-
-def _listed(out: str | os.PathLike[str]) -> set[str]:
-    """Return the images that the table in a folder lists."""
-    table = Path(out) / PREDICTIONS
-    if not table.is_file():
-        return set()
-    with open(table, newline="", encoding="utf-8") as file:
-        return {row.get("case_id", "") for row in csv.DictReader(file)}

@@ -17,7 +17,7 @@ from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.predictions import PROBABILITY, class_columns
+from hybrid_attention.engines.predictions import PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.weight_files import holds_weights, weights_digest
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
@@ -32,6 +32,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
 from hybrid_attention.prediction.result import by_class, class_columns
 from hybrid_attention.evaluation.results import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.summary import summarize
+from hybrid_attention.prediction.result import by_class, class_columns
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys

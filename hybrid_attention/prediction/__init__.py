@@ -1,1 +1,1 @@
-"""Predictions for arrays and files: the result for an image, its measurements and files. Needs neither torch nor MONAI."""
+"""Predictions for arrays and files, without torch and MONAI: results, their measurements and files."""

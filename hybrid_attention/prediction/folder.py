@@ -15,8 +15,8 @@ import numpy as np
 from hybrid_attention.data.files import prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import PREDICTIONS, image_datalist
 from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
+from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.result import Result
-from hybrid_attention.prediction.whole import Model
 
 WRITERS = 2  # threads that write pictures
 BEHIND = 8  # images that may be queued for them
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class ResultWriter:
     """Write results while the network runs on the next images, and tables of all when it is closed.
 
-    `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same with typed values.
+    `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same, typed.
 
     Args:
         folder: of the files; see `Result.save`.

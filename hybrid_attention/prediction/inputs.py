@@ -19,8 +19,8 @@ def to_image(image: Any, spacing: Sequence[float] | None = None) -> GreyImage:
     """Convert what users have to a grey image.
 
     Args:
-        image: array, (H, W), (H, W, 1) or (H, W, 3) (RGB), of integers or floats of any range; PIL image; path of a file
-            that `read_image` reads; pydicom `Dataset` with one frame.
+        image: array, (H, W), (H, W, 1) or (H, W, 3) (RGB), of integers or floats of any range; PIL image; path of a
+            file that `read_image` reads; pydicom `Dataset` with one frame.
         spacing: height and width of a pixel in mm; None for what the image states.
 
     Raises:
@@ -53,8 +53,10 @@ def to_image(image: Any, spacing: Sequence[float] | None = None) -> GreyImage:
 def _of_array(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "uif":
         raise ValueError(f"an image array must hold integers or floats, got {array.dtype}")
-    if array.ndim == 3 and array.shape[2] in (1, 3):
-        array = array[..., 0] if array.shape[2] == 1 else luma(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    elif array.ndim == 3 and array.shape[2] == 3:
+        array = np.asarray(Image.fromarray(array).convert("L")) if array.dtype == np.uint8 else luma(array)
     elif array.ndim == 3 and array.shape[2] == 4:
         raise ValueError(f"an array of shape {array.shape} has four channels: remove alpha, image[..., :3]")
     if array.ndim != 2 or array.size == 0:

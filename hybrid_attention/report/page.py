@@ -18,10 +18,10 @@ from hybrid_attention.evaluation.formatting import plural, score_title
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
 from hybrid_attention.evaluation.results import LEFT_OUT, Evaluation, picture_path, warnings_of
 from hybrid_attention.evaluation.summary import CONVENTIONS
+from hybrid_attention.prediction.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from hybrid_attention.report.figures import Drawing
 from hybrid_attention.report.matching import SHOWN_SCORES, Comparison
 from hybrid_attention.report.tables import Table
-from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image

@@ -6,7 +6,6 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.transforms import MeasureLesion
+from hybrid_attention.prediction.measurements import measure_lesion
 from scipy.special import ellipe
 
 SHAPES = (
@@ -30,7 +30,7 @@ def box(width, height, shape=(40, 60), left=10, top=5):
 
 @pytest.mark.parametrize("radius", [10, 20.5, 50])
 def test_discs(radius):
-    found = MeasureLesion()(ellipse(radius, radius, 0))
+    found = measure_lesion(ellipse(radius, radius, 0))
     assert found["perimeter"] == pytest.approx(2 * math.pi * radius, rel=0.01)
     assert found["largest_area"] == found["total_area"] == pytest.approx(math.pi * radius**2, rel=0.02)
     assert found["circularity"] == pytest.approx(1, abs=0.02) and found["circularity"] <= 1
@@ -45,7 +45,7 @@ def test_discs(radius):
     [(30, (0.1, 0.1)), (150, (0.1, 0.1)), (30, (0.1, 0.05)), (60, (0.05, 0.15)), (0, (0.05, 0.2)), (90, (0.05, 0.2))],
 )
 def test_turned_ellipses_in_millimetres(degrees, spacing):
-    found = MeasureLesion()(ellipse(6, 3, degrees, spacing), spacing)
+    found = measure_lesion(ellipse(6, 3, degrees, spacing), spacing)
     outline = 4 * 6 * ellipe(1 - (3 / 6) ** 2)
     assert found["unit"] == "mm"
     assert found["largest_area"] == pytest.approx(math.pi * 6 * 3, rel=0.01)
@@ -63,31 +63,31 @@ def test_turned_ellipses_in_millimetres(degrees, spacing):
 
 
 def test_rectangles():
-    found = MeasureLesion()(box(40, 10))
+    found = measure_lesion(box(40, 10))
     assert (found["lesion_width"], found["lesion_height"], found["width_to_height"]) == (40, 10, 4)
     assert (found["short_axis"], found["orientation"]) == (10, "parallel")
     assert found["long_axis"] == pytest.approx(math.hypot(40, 10), abs=0.5)  # the diagonal
     assert found["long_axis_angle"] == 0
     assert found["perimeter"] == pytest.approx(100, rel=0.04)
     assert found["equivalent_diameter"] == pytest.approx(math.sqrt(4 * 400 / math.pi), abs=1e-4)
-    tall = MeasureLesion()(box(10, 30))
+    tall = measure_lesion(box(10, 30))
     assert (tall["width_to_height"], tall["orientation"], tall["long_axis_angle"]) == (0.3333, "not parallel", 90)
-    assert MeasureLesion()(box(20, 20))["orientation"] == "parallel"
+    assert measure_lesion(box(20, 20))["orientation"] == "parallel"
 
 
 def test_pixels_that_are_not_square_turn_a_lesion():
     # 20 pixels of 0.1 mm across and 15 of 0.2 mm into depth: 2 by 3 mm
-    found = MeasureLesion()(box(20, 15), (0.2, 0.1))
+    found = measure_lesion(box(20, 15), (0.2, 0.1))
     assert (found["lesion_width"], found["lesion_height"], found["largest_area"]) == (2, 3, 6)
     assert found["orientation"] == "not parallel"
-    assert MeasureLesion()(box(20, 15))["orientation"] == "parallel"
+    assert measure_lesion(box(20, 15))["orientation"] == "parallel"
 
 
 def test_the_largest_of_several():
     mask = box(20, 10)
     mask[30:34, 40:42] = 1
     mask[34, 42] = 1  # touches over a corner
-    found, alone = MeasureLesion()(mask), MeasureLesion()(box(20, 10))
+    found, alone = measure_lesion(mask), measure_lesion(box(20, 10))
     assert (found["lesions"], found["total_area"], found["largest_area"]) == (2, 209, 200)
     assert {name: found[name] for name in SHAPES} == {name: alone[name] for name in SHAPES}
 
@@ -95,29 +95,29 @@ def test_the_largest_of_several():
 def test_holes_are_no_outline():
     mask = ellipse(40, 40, 0)
     hollow = mask & ~ellipse(20, 20, 0)
-    found, whole = MeasureLesion()(hollow), MeasureLesion()(mask)
+    found, whole = measure_lesion(hollow), measure_lesion(mask)
     for name in ("perimeter", "circularity", "long_axis"):
         assert found[name] == whole[name]
     assert found["largest_area"] == hollow.sum() < whole["largest_area"]
 
 
 def test_a_mask_at_the_border_is_measured_as_inside():
-    inside, whole = MeasureLesion()(box(20, 10)), MeasureLesion()(np.ones((10, 20)))
+    inside, whole = measure_lesion(box(20, 10)), measure_lesion(np.ones((10, 20)))
     assert inside == whole
 
 
 def test_one_pixel():
-    found = MeasureLesion()(box(1, 1), (0.25, 0.5))
+    found = measure_lesion(box(1, 1), (0.25, 0.5))
     assert (found["lesions"], found["largest_area"]) == (1, 0.125)
     assert (found["lesion_width"], found["lesion_height"], found["long_axis"]) == (0.5, 0.25, 0.5)
     assert 0 < found["short_axis"] <= 0.25 and found["circularity"] <= 1 and found["perimeter"] > 0
 
 
 def test_nothing_marked():
-    found = MeasureLesion()(torch.zeros(8, 6), (1, 1))
+    found = measure_lesion(torch.zeros(8, 6), (1, 1))
     assert (found["lesions"], found["total_area"], found["largest_area"], found["unit"]) == (0, 0, 0, "mm")
     assert all(found[name] is None for name in SHAPES)
-    assert list(found) == list(MeasureLesion()(box(3, 3)))
+    assert list(found) == list(measure_lesion(box(3, 3)))
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_nothing_marked():
 )
 def test_bad_arguments(mask, spacing, message):
     with pytest.raises(ValueError, match=message):
-        MeasureLesion()(mask, spacing)
+        measure_lesion(mask, spacing)

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.transforms.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, OUTLINE, TRUE_POSITIVE, Overlay
+from hybrid_attention.prediction.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, OUTLINE, TRUE_POSITIVE, draw_overlay
 
 
 def test_colours_and_axes():
     # (H, W) = (2, 4): column 0 right, column 1 too much, column 2 missed, column 3 background
     prediction = torch.tensor([[1, 1, 0, 0]] * 2)
     truth = torch.tensor([[1, 0, 1, 0]] * 2)
-    picture = Overlay(alpha=1.0)(torch.tensor([[0.0] * 4, [1.0] * 4]), prediction, truth)
+    picture = draw_overlay(torch.tensor([[0.0] * 4, [1.0] * 4]), prediction, truth, alpha=1.0)
     assert picture.shape == (2, 4, 3)
     assert picture.dtype == np.uint8
     for column, colour in enumerate((TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)):
@@ -18,14 +18,14 @@ def test_colours_and_axes():
 
 def test_half_opacity_lets_the_image_through():
     everywhere = np.ones((1, 2))
-    picture = Overlay(alpha=0.5)(np.array([[0.0, 100.0]]), everywhere, everywhere)
+    picture = draw_overlay(np.array([[0.0, 100.0]]), everywhere, everywhere, alpha=0.5)
     np.testing.assert_array_equal(picture[0], [[0, 100, 0], [128, 228, 128]])
 
 
 def test_outline_without_truth():
     prediction = np.zeros((9, 9))
     prediction[2:7, 2:7] = 1
-    picture = Overlay()(np.zeros((9, 9)), prediction)
+    picture = draw_overlay(np.zeros((9, 9)), prediction)
     outlined = (picture == OUTLINE).all(axis=-1)
     assert outlined.sum() == 16
     assert not outlined[3:6, 3:6].any()
@@ -33,11 +33,11 @@ def test_outline_without_truth():
 
 def test_nothing_predicted_leaves_the_image():
     image = np.linspace(0, 255, 16).reshape(4, 4)
-    np.testing.assert_array_equal(Overlay()(image, np.zeros((4, 4)))[..., 0], image.round().astype(np.uint8))
+    np.testing.assert_array_equal(draw_overlay(image, np.zeros((4, 4)))[..., 0], image.round().astype(np.uint8))
 
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"the same shape, got \[\(2, 2\), \(3, 3\)\]"):
-        Overlay()(np.zeros((2, 2)), np.zeros((3, 3)))
+        draw_overlay(np.zeros((2, 2)), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="alpha must be from 0 to 1, got 2"):
-        Overlay(alpha=2)
+        draw_overlay(np.zeros((2, 2)), np.zeros((2, 2)), alpha=2)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from hybrid_attention.evaluation.statistics import bootstrap_statistic
+from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from scipy.stats import rankdata
 
 CLASS_MEASURES = ("precision", "sensitivity", "specificity", "f1", "auc")  # of each class

@@ -1,4 +1,4 @@
-"""A whole model in one ONNX file, pixels in and mask out, run by ONNX Runtime alone."""
+"""Models that predict the mask of an image, and those in one ONNX file, run by ONNX Runtime alone."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Model:
         raise NotImplementedError
 
 
-class WholeModel(Model):
+class OnnxModel(Model):
     """Run a whole model, which `hybrid-attention export --whole` writes.
 
     Args:

@@ -1,0 +1,134 @@
+"""`hybrid_attention.load_model`, and the files of `predict` by the default model."""
+
+import csv
+import doctest
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import hybrid_attention
+import numpy as np
+import pytest
+from hybrid_attention.cli import main
+from hybrid_attention.model import DEFAULT, whole_file
+from hybrid_attention.phantoms import write_phantom_dataset
+from hybrid_attention.prediction import model as models
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    return write_phantom_dataset(tmp_path_factory.mktemp("front") / "phantoms", 2, 2, 1, size=(128, 96))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return hybrid_attention.load_model()
+
+
+@pytest.fixture(scope="module")
+def lesion(phantoms):
+    return phantoms / "benign" / "benign (1).png"
+
+
+def test_an_array_in_a_mask_out(model, lesion):
+    image = np.asarray(Image.open(lesion).convert("L"))
+    result = model.predict(image, spacing=(0.2, 0.1))
+    assert result.mask.shape == result.probability.shape == image.shape
+    assert result.mask.dtype == bool and result.probability.dtype == np.float32
+    assert sum(result.classes.values()) == pytest.approx(1, abs=1e-5)
+    assert result.measurements["unit"] == "mm"
+    assert result.overlay().shape == (*image.shape, 3)
+    for other in (lesion, str(lesion), Image.open(lesion), image[..., None], np.stack([image] * 3, axis=-1)):
+        np.testing.assert_array_equal(model.predict(other).probability, result.probability)
+    deep = model.predict(image.astype(np.float32) * 257)
+    np.testing.assert_allclose(deep.probability, result.probability, atol=0.02)  # scaled to 256 grey values
+
+
+def test_many_lazily_in_order_and_in_threads(model, phantoms):
+    paths = sorted(phantoms.rglob("*[0-9]).png"))
+    alone = [model.predict(path).probability for path in paths]
+    taken = []
+
+    def images():
+        for path in paths * 4:
+            taken.append(path)
+            yield path
+
+    results = model.predict_many(images())
+    next(results)
+    assert len(taken) < len(paths) * 4
+    for index, result in enumerate(results, start=1):
+        np.testing.assert_array_equal(result.probability, alone[index % len(paths)])
+    with ThreadPoolExecutor(4) as pool:
+        for one, expected in zip(pool.map(model.predict, paths * 4), alone * 4, strict=True):
+            np.testing.assert_array_equal(one.probability, expected)
+
+
+def test_torch_predicts_the_same(model, phantoms):
+    """The bundle's pipeline blurs before it shrinks, the whole file filters while it does."""
+    by_torch = hybrid_attention.load_model(backend="torch", device="cpu")
+    for path in sorted(phantoms.rglob("*[0-9]).png")):
+        one, other = model.predict(path), by_torch.predict(path)
+        assert abs(one.probability - other.probability).mean() < 0.02
+        assert one.predicted_class == other.predicted_class
+
+
+def test_the_command_writes_what_the_model_predicts(model, phantoms, tmp_path):
+    assert main(["predict", str(phantoms), "--out", str(tmp_path), "--uncertainty"]) == 0
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    for row in rows:
+        result = model.predict(phantoms / row["case_id"])
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / row["mask"])), result.mask * 255)
+        probability = np.asarray(Image.open(tmp_path / row["mask"].replace("_mask", "_probability")))
+        np.testing.assert_allclose(probability / 255, result.probability, atol=0.5 / 255 + 1e-6)
+        assert (tmp_path / row["mask"].replace("_mask", "_uncertainty")).is_file()
+        assert float(row["expected_dice"]) == pytest.approx(result.expected_dice, abs=1e-6)
+        assert row["predicted_class"] == result.predicted_class
+
+
+def test_neither_torch_nor_monai(lesion, tmp_path):
+    code = (
+        "import sys; sys.modules.update(torch=None, monai=None); import hybrid_attention.cli as cli; "
+        f"sys.exit(cli.main(['predict', {str(lesion)!r}, '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "benign (1)_mask.png").is_file()
+
+
+def test_the_threshold(lesion):
+    low, high = (hybrid_attention.load_model(threshold=threshold).predict(lesion) for threshold in (0.01, 0.99))
+    assert low.mask.sum() > high.mask.sum()
+    np.testing.assert_array_equal(low.mask, low.probability >= 0.01)
+    with pytest.raises(ValueError, match=r"got 1\.5"):
+        hybrid_attention.load_model(threshold=1.5)
+
+
+def test_other_models_and_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model nothing"):
+        hybrid_attention.load_model("nothing")
+    with pytest.raises(FileNotFoundError, match=r"a\.onnx"):
+        hybrid_attention.load_model(tmp_path / "a.onnx")
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    with pytest.raises(ValueError, match=r"a\.onnx is not a readable ONNX model"):
+        hybrid_attention.load_model(tmp_path / "a.onnx")
+    assert hybrid_attention.load_model(whole_file(DEFAULT)).class_names == ["benign", "malignant", "normal"]
+
+
+def test_a_foreign_onnx_file(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    other = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [other])
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "b.onnx")
+    with pytest.raises(ValueError, match="gives y"):
+        hybrid_attention.load_model(tmp_path / "b.onnx")
+
+
+def test_examples_of_the_documentation():
+    assert doctest.testmod(models).attempted >= 3
+    assert doctest.testmod(models).failed == 0
