@@ -74,7 +74,7 @@ class WholeModel(nn.Module):
         full = F.interpolate(probability, image.shape[:2], mode="bilinear", align_corners=False)[0, 0]  # (H, W)
         lesion = full >= self.threshold
         inside = (full * lesion).sum()
-        expected = 2 * inside / (lesion.sum() + full.sum()).clamp(min=1)  # as `ExpectedDice`
+        expected = 2 * inside / (lesion.sum() + full.sum()).clamp(min=1)  # as `expected_dice`
         return full, lesion.to(torch.uint8), classes, expected
 
 

@@ -10,7 +10,7 @@ import torch
 from hybrid_attention.cli import main
 from hybrid_attention.deploy.bundles import bundle_folder
 from hybrid_attention.deploy.whole import OUTPUTS, export_whole, whole_model
-from hybrid_attention.transforms.calibration import ExpectedDice
+from hybrid_attention.prediction.result import expected_dice
 from PIL import Image
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -66,7 +66,7 @@ def test_equals_the_model_in_torch(session, reference, images):
         assert apart.max() < 1e-4 and apart.mean() < 1e-5
         np.testing.assert_allclose(found["class_probability"], expected["class_probability"], atol=1e-5)
         assert float(found["expected_dice"]) == pytest.approx(
-            ExpectedDice()(found["probability"], found["mask"]), abs=1e-5
+            expected_dice(found["probability"], found["mask"]), abs=1e-5
         )
 
 
