@@ -58,11 +58,9 @@ def load_model(
             archive.extractall(folder)
             (bundle,) = Path(folder).iterdir()
             return BundleModel(bundle, None, backend, device, threshold)
-    named = str(model) in _bundles() or (path / "configs").is_dir()
+    named = str(model) in bundles() or (path / "configs").is_dir()
     if not named and not path.exists():
-        raise FileNotFoundError(
-            f"no model {model}: expected {', '.join(_bundles())}, a run, an archive or an ONNX file"
-        )
+        raise FileNotFoundError(f"no model {model}: expected {', '.join(bundles())}, a run, an archive or an ONNX file")
     return BundleModel(model if named else None, None if named else model, backend, device, threshold)
 
 
@@ -72,12 +70,12 @@ def whole_file(bundle: str | os.PathLike[str]) -> Path | None:
     Args:
         bundle: name or folder.
     """
-    folder = _bundles().get(str(bundle), Path(bundle))
+    folder = bundles().get(str(bundle), Path(bundle))
     own = (folder / "models" / "model.pt").is_file()  # trained in the folder: it comes before the released weights
     return folder / WHOLE if (folder / WHOLE).is_file() and not own else None
 
 
-def _bundles() -> dict[str, Path]:
+def bundles() -> dict[str, Path]:
     """Return the folders of the bundles of the installed package, or of its checkout, by name."""
     package = Path(__file__).resolve().parent
     for home in (package / "bundles", package.parent / "bundles"):

@@ -2,6 +2,7 @@
 
 import csv
 import doctest
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ import hybrid_attention
 import numpy as np
 import pytest
 from hybrid_attention.cli import main
+from hybrid_attention.cli.info import facts as info
+from hybrid_attention.data.hashing import file_digest
 from hybrid_attention.model import DEFAULT, whole_file
 from hybrid_attention.phantoms import write_phantom_dataset
 from hybrid_attention.prediction import model as models
@@ -132,3 +135,24 @@ def test_a_foreign_onnx_file(tmp_path):
 def test_examples_of_the_documentation():
     assert doctest.testmod(models).attempted >= 3
     assert doctest.testmod(models).failed == 0
+
+
+def test_a_report_of_the_run(lesion, tmp_path):
+    report = tmp_path / "run.json"
+    assert main(["predict", str(lesion), "--out", str(tmp_path / "out"), "--report", str(report)]) == 0
+    content = json.loads(report.read_text())
+    (image,) = content["images"]
+    assert image["sha256"] == file_digest([lesion]) and image["case_id"] == lesion.name
+    assert content["options"]["images"] == str(lesion) and content["seconds"] > 0
+    assert content["bundle"]["weights_sha256"] == info()["bundles"][DEFAULT]["weights_sha256"]
+
+
+def test_info(capsys):
+    assert main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == info()
+    assert found["bundles"]["hybrid_lite"]["whole_model"] and len(found["bundles"]) == 5
+    assert found["packages"]["onnxruntime"]
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert found["bundles"]["hybrid"]["weights_sha256"][:12] in text and "attention_unet" in text

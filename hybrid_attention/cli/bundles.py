@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from typing import Any
+
+from hybrid_attention.model import DEFAULT
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -41,6 +44,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
     predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
     predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM Segmentations for DICOM images")
+    predict.add_argument("--report", metavar="FILE", help="also write model, settings, time and images as JSON")
     predict.set_defaults(run=_predict, show_log=True)
 
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
@@ -67,9 +71,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from hybrid_attention.model import DEFAULT, load_model, whole_file
+    from hybrid_attention.model import load_model, whole_file
 
-    frames = _frames(options.frames)
+    start, frames = time.perf_counter(), _frames(options.frames)
     bundle = options.bundle or (None if options.weights else DEFAULT)
     needs_torch = options.weights or options.inference_settings or options.gradcam or options.dicom_seg
     in_onnx = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32")
@@ -77,12 +81,41 @@ def _predict(options: argparse.Namespace) -> None:
         from hybrid_attention.prediction.folder import predict_folder
 
         model = load_model(bundle, threshold=options.threshold)
-        predict_folder(model, options.images, options.out, frames, options.uncertainty)
-        return
-    _predict_by_torch(options, frames)
+        rows = predict_folder(model, options.images, options.out, frames, options.uncertainty)
+    else:
+        rows = _predict_by_torch(options, frames)
+    if options.report is not None:
+        _write_report(options, rows, time.perf_counter() - start)
 
 
-def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> None:
+def _write_report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], seconds: float) -> None:
+    """Write what was predicted, by which model, from which files."""
+    from pathlib import Path
+
+    from hybrid_attention import __version__
+    from hybrid_attention.cli.info import facts
+    from hybrid_attention.data.files import write_json
+    from hybrid_attention.data.hashing import file_digest
+
+    given = {key: value for key, value in vars(options).items() if key not in ("command", "run", "show_log")}
+    root = Path(options.images) if Path(options.images).is_dir() else Path(options.images).parent
+    images = [{"sha256": file_digest([root / row["case_id"]]), **row} for row in rows]
+    known = facts()
+    write_json(
+        options.report,
+        {
+            "version": __version__,
+            "options": given,
+            "bundle": None if options.weights else known["bundles"].get(options.bundle or DEFAULT),
+            "packages": known["packages"],
+            "processor": known["processor"],
+            "seconds": round(seconds, 3),
+            "images": images,
+        },
+    )
+
+
+def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> list[dict[str, Any]]:
     import logging
     import warnings
 
@@ -101,7 +134,7 @@ def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> N
         gradcam=options.gradcam,
         dicom_seg=options.dicom_seg,
     )
-    predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+    return predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
 
 
 def _export(options: argparse.Namespace) -> None:
