@@ -29,7 +29,6 @@ from hybrid_attention.evaluation.metrics.segmentation import (
     overlap_scores,
     surface_distances,
 )
-from hybrid_attention.prediction.result import by_class, class_columns
 from hybrid_attention.evaluation.results import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.summary import summarize
 from hybrid_attention.prediction.result import by_class, class_columns

@@ -275,4 +275,4 @@ def write_pictures(
         fractions["probabilities"] = np.asarray(probability, dtype=np.float32)
     for kind, fraction in fractions.items():
         write_picture(folder, kind, case_id, (fraction * 255.0).round().astype(np.uint8))
-    write_picture(folder, "overlays", case_id, Overlay()(image, prediction, truth))
+    write_picture(folder, "overlays", case_id, draw_overlay(image, prediction, truth))
