@@ -1,13 +1,13 @@
-"""Time of inference on the CPU: PyTorch's modes, ONNX Runtime and OpenVINO, and what each does to the masks.
+"""Time of inference on the CPU with PyTorch, ONNX Runtime and OpenVINO, and the differences of the masks.
 
-HAN beside MONAI's Attention U-Net and U-Net++, all on the same images; a bundle's name takes its network and weights:
+By default, of HAN and MONAI's Attention U-Net and U-Net++; the name of a bundle stands for its network and weights:
 
     python scripts/benchmarks/inference.py --dataset_dir BUSI --out docs/results/benchmark_inference.json
     python scripts/benchmarks/inference.py --networks mtl_oca explainable --image_size 128
 
-The variants take turns, one batch each a round, so that a machine that slows down slows all of them; a ratio is the
-median over the rounds of eager's time by the variant's in the same round. Masks are compared on the test part of the
-bundle's split; int8 is calibrated on images of its training part. Networks without trained weights are timed alone.
+The variants take turns, one batch per round, so that a slower machine affects all of them; the ratio is the median over
+the rounds of the time of eager divided by that of the variant. Masks are compared on the test part of the bundle's
+split; int8 is calibrated on images of its training part. Networks without trained weights are only timed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "openvino", "numpy")
 
 
 class Images(NamedTuple):
-    """What a bundle's network is given.
+    """Input of a bundle's network.
 
     Args:
         test: (N, channels, H, W) of the test part.
@@ -76,14 +76,14 @@ class Images(NamedTuple):
 
 
 class Variants:
-    """Make the variants of one network; what several of them need is made once.
+    """Make the variants of one network; exported files are shared.
 
     Args:
-        network: with its weights.
-        example: one batch of the size that will be timed.
+        network: the network.
+        example: a batch of the size to time.
         calibration: images for int8, (channels, *spatial).
-        folder: where exported files may lie.
-        threads: of the runtimes.
+        folder: folder of exported files.
+        threads: threads of the runtimes.
     """
 
     def __init__(
@@ -96,13 +96,13 @@ class Variants:
         self.threads = threads
 
     def make(self, name: str) -> Compute:
-        """Return what computes a variant.
+        """Return the function of a variant.
 
         Args:
             name: one of `VARIANTS`.
 
         Raises:
-            ValueError: there is no such variant, or the processor can't.
+            ValueError: the variant is unknown, or the processor does not support it.
         """
         kind, _, detail = name.partition(", ")
         if name not in VARIANTS:
@@ -115,7 +115,7 @@ class Variants:
         if kind == "ONNX Runtime":
             return OnnxRuntimeNetwork(self._quantized() if detail == "int8" else self._exported(), self.threads)
         if name == "torch.compile":
-            # of one fixed size, which is what compiles to the fastest code
+            # a fixed size compiles to the fastest code
             return torch.compile(copy.deepcopy(self.network), dynamic=False)
         if kind == "TorchScript":
             return self._frozen()
@@ -149,10 +149,10 @@ def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: in
     """Prepare images as the bundle's validation does.
 
     Args:
-        bundle: its name.
-        image_size: side.
-        dataset_dir: a folder in BUSI's layout, or None for phantoms.
-        count: of test images, spread over the part; None for all.
+        bundle: name of the bundle.
+        image_size: side length.
+        dataset_dir: folder in BUSI's layout, or None for phantoms.
+        count: number of test images, spread over the part; None for all.
     """
     from monai.bundle import ConfigParser
 
@@ -176,10 +176,10 @@ def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: in
 
 
 def network_of(name: str) -> tuple[nn.Module, str, bool]:
-    """Return a network by its name, the bundle whose images it takes, and whether it is trained.
+    """Return a network, the bundle whose images it takes, and whether it is trained.
 
     Args:
-        name: of a bundle, or of `network_costs.NETWORKS`.
+        name: name of a bundle, or key of `network_costs.NETWORKS`.
     """
     if name in NETWORKS:
         torch.manual_seed(0)
@@ -195,12 +195,12 @@ def network_of(name: str) -> tuple[nn.Module, str, bool]:
 
 
 def rounds(variants: Mapping[str, Compute], batch: torch.Tensor, repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each variant in each round, after some rounds that are not counted.
+    """Return the seconds of each variant per round, after some rounds for warm-up.
 
     Args:
-        variants: by name.
-        batch: for all of them.
-        repeats: rounds that count.
+        variants: functions by name.
+        batch: the input.
+        repeats: number of timed rounds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(WARM_UP + repeats):
@@ -216,8 +216,8 @@ def timing(own: Sequence[float], eager: Sequence[float]) -> dict[str, float]:
     """Return median and quartiles in milliseconds, and the median of the rounds' ratios to eager.
 
     Args:
-        own: seconds of the variant, a round each.
-        eager: the same of eager.
+        own: seconds of the variant per round.
+        eager: seconds of eager per round.
     """
     lower, median, upper = statistics.quantiles(own, n=4, method="inclusive") if len(own) > 1 else [own[0]] * 3
     ratio = statistics.median(one / other for one, other in zip(eager, own, strict=True))
@@ -230,7 +230,7 @@ def timing(own: Sequence[float], eager: Sequence[float]) -> dict[str, float]:
 
 
 def logits(compute: Compute, images: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """Return the lesion logits of images, batch by batch, the last one filled up with its first image."""
+    """Return the lesion logits of images; the last batch is padded with its first image."""
     found = []
     for batch in images.split(batch_size):
         full = torch.cat([batch, batch[:1].expand(batch_size - len(batch), *batch.shape[1:])])
@@ -239,11 +239,11 @@ def logits(compute: Compute, images: torch.Tensor, batch_size: int) -> torch.Ten
 
 
 def quality(own: torch.Tensor, eager: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
-    """Compare logits with eager's, and their masks with the truth.
+    """Compare logits with those of eager, and masks with the ground truth.
 
     Args:
-        own: (N, 1, H, W), of the variant.
-        eager: the same of eager.
+        own: logits of the variant, (N, 1, H, W).
+        eager: logits of eager.
         masks: (N, 1, H, W), true or false.
 
     Returns:
@@ -269,11 +269,11 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Time the variants of one network and compare their masks.
 
     Args:
-        name: of the network.
+        name: name of the network.
         chosen: the command line.
 
     Returns:
-        A row for each variant; one that doesn't work says why.
+        One row per variant, with the reason for a failure.
     """
     network, bundle, trained = network_of(name)
     images = read_images(bundle, chosen.image_size, chosen.dataset_dir, chosen.images)
@@ -287,7 +287,7 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
                 compute = maker.make(variant)
                 compute(batch)
                 variants[variant] = compute
-            except Exception as error:  # what a processor, a compiler or a library lacks
+            except Exception as error:  # not supported by processor, compiler or library
                 failures[variant] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         seconds = rounds(variants, batch, chosen.repeats)
         found = {key: logits(one, images.test, chosen.batch_size) for key, one in variants.items()} if trained else {}
@@ -303,7 +303,7 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def about(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return machine, versions and settings."""
+    """Return the machine, versions and settings."""
     return {
         "commit": commit(),
         "processor": processor(),
@@ -323,14 +323,14 @@ def main() -> None:
     options.add_argument("--image_size", type=int, default=256)
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
-    options.add_argument("--repeats", type=int, default=15, help="rounds that are timed (default: %(default)s)")
+    options.add_argument("--repeats", type=int, default=15, help="timed rounds (default: %(default)s)")
     options.add_argument("--dataset_dir", help="folder in BUSI's layout (default: phantoms)")
     options.add_argument("--images", type=int, help="test images to compare masks on (default: all)")
-    options.add_argument("--out", type=Path, help="JSON file for the results; a CSV file lies beside it")
+    options.add_argument("--out", type=Path, help="JSON file for the results; a CSV file is written next to it")
     chosen = options.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(chosen.threads)
-    torch.set_flush_denormal(True)  # as the other runtimes do; untrained networks else are ten times as slow in PyTorch
+    torch.set_flush_denormal(True)  # as in the other runtimes; otherwise untrained networks are ten times as slow
     facts = about(chosen)
     rows: list[dict[str, Any]] = []
     for name in chosen.networks:

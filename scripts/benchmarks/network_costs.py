@@ -1,19 +1,18 @@
-"""Size and cost of every network of the project and of its baselines.
+"""Size and cost of all networks of the project and of the baselines.
 
-Each measurement runs in a process of its own, and its result is kept, so that a cut-off run goes on where it was:
+Each measurement runs in its own process. Results are kept, so an interrupted run can be continued:
 
     python scripts/benchmarks/network_costs.py                         # what is missing in the file
     python scripts/benchmarks/network_costs.py --again speed memory    # measure these again, e.g. on an idle machine
     python scripts/benchmarks/network_costs.py --networks HAN --image_size 256 --out costs_256.json
 
-- size: parameters, and the floating-point operations of one image's forward pass. A multiplication with its addition
-  counts as two; counted are convolutions and matrix products (`torch.utils.flop_counter`), not norms, activations,
-  pooling or interpolation.
-- memory: by how much the memory of a process grows at most in two training steps of AdamW on random images, weights,
-  gradients, the optimizer's state, features and scratch of the libraries included.
-- speed: training images a second of the same steps, without loading of data; the median step, after two that warm up.
+- size: parameters, and floating-point operations of the forward pass of one image. A multiply-add counts as two; only
+  convolutions and matrix products are counted (`torch.utils.flop_counter`).
+- memory: growth of the peak memory of the process in two training steps with AdamW on random images. It includes
+  weights, gradients, optimizer state, features and the libraries' workspaces.
+- speed: training images per second in the same steps, without data loading: the median step, after two for warm-up.
 
-Networks start at random; the loss of a step is the mean square of the logits, which costs next to nothing.
+Networks are initialized randomly; the loss is the mean square of the logits, whose cost is negligible.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ WARM_UP = 2
 
 
 def size(network: Callable[[], nn.Module], image_size: int) -> dict[str, Any]:
-    """Count parameters and the operations of one image's forward pass."""
+    """Count the parameters, and the operations of the forward pass of one image."""
     net = network().eval()
     image = torch.rand(1, input_channels(net), image_size, image_size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -85,29 +84,29 @@ def size(network: Callable[[], nn.Module], image_size: int) -> dict[str, Any]:
 
 
 def memory(network: Callable[[], nn.Module], image_size: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return by how much the peak memory of this process grows in two training steps, in GiB; on Linux."""
+    """Return the growth of the peak memory of this process in two training steps, in GiB (Linux only)."""
     before = resident_memory("VmRSS")
     training_steps(network, image_size, settings, steps=2)
     return {"training_memory_gib": round((resident_memory("VmHWM") - before) / 2**20, 2)}
 
 
 def resident_memory(field: str) -> int:
-    """Return VmRSS, the memory of this process now, or VmHWM, its peak, in KiB.
+    """Return the current (VmRSS) or peak (VmHWM) memory of this process, in KiB.
 
-    `resource.getrusage` won't do: its peak starts at that of the process that started this one.
+    The peak of `resource.getrusage` includes that of the parent process.
     """
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def speed(network: Callable[[], nn.Module], image_size: int, settings: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Return how many images a second it trains on."""
+    """Return the number of training images per second."""
     seconds = training_steps(network, image_size, settings, WARM_UP + steps)[WARM_UP:]
     return {"images_per_second": round(settings["batch_size"] / statistics.median(seconds), 2), "steps": steps}
 
 
 def input_channels(network: nn.Module) -> int:
-    """Return how many channels a network of this project takes."""
+    """Return the number of input channels of a network."""
     channels = (network.network if isinstance(network, LesionLogit) else network).in_channels
     if not isinstance(channels, int):
         raise TypeError(f"in_channels of {type(network).__name__} must be a number, got {channels!r}")
@@ -117,7 +116,7 @@ def input_channels(network: nn.Module) -> int:
 def training_steps(
     network: Callable[[], nn.Module], image_size: int, settings: dict[str, Any], steps: int
 ) -> list[float]:
-    """Train on one batch of random images and return each step's seconds."""
+    """Train on one batch of random images, and return the seconds of each step."""
     torch.manual_seed(0)
     net = to_memory_format(network().train(), settings["channels_last"])
     inferer = PrecisionInferer(settings["precision"], settings["channels_last"])
@@ -136,7 +135,7 @@ def training_steps(
 
 
 def measure(name: str, what: str, settings: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Measure one thing of one network in this process, and say where."""
+    """Make one measurement of one network in this process, with provenance."""
     network, image_size = NETWORKS[name], settings["image_size"]
     found = {
         "size": lambda: size(network, image_size),
@@ -147,32 +146,32 @@ def measure(name: str, what: str, settings: dict[str, Any], steps: int) -> dict[
 
 
 def read(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the file's rows, or none where there is no file.
+    """Return the rows of the file, if it exists.
 
     Raises:
-        ValueError: the file's rows were measured with other settings.
+        ValueError: the rows were measured with different settings.
     """
     if not path.is_file():
         return {}
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored["settings"] != settings:
-        raise ValueError(f"{path} was measured with {stored['settings']}, not {settings}: give another --out")
+        raise ValueError(f"{path} was measured with {stored['settings']}, not {settings}; choose another --out")
     return dict(stored["rows"])
 
 
 def main() -> None:
-    """Measure what is missing, and write the file after each measurement."""
+    """Make the missing measurements, and write the file after each."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurements = ("size", "memory", "speed")
     options.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
     options.add_argument("--measure", nargs="+", choices=measurements, default=measurements)
-    options.add_argument("--again", nargs="+", choices=measurements, default=(), help="measure again what is there")
+    options.add_argument("--again", nargs="+", choices=measurements, default=(), help="measurements to repeat")
     options.add_argument("--out", type=Path, default=OUT, help="JSON file for the results (default: %(default)s)")
     options.add_argument("--image_size", type=int, default=128)
     options.add_argument("--batch_size", type=int, default=10)
     options.add_argument("--precision", default="bf16")
-    options.add_argument("--contiguous", action="store_true", help="not channels_last")
-    options.add_argument("--steps", type=int, default=5, help="that are timed")
+    options.add_argument("--contiguous", action="store_true", help="contiguous memory format instead of channels_last")
+    options.add_argument("--steps", type=int, default=5, help="number of timed steps")
     options.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     settings = {

@@ -1,6 +1,6 @@
-"""Time and memory of one training step of the bundles, and where the time goes.
+"""Time and memory of a training step of the bundles, by stage.
 
-Each setting runs in a process of its own, over the bundle's own configuration, data and loss:
+Each setting runs in its own process, with the configuration, data and loss of the bundle:
 
     python scripts/benchmarks/training.py hybrid --out docs/results/benchmark_hybrid.json
     python scripts/benchmarks/training.py explainable --out docs/results/benchmark_explainable.json
@@ -26,7 +26,7 @@ from monai.bundle import ConfigParser
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 _FAST = {"precision": "bf16", "channels_last": True}
 _PAPER = {"image_size": 224, "batch_size": 16, **_FAST}
-# network, bundle, what differs from its train.yaml
+# network, bundle, changes to its train.yaml
 BENCHMARKS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
     "hybrid": [
         ("HAN", "hybrid", {"image_size": size, **mode})
@@ -44,17 +44,17 @@ BENCHMARKS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
 
 
 def measure(network: str, bundle: str, options: dict[str, Any], steps: int, dataset_dir: str | None) -> dict[str, Any]:
-    """Train some steps with the augmentation of `from_scratch.yaml` and return the median seconds of their stages.
+    """Train some steps with the augmentation of `from_scratch.yaml`, and return the median seconds of their stages.
 
     Args:
         network: name for the table.
-        bundle: folder of the bundle.
+        bundle: name of the bundle.
         options: settings of its `train.yaml`.
-        steps: steps that are timed, after two that are not.
-        dataset_dir: a folder in BUSI's layout, or None for phantoms.
+        steps: number of timed steps, after two for warm-up.
+        dataset_dir: folder in BUSI's layout, or None for phantoms.
 
     Returns:
-        Seconds a step for data, forward, backward, optimizer and all; images a second; peak memory in GiB.
+        Seconds per step of data, forward, backward and optimizer; images per second; peak memory in GiB.
     """
     parser = ConfigParser()
     parser.read_config([BUNDLES / bundle / "configs" / "train.yaml", BUNDLES / "hybrid/configs/from_scratch.yaml"])

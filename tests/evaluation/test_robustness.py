@@ -1,4 +1,3 @@
-import csv
 import json
 import math
 from pathlib import Path
@@ -159,8 +158,7 @@ def test_files(tmp_path):
     test = stress_test(run, kinds=["gain"])
     test.write(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["stress.csv", "summary.json", "summary.md"]
-    with open(tmp_path / "out" / "stress.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = pd.read_csv(tmp_path / "out" / "stress.csv", dtype=str, keep_default_na=False).to_dict("records")
     assert len(rows) == 6 * 4
     assert list(rows[0])[:5] == ["kind", "strength", "case_id", "class", "group"]
     third = next(row for row in rows if row["strength"] == "3" and row["case_id"] == "benign/0.png")

@@ -40,7 +40,7 @@ def test_network_takes_training_steps(script, name):
     assert seconds[0] > 0
 
 
-def test_what_is_there_is_not_measured_again(script, tmp_path, monkeypatch):
+def test_existing_measurements_are_kept(script, tmp_path, monkeypatch):
     out = tmp_path / "costs.json"
     words = ["network_costs.py", "--networks", "HAN", "--out", str(out), "--image_size", "32", "--batch_size", "2"]
     monkeypatch.setattr(sys, "argv", [*words, "--measure", "memory"])
@@ -67,7 +67,7 @@ def test_what_is_there_is_not_measured_again(script, tmp_path, monkeypatch):
 def test_other_settings_are_not_mixed(script, tmp_path):
     (tmp_path / "costs.json").write_text(json.dumps({"settings": SETTINGS, "rows": {}}))
     assert script.read(tmp_path / "costs.json", SETTINGS) == {}
-    with pytest.raises(ValueError, match="give another --out"):
+    with pytest.raises(ValueError, match="choose another --out"):
         script.read(tmp_path / "costs.json", {**SETTINGS, "image_size": 64})
 
 
