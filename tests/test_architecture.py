@@ -22,6 +22,7 @@ ORDER = [
     {"experiments"},
     {"deploy"},
     {"model"},
+    {"app"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -165,7 +165,8 @@ def _fill(folder: Path, source: Path, weights: Path) -> None:
     if record is not None:
         write_json(model.with_name(RECORD), {**record, "weights_sha256": weights_digest(model)})
     home = Path(hybrid_attention.__file__).resolve().parent
-    code = (path for path in _visible_files(home) if path.suffix in _PACKAGE_FILES)
+    page = {home / "app" / name for name in ("static", "web")}
+    code = (path for path in _visible_files(home) if path.suffix in _PACKAGE_FILES and page.isdisjoint(path.parents))
     _copy(home, folder / home.name, code)
 
 

@@ -21,7 +21,7 @@ def wheel(tmp_path_factory):
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("hybrid_attention", "bundles"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     for name in LEAVINGS:
         path = source / "bundles" / "hybrid" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,8 @@ def test_holds_the_package_and_what_the_repository_has_of_the_bundles(wheel):
     expected = {f"hybrid_attention/{name}" for name in tracked.stdout.split("\0") if name}
     assert {name for name in names if name.startswith("hybrid_attention/bundles/")} == expected
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "hybrid_attention").rglob("*.py")} <= names
+    page = ROOT / "hybrid_attention" / "app" / "static"
+    assert {str(path.relative_to(ROOT)) for path in page.rglob("*") if path.is_file()} <= names
     assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"hybrid_attention"}
 
 

@@ -1,0 +1,299 @@
+"""The page in a real browser: predictions, sizes, loops, files that can't be read."""
+
+import csv
+import json
+import shutil
+import struct
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hybrid_attention.app import PageServer
+from hybrid_attention.prediction.measurements import measure_lesion
+from PIL import Image
+
+from tests.data.dicom_files import JPEG, JPEG_LOSSLESS, jpeg_frames, region, write_dicom
+
+ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed")
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1366,900"
+)
+DEADLINE = 120  # seconds for one prediction, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def server():
+    with PageServer(0) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield served
+        served.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(DEADLINE)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(browser, server):
+    browser.get("about:blank")
+    browser.get_log("performance")  # forget the browser's own first page
+    browser.get(server.url)
+    waited(browser, "Ready")
+    yield browser
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.fixture(scope="module")
+def drawn(phantoms):
+    return sorted((phantoms / "malignant").glob("malignant (?).png"))
+
+
+@pytest.fixture(scope="module")
+def session(server):
+    return ort.InferenceSession(server.files["/model.onnx"])
+
+
+def text(browser, name):
+    return browser.find_element("id", name).text
+
+
+def waited(browser, beginning):
+    """Wait for a status, and fail on a message."""
+    end = time.monotonic() + DEADLINE
+    while not text(browser, "status").startswith(beginning):
+        assert time.monotonic() < end and not text(browser, "message"), text(browser, "message")
+        time.sleep(0.05)
+
+
+def opened(browser, *paths):
+    """Open files; return what is predicted for the first in the page's order, None after an error."""
+    browser.execute_script("document.getElementById('picture').prediction = undefined")
+    browser.find_element("id", "files").send_keys("\n".join(str(path) for path in paths))
+    return shown(browser, Path(paths[0]).name)
+
+
+def shown(browser, name):
+    script = """
+        const [name, done] = arguments;
+        const check = () => {
+          const found = document.getElementById("picture").prediction;
+          if (found === null) done(null);
+          else if (found?.path === name) done({...found, image: [found.image.width, found.image.height],
+            pixels: [...found.image.data], probability: [...found.probability]});
+          else setTimeout(check, 20);
+        };
+        check();
+    """
+    return browser.execute_async_script(script, name)
+
+
+def refused(browser, path):
+    assert opened(browser, path) is None
+    assert not browser.find_element("id", "side").is_displayed()
+    return text(browser, "message")
+
+
+def measures(browser):
+    entries = [entry.text for entry in browser.find_elements("css selector", "#measures > *")]
+    return dict(zip(entries[::2], entries[1::2], strict=True))
+
+
+def test_equals_onnx_runtime_in_python(page, session, drawn):
+    for path in drawn[:2]:
+        grey = np.array(Image.open(path))
+        found = opened(page, path)
+        probability, _, classes, dice = session.run(None, {"image": grey[..., None]})
+        assert (np.array(found["pixels"]).reshape(*grey.shape, 4)[..., 0] == grey).all()
+        np.testing.assert_allclose(np.array(found["probability"]).reshape(grey.shape), probability, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found["classes"], classes, atol=1e-4)
+        assert found["expectedDice"] == pytest.approx(float(dice), abs=1e-4)
+    names = [entry.text for entry in page.find_elements("css selector", "#classes dt")]
+    assert names == ["benign", "malignant", "normal"]
+
+
+def test_the_table_of_all_files(page, session, drawn, tmp_path):
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    files = [shutil.copy(drawn[0], tmp_path / "=1+1.png"), *drawn[:2]]
+    opened(page, *files)
+    page.find_element("id", "save-csv").click()
+    table = tmp_path / "lesions.csv"
+    end = time.monotonic() + DEADLINE
+    while not table.is_file():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["file"] for row in rows] == ["'=1+1.png", *(path.name for path in drawn[:2])]
+    for row, path in zip(rows[1:], drawn, strict=False):
+        _, mask, _, dice = session.run(None, {"image": np.array(Image.open(path))[..., None]})
+        expected = measure_lesion(mask)
+        assert int(row["lesion_pixels"]) == mask.sum()
+        assert float(row["expected_dice"]) == pytest.approx(float(dice), abs=1e-3)
+        for name, measure in (("area", "largest_area"), ("long_axis", "long_axis"), ("short_axis", "short_axis")):
+            assert float(row[name] or 0) == pytest.approx(expected[measure] or 0, abs=2e-3)
+
+
+def test_next_and_previous_by_keys(page, drawn):
+    from selenium.webdriver.common.keys import Keys
+
+    opened(page, *drawn[:3])
+    body = page.find_element("tag name", "body")
+    body.send_keys(Keys.ARROW_RIGHT)
+    assert shown(page, drawn[1].name) and text(page, "position") == "2 of 3"
+    body.send_keys(Keys.ARROW_LEFT)
+    assert shown(page, drawn[0].name) and text(page, "name") == drawn[0].name
+
+
+def test_threshold_changes_the_lesion(page, drawn):
+    found = opened(page, drawn[0])
+    probability = np.array(found["probability"]).reshape(found["image"][::-1])
+    for threshold in (0.25, 0.5):
+        slide(page, "threshold", threshold)
+        expected = measure_lesion(probability >= threshold)
+        assert measures(page)["area"] == f"{expected['largest_area']:.0f} pixels"
+
+
+def test_an_image_classified_as_normal_is_said_so(page, session, phantoms):
+    def share(path):
+        return session.run(["class_probability"], {"image": np.array(Image.open(path))[..., None]})[0][2]
+
+    path = next(path for path in sorted((phantoms / "normal").glob("*[)].png")) if share(path) > 0.6)
+    opened(page, path)
+    assert "normal" in text(page, "warning") and "no lesion found" in measures(page)
+
+
+def slide(browser, name, value):
+    script = "const input = document.getElementById(arguments[0]); input.value = arguments[1];"
+    browser.execute_script(script + "input.dispatchEvent(new Event('input'))", name, value)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["raw", "jpeg"])
+def test_a_loop_of_a_dicom_file_plays(page, session, drawn, tmp_path, compressed):
+    grey = np.array(Image.open(drawn[0]))
+    frames = np.stack([grey, np.roll(grey, 8, axis=1), np.roll(grey, 16, axis=1)])
+    height, width = grey.shape
+    raw = {"syntax": JPEG, "raw": jpeg_frames(frames)} if compressed else {}
+    box = region(10, 5, width - 1, height - 6, delta=(0.01, 0.02))
+    path = write_dicom(
+        tmp_path / f"loop_{compressed}.dcm", frames, regions=[box], NumberOfFrames=3, FrameTime="40", **raw
+    )
+    found = opened(page, path)
+    tissue = grey[5 : height - 5, 10:]
+    assert found["frames"] == 3 and found["spacing"] == pytest.approx([0.2, 0.1])
+    pixels = np.array(found["pixels"]).reshape(*tissue.shape, 4)[..., 0]
+    assert np.abs(pixels - tissue).max() <= (30 if compressed else 0)
+    probability, *_ = session.run(None, {"image": pixels.astype(np.uint8)[..., None]})
+    np.testing.assert_allclose(np.array(found["probability"]).reshape(tissue.shape), probability, rtol=0, atol=1e-4)
+    expected = measure_lesion(probability >= 0.5, spacing=(0.2, 0.1))
+    assert measures(page)["long axis"] == f"{expected['long_axis']:.1f} mm"
+    page.find_element("id", "play").click()
+    end = time.monotonic() + DEADLINE
+    while "frames/s" not in text(page, "rate"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    page.find_element("id", "play").click()
+    assert text(page, "play") == "Play"
+
+
+def bomb(path, side):
+    """Write a PNG that states a size and holds nothing of it."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b"\0"), b"IEND"]
+    parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def test_hostile_files_give_a_message(page, drawn, tmp_path):
+    named = tmp_path / "<img src=x onerror=document.title=1>.png"
+    named.write_text("not an image")
+    assert "not an image" in refused(page, named) and named.name in text(page, "message")
+    assert page.title != "1"
+    assert "20000 x 20000" in refused(page, bomb(tmp_path / "bomb.png", 20000))
+    (tmp_path / "empty.png").touch()
+    assert "empty" in refused(page, tmp_path / "empty.png")
+    grey = np.array(Image.open(drawn[0]))
+    whole = write_dicom(tmp_path / "whole.dcm", grey).read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[:-5000])
+    assert "cut.dcm" in refused(page, tmp_path / "cut.dcm")
+    (tmp_path / "noise.dcm").write_bytes(whole[:132] + np.random.default_rng(0).bytes(3000))
+    assert "noise.dcm" in refused(page, tmp_path / "noise.dcm")
+    assert "16 bits" in refused(page, write_dicom(tmp_path / "deep.dcm", grey.astype(np.uint16)))
+    lossless = write_dicom(tmp_path / "lossless.dcm", grey, syntax=JPEG_LOSSLESS, raw=jpeg_frames([grey]))
+    assert JPEG_LOSSLESS in refused(page, lossless)
+    states = write_dicom(tmp_path / "states.dcm", np.stack([grey] * 2), NumberOfFrames=2)
+    states.write_bytes(states.read_bytes().replace(b"IS\x02\x002 ", b"IS\x02\x0099"))
+    assert "99 frames" in refused(page, states)
+    assert opened(page, drawn[0]) is not None  # the page still works
+    assert text(page, "message") == ""
+
+
+def test_no_request_leaves_the_server(page, server):
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    addresses = {one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"}
+    assert server.url in addresses
+    assert [address for address in addresses if not address.startswith((server.url, "blob:", "data:"))] == []
+
+
+@pytest.mark.parametrize("width", [1366, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_fits_the_window_and_has_contrast(page, drawn, width, scheme):
+    opened(page, drawn[0])
+    colours = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", colours)
+    sizes = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sizes)
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    script = """
+        const colour = (text) => text.match(/[\\d.]+/g).map(Number);
+        const behind = (node) => {
+          for (; node; node = node.parentElement) {
+            const found = colour(getComputedStyle(node).backgroundColor);
+            if (found.length === 3 || found[3] > 0) return found;
+          }
+        };
+        return [...document.querySelectorAll("h1, h2, p, dt, dd, label, button:enabled, output, span, strong")]
+          .filter((node) => node.offsetParent && node.textContent.trim())
+          .map((node) => [node.textContent, colour(getComputedStyle(node).color), behind(node)]);
+    """
+    pairs = page.execute_script(script)
+    assert len(pairs) > 20
+    assert [words for words, ink, ground in pairs if contrast(ink[:3], ground[:3]) < 4.5] == []
+
+
+def contrast(one, other):
+    """Return the contrast of two colours by WCAG 2.1."""
+    high, low = sorted((luminance(colour) for colour in (one, other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour):
+    shares = np.array(colour) / 255
+    linear = np.where(shares <= 0.03928, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_every_control_has_a_name(page):
+    script = """
+        return [...document.querySelectorAll("button, input, select, canvas, progress")].filter((node) =>
+          !(node.getAttribute("aria-label") || node.labels?.[0]?.textContent.trim() || node.textContent.trim()))
+          .map((node) => node.outerHTML);
+    """
+    assert page.execute_script(script) == []
