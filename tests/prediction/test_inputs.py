@@ -3,7 +3,7 @@ import pytest
 from hybrid_attention.prediction.inputs import to_image
 from PIL import Image
 
-from tests.dicom_files import region, write_dicom
+from tests.data.dicom_files import region, write_dicom
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 
