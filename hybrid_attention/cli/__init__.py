@@ -1,4 +1,4 @@
-"""The command line tool `hybrid-attention`, for all that `python -m monai.bundle` does not do."""
+"""Segment breast-ultrasound images, evaluate and compare networks; training is `python -m monai.bundle run`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name, `sys.argv` by default.
 
     Returns:
-        Exit status: 0 when all went well, 1 after an error that is printed in one line; 1 and 3 of `experiments` mean
-        that a run failed, and that the time is up.
+        Exit status: 0 for success, 1 for an error, which is printed in one line. Of `experiments`, 1 if a run failed
+        and 3 if some are left.
     """
     parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for group in (bundles, app, data, results, experiments, info):
         group.add_commands(commands)
-    for stream in (sys.stdout, sys.stderr):  # a name that a terminal can't show must not decide the exit status
+    for stream in (sys.stdout, sys.stderr):  # names that the terminal can't show are no error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     words = [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
@@ -51,6 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_underscores(word: str) -> str:
-    """Spell an option as configs spell theirs, `--groups_csv`; `--groups-csv` is taken, too."""
+    """Spell options as in configs, `--groups_csv`; `--groups-csv` is accepted, too."""
     name, equals, value = word.partition("=")
     return (name.replace("-", "_").replace("__", "--", 1) if name.startswith("--") else name) + equals + value

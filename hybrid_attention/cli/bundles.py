@@ -18,7 +18,7 @@ def add_commands(commands: Any) -> None:
     predict = commands.add_parser("predict", help="segment an image or a folder of images")
     predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
     predict.add_argument("--out", required=True, help="folder of masks, overlays, probability maps and predictions.csv")
-    predict.add_argument("--bundle", help="name or folder (default: bundle of the weights, else hybrid_lite)")
+    predict.add_argument("--bundle", help="name or folder (default: that of the weights, else hybrid_lite)")
     predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     predict.add_argument(
         "--backend",
@@ -32,14 +32,19 @@ def add_commands(commands: Any) -> None:
         choices=("auto", "fp32", "bf16"),
         help="auto: bf16 where the processor supports it, else fp32",
     )
-    predict.add_argument("--threshold", type=float, help="probability threshold (default: of the settings, else 0.5)")
+    predict.add_argument(
+        "--threshold", type=float, help="probability threshold (default: that of the settings, else 0.5)"
+    )
     predict.add_argument(
         "--inference_settings",
         metavar="FILE",
         help="inference_settings.json of `calibrate`: flips, temperature and threshold",
     )
     predict.add_argument(
-        "--frames", nargs="+", default=["all"], help="of DICOM loops: all, middle, or numbers from 1 (default: all)"
+        "--frames",
+        nargs="+",
+        default=["all"],
+        help="frames of DICOM loops: all, middle, or numbers from 1 (default: all)",
     )
     predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
     predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
@@ -49,7 +54,7 @@ def add_commands(commands: Any) -> None:
 
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
     export.add_argument("bundle", help="name or folder")
-    export.add_argument("--out", required=True, metavar="FILE", help="output file, .onnx, .ts or .pt")
+    export.add_argument("--out", required=True, metavar="FILE", help="output file: .onnx, .ts or .pt")
     export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     export.add_argument(
         "--int8", metavar="IMAGES", help="8-bit convolutions, calibrated on these images; do not use test images"
@@ -66,7 +71,7 @@ def add_commands(commands: Any) -> None:
     package.set_defaults(run=_package)
 
     verify = commands.add_parser("verify", help="run the checks of MONAI's model zoo on an archive; executes its code")
-    verify.add_argument("archive", help="archive, or its unpacked folder")
+    verify.add_argument("archive", help="archive or unpacked folder")
     verify.set_defaults(run=_verify)
 
 
@@ -121,7 +126,7 @@ def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> l
 
     from hybrid_attention.deploy import Options, predict
 
-    # that encoders start from random weights, which the trained ones replace; that a decoder for GPUs is not there
+    # no messages on random weights, which the trained ones replace, nor on a missing decoder for GPUs
     logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
     logging.getLogger("monai").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodec")
@@ -167,5 +172,5 @@ def _frames(words: Sequence[str]) -> str | list[int]:
     if len(words) == 1 and words[0] in ("all", "middle"):
         return words[0]
     if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(f"--frames takes all, middle, or numbers counted from 1, got {' '.join(words)}")
+        raise ValueError(f"--frames must be all, middle, or numbers from 1, got {' '.join(words)}")
     return sorted({int(word) for word in words})

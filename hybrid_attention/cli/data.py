@@ -10,9 +10,11 @@ def add_commands(commands: Any) -> None:
     """Add the commands to those of an argument parser."""
     phantoms = commands.add_parser("phantoms", help="write synthetic images in BUSI's layout")
     phantoms.add_argument("folder", help="new folder")
-    phantoms.add_argument("--benign", type=int, default=34, help="images with a benign-looking lesion (%(default)s)")
-    phantoms.add_argument("--malignant", type=int, default=16, help="with a malignant-looking lesion (%(default)s)")
-    phantoms.add_argument("--normal", type=int, default=10, help="without a lesion (%(default)s)")
+    phantoms.add_argument("--benign", type=int, default=34, help="images with a benign lesion (default: %(default)s)")
+    phantoms.add_argument(
+        "--malignant", type=int, default=16, help="images with a malignant lesion (default: %(default)s)"
+    )
+    phantoms.add_argument("--normal", type=int, default=10, help="images without lesion (default: %(default)s)")
     phantoms.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="size of all images (default: varied)"
     )
@@ -25,8 +27,8 @@ def add_commands(commands: Any) -> None:
     phantoms.set_defaults(run=_write_phantoms)
 
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
-    splits.add_argument("folders", nargs="+", metavar="FOLDER", help="folder of a data set, or several")
-    splits.add_argument("--out", required=True, help="CSV file to write: dataset, case_id, class, group, part")
+    splits.add_argument("folders", nargs="+", metavar="FOLDER", help="one or several folders of data sets")
+    splits.add_argument("--out", required=True, help="CSV file to write, with dataset, case_id, class, group and part")
     splits.add_argument("--groups_csv", help="CSV file with image_id and duplicate_group")
     splits.add_argument("--fold", type=int, default=0)
     splits.add_argument("--num_folds", type=int, default=5)
@@ -55,7 +57,7 @@ def _write_phantoms(options: argparse.Namespace) -> None:
     root = write_phantom_dataset(
         options.folder, **counts, seed=options.seed, size=size, echogenicity=options.echogenicity
     )
-    print(f"{sum(counts.values())} synthetic images in {root}; no result on them says anything on patients")
+    print(f"{sum(counts.values())} synthetic images in {root}; results on them say nothing about patients")
 
 
 def _write_split(options: argparse.Namespace) -> None:

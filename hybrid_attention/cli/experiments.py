@@ -10,9 +10,9 @@ def add_commands(commands: Any) -> None:
     """Add the commands to those of an argument parser."""
     experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; repeat to continue")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
-    experiments.add_argument("--dataset_dir", nargs="+", help="folder of the images, or several")
+    experiments.add_argument("--dataset_dir", nargs="+", help="one or several folders of images")
     experiments.add_argument("--out", required=True, metavar="RUNS", help="results go to RUNS/LIST/RUN/seed_S/fold_F")
-    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="only these runs of the list")
+    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="use only these runs of the list")
     experiments.add_argument("--minutes", type=float, help="stop after this time with exit status 3")
     experiments.add_argument(
         "--dry_run", action="store_true", help="only show state, time left and commands of each run"
@@ -35,7 +35,7 @@ def _experiments(options: argparse.Namespace) -> int:
             print(path)
         return 0
     if not options.dataset_dir:
-        raise ValueError("--dataset_dir is missing: the folder of the images")
+        raise ValueError("--dataset_dir is missing: give the folder of the images")
     if options.dry_run:
         _describe(runs, options.dataset_dir)
         return 0

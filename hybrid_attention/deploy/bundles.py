@@ -156,7 +156,7 @@ def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) 
 
     Raises:
         FileNotFoundError: there are no weights.
-        ValueError: they are damaged or of another architecture.
+        ValueError: they are damaged or do not fit the network.
     """
     path = weights_of(folder, weights)
     network: torch.nn.Module = inference_parser(folder, ckpt_path=str(path)).get_parsed_content("network_def")

@@ -33,7 +33,7 @@ _FLAG = re.compile(r"--?([A-Za-z_][^=]+)(?:=(.*))?", re.DOTALL)
 def own_bundles() -> dict[str, Path]:
     """Return the folders of this package's bundles, by name.
 
-    They are those of the installed package, of its checkout, or the unpacked archive that contains it.
+    They are in the installed package or its checkout, or are the unpacked archive that contains the package.
     """
     package = Path(hybrid_attention.__file__).resolve().parent
     installed, home = [*package.glob(f"bundles/*/{METADATA}")], package.parent
@@ -48,17 +48,17 @@ def run_folder(bundle_root: str) -> str:
         bundle_root: folder of the bundle.
 
     Returns:
-        The bundle's folder; for a bundle of the installed package, a folder of its name in the working directory.
+        The bundle's folder; for a bundle in the installed package, a folder of its name in the working directory.
     """
     root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
     return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
 
 
 def find_bundle_root(name: str) -> str:
-    """Find the folder of a bundle, from any working directory and after the folder was moved.
+    """Find the folder of a bundle, from any working directory and even if it was moved.
 
-    It is the parent of the `configs/` folder of the config file on the command line; without one (a workflow created
-    in Python), the bundle of that name in `own_bundles`; else the working directory, as in MONAI.
+    It is the parent of the `configs/` folder of the config file on the command line; without a command line (a workflow
+    created in Python), the bundle of that name in `own_bundles`; else the working directory, as in MONAI.
 
     Args:
         name: folder name of the bundle below `bundles/`.
@@ -76,7 +76,7 @@ def find_bundle_root(name: str) -> str:
 
 
 def default_images(bundle_root: str) -> data.OnDemand:
-    """Return the folder of synthetic phantoms in a bundle's folder, which are written on first use.
+    """Return a folder of synthetic phantoms, which are written on first use.
 
     Args:
         bundle_root: folder of the bundle.
@@ -85,7 +85,7 @@ def default_images(bundle_root: str) -> data.OnDemand:
 
 
 def command_line_options(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the options of a command line (`sys.argv`) and of its `--args_file`, read as `monai.bundle` does."""
+    """Return the options of a command line (default: `sys.argv`) and its `--args_file`, as MONAI reads them."""
     words = list(sys.argv[1:] if argv is None else argv)
     options: dict[str, Any] = {}
     for word, following in zip(words, [*words[1:], "--end"], strict=False):
@@ -100,7 +100,7 @@ def command_line_options(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def config_files(argv: Sequence[str] | None = None) -> list[Path]:
-    """Return the config files that a command line (`sys.argv`) names, as given."""
+    """Return the config files of a command line (default: `sys.argv`), as given."""
     given = command_line_options(argv).get("config_file", [])
     return [Path(str(name)) for name in (given if isinstance(given, (list, tuple)) else [given])]
 
@@ -122,7 +122,7 @@ def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_overrides() -> None:
-    """Raise a ValueError that lists all faults of the command line that `merge_configs` finds."""
+    """Raise a ValueError that lists all faults that `merge_configs` finds in the command line."""
     explain_errors()
     faults = merge_configs(config_files(), command_line_options(), sys.argv)[1] if config_files() else []
     if faults:
@@ -132,16 +132,16 @@ def check_overrides() -> None:
 def merge_configs(
     files: Sequence[Path], options: Mapping[str, Any], entries: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """Merge config files as MONAI does, and find settings without the intended effect.
+    """Merge config files as MONAI does, and find settings that have no effect or another one than intended.
 
     Args:
         files: a complete config, then overlays.
         options: overrides of the command line.
-        entries: keys that can be run and need not be referenced.
+        entries: keys that can be run, so that no reference to them is needed.
 
     Returns:
-        The merged config, without the options, and the faults in words: unused keys (new arguments of a component are
-        not checked), and values of the command line that MONAI misinterprets.
+        The merged config, without the options, and messages on unused keys (new arguments of a component are not
+        checked) and on values of the command line that MONAI misinterprets.
     """
     parser, faults, unknown = ConfigParser({}), [], []
     contents = [(f"{path}: ", ConfigParser.load_config_file(path)) for path in files]
@@ -174,15 +174,15 @@ def _typed_faults(key: str, value: Any, default: Any) -> list[str]:
     if value is None or (isinstance(value, str) and value in _WORDS):
         return [f"--{key} {value} is read as text or ignored: write {_WORDS[str(value).lower()]}"]
     if key in _PATHS and (not isinstance(value, (str, list, dict)) or "#" in str(value)):
-        return [f"--{key} {value} is not a path for MONAI: write ./2024 for a number, ./a,b for a list, and avoid #"]
+        return [f"--{key} {value} is not read as a path: write ./2024 instead of 2024, ./a,b instead of a,b; avoid #"]
     return []
 
 
 @cache
 def explain_errors() -> None:
-    """Repeat the root cause of an uncaught error as the last line of the output.
+    """Print the root cause of an uncaught error again as the last line of the output.
 
-    MONAI wraps errors of a component in "Failed to instantiate component …", which hides the cause in the middle of a
+    MONAI wraps errors of components in "Failed to instantiate component …", so that the cause is in the middle of a
     long traceback.
     """
     atexit.register(_print_cause)

@@ -1,4 +1,4 @@
-"""Best weights, latest state, and resuming after a kill."""
+"""Checkpoints: the best weights and the latest state of a training, to resume it after any interruption."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ logger = logging.getLogger(__name__)
 class Checkpoint:
     """Save the best weights and the latest state of a training run after each epoch, and resume from them.
 
-    `model.pt` contains the network's weights from the epoch with the best validation metric; `checkpoint.pt` contains
-    the state needed to resume after the last complete epoch. Both are written by rename, so a kill at any moment leaves
-    complete files. `training.json` beside them records the training. Attach last, after validation, learning-rate
-    schedule, early stopping and history. A training that diverges is stopped before its weights are validated or saved.
+    `model.pt` contains the weights of the epoch with the best validation metric, `checkpoint.pt` the state after the
+    last complete epoch, and `training.json` how the weights were trained. Files are written by rename, so they are
+    complete whenever the process is killed. A training that diverges is stopped before its weights are validated or
+    saved. Attach last, after validation, learning-rate schedule, early stopping and history.
 
     Args:
         folder: folder of the files.
-        objects: objects to save and restore, by name: anything with `state_dict` and `load_state_dict`. One of them is
-            "network", the module without a wrapper for several processes.
+        objects: objects to save and restore, by name: anything with `state_dict` and `load_state_dict`. "network" is
+            required: the module, not wrapped in `DistributedDataParallel`.
         evaluator: the validation engine, whose best metric decides on `model.pt`.
-        recipe: settings that a resumed run must share, as plain values.
-        train_cases: training cases, which a resumed run must share. Dicts with `image` and `label` paths.
+        recipe: settings as plain values; a run can only be resumed with the same ones.
+        train_cases: training cases, dicts with `image` and `label` paths; a run can only be resumed with the same ones.
         validation_cases: validation cases, likewise.
-        resume: resume from `checkpoint.pt` if it exists. False starts again: `checkpoint.pt` is removed at once, and
+        resume: resume from `checkpoint.pt` if it exists. If False, `checkpoint.pt` is removed at the start, and
             `model.pt` and `training.json` are replaced after the first epoch.
-        initial_weights: file that the network started from, or None. Images that it was trained and validated on count
-            as seen by this run, so its record should be beside it; a missing one is logged.
+        initial_weights: file that the network starts from, or None. The images in the record beside it count as seen
+            by this run; if the record is missing, a warning is logged.
         weights_of: name of the object whose weights are saved in `model.pt`, for example a moving average.
 
     Raises:
-        ValueError: "network" or `weights_of` is missing in `objects`.
+        ValueError: `objects` lacks "network" or `weights_of`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Checkpoint:
     ) -> None:
         for name in ("network", weights_of):
             if name not in objects:
-                raise ValueError(f"objects must name the {name!r}, got {sorted(objects)}")
+                raise ValueError(f"objects must contain {name!r}, got {sorted(objects)}")
         self.folder = Path(folder)
         self.objects = dict(objects)
         self.evaluator = evaluator
@@ -97,7 +97,7 @@ class Checkpoint:
             if self.resume:
                 logger.info("nothing to resume in %s: starting at epoch 1", self.folder)
             elif path.is_file():
-                logger.warning("%s is of an earlier run, which this one replaces (--resume True resumes it)", path)
+                logger.warning("%s is from an earlier run and will be replaced; use --resume True to resume it", path)
             if engine.state.rank == 0:  # so that the earlier run can't be resumed later
                 path.unlink(missing_ok=True)
             return
@@ -113,27 +113,27 @@ class Checkpoint:
         logger.info("resumed after epoch %d of %d from %s", state["epoch"], engine.state.max_epochs, path)
         if state["stopped"] or state["epoch"] >= engine.state.max_epochs:
             reason = "stopped early" if state["stopped"] else f"epoch {state['epoch']}"
-            logger.warning("%s is of a finished run (%s): there is nothing left to train", path, reason)
+            logger.warning("%s is from a finished run (%s): nothing is left to train", path, reason)
             engine.terminate()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        hint = "give the earlier settings, choose another --output_dir, or start again with --resume False"
+        hint = "use the same settings, choose another --output_dir, or start again with --resume False"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{path} can't be read as a checkpoint, it may be damaged; {hint}") from error
+            raise ValueError(f"{path} is damaged or not a checkpoint; {hint}") from error
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise ValueError(f"{path} is not a checkpoint of this package's format {_FORMAT}; {hint}")
+            raise ValueError(f"{path} is not a checkpoint of format {_FORMAT}; {hint}")
         network_fault = weights_mismatch(self.objects["network"], state["objects"]["network"])
         if network_fault:
-            raise ValueError(f"{path} is of another architecture: {network_fault}; {hint}")
+            raise ValueError(f"{path} does not fit the network: {network_fault}; {hint}")
         fault = not_finite(state["objects"]["network"])
         if fault:
             raise ValueError(f"{path} can't be resumed: {fault}; {hint}")
         changed = differences(state["recipe"], self.recipe)
         changed += [f"the {part} images differ" for part in self.cases if state["data"][part] != self.data[part]]
         if changed or set(state["objects"]) != set(self.objects):
-            raise ValueError(f"{path} is of another recipe: {'; '.join(changed) or sorted(state['objects'])}; {hint}")
+            raise ValueError(f"{path} has other settings: {'; '.join(changed) or sorted(state['objects'])}; {hint}")
         return state
 
     def _stop_if_diverged(self, engine: Engine) -> None:
@@ -151,14 +151,14 @@ class Checkpoint:
         if not fault:
             return
         precision = self.recipe.get("precision", "fp32")
-        lower = "" if precision == "fp32" else f"the precision ({precision}: try fp32), "
+        lower = "" if precision == "fp32" else f"the precision ({precision}; try fp32), "
         best = self.evaluator.state.best_metric_epoch
-        kept = f"{self.folder / BEST} is of epoch {best}" if best > 0 else "no weights were saved"
+        kept = f"{self.folder / BEST} is from epoch {best}" if best > 0 else "no weights were saved"
         rate = engine.optimizer.param_groups[0]["lr"]
         raise FloatingPointError(
             f"the training diverged in epoch {engine.state.epoch}, step {step} of {engine.state.epoch_length}: "
-            f"{fault}; likely causes are the learning rate ({rate:g} now: try a tenth), {lower}and the data "
-            f"(images of one grey value, wrong masks); {kept}"
+            f"{fault}; likely causes are the learning rate ({rate:g}; try a tenth), {lower}and the data "
+            f"(constant images, wrong masks); {kept}"
         )
 
     def _save(self, engine: Engine) -> None:
@@ -194,7 +194,7 @@ class Checkpoint:
         }
 
     def _images(self) -> dict[str, list[str]]:
-        """Return digests of all images that the weights have seen, including those before this run."""
+        """Return digests of all images that the weights have seen, including those of the initial weights."""
         images = {part: case_digests(cases) for part, cases in self.cases.items()}
         if self.initial_weights is not None:
             before = (read_record(self.initial_weights) or {}).get("images", {})

@@ -1,4 +1,4 @@
-"""Handlers of a training that can be killed, resumed and followed."""
+"""Handlers of MONAI's trainer: seeds, early stopping, history, TensorBoard, progress."""
 
 from __future__ import annotations
 
@@ -50,12 +50,11 @@ def run_handlers(
     The checkpoint is last, since it saves the state of the others.
 
     Args:
-        handlers: those of the recipe, such as the learning-rate schedule; called after validation.
-        evaluator: the validation.
+        handlers: of the recipe, such as the learning-rate schedule; called after validation.
+        evaluator: the validation engine.
         train_dataset: a MONAI dataset with `data` and `transform`.
         validation_dataset: likewise.
-        state: objects to restore in a resumed run, by name: "network" (without a wrapper for several processes),
-            "optimizer" and others with `state_dict` and `load_state_dict`.
+        state: objects to save and restore, see `Checkpoint`; with "network" and "optimizer".
         output_dir: folder of `history.csv` and `tensorboard`.
         ckpt_dir: folder of the weights.
         seed: see `EpochSeed`.
@@ -64,8 +63,8 @@ def run_handlers(
         resume: see `Checkpoint`.
         initial_weights: see `Checkpoint`.
         weights_of: see `Checkpoint`.
-        settings: settings that inference needs; they are the recipe of a training that was not started by
-            `python -m monai.bundle run` (MONAI Label, federated learning), whose config is not known.
+        settings: settings that inference needs; recorded if the config is unknown because the training was not started
+            by `python -m monai.bundle run` (MONAI Label, federated learning).
     """
     early_stopping = EarlyStopping(patience, evaluator)
     history = History(Path(output_dir) / "history.csv", state["optimizer"], evaluator)
@@ -94,8 +93,8 @@ def run_handlers(
 class EpochSeed:
     """Seed all random number generators at the start of each epoch from (seed, epoch, rank).
 
-    Since no state is carried over between epochs, a resumed run draws the same as an uninterrupted one. The order of
-    the cases comes from the sampler, which is seeded likewise.
+    No state is carried over between epochs, so a resumed run draws the same numbers as an uninterrupted one. The order
+    of the cases comes from the sampler, which is seeded in the same way.
 
     Args:
         seed: the run's seed.
@@ -125,8 +124,8 @@ class EpochSeed:
 class EarlyStopping:
     """Terminate a trainer after `patience` epochs without a better validation metric.
 
-    Ignite's handler, attached to the trainer itself, so that a bundle needs no circular reference from the evaluator
-    to the trainer, and with its count in the checkpoint. Attach after validation.
+    This is Ignite's handler, attached to the trainer, so that a bundle needs no circular reference from the evaluator
+    to the trainer. Its count is saved in the checkpoint. Attach after validation.
 
     Args:
         patience: epochs without improvement before training stops.
@@ -158,8 +157,8 @@ class EarlyStopping:
 class BatchNormStatistics:
     """Recompute a network's batch-norm statistics on training images before each validation.
 
-    Averaged weights have other activations than the weights they are averaged from, and with averaged statistics a
-    deep network can fail completely.
+    The activations of averaged weights differ from those of the weights that were averaged, and with averaged
+    statistics a deep network can fail completely.
 
     Reference:
         P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson, "Averaging Weights Leads to Wider Optima and
@@ -212,13 +211,13 @@ class _Inferred(torch.nn.Module):
 class History:
     """Collect one row per epoch and write `history.csv` after each.
 
-    The rows are part of the checkpoint, so that the table of a resumed run is complete. Attach after validation and
-    the learning-rate schedule, before the checkpoint.
+    The rows are saved in the checkpoint, so the table of a resumed run is complete. Attach after validation and
+    learning-rate schedule, before the checkpoint.
 
     Args:
         path: the CSV file.
-        optimizer: the optimizer; the learning rate of its first group is written.
-        evaluator: the validation engine; its metrics are written.
+        optimizer: the optimizer, whose learning rate (of the first group) is written.
+        evaluator: the validation engine, whose metrics are written.
     """
 
     def __init__(self, path: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
@@ -276,8 +275,8 @@ class History:
 class TensorBoardLog:
     """Write the rows of `History` as curves, and overlays of some validation cases as images, for TensorBoard.
 
-    A resumed run continues the curves after the checkpoint and drops what a killed epoch had written. A new run removes
-    the curves of the previous one. Attach after `History`.
+    A resumed run continues the curves after the checkpoint and drops what an interrupted epoch had written. A new run
+    removes the curves of the previous one. Attach after `History`.
 
     Args:
         folder: folder of the event files.

@@ -24,15 +24,14 @@ Output = TypeVar("Output", bound="torch.Tensor | tuple[torch.Tensor | None, ...]
 
 
 class PrecisionInferer(SimpleInferer):
-    """Run a network under autocast on any device, and return its output, a tensor, list or named tuple, in float32.
+    """Run a network under autocast on any device, with its output (a tensor, list or named tuple) in float32.
 
-    MONAI's engines use autocast on CUDA only; this inferer also uses it on the CPU, where bf16 is twice as fast on
-    recent processors. Weights, loss and optimizer stay in float32. Training in fp16 also needs a gradient scaler: set
-    `amp: true` for the trainer.
+    MONAI's engines use autocast on CUDA only; bf16 is also faster on recent CPUs. Weights, loss and optimizer stay in
+    float32. Training in fp16 also needs a gradient scaler: set `amp: true` for the trainer.
 
     Args:
         precision: "auto", "fp32", "bf16" or "fp16" (CUDA only); see `choose_precision`.
-        channels_last: convert images to channels-last, which the network's weights should be in, too.
+        channels_last: convert images to channels-last; convert the weights, too, with `to_memory_format`.
 
     Raises:
         ValueError: unknown precision, or fp16 on a CPU.
@@ -69,8 +68,8 @@ def choose_precision(precision: str, device: torch.device | str) -> str:
     """Return the precision to compute in.
 
     Args:
-        precision: "auto" for bf16 if the device supports it, else fp32; or "fp32", "bf16" or "fp16", which are
-            returned. A warning is logged for bf16 on a device that only emulates it.
+        precision: "auto" for bf16 if the device supports it, else fp32; or "fp32", "bf16" or "fp16", which is returned.
+            For bf16 on a device that emulates it, a warning is logged.
         device: the device of the network.
 
     Returns:
@@ -92,7 +91,7 @@ def choose_precision(precision: str, device: torch.device | str) -> str:
 
 @cache
 def computes_bf16(kind: str) -> bool:
-    """Return whether a kind of device has instructions for bf16; others emulate it, many times slower than fp32.
+    """Return whether a kind of device has instructions for bf16; emulation is many times slower than fp32.
 
     On a CPU these are AVX-512 BF16 or AMX, unless ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA keep torch from using them.
 
@@ -119,8 +118,8 @@ def cpu_capability() -> str:
 def _warn_of_emulation(kind: str) -> None:
     name = f"this CPU ({cpu_capability()})" if kind == "cpu" else f"the device {kind}"
     logger.warning(
-        "precision bf16: %s has no bf16 instructions and emulates them, which can take ten times as long as fp32; "
-        "--precision auto chooses the fastest",
+        "precision bf16: %s has no bf16 instructions; emulating them can take ten times as long as fp32; --precision "
+        "auto chooses the fastest",
         name,
     )
 
@@ -162,9 +161,9 @@ def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.
 class FlipAverage(Inferer):
     """Run a network on flipped images, flip its maps back and average the probabilities.
 
-    A tensor, (B, C, *spatial), is interpreted as logits of independent channels, whose sigmoids are averaged. In a
-    named tuple, maps are logits of mutually exclusive regions and vectors, (B, C), class logits; their softmaxes are
-    averaged. The output is the logits of the mean, so the postprocessing is the same with and without averaging.
+    A tensor, (B, C, *spatial), contains logits of independent channels, whose sigmoids are averaged. A named tuple
+    contains logits of mutually exclusive regions, (B, C, *spatial), and of classes, (B, C), whose softmaxes are
+    averaged. The logits of the mean are returned, so postprocessing is the same with and without averaging.
 
     Args:
         inferer: runs the network, for example a `PrecisionInferer`.
@@ -183,8 +182,8 @@ class FlipAverage(Inferer):
         super().__init__()
         if not isinstance(flips, (list, tuple)) or not flips or not all(_is_flip(axes) for axes in flips):
             raise ValueError(
-                "flips must be a list of passes, each a list of different axes, 0 (depth) or 1 (along the skin), as "
-                f"[[], [1]]; [[]] is the image as it is; got {flips!r}"
+                "flips must be a list of passes, each a list of distinct axes, 0 (depth) or 1 (along the skin), for "
+                f"example [[], [1]]; got {flips!r}"
             )
         self.inferer = inferer
         self.flips = [tuple(axis + 2 for axis in axes) for axes in flips]

@@ -30,7 +30,7 @@ def prepare_training(
     """Check the cases, make the training deterministic, and create the folder of its weights.
 
     Args:
-        device: of the network; an argument so that several processes have joined (`join_processes`) before they start.
+        device: device of the network; an argument so that several processes join (`join_processes`) before they start.
         seed: of weights, order and augmentation.
         ckpt_dir: folder of the weights.
         train_cases: see `check_training_cases`.
@@ -47,12 +47,13 @@ def prepare_training(
 
 
 def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: int = 0) -> DataLoader:
-    """Load shuffled batches; each of several processes loads its share, with `batch_size` images per process.
+    """Return a loader of shuffled batches; each of several processes loads its share.
 
     Args:
         dataset: the training cases.
-        batch_size: images per batch. A last batch of one image is dropped, since batch norm can't be trained on it.
-        seed: of the order.
+        batch_size: images per batch and process. A last batch of one image is dropped, since batch norm can't be
+            trained on it.
+        seed: seed of the order.
         num_workers: see `torch.utils.data.DataLoader`.
     """
     processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
@@ -62,7 +63,7 @@ def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: i
 
 
 def validation_loader(dataset: Any, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """Load batches in order; each of several processes loads its share, and each case is loaded once.
+    """Return a loader of batches in order; each of several processes loads its share, without repetition.
 
     Args:
         dataset: the validation cases.
@@ -74,7 +75,7 @@ def validation_loader(dataset: Any, batch_size: int, num_workers: int = 0) -> Da
 
 
 def join_processes() -> torch.device:
-    """Join the processes that `torchrun` started, with NCCL on one GPU per process or with gloo on CPUs.
+    """Join the processes that `torchrun` started: with NCCL on one GPU per process, or with Gloo on CPUs.
 
     Returns:
         The device of this process.
@@ -89,11 +90,11 @@ def join_processes() -> torch.device:
 
 
 def place_network(network: torch.nn.Module, device: torch.device | str, channels_last: bool) -> torch.nn.Module:
-    """Move a network to a device; if several processes have joined, wrap it so that they train it together.
+    """Move a network to a device; if several processes have joined, wrap it in `DistributedDataParallel`.
 
     Args:
         network: changed in place.
-        device: where it runs.
+        device: the device.
         channels_last: see `to_memory_format`.
     """
     network = to_memory_format(network, channels_last).to(device)
@@ -105,12 +106,12 @@ def place_network(network: torch.nn.Module, device: torch.device | str, channels
 class AugmentBatch:
     """Augment a batch as `prepare_batch` of MONAI's trainer.
 
-    Each image of the batch gets its own random parameters. The first channel is augmented and repeated, since all
-    channels of an ultrasound image are equal. Random numbers are torch's, which `EpochSeed` seeds, so a resumed run
-    draws the same as an uninterrupted one.
+    Each image of the batch has its own random parameters. The first channel is augmented and repeated, since all
+    channels of an ultrasound image are equal. Random numbers come from torch, which `EpochSeed` seeds, so a resumed run
+    draws the same ones as an uninterrupted one.
 
     Args:
-        geometric: kornia augmentations that move pixels; applied to the mask with nearest neighbour interpolation.
+        geometric: kornia augmentations that move pixels; masks are augmented with nearest-neighbour interpolation.
         intensity: augmentations of grey values, modules that take and return (B, 1, H, W) with values from 0 to 1.
         prepare_batch: converts the augmented batch to the trainer's input, for example `prepare_multi_task_batch`.
         sizes: progressive sizes, as {first epoch: side in pixels}: from that epoch on images and masks are resized to
@@ -173,8 +174,8 @@ class AugmentBatch:
         grey = image[:, :1]
         if not torch.equal(image, grey.expand_as(image)):
             raise ValueError(
-                f"the {channels} channels of the images differ; AugmentBatch is for grey images in all channels: "
-                "augment before other channels are computed, with MONAI's transforms in random_transforms"
+                f"the {channels} channels of the images differ, AugmentBatch needs equal ones: augment before other "
+                "channels are computed, with MONAI's transforms in random_transforms"
             )
         with torch.no_grad():
             if self.geometric is not None:

@@ -43,17 +43,17 @@ def prepare_multi_task_batch(
 
 
 class UnpackMultiTaskd(Transform):
-    """Unpack one validation case of `prepare_multi_task_batch` to the keys of a segmentation network.
+    """Convert the output for one validation case to the keys of a segmentation network.
 
     `pred`, the fields of a `MultiTaskOutput`, becomes the logits of the lesion, (1, *spatial); `label`, the fields of a
-    `MultiTaskTarget`, becomes the mask. The softmax of the class logits goes to `class_probability`, (classes,). The
-    original values are kept as `task_logits` and `task_truth` for the metrics (`multi_task_pair`, `class_pair`).
+    `MultiTaskTarget`, becomes the mask. The softmax of the class logits is added as `class_probability`, (classes,).
+    The original values are kept as `task_logits` and `task_truth` for the metrics (`multi_task_pair`, `class_pair`).
 
     Args:
         classes: whether the network must have a class head.
 
     Raises:
-        ValueError: (at the call) classes are required, but the network has no class head.
+        ValueError: when called, if `classes` is true but the network has no class head.
     """
 
     def __init__(self, classes: bool = True) -> None:
@@ -69,21 +69,21 @@ class UnpackMultiTaskd(Transform):
         if self.classes:
             if output.class_logits is None:
                 raise ValueError(
-                    "the network has no class head, but classes are required: give it num_classes, or set class_names "
-                    "to None"
+                    "the network has no class head, which class_names require: set num_classes of the network, or "
+                    "class_names to None"
                 )
             result[CLASS_PROBABILITY] = output.class_logits.softmax(0)
         return result
 
 
 def multi_task_postprocessing(classes: bool = True) -> NamingCompose:
-    """Turn the outputs of a network that segments and classifies into a mask and class probabilities.
+    """Return the postprocessing of a network that segments and classifies.
 
     Args:
         classes: whether the network must have a class head.
 
     Returns:
-        `UnpackMultiTaskd`, then a mask by the threshold 0.5; `probability` keeps the probability of lesion.
+        `UnpackMultiTaskd`, then a mask at threshold 0.5; the probability of lesion is kept as `probability`.
     """
     return NamingCompose([UnpackMultiTaskd(classes), *mask_of_logits()])
 

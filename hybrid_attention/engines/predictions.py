@@ -18,7 +18,7 @@ PROBABILITY = "probability"
 
 
 class SavePredictions:
-    """Write a mask and an overlay for each image of an inference run, and a table of all.
+    """Write a mask and an overlay per image of an inference run, and a table of all images.
 
     See `Result.save` for the files and `Result.row` for the columns of `predictions.csv` and `predictions.json`. The
     overlay shows errors in colour if there is a ground-truth mask beside the image, else an outline.
@@ -49,11 +49,7 @@ class SavePredictions:
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator.
-
-        Args:
-            engine: the evaluator of an inference run.
-        """
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, self._finish)

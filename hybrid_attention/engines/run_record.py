@@ -1,4 +1,4 @@
-"""The record beside trained weights: how they were trained, which evaluations are checked against."""
+"""The record beside trained weights, `training.json`, and checks of evaluations against it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 
 RECORD = "training.json"
 
-# settings that don't change what a run computes, or that are paths
+# paths, and settings that don't change what a run computes
 _FREE = set(
     "bundle_root ckpt_dir ckpt_path dataset_dir output_dir evaluation_dir groups_csv split_csv device num_workers "
     "resume early_stop_patience imports initialize run finalize _meta_".split()
@@ -32,12 +32,11 @@ logger = logging.getLogger(__name__)
 
 
 def effective_recipe() -> dict[str, Any]:
-    """Return the merged config of the command line, without paths and settings that don't change results.
+    """Return the merged config of `python -m monai.bundle run`, without paths and settings that don't change results.
 
     Returns:
-        Plain values by top-level key; empty if the command is not `python -m monai.bundle run`. The number of epochs is
-        included only if the learning-rate schedule depends on it. Precision and memory format are those that this
-        machine uses, never "auto".
+        Plain values by top-level key; empty if the process was started otherwise. The number of epochs is included only
+        if the learning-rate schedule depends on it. Precision and memory format are those in use, never "auto".
     """
     files = config_files()
     if not files:
@@ -84,21 +83,21 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 def check_against_training(
     weights: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], part: str = "test"
 ) -> dict[str, Any] | None:
-    """Refuse to evaluate weights on images that they were trained on, or with other settings than in training.
+    """Check that weights are evaluated on unseen images and with the settings of their training.
 
     Args:
         weights: the weight file, with the record of its training beside it.
         cases: cases to evaluate.
-        settings: values that must equal those of the training's recipe, for example the image size. The network of the
-            command line is always compared, since other options may give weights of the same shapes.
-        part: part of the split that is evaluated; `train` and `validation` allow images of that set.
+        settings: values that must equal those of the training, for example the image size. The network of the command
+            line is always compared, since another network may have weights of the same shapes.
+        part: part of the split that is evaluated; with `train` and `validation`, images of that set are allowed.
 
     Returns:
-        The record without the list of images, or None, which is logged, if there is none or it is of other weights.
+        The record with the number of images in place of their list, or None if there is none for these weights, which
+        is logged.
 
     Raises:
-        ValueError: the cases include images of the training or validation set that `part` does not allow, or a setting
-            differs.
+        ValueError: the weights have seen some of the images, or a setting differs.
     """
     record = read_record(weights)
     if record is None:
@@ -121,11 +120,11 @@ def check_against_training(
 
 
 def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-    """Log a warning if weights are used with other settings than they were trained with, as far as known.
+    """Log a warning if weights are used with other settings than in their training, as far as known.
 
     Args:
         weights: the weight file, with the record of its training beside it.
-        settings: values that should equal those of the training's recipe, for example the image size.
+        settings: values that should equal those of the training, for example the image size.
     """
     record = read_record(weights)
     changed = _changed_settings(record, settings) if record else []
@@ -134,12 +133,12 @@ def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[st
 
 
 def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) -> Any:
-    """Return a setting that weights were trained with, from their record.
+    """Return a setting of the training of weights, from their record.
 
     Args:
         weights: the weight file, with the record of its training beside it.
         name: top-level key of the recipe, for example `image_size`.
-        default: returned if the weights, the record or the setting do not exist.
+        default: returned if the weights, their record or the setting do not exist.
     """
     if not Path(weights).is_file():
         return default
@@ -154,25 +153,25 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
         weights: the weight file.
 
     Returns:
-        The record that `Checkpoint` wrote; None, which is logged, if there is none or it is of other weights.
+        The record that `Checkpoint` wrote, or None if there is none for these weights, which is logged.
 
     Raises:
         ValueError: the record is damaged.
     """
     path = Path(weights).with_name(RECORD)
     if not path.is_file():
-        logger.warning("no %s beside %s: how it was trained can't be checked", RECORD, weights)
+        logger.warning("no %s beside %s: its training can't be checked", RECORD, weights)
         return None
     try:
         text = path.read_text(encoding="utf-8").replace("networks.peers.", "networks.baselines.")  # the name until 0.1
         record: dict[str, Any] = json.loads(text)
     except ValueError:
-        raise ValueError(f"{path} is damaged: it is not JSON") from None
+        raise ValueError(f"{path} is not a JSON file") from None
     if not isinstance(record, dict) or "weights_sha256" not in record:
         raise ValueError(f"{path} is not a record of a training: it has no weights_sha256")
     record.setdefault("recipe", {})
     if record["weights_sha256"] != weights_digest(weights):
-        logger.warning("%s is of other weights than %s: their training is not known", path, weights)
+        logger.warning("%s is not the record of %s: its training is unknown", path, weights)
         return None
     return record
 
@@ -187,13 +186,11 @@ def _network(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Collect the information needed to repeat a run.
-
-    Paths are cut to their last part, since the folders of this machine mean nothing elsewhere.
+    """Return what is needed to repeat a run, as plain values; paths are cut to their last part.
 
     Returns:
-        Plain values for JSON: config files with their hashes, overrides, version and commit of the code, versions of
-        the libraries, processor and accelerator.
+        Config files with their hashes, overrides, version and commit of the code, versions of the libraries, processor
+        and accelerator.
     """
     files = [path.resolve() for path in config_files() if path.is_file()]
     options = {key: without_folder(value) for key, value in command_line_options().items() if key != "config_file"}
@@ -211,11 +208,11 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout that the package runs from, with "+changes" if files differ from it.
+    """Return the commit of the checkout that the package runs from, with "+changes" if tracked files differ.
 
     Returns:
         The hash, or None outside of a checkout. The environment variable HYBRID_ATTENTION_COMMIT takes precedence, for
-        machines that have a copy of the files without their history.
+        copies of the files without their history.
     """
     given = os.environ.get("HYBRID_ATTENTION_COMMIT")
     if given:
@@ -239,13 +236,13 @@ def processor() -> str:
 
 
 def without_folder(value: Any, relative: bool = True) -> Any:
-    """Return a setting without folders of this machine: paths are cut to their last part.
+    """Return a setting with paths cut to their last part, since the folders of this machine mean nothing elsewhere.
 
-    Expressions, references and macros of a config (`$…`, `@…`, `%…`) are not changed.
+    Expressions, references and macros of a config (`$…`, `@…`, `%…`) are unchanged.
 
     Args:
-        value: any value of an option, including nested mappings, lists and tuples.
-        relative: also cut relative paths, that is any text with a "/".
+        value: of an option, including nested mappings, lists and tuples.
+        relative: also cut relative paths, that is, any text with a "/".
 
     Returns:
         The setting; tuples become lists, as in JSON.

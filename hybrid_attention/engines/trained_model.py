@@ -1,4 +1,4 @@
-"""Trained networks, rebuilt from the record beside their weights."""
+"""Trained networks, built from the record beside their weights."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from monai.transforms import Compose, EnsureChannelFirstd
 from monai.utils import CommonKeys
 
 NETWORK = "network_def"
-# packages whose networks a record may name: records come with weights, perhaps from an untrusted source
+# the only package whose networks are built: records come with weights, perhaps from an untrusted source
 _TRUSTED = "hybrid_attention.networks"
-# takes a network, which is checked like any other, and a number
+# takes a network, which is checked itself, and a number
 _GROUP_NORM = f"{_TRUSTED}.with_group_norm"
-# arguments that would download or read other files; the trained weights replace them
+# arguments that would download or read files; trained weights replace them
 _WEIGHTS = {"encoder_weights": None, "pretrained": False}
 
 
@@ -54,22 +54,22 @@ class Prediction:
 class TrainedRun:
     """A trained network with the split, preprocessing and postprocessing that it was trained and validated with.
 
-    All of them come from `training.json` beside the weights, which contains the merged config of the training. As with
-    any bundle config, its expressions are executed: open only records that you trust.
+    They come from `training.json` beside the weights, which contains the merged config of the training. As with any
+    bundle config, its expressions are executed: open only records that you trust.
 
     Args:
         run: the weight file (`model.pt`), or the folder of a run or bundle; see `find_weights`.
         dataset_dir: folder of the images, or several.
         device: where the network runs; None for a GPU if there is one.
-        groups_csv: duplicate groups of your own data, as in training.
-        split_csv: your own split, as in training.
+        groups_csv: CSV file of duplicate groups, as in training.
+        split_csv: CSV file of the split, as in training.
 
     Attributes:
         training: the record, with the number of images in place of their list.
 
     Raises:
-        FileNotFoundError: the weights or the record beside them do not exist.
-        ValueError: the record is of other weights, or has no config.
+        FileNotFoundError: there are no weights, or no record of them.
+        ValueError: the record has no config.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class TrainedRun:
         record = read_record(self.weights)
         if record is None:
             raise FileNotFoundError(
-                f"{self.weights} has no record of its training (training.json beside it, written by the same run): "
-                "without it network and preprocessing are not known"
+                f"{self.weights} has no record of its training (training.json beside it, from the same run), so "
+                "network and preprocessing are unknown"
             )
         if "validate" not in record["recipe"]:
-            raise ValueError(f"the record beside {self.weights} has no config; train with `python -m monai.bundle run`")
+            raise ValueError(f"the record beside {self.weights} has no config: train with `python -m monai.bundle run`")
         self.recipe: dict[str, Any] = record["recipe"]
         images = record.pop("images")
         self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
@@ -99,16 +99,16 @@ class TrainedRun:
         places = {
             "imports": ["$import hybrid_attention"],
             "device": self.device,
-            # not wrapped for several processes, as the training may have had it
+            # the training may have wrapped it for several processes
             "network": "$hybrid_attention.engines.to_memory_format(@network_def, @channels_last).to(@device)",
             "encoder_weights": None,  # the trained weights include the encoder
             "num_workers": 0,
         }
         if self.recipe.get("precision") == "bf16" and not computes_bf16(self.device.type):
-            places |= {"precision": "fp32", "channels_last": False}  # close to bf16, and not emulated
+            places |= {"precision": "fp32", "channels_last": False}  # close to bf16, which would be emulated
         self._config = ConfigParser({**self.recipe, **places})
         self._config.parse()
-        # not as text of the config, where # is another way to write ::
+        # not in the config, where # in a path would mean ::
         self._config.ref_resolver.resolved_content.update(
             dataset_dir=folders[0] if len(folders) == 1 else folders,
             groups_csv=None if groups_csv is None else os.fspath(groups_csv),
@@ -126,7 +126,7 @@ class TrainedRun:
             part: `train`, `validation` or `test`.
 
         Raises:
-            ValueError: the folder contains other images than in training, so that some of the part were trained on.
+            ValueError: some of the cases were trained on, because the folder contains other images than in training.
         """
         cases: Cases = self._split.part(part)
         check_against_training(self.weights, cases, {}, part)
@@ -150,7 +150,7 @@ class TrainedRun:
             One prediction per case, in order.
 
         Raises:
-            ValueError: the network was trained by a version whose validation kept no probability.
+            ValueError: the network was trained with a version whose validation returned no probability.
         """
         transforms = list(self._get("validate#preprocessing").transforms)
         if disturbance is not None:
@@ -161,7 +161,9 @@ class TrainedRun:
 
         def keep(engine: Engine) -> None:
             if PROBABILITY not in engine.state.output[0]:
-                raise ValueError(f"{self.weights} was trained by a version that kept no {PROBABILITY}: train it again")
+                raise ValueError(
+                    f"{self.weights} was trained with a version that returned no {PROBABILITY}: train again"
+                )
             following = cases[len(predictions) :]
             predictions.extend(
                 Prediction(
@@ -205,8 +207,8 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
         The network, without its trained weights.
 
     Raises:
-        ValueError: the record names anything other than a network of this package, contains an expression, or an
-            unknown reference.
+        ValueError: the record names anything but a network of this package, or contains an expression or an unknown
+            reference.
     """
     definition = trained_setting(weights, NETWORK, None)
     if definition is None:
@@ -218,11 +220,11 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
 
 
 def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
-    """Return the definition of a network with plain values only, so that building it executes no expression.
+    """Return the definition of a network with plain values only, so that building it executes no code.
 
     Args:
-        definition: of a config: a dict with `_target_`, nested dicts, lists, values.
-        references: values by the names of references.
+        definition: from a config: a dict with `_target_`, nested dicts, lists, values.
+        references: values of references, by name.
 
     Raises:
         ValueError: see `trained_network`.
@@ -247,7 +249,7 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
 
 
 def _check_target(target: str) -> None:
-    """Allow only networks of this package, the functions that build the baselines, and `with_group_norm`."""
+    """Accept only networks of this package, the builders of the baselines, and `with_group_norm`."""
     module, _, name = target.rpartition(".")
     found = None
     if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):

@@ -1,4 +1,4 @@
-"""Files of trained weights: in one file or in parts, written by rename, read without executing code."""
+"""Files of trained weights, whole or in parts: written by rename, read without executing code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None
         path: the file, a plain state dict as in MONAI's bundles.
 
     Raises:
-        ValueError: the weights contain NaN or infinity; an existing file is not changed.
+        ValueError: the weights contain NaN or infinity; an existing file is kept.
     """
     fault = not_finite(network.state_dict())
     if fault:
@@ -45,14 +45,14 @@ def save_released_weights(
 
     Args:
         network: the module.
-        folder: folder of the files `model_1_of_N.pt` …; older ones are removed.
+        folder: folder of `model_1_of_N.pt` …; older parts are removed.
         largest: maximum bytes per part.
 
     Returns:
         The first part, which `load_weights` accepts for all.
 
     Raises:
-        ValueError: a tensor is larger than a part, or contains numbers out of the range of half precision.
+        ValueError: a tensor is larger than a part or out of the range of half precision.
     """
     folder = Path(folder)
     parts: list[dict[str, torch.Tensor]] = [{}]
@@ -62,9 +62,9 @@ def save_released_weights(
         half = (tensor.half() if name in learned else tensor).contiguous()  # variances may exceed half precision
         size = half.numel() * half.element_size()
         if size > limit:
-            raise ValueError(f"{name} has {size} bytes, too many for a part of {largest} bytes")
+            raise ValueError(f"{name} has {size} bytes, more than a part may have ({largest})")
         if half.is_floating_point() and not torch.isfinite(half).all():
-            raise ValueError(f"{name} contains numbers out of the range of half precision")
+            raise ValueError(f"{name} is out of the range of half precision")
         if size > room and parts[-1]:
             parts.append({})
             room = limit
@@ -82,14 +82,14 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
     """Find the weights of a run or of a bundle.
 
     Args:
-        run: the file itself, its folder, or the folder of a run or bundle, with `models` in it. Weights that were
-            trained there take precedence over those that the bundle was released with.
+        run: the file, its folder, or the folder of a run or bundle, which contains `models`. Trained weights take
+            precedence over released ones.
 
     Returns:
         The file, or the first of its parts.
 
     Raises:
-        FileNotFoundError: no weights were found; the message says where else to look.
+        FileNotFoundError: there are none; the message says where to look.
     """
     run = Path(run)
     found = _weights_in(run)
@@ -98,8 +98,8 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
     if (run / "per_case.csv").is_file():
         parent = os.path.normpath(run / "..")
         where = f", {parent}" if _weights_in(Path(parent)) else ""
-        raise FileNotFoundError(f"no weights at {run}, which is an evaluation: name the folder of the run{where}")
-    raise FileNotFoundError(f"no weights at {run}: train first, or name a file of trained weights")
+        raise FileNotFoundError(f"no weights at {run}, which is an evaluation; use the folder of the run{where}")
+    raise FileNotFoundError(f"no weights at {run}: train first, or give another file of weights")
 
 
 def _weights_in(run: Path) -> Path | None:
@@ -125,8 +125,8 @@ def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
         bundle_root: folder of the bundle.
 
     Returns:
-        `models/model.pt` if the bundle was trained, else the weights it was released with; if there are none, the path
-        where training would write them.
+        `models/model.pt` if it exists, else the released weights; if there are none, the path where training would
+        write them.
     """
     try:
         return str(find_weights(Path(bundle_root) / "models"))
@@ -152,8 +152,8 @@ def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
     for part in parts:
         if not part.is_file():
             raise FileNotFoundError(
-                f"no weights at {part}: train the bundle first, or name a file of trained weights (--ckpt_path, or "
-                "--initial_weights to start from)"
+                f"no weights at {part}: train the bundle first, or give another file of weights (--ckpt_path, or "
+                "--initial_weights for training)"
             )
     return parts
 
@@ -174,10 +174,10 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
         path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
 
     Returns:
-        The content of the file: a state dict, unless it is another kind of file (see `weights_mismatch`).
+        The content of the file; `weights_mismatch` tells whether it is a state dict.
 
     Raises:
-        FileNotFoundError: the file or a part of it does not exist; the message says how to get one.
+        FileNotFoundError: the file or one of its parts does not exist.
         ValueError: the file is damaged, or contains more than tensors and plain values.
     """
     weights: Any = None
@@ -186,11 +186,11 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
         try:
             content = torch.load(part, map_location="cpu", weights_only=True)
         except Exception as error:  # zip, pickle and tensor faults alike
-            raise ValueError(f"{part} can't be read as a weight file: damaged, or not a plain state dict") from error
+            raise ValueError(f"{part} is not a weight file: damaged, or not a plain state dict") from error
         if len(parts) == 1:
             return content
         if not isinstance(content, Mapping):
-            raise ValueError(f"{part} can't be read as a weight file: it contains a {type(content).__name__}")
+            raise ValueError(f"{part} is not a weight file: it contains a {type(content).__name__}")
         weights = {**(weights or {}), **content}
     return weights
 
@@ -206,16 +206,16 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
         The network, in evaluation mode.
 
     Raises:
-        FileNotFoundError: the file or a part of it does not exist; the message says how to get one.
-        ValueError: the file is damaged, of another architecture, or contains NaN or infinity.
+        FileNotFoundError: the file or one of its parts does not exist.
+        ValueError: the file is damaged, does not fit the network, or contains NaN or infinity.
     """
     weights = read_weights(path)
     fault = weights_mismatch(network, weights)
     if fault:
-        raise ValueError(f"{path} is of another architecture: {fault}; give the network arguments it was trained with")
+        raise ValueError(f"{path} does not fit the network: {fault}; use the network arguments of its training")
     fault = not_finite(weights)
     if fault:
-        raise ValueError(f"{path} can't be used: {fault}; its training diverged: train again")
+        raise ValueError(f"{path} can't be used: {fault}; its training diverged, train again")
     network.load_state_dict(weights)
     logger.info("loaded trained weights from %s", path)
     return network.eval()
@@ -249,11 +249,11 @@ def load_initial_weights(network: torch.nn.Module, path: str | os.PathLike[str] 
         path: a state dict (`model.pt`) of the same architecture; None leaves the network unchanged.
 
     Returns:
-        The network, in an unchanged mode.
+        The network; training or evaluation mode is unchanged.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged or of another architecture.
+        ValueError: the file is damaged or does not fit the network.
     """
     mode = network.training
     return network if path is None else load_weights(network, path).train(mode)
@@ -267,17 +267,17 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
         weights: content of a weight file.
 
     Returns:
-        For example "12 weights missing (tam.query.weight, …), 1 of another shape (…)".
+        For example "12 weights missing (tam.query.weight, …), 1 weights of another shape (…)".
     """
     if not isinstance(weights, Mapping):
-        return f"the file contains a {type(weights).__name__}, not a state dict"
+        return f"it contains a {type(weights).__name__}, not a state dict"
     if "objects" in weights:
-        return f"the file contains the state of a training run; the weights are in {BEST} beside it"
+        return f"it is the checkpoint of a training; the weights are in {BEST} beside it"
     own = network.state_dict()
     other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
     faults = {
         "missing": sorted(own.keys() - weights.keys()),
-        "unknown": sorted(weights.keys() - own.keys()),
+        "unexpected": sorted(weights.keys() - own.keys()),
         "of another shape": sorted(other),
     }
     return ", ".join(
@@ -288,20 +288,20 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
-    """Name in one line the weights that contain NaN or infinity; empty if none does.
+    """Return in one line which weights contain NaN or infinity; empty if none do.
 
     Args:
         weights: a state dict.
     """
     names = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    return f"{len(names)} of {len(weights)} weights contain NaN or infinity (the first: {names[0]})" if names else ""
+    return f"{len(names)} of {len(weights)} weights contain NaN or infinity (first: {names[0]})" if names else ""
 
 
 def save_whole(content: Any, path: Path) -> None:
     """Save with `torch.save`, by rename.
 
     Args:
-        content: content that `torch.load` with `weights_only` can read.
+        content: anything that `torch.load` can read with `weights_only`.
         path: the file.
     """
     buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; writing bytes does

@@ -82,7 +82,7 @@ def test_errors_come_before_the_work(trained, phantoms, tmp_path, capsys):
     assert main(["stress", str(tmp_path / "copy"), *words[2:]]) == 1
     assert "has no record of its training" in capsys.readouterr().err
     assert main(["stress", f"HAN={trained / 'evaluation'}", *words[2:]]) == 1
-    assert f"which is an evaluation: name the folder of the run, {trained}\n" in capsys.readouterr().err
+    assert f"which is an evaluation; use the folder of the run, {trained}\n" in capsys.readouterr().err
     assert main([*words, "--seed", "-1"]) == 1
     assert "seed must be an integer of at least 0, got -1" in capsys.readouterr().err
 

@@ -124,7 +124,7 @@ def test_bundle_without_weights(tmp_path, monkeypatch):
 
 
 def test_weights_of_another_bundle(untrained, tmp_path):
-    with pytest.raises(ValueError, match="of another architecture"):
+    with pytest.raises(ValueError, match="does not fit the network"):
         package("hybrid", tmp_path, untrained("mtl_oca"))
     assert list(tmp_path.iterdir()) == []
 

@@ -171,7 +171,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(picture, tmp_path, monkey
 
 def test_wrong_weights(picture, tmp_path):
     torch.save({"something": torch.zeros(1)}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"of another architecture: \d+ weights missing"):
+    with pytest.raises(ValueError, match=r"does not fit the network: \d+ weights missing"):
         predict(picture, tmp_path / "out", weights=tmp_path / "model.pt")
     with pytest.raises(FileNotFoundError, match="no weights at nowhere"):
         predict(picture, tmp_path / "out", weights="nowhere")
@@ -340,7 +340,7 @@ def test_weights_of_another_bundle_are_told(picture, tmp_path):
 def test_frames_of_the_command_line(words, picture, tmp_path, capsys):
     command = ["predict", str(picture), "--out", str(tmp_path / "out"), "--frames", *words]
     assert main(command) == 1
-    assert f"numbers counted from 1, got {' '.join(words)}" in capsys.readouterr().err
+    assert f"numbers from 1, got {' '.join(words)}" in capsys.readouterr().err
 
 
 def test_files_of_an_earlier_call_are_told(picture, tmp_path, caplog):

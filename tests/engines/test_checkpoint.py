@@ -12,7 +12,7 @@ from hybrid_attention.engines import (
     load_weights,
     save_weights,
 )
-from hybrid_attention.engines.weight_files import weights_digest, weights_mismatch
+from hybrid_attention.engines.weight_files import weights_digest
 from ignite.engine import Events
 from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
@@ -31,6 +31,7 @@ def run(
     stop_in_first_epoch=False,
     average=False,
     poison=None,
+    initial_weights=None,
 ):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
@@ -66,7 +67,8 @@ def run(
         moving = EMAHandler(network, momentum=0.1, handle_buffers="update")
         moving.attach(trainer)
         objects["average"], weights_of = moving.ema_model, "average"
-    checkpoint = Checkpoint(folder, objects, evaluator, recipe, cases, resume=resume, weights_of=weights_of)
+    options = {"resume": resume, "weights_of": weights_of, "initial_weights": initial_weights}
+    checkpoint = Checkpoint(folder, objects, evaluator, recipe, cases, **options)
     for handler in (early, history, checkpoint):
         handler.attach(trainer)
     if stop_after is not None:
@@ -107,17 +109,11 @@ def step_to_infinity(trainer, network):
 
 
 @pytest.mark.parametrize(
-    ("poison", "fault"),
-    [
-        (nan_in_the_data, "the loss is nan"),
-        (step_to_infinity, r"1 of 2 weights contain NaN or infinity \(the first: bias\)"),
-    ],
+    ("poison", "fault"), [(nan_in_the_data, "the loss is nan"), (step_to_infinity, "1 of 2 weights .*bias")]
 )
 def test_a_training_that_diverges_stops_before_it_is_validated(tmp_path, poison, fault):
     run(tmp_path / "good", epochs=1)
-    causes = r"learning rate \(0\.05 now: try a tenth\), the precision \(fp16: try fp32\), and the data"
-    where = rf"epoch 2, step 1 of 1: {fault}; .*{causes}.*bad/model\.pt is of epoch 1"
-    with pytest.raises(FloatingPointError, match=where):
+    with pytest.raises(FloatingPointError, match=rf"epoch 2, step 1 of 1: {fault}.*0\.05.*fp16.*bad/model\.pt"):
         run(tmp_path / "bad", poison=poison, recipe={"precision": "fp16"})
     for good, bad in zip(*(load(tmp_path / part).values() for part in ("good", "bad")), strict=True):
         assert torch.equal(good, bad)
@@ -129,17 +125,16 @@ def load(folder):
 
 
 def test_a_scaler_may_skip_steps_but_not_a_whole_epoch(tmp_path):
-    trainer, network, _ = run(tmp_path, epochs=1)
-    checkpoint = Checkpoint(tmp_path, {"network": network}, trainer)
+    trainer = run(tmp_path, epochs=1)[0]
     trainer.scaler, trainer.state.epoch_length = torch.amp.GradScaler("cpu"), 2
     for losses, stops in (((torch.nan, 1.0), False), ((1.0, torch.nan), False), ((torch.nan, torch.nan), True)):
         for step, loss in enumerate(losses, start=1):
             trainer.state.output, trainer.state.iteration = [{"loss": loss}], step
             if stops and step == 2:
                 with pytest.raises(FloatingPointError, match="step 2 of 2: the loss is nan"):
-                    checkpoint._stop_if_diverged(trainer)
+                    trainer.fire_event(Events.ITERATION_COMPLETED)
             else:
-                checkpoint._stop_if_diverged(trainer)
+                trainer.fire_event(Events.ITERATION_COMPLETED)
 
 
 def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path):
@@ -147,22 +142,13 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path):
     save_weights(network, path)
     kept = path.read_bytes()
     torch.nn.init.constant_(network.weight, torch.nan)
-    with pytest.raises(ValueError, match=r"model\.pt was not written: 1 of 2 weights contain NaN or infinity .*weight"):
+    with pytest.raises(ValueError, match=r"model\.pt .* 1 of 2 weights .*weight"):
         save_weights(network, path)
     assert path.read_bytes() == kept
     torch.save(network.state_dict(), path)
     for use in (load_weights, load_initial_weights):
-        with pytest.raises(ValueError, match=r"model\.pt can't be used: 1 of 2 weights contain NaN"):
+        with pytest.raises(ValueError, match=r"model\.pt .* 1 of 2 weights"):
             use(torch.nn.Linear(2, 2), path)
-
-
-def test_a_checkpoint_of_weights_that_are_not_finite_is_refused(tmp_path):
-    run(tmp_path, epochs=1)
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    state["objects"]["network"]["bias"][0] = torch.inf
-    torch.save(state, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt can't be resumed: 1 of 2 weights contain NaN or infinity"):
-        run(tmp_path, resume=True)
 
 
 def test_resumed_run_equals_the_uninterrupted(tmp_path):
@@ -198,22 +184,10 @@ def test_weights_of_the_moving_average(tmp_path):
         assert not torch.equal(best[key], value)
 
 
-def test_weights_of_something_unknown(tmp_path):
-    with pytest.raises(ValueError, match=r"objects must name the 'average', got \['network'\]"):
-        Checkpoint(tmp_path, {"network": torch.nn.Linear(1, 1)}, None, weights_of="average")
-
-
-def test_start_from(tmp_path):
-    source, network = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
-    save_weights(source, tmp_path / "model.pt")
-    before = network.weight.clone()
-    assert torch.equal(load_initial_weights(network, None).weight, before)
-    assert torch.equal(load_initial_weights(network, tmp_path / "model.pt").weight, source.weight)
-    assert network.training  # as it was
-    with pytest.raises(FileNotFoundError, match="no weights at"):
-        load_initial_weights(network, tmp_path / "missing.pt")
-    with pytest.raises(ValueError, match="of another architecture"):
-        load_initial_weights(torch.nn.Linear(2, 4), tmp_path / "model.pt")
+@pytest.mark.parametrize(("name", "weights_of"), [("network", "average"), ("net", "network")])
+def test_objects_that_are_missing(tmp_path, name, weights_of):
+    with pytest.raises(ValueError, match=rf"'{weights_of}', got \['{name}'\]"):
+        Checkpoint(tmp_path, {name: torch.nn.Linear(1, 1)}, None, weights_of=weights_of)
 
 
 def test_without_resume_a_run_starts_afresh(tmp_path, caplog):
@@ -221,7 +195,7 @@ def test_without_resume_a_run_starts_afresh(tmp_path, caplog):
     trainer, _, history = run(tmp_path, epochs=1)
     assert trainer.state.epoch == 1
     assert len(history.rows) == 1
-    assert "is of an earlier run, which this one replaces" in caplog.text
+    assert f"{tmp_path}/checkpoint.pt is from an earlier run" in caplog.text
 
 
 def test_resume_with_nothing_there_starts(tmp_path):
@@ -234,7 +208,7 @@ def test_finished_run_is_left_alone(tmp_path, caplog):
     assert trainer.state.epoch == 2
     assert len(history.rows) == 2
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert "of a finished run (epoch 2)" in caplog.text
+    assert "from a finished run (epoch 2)" in caplog.text
     assert run(tmp_path, epochs=3, resume=True)[0].state.epoch == 3
 
 
@@ -244,29 +218,29 @@ def test_early_stop_counts_across_a_resume(tmp_path, caplog):
     run(tmp_path / "cut", epochs=5, scores=scores, patience=3, stop_after=3)
     assert run(tmp_path / "cut", epochs=5, scores=scores, patience=3, resume=True)[0].state.epoch == 4
     assert run(tmp_path / "cut", epochs=5, scores=scores, patience=3, resume=True)[0].state.epoch == 4
-    assert "of a finished run (stopped early)" in caplog.text
+    assert "from a finished run (stopped early)" in caplog.text
 
 
-def test_other_architecture(tmp_path):
-    run(tmp_path, epochs=1)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is of another architecture: 2 weights of another shape"):
-        run(tmp_path, epochs=2, resume=True, width=5)
-
-
-def test_other_recipe(tmp_path):
-    run(tmp_path, epochs=1, recipe={"seed": 0, "fold": 1})
-    with pytest.raises(ValueError, match="another recipe: fold was 1, is 2; give the earlier settings"):
-        run(tmp_path, epochs=2, recipe={"seed": 0, "fold": 2}, resume=True)
-
-
-def test_other_images(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"width": 5}, "2 weights of another shape"),
+        ({"recipe": {"seed": 0, "fold": 2}}, "fold was 1, is 2"),
+        ({"cases": "b"}, "the training images differ"),
+    ],
+)
+def test_another_run_is_not_resumed(tmp_path, changes, fault):
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode())
-    first, second = ([{"image": str(tmp_path / name), "label": str(tmp_path / name)}] for name in ("a", "b"))
-    run(tmp_path / "run", epochs=1, cases=first)
-    assert run(tmp_path / "run", epochs=2, cases=first, resume=True)[0].state.epoch == 2
-    with pytest.raises(ValueError, match="another recipe: the training images differ"):
-        run(tmp_path / "run", epochs=3, cases=second, resume=True)
+
+    def again(epochs, cases="a", **keys):
+        paths = [{"image": str(tmp_path / cases), "label": str(tmp_path / cases)}]
+        given = {"recipe": {"seed": 0, "fold": 1}, **keys}
+        return run(tmp_path / "run", epochs=epochs, cases=paths, resume=True, **given)[0].state.epoch
+
+    assert [again(1), again(2)] == [1, 2]
+    with pytest.raises(ValueError, match=rf"checkpoint\.pt .*{fault}.*--resume False"):
+        again(3, **changes)
 
 
 def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
@@ -278,12 +252,20 @@ def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
     assert trainer.state.epoch == len(history.rows) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"format": 0}])
 def test_damaged_checkpoint(tmp_path, content):
-    (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"checkpoint\.pt can't be read as a checkpoint, it may be damaged; .*--resume False"
-    ):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(content, path) if isinstance(content, dict) else path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is .*not a checkpoint.*--resume False"):
+        run(tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_weights_that_are_not_finite_is_refused(tmp_path):
+    run(tmp_path, epochs=1)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["objects"]["network"]["bias"][0] = torch.inf
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt .* 1 of 2 weights"):
         run(tmp_path, resume=True)
 
 
@@ -301,48 +283,17 @@ def test_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "model.pt", "training.json", "history.csv"}
 
 
-def test_weights_round_trip(tmp_path):
-    one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
-    save_weights(one, tmp_path / "model.pt")
-    assert not load_weights(other, tmp_path / "model.pt").training
-    assert torch.equal(one.weight, other.weight)
-
-
-def test_weights_faults(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*model\.pt: train the bundle first"):
-        load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
-    (tmp_path / "model.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="can't be read as a weight file"):
-        load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
-    save_weights(torch.nn.Linear(2, 4, bias=False), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"1 weights missing \(bias\), 1 weights of another shape \(weight\)"):
-        load_weights(torch.nn.Linear(2, 3), tmp_path / "model.pt")
-
-
-def test_mismatch_in_words():
-    network = torch.nn.Linear(2, 3)
-    assert weights_mismatch(network, network.state_dict()) == ""
-    assert weights_mismatch(network, {"objects": {}}).startswith("the file contains the state of a training run")
-    assert weights_mismatch(network, 5) == "the file contains a int, not a state dict"
-    assert weights_mismatch(network, {**network.state_dict(), "x": torch.zeros(1)}) == "1 weights unknown (x)"
-
-
-def test_network_must_be_named(tmp_path):
-    with pytest.raises(ValueError, match=r"must name the 'network', got \['net'\]"):
-        Checkpoint(tmp_path, {"net": torch.nn.Linear(1, 1)}, None)
-
-
 def test_what_the_initial_weights_have_seen_counts(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"a")
-    case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": []}
     start = tmp_path / "before" / "model.pt"
-    save_weights(torch.nn.Linear(1, 1), start)
+    save_weights(torch.nn.Linear(2, 4), start)
     images = {"training": ["t"], "validation": ["v"], "pre-training": ["p"]}
     (start.parent / "training.json").write_text(json.dumps({"weights_sha256": weights_digest(start), "images": images}))
-    objects = {"network": torch.nn.Linear(1, 1)}
-    checkpoint = Checkpoint(tmp_path, objects, None, validation_cases=[case], initial_weights=start)
-    seen = checkpoint._images()
-    assert seen["pre-training"] == ["t", "p"]
-    assert seen["validation"] == [*case_digests([case]), "v"]
-    assert seen["training"] == []
-    assert "pre-training" not in Checkpoint(tmp_path, objects, None)._images()
+    (tmp_path / "a.png").write_bytes(b"a")
+    case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": []}
+    seen = []
+    for initial_weights in (start, None):
+        run(tmp_path / "run", epochs=1, cases=[case], initial_weights=initial_weights)
+        seen.append(json.loads((tmp_path / "run" / "training.json").read_text())["images"])
+    digests = case_digests([case])
+    assert seen[0] == {"training": digests, "validation": ["v"], "pre-training": ["t", "p"]}
+    assert seen[1] == {"training": digests, "validation": []}

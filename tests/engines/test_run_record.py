@@ -42,17 +42,17 @@ def weights(tmp_path, cases):
     return tmp_path / "model.pt"
 
 
-def test_unseen_images_pass(weights, cases):
+@pytest.mark.parametrize(("seen", "part", "asked"), [(1, "training", "train"), (2, "validation", "validation")])
+def test_seen_images_pass_only_when_they_are_asked_for(weights, cases, seen, part, asked):
     record = check_against_training(weights, cases[3:], {"image_size": 128})
     assert record["images"] == {"training": 2, "validation": 1}
-
-
-@pytest.mark.parametrize(("seen", "part"), [(1, "training"), (2, "validation")])
-def test_seen_images_are_refused(weights, cases, seen, part):
-    where = rf"\(the first: {seen}.png\) were in the {part} set"
-    cure = "use the split of its training: .*--fold"
-    with pytest.raises(ValueError, match=f"1 of 2 images {where} of .*{cure}"):
+    with pytest.raises(
+        ValueError, match=rf"1 of 2 images .*{seen}\.png\) were in the {part} set of .*model\.pt.*--fold"
+    ):
         check_against_training(weights, [cases[seen], cases[3]], {})
+    assert check_against_training(weights, [cases[seen]], {}, asked)
+    with pytest.raises(ValueError, match="1 of 1 images"):
+        check_against_training(weights, [cases[3 - seen]], {}, asked)
 
 
 def test_images_of_a_pre_training_are_refused_but_among_those_to_train_on(weights, cases, tmp_path):
@@ -71,34 +71,22 @@ def test_a_copy_under_another_name_is_known(weights, cases, tmp_path):
         check_against_training(weights, [{"case_id": "new.png", "image": str(copy)}], {})
 
 
-def test_other_settings_are_refused(weights, cases):
+def test_other_settings_are_refused_in_evaluation_and_a_warning_in_inference(weights, cases, caplog):
     with pytest.raises(ValueError, match="image_size was 128, is 256"):
         check_against_training(weights, cases[3:], {"image_size": 256})
-
-
-def test_other_settings_at_inference_are_a_warning(weights, caplog):
     warn_of_other_settings(weights, {"image_size": 128})
     assert not caplog.text
     warn_of_other_settings(weights, {"image_size": 224})
     assert "image_size was 128, is 224" in caplog.text
 
 
-@pytest.mark.parametrize(("part", "seen"), [("train", 0), ("validation", 2)])
-def test_seen_images_pass_when_they_are_asked_for(weights, cases, part, seen):
-    assert check_against_training(weights, [cases[seen]], {}, part)
-    with pytest.raises(ValueError, match=r"1 of 1 images"):
-        check_against_training(weights, [cases[2 - seen]], {}, part)
-
-
-def test_record_of_other_weights_is_not_believed(weights, cases, caplog):
+def test_without_a_record_of_these_weights(weights, cases, caplog):
     weights.write_bytes(b"other weights")
     assert check_against_training(weights, cases[:1], {}) is None
-    assert "of other weights" in caplog.text
-
-
-def test_no_record_is_said(tmp_path, cases, caplog):
-    assert check_against_training(tmp_path / "elsewhere" / "model.pt", cases, {}) is None
-    assert "can't be checked" in caplog.text
+    assert f"is not the record of {weights}" in caplog.text
+    weights.with_name("training.json").unlink()
+    assert check_against_training(weights, cases[:1], {}) is None
+    assert f"no training.json beside {weights}" in caplog.text
 
 
 def test_data_digest_sees_masks_and_order(cases):
@@ -203,8 +191,6 @@ def test_frames_of_a_loop_are_images_of_their_own(tmp_path):
 def test_folders_are_cut_from_paths_alone(value, expected):
     assert without_folder(value) == without_folder(value, relative=False) == expected
 
-
-def test_relative_paths():
     given = {"file": "some/dir/w.pth", "files": ["./a", "b/c"]}
     assert without_folder(given) == {"file": "w.pth", "files": ["a", "c"]}
     assert without_folder(given, relative=False) == given

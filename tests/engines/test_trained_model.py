@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,14 +57,6 @@ def test_places_with_signs_of_the_configs(masks, phantoms, tmp_path):
     assert str(tmp_path / "images#1") in run.cases("test")[0]["image"]
 
 
-def test_validation_and_test_cases_are_apart(masks, phantoms):
-    run = TrainedRun(masks, phantoms, "cpu")
-    test, validation = ({case["group"] for case in run.cases(part)} for part in ("test", "validation"))
-    assert test
-    assert validation
-    assert not test & validation
-
-
 def test_flips_change_the_probabilities(masks, phantoms):
     run = TrainedRun(masks, phantoms, "cpu")
     cases = run.cases("test")[:2]
@@ -93,12 +86,14 @@ def test_a_network_with_a_class_head(classes, phantoms):
     assert one.probability.shape == (1, 48, 48)
 
 
-def test_the_record_of_the_training(masks, phantoms):
+def test_cases_and_record_of_the_training(masks, phantoms):
     run = TrainedRun(masks, phantoms, "cpu")
-    counts = {part: len(run.cases(name)) for part, name in (("training", "train"), ("validation", "validation"))}
-    assert run.training["images"] == counts
+    cases = {part: run.cases(part) for part in ("train", "validation", "test")}
+    assert run.training["images"] == {"training": len(cases["train"]), "validation": len(cases["validation"])}
     assert run.training["recipe"]["image_size"] == 48
     assert run.training["weights_sha256"] == weights_digest(run.weights)
+    groups = [{case["group"] for case in part} for part in cases.values()]
+    assert all(groups) and sum(map(len, groups)) == len(set.union(*groups))
 
 
 def test_a_run_of_several_processes_opens_in_one(masks, phantoms, tmp_path):
@@ -155,25 +150,20 @@ def test_network_of_the_record(recorded):
         "num_classes": 4,
         "encoder_weights": "imagenet",
     }
-    network = trained_network(recorded(definition), nn.Identity(), in_channels=2)
+    default = nn.Identity()
+    assert trained_network(Path("nowhere/model.pt"), default) is default
+    network = trained_network(recorded(definition), default, in_channels=2)
     assert type(network).__name__ == "HybridMultiTaskNet"
     with torch.no_grad():
         assert network.eval()(torch.zeros(1, 2, 32, 32)).class_logits.shape == (1, 4)
 
 
-def test_nested_networks_and_builders_of_peers(recorded):
+def test_nested_networks_and_builders(recorded):
     inner = {"_target_": "hybrid_attention.networks.MultiTaskOCANet", "channels": [16, 16], "num_classes": None}
-    network = trained_network(
-        recorded({"_target_": "hybrid_attention.networks.LesionLogit", "network": inner}), nn.Identity()
-    )
-    assert type(network.network).__name__ == "MultiTaskOCANet"
-    peer = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8]}
-    assert isinstance(trained_network(recorded(peer), nn.Identity()), nn.Module)
-
-
-def test_group_norm_in_a_network_of_the_record(recorded):
-    peer = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8]}
-    definition = {"_target_": "hybrid_attention.networks.with_group_norm", "network": peer, "groups": 1}
+    definition = {"_target_": "hybrid_attention.networks.LesionLogit", "network": inner}
+    assert type(trained_network(recorded(definition), nn.Identity()).network).__name__ == "MultiTaskOCANet"
+    baseline = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8]}
+    definition = {"_target_": "hybrid_attention.networks.with_group_norm", "network": baseline, "groups": 1}
     network = trained_network(recorded(definition), nn.Identity())
     assert {one.num_groups for one in network.modules() if isinstance(one, nn.GroupNorm)} == {1}
 
@@ -184,11 +174,6 @@ def test_a_record_fetches_no_weights(weights):
     assert plain_definition(definition, {})["pretrained"] is False
     definition = {"_target_": "hybrid_attention.networks.HybridAttentionNet", "encoder_weights": weights}
     assert plain_definition(definition, {})["encoder_weights"] is None
-
-
-def test_default_where_there_is_no_record(tmp_path):
-    default = nn.Identity()
-    assert trained_network(tmp_path / "model.pt", default) is default
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
+import sys
 from pathlib import Path
 
+import hybrid_attention
 import pytest
 import yaml
-from hybrid_attention.engines.bundles import command_line_options, config_files, merge_configs
+from hybrid_attention.engines import find_bundle_root, run_folder
+from hybrid_attention.engines.bundles import command_line_options, config_files, merge_configs, own_bundles, root_cause
 
 from tests.bundles.commands import BUNDLES, ROOT, bundle, config
 
@@ -84,7 +87,7 @@ def test_the_place_is_named(faults):
     ("key", "value", "message"),
     [
         ("resume", "false", "--resume false is read as text or ignored: write False"),
-        ("output_dir", 2024, "--output_dir 2024 is not a path for MONAI: write ./2024"),
+        ("output_dir", 2024, "--output_dir 2024 is not read as a path: write ./2024"),
         ("epochs", 1.5, "--epochs must be a whole number, got 1.5"),
         ("output_dir", ("a", "b"), "./a,b"),
         ("output_dir", "study#7", "avoid #"),
@@ -163,3 +166,64 @@ def test_the_file_of_arguments_counts_where_the_command_line_says_nothing(tmp_pa
 )
 def test_config_files(words, expected):
     assert config_files(words) == [Path(name) for name in expected]
+
+
+def test_bundle_root_is_above_the_config_file(tmp_path, monkeypatch):
+    config = tmp_path / "moved" / "configs" / "train.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("")
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "--config_file", str(config)])
+    assert find_bundle_root("hybrid") == str(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", "--config_file=['moved/configs/train.yaml','x.yaml']"])
+    assert find_bundle_root("hybrid") == str(tmp_path / "moved")
+
+
+def test_bundle_root_without_a_command_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["python"])
+    checkout = Path(hybrid_attention.__file__).resolve().parents[1]
+    assert find_bundle_root("hybrid") == str(checkout / "bundles" / "hybrid")
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle_root("no such bundle") == str(tmp_path)
+
+
+def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "hybrid_attention").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["python"])
+    monkeypatch.setattr(hybrid_attention, "__file__", str(tmp_path / "hybrid_attention" / "__init__.py"))
+    assert find_bundle_root("hybrid") == str(tmp_path)
+
+
+def test_bundles_inside_the_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "hybrid_attention"
+    bundle = package / "bundles" / "hybrid"
+    for folder in (bundle, package.parent / "bundles" / "of_others"):
+        (folder / "configs").mkdir(parents=True)
+        (folder / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.setattr(hybrid_attention, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(sys, "argv", ["python"])
+    monkeypatch.chdir(tmp_path)
+    assert own_bundles() == {"hybrid": bundle}
+    assert find_bundle_root("hybrid") == str(bundle)
+    assert run_folder(str(bundle)) == str(tmp_path / "hybrid")
+    assert run_folder(str(package.parent)) == str(package.parent)
+
+
+def wrapped(message, cause):
+    error = RuntimeError(message)
+    error.__cause__ = cause
+    return error
+
+
+def test_the_root_cause_of_a_chain():
+    cause = ValueError("mask missing")
+    built = wrapped("Failed to build", cause)
+    ran = wrapped("Failed to run", built)
+    assert [root_cause(error) for error in (ran, built, cause)] == [cause] * 3
+    cause.__cause__ = KeyError("a")
+    assert root_cause(ran) is cause
+    circle = wrapped("Failed to read a.png", built)
+    built.__cause__ = circle  # as after `raise root_cause(error) from error`
+    assert root_cause(ran) in (circle, built)

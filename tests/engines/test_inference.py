@@ -1,0 +1,152 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hybrid_attention.engines import FlipAverage, PrecisionInferer, choose_precision, to_memory_format
+from hybrid_attention.engines.inference import computes_bf16
+from hybrid_attention.networks import MultiTaskOutput
+from monai.inferers import SimpleInferer
+
+# what keeps torch and oneDNN from using more of a processor than one with AVX2 has
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+NATIVE = "avx512_bf16" in CPU.read_text() if (CPU := Path("/proc/cpuinfo")).is_file() else False
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(3, 8, 3)
+
+
+def test_bf16_computes_in_bf16_and_returns_float32():
+    net, x, seen = network(), torch.rand(2, 3, 8, 8), []
+    assert torch.equal(PrecisionInferer()(x, net), net(x))
+    net.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    result = PrecisionInferer("bf16", channels_last=True)(x, net)
+    assert seen == [torch.bfloat16]
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, net(x), rtol=0.02, atol=0.02)
+
+
+def test_memory_format_reaches_input_and_weights():
+    net, seen = to_memory_format(torch.nn.Conv2d(4, 8, 3), True), []
+    assert net.weight.is_contiguous(memory_format=torch.channels_last)
+    net.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    for channels_last in (True, False):
+        PrecisionInferer(channels_last=channels_last)(torch.rand(2, 4, 8, 8), net)
+    assert seen == [True, False]
+    net = to_memory_format(torch.nn.Conv3d(4, 8, 3), True)
+    assert net.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert PrecisionInferer(channels_last=True)(torch.rand(2, 4, 8, 8, 8), net).shape == (2, 8, 6, 6, 6)
+
+
+def test_bad_precision():
+    with pytest.raises(ValueError, match="'half'"):
+        PrecisionInferer("half")
+    with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
+        PrecisionInferer("fp16")(torch.rand(1, 3, 8, 8), network())
+    with pytest.raises(ValueError, match=r"channels_last .* 'auto'"):
+        to_memory_format(network(), "auto")
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_what_the_processor_computes(able, expected, monkeypatch):
+    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
+    assert choose_precision("auto", torch.device("cpu")) == expected
+    assert choose_precision("fp32", "cpu") == "fp32"
+    seen, net = [], network()
+    net.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    assert PrecisionInferer("auto")(torch.rand(1, 3, 8, 8), net).dtype == torch.float32
+    assert seen == [torch.bfloat16 if able else torch.float32]
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_a_gpu(able, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
+    computes_bf16.cache_clear()
+    assert choose_precision("auto", "cuda:1") == expected
+    computes_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("held_down", "able"),
+    [
+        ({}, NATIVE),
+        *(({name: value}, False) for name, value in AVX2.items()),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, False),
+    ],
+    ids=str,
+)
+def test_this_processor_and_lesser_ones(held_down, able):
+    code = """if True:
+        import torch
+        from hybrid_attention.engines import PrecisionInferer, choose_precision
+        print(choose_precision("auto", "cpu"), choose_precision("bf16", "cpu"))
+        PrecisionInferer("bf16")(torch.rand(1, 1), torch.nn.Linear(1, 1))
+    """
+    variables = {**{name: value for name, value in os.environ.items() if name not in AVX2}, **held_down}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout == ("bf16 bf16\n" if able else "fp32 bf16\n")
+    assert done.stderr.count("no bf16 instructions") == (0 if able else 1)
+
+
+def position(x):
+    """Logits that depend on the place alone: 0, 1, 2 … along axis 0 of the plane."""
+    return torch.arange(x.shape[2], dtype=torch.float32)[None, None, :, None].expand(x.shape[0], 1, -1, x.shape[3])
+
+
+def same(x):
+    return x[:, :1]
+
+
+def test_a_network_that_follows_its_input_is_unchanged():
+    x = torch.randn(2, 3, 4, 5)
+    assert torch.equal(FlipAverage(SimpleInferer(), [[]])(x, same), same(x))
+    torch.testing.assert_close(FlipAverage(SimpleInferer(), [[], [0], [1], [0, 1]])(x, same), same(x))
+    certain = torch.full((1, 1, 2, 2), 200.0)
+    assert torch.isfinite(FlipAverage(SimpleInferer(), [[], [0]])(certain, same)).all()
+
+
+def test_probabilities_are_averaged_after_flipping_back():
+    result = FlipAverage(SimpleInferer(), [[], [0]])(torch.zeros(1, 1, 3, 2), position)
+    sigmoid = torch.tensor([0.0, 1.0, 2.0]).sigmoid()
+    expected = torch.stack([(sigmoid[0] + sigmoid[2]) / 2, sigmoid[1], (sigmoid[0] + sigmoid[2]) / 2])
+    torch.testing.assert_close(result.sigmoid()[0, 0, :, 0], expected)
+
+
+def test_axes_are_those_of_the_plane():
+    x, seen = torch.zeros(1, 1, 2, 2), []
+    x[0, 0, 0, 1] = 1
+    FlipAverage(SimpleInferer(), [[0], [1]])(x, lambda image: seen.append(image.clone()) or image)
+    assert seen[0][0, 0, 1, 1] == 1
+    assert seen[1][0, 0, 0, 0] == 1
+
+
+def test_regions_and_classes_are_averaged_by_softmax():
+    def named(x):
+        first = float(x[0, 0, 0, 0])
+        return MultiTaskOutput(torch.tensor([0.0, first])[None, :, None, None].expand(1, 2, 2, 1), None, first * one)
+
+    def classes_follow(x):
+        return torch.tensor([0.0, float(x[0, 0, 0, 0]), 0.0])[None, :, None, None].expand(1, 3, 2, 1)
+
+    one, x = torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1, 1, 2, 1)
+    x[0, 0, 0, 0] = 2
+    result = FlipAverage(SimpleInferer(), [[], [0]])(x, named)
+    assert result.coarse_mask is None
+    region = (torch.tensor([0.0, 2.0]).softmax(0) + 0.5) / 2
+    torch.testing.assert_close(result.mask.softmax(1)[0, :, 0, 0], region)
+    torch.testing.assert_close(result.class_logits.softmax(1), ((2 * one).softmax(1) + 1 / 3) / 2)
+    result = FlipAverage(SimpleInferer(), [[], [0]], classes_follow=True)(x, classes_follow)
+    torch.testing.assert_close(result[:, :1], torch.zeros(1, 1, 2, 1))
+    torch.testing.assert_close(result[0, 1:, 0, 0].softmax(0), region.flip(0))
+
+
+@pytest.mark.parametrize("flips", [[], [0], [[-1]], [[2]], [[0, 0]], "[[]]", [["0"]], None])
+def test_bad_flips(flips):
+    with pytest.raises(ValueError, match="flips must be a list of passes"):
+        FlipAverage(SimpleInferer(), flips)
