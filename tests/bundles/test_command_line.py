@@ -47,7 +47,7 @@ def parsed(path, **settings):
         ("training", [TRAIN], ["--fold", "7"], "fold must be from 0 to 4, got 7"),
         ("training", [TRAIN], ["--encoder_weights", "no.pth"], "no.pth"),
         ("inference", [INFERENCE], ["--ckpt_path", "no.pt"], "no weights at no.pt"),
-        ("inference", [INFERENCE], ["--network_def#tam", "False"], "is of another architecture"),
+        ("inference", [INFERENCE], ["--network_def#tam", "False"], "does not fit the network"),
     ],
 )
 def test_errors_end_with_their_cause(run, phantoms, tmp_path, run_id, configs, options, message):

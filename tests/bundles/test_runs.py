@@ -62,7 +62,7 @@ def test_training_leaves_its_files(run):
 def test_finished_run_has_nothing_to_resume(run):
     before = run.model.read_bytes()
     done = bundle("training", run.configs, *run.given, "--epochs", 3, "--resume", "True")
-    assert "of a finished run" in done.stdout
+    assert "from a finished run" in done.stdout
     assert run.model.read_bytes() == before
 
 
