@@ -161,6 +161,23 @@ def test_next_and_previous_by_keys(page, drawn):
     assert shown(page, drawn[0].name) and text(page, "name") == drawn[0].name
 
 
+def test_a_folder_and_a_drop(page, phantoms, drawn):
+    page.execute_script("document.getElementById('picture').prediction = undefined")
+    page.find_element("id", "folder").send_keys(str(phantoms))
+    assert shown(page, f"{phantoms.name}/benign/benign (1).png")
+    assert text(page, "position") == "1 of 21"  # masks are left out
+    drop = """
+        document.getElementById("picture").prediction = undefined;
+        fetch("example.png").then((response) => response.blob()).then((blob) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([blob], "dropped.png"));
+          document.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
+        });
+    """
+    page.execute_script(drop)
+    assert shown(page, "dropped.png") and text(page, "position") == "1 of 1"
+
+
 def test_threshold_changes_the_lesion(page, drawn):
     found = opened(page, drawn[0])
     probability = np.array(found["probability"]).reshape(found["image"][::-1])

@@ -1,10 +1,12 @@
 // Files that were dropped or chosen, and their pixels. Everything stays in this page.
 import { isDicom, openDicom } from "./dicom.js";
 
-export const MAX_PIXELS = 40e6;
+export const MAX_PIXELS = 16e6;
 export const MAX_BYTES = { picture: 100e6, dicom: 500e6 };
 export const MAX_FILES = 5000;
 const NAMES = /\.(png|jpe?g|bmp|webp|gif|avif|dcm|dicom|ima)$|^[^.]+$/i;
+const MASKS = /_(mask(_\d+)?|overlay|probability)\.\w+$/i; // ground truth, and what predict and this page save
+const maybeImage = ({ name }) => NAMES.test(name) && !MASKS.test(name);
 
 // Opens a file: {frames, frameTime, spacing, frame(index) -> ImageData}, of which a picture has one.
 export async function open(file) {
@@ -47,6 +49,7 @@ function size(blob) {
 // The files of a drop, those in folders included.
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => named(file, file.name));
   const files = [];
   for (const entry of entries) await collect(entry, files, entry.isDirectory);
   return files;
@@ -56,7 +59,7 @@ async function collect(entry, files, inFolder) {
   if (files.length > MAX_FILES) return;
   if (entry.isFile) {
     const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    if (!inFolder || NAMES.test(file.name)) files.push(named(file, entry.fullPath.slice(1)));
+    if (!inFolder || maybeImage(file)) files.push(named(file, entry.fullPath.slice(1)));
     return;
   }
   const reader = entry.createReader();
@@ -70,7 +73,7 @@ async function collect(entry, files, inFolder) {
 // The files of an input element; of a folder those that may be images.
 export const chosen = (input) =>
   [...input.files]
-    .filter((file) => !file.webkitRelativePath || NAMES.test(file.name))
+    .filter((file) => !file.webkitRelativePath || maybeImage(file))
     .map((file) => named(file, file.webkitRelativePath || file.name));
 
 const named = (file, path) => ({ file, path });
