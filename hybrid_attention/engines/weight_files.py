@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.hashing import file_digest
+from hybrid_attention.networks.weights import mismatch
 
 BEST = "model.pt"
 RELEASED = "released"
@@ -273,18 +274,7 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
         return f"it contains a {type(weights).__name__}, not a state dict"
     if "objects" in weights:
         return f"it is the checkpoint of a training; the weights are in {BEST} beside it"
-    own = network.state_dict()
-    other = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
-    faults = {
-        "missing": sorted(own.keys() - weights.keys()),
-        "unexpected": sorted(weights.keys() - own.keys()),
-        "of another shape": sorted(other),
-    }
-    return ", ".join(
-        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for fault, names in faults.items()
-        if names
-    )
+    return mismatch(network.state_dict(), weights)
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str:

@@ -10,6 +10,7 @@ from hybrid_attention.networks.blocks.convolutions import check_input
 from hybrid_attention.networks.blocks.multi_task_heads import class_head
 from hybrid_attention.networks.hybrid_attention_net import BOTTLENECK_CHANNELS, HybridAttentionNet
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput
+from hybrid_attention.networks.weights import mismatch
 from torch import nn
 
 
@@ -75,7 +76,7 @@ class HybridMultiTaskNet(nn.Module):
             if name in weights and weights[name].shape == own[name][:1].shape:
                 adapted[name] = torch.zeros_like(own[name])
                 adapted[name][1] = weights[name][0]
-        fault = _mismatch(own, adapted)
+        fault = mismatch(own, adapted)
         if fault:
             raise ValueError(f"the weights are not those of a HAN for masks with the same options: {fault}")
         self.network.load_state_dict(adapted)
@@ -87,21 +88,3 @@ class HybridMultiTaskNet(nn.Module):
         y = self.network.bottleneck(features[-1])
         mask = self.network.decode(x, features, y)
         return MultiTaskOutput(mask=mask, coarse_mask=None, class_logits=self.classifier(y))
-
-
-def _mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
-    """Describe in one line how weights differ from those of a network; empty if they fit."""
-    faults = {
-        "missing": [name for name in own if name not in given],
-        "unknown": [name for name in given if name not in own],
-        "of another shape": [
-            f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
-            for name, tensor in own.items()
-            if name in given and given[name].shape != tensor.shape
-        ],
-    }
-    return ", ".join(
-        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for fault, names in faults.items()
-        if names
-    )

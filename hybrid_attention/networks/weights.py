@@ -236,23 +236,36 @@ def _fill(encoder: nn.Module, state: dict[str, torch.Tensor], path: Path, publis
             found[key] = value.sum(1, keepdim=True)  # equivalent to three equal channels
     own = {STAGE_PREFIX.sub("", key): (key, value) for key, value in encoder.state_dict().items()}
     kept = {name.split(".")[0] for name in own}
-    # Old files lack the batch counters of batch norm, which do not affect the output.
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
-    surplus = [
-        name
-        for name in found
-        if name not in own and (name.split(".")[0] in kept or name.split(".")[0] not in published.removable)
-    ]
-    unfit = [
-        f"{name} {tuple(found[name].shape)} for {tuple(value.shape)}"
-        for name, (_, value) in own.items()
-        if name in found and found[name].shape != value.shape
-    ]
-    for fault, names in (("missing", missing), ("unknown", surplus), ("of another shape", unfit)):
-        if names:
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise ValueError(
-                f"{path} does not fit {type(encoder).__name__}: {len(names)} tensors are {fault} ({shown}). "
-                f"{published.advice}"
-            )
+    # old files lack the batch counters of batch norm, which do not affect the output
+    needed = {n: value for n, (_, value) in own.items() if n in found or not n.endswith("num_batches_tracked")}
+    removable = set(published.removable) - kept
+    fault = mismatch(needed, {name: value for name, value in found.items() if name.split(".")[0] not in removable})
+    if fault:
+        raise ValueError(f"{path} does not fit {type(encoder).__name__}: {fault}. {published.advice}")
     encoder.load_state_dict({key: found.get(name, value) for name, (key, value) in own.items()})
+
+
+def mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
+    """Describe in one line how weights differ from those of a network; empty if they fit.
+
+    Args:
+        own: state dict of the network.
+        given: state dict to load.
+
+    Returns:
+        For example "12 weights missing (tam.query.weight, …), 1 weights of another shape (…)".
+    """
+    faults = {
+        "missing": [name for name in own if name not in given],
+        "unknown": [name for name in given if name not in own],
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in given and given[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(
+        f"{len(names)} weights {fault} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for fault, names in faults.items()
+        if names
+    )

@@ -94,7 +94,7 @@ def test_weights_are_loaded_or_refused(load, tmp_path):
         load(target, path)
     save_weights(torch.nn.Linear(2, 4, bias=False), path)
     with pytest.raises(
-        ValueError, match=r"model\.pt .*1 weights missing \(bias\), 1 weights of another shape \(weight\)"
+        ValueError, match=r"model\.pt .*1 weights missing \(bias\), 1 weights of another shape \(weight \(4, 2\)"
     ):
         load(target, path)
     save_weights(source, path)
