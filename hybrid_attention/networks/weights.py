@@ -257,7 +257,7 @@ def mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor])
     """
     faults = {
         "missing": [name for name in own if name not in given],
-        "unknown": [name for name in given if name not in own],
+        "unexpected": [name for name in given if name not in own],
         "of another shape": [
             f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
             for name, tensor in own.items()

@@ -61,7 +61,7 @@ def test_start_from_a_network_for_masks_gives_its_logits():
         (dict, r"\d+ weights missing \(encoder\S+, .*, …\)$"),
         (
             lambda: HybridAttentionNet(out_channels=3).state_dict() | {"scale": torch.ones(1)},
-            r": 1 weights unknown \(scale\), 2 weights of another shape "
+            r": 1 weights unexpected \(scale\), 2 weights of another shape "
             r"\(head\.weight \(3, 64, 1, 1\) for \(2, 64, 1, 1\), head\.bias \(3,\) for \(2,\)\)$",
         ),
         (
