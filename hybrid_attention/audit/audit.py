@@ -90,7 +90,7 @@ class AuditResult:
         kinds = {kind.replace("_", " "): count for kind, count in facts["pairs"].items()}
         pairs = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
         lines += [f"- pairs: {pairs}; {facts['mirrored_pairs']} of them mirrored", ""]
-        lines += ["| split | images judged | with a copy of the same frame | with a near-copy |", "|---|---|---|---|"]
+        lines += ["| split | images | same-frame duplicates | near-duplicates |", "|---|---|---|---|"]
         for split, leak in self.random_splits.items():
             shares = [f"{leak[key]['mean']:.1%} ± {leak[key]['sd']:.1%}" for key in ("same_frame", "duplicate")]
             lines.append(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, resize_like
+from hybrid_attention.networks.blocks.convolutions import check_input, resize_like
 from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
+from hybrid_attention.networks.blocks.unet_backbone import plain_stage
 from hybrid_attention.networks.efficientnet_lite import EfficientNetLiteEncoder
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput
 from hybrid_attention.networks.weights import WeightsSource
@@ -32,9 +33,7 @@ class LiteDecoderStage(nn.Module):
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int, enhance: nn.Module) -> None:
         super().__init__()
         self.enhance = enhance
-        self.conv = nn.Sequential(
-            conv_norm_act(2, in_channels + skip_channels, out_channels), conv_norm_act(2, out_channels, out_channels)
-        )
+        self.conv = plain_stage(2, in_channels + skip_channels, out_channels)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Return the decoded features at the skip's size."""
