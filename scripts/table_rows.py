@@ -118,6 +118,15 @@ DATA_SET_RUNS = {
         "size_192": "192 x 192 pixels",
         "size_256": "256 x 256 pixels",
     },
+    "hybrid_lite_folds_128": {
+        "hybrid_lite": "hybrid_lite",
+        "flexible_unet_b0": "FlexibleUNet, EfficientNet-B0",
+        "nnunet": "nnU-Net, 6 stages",
+    },
+    "hybrid_lite_student_128": {
+        "alone": "decoder of 64, 32, 16, 8 channels",
+        "taught": "the same, taught by three networks",
+    },
     "hybrid_lite": {
         "hybrid_lite": "`train.yaml`, the released weights",
         "with_validation_fold": "six more epochs, including the validation fold",
