@@ -164,7 +164,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(picture, tmp_path, monkey
     torch.save({"encoder": Evil()}, "model.pt")
     (tmp_path / "raw.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("model.pt", "raw.pt"):
-        with pytest.raises(ValueError, match="can't be read as a weight file: damaged, or not a plain state dict"):
+        with pytest.raises(ValueError, match="not a plain state dict"):
             predict(picture, "out", weights=name)
     assert not (tmp_path / "evil").exists()
 
