@@ -1,9 +1,11 @@
+import hashlib
 import http.client
 import socket
 import threading
 
 import pytest
 from hybrid_attention.app import PageServer
+from hybrid_attention.app.server import STATIC
 from hybrid_attention.cli import main
 
 
@@ -49,3 +51,13 @@ def test_a_port_in_use(capsys):
         port = other.getsockname()[1]
         assert main(["app", "--no_browser", "--port", str(port)]) == 1
     assert f"port {port} is in use" in capsys.readouterr().err
+
+
+def test_the_built_page_is_that_of_the_sources():
+    """After a change: `npm ci && npm run build` in hybrid_attention/app/web."""
+    web = STATIC.parent / "web"
+    sources = [web / name for name in ("index.html", "package-lock.json", "vite.config.js")]
+    digest = hashlib.sha256()
+    for path in [*sources, *sorted((web / "src").iterdir())]:
+        digest.update(path.read_bytes())
+    assert (STATIC / "source.sha256").read_text() == digest.hexdigest()

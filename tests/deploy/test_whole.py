@@ -46,7 +46,8 @@ def test_a_fresh_export_gives_what_the_committed_file_gives(session, images, tmp
     assert main(["export", "hybrid_lite", "--whole", "--out", str(tmp_path / "model.onnx")]) == 0
     assert "model.onnx" in capsys.readouterr().out
     fresh = ort.InferenceSession(tmp_path / "model.onnx")
-    assert fresh.get_modelmeta().custom_metadata_map == session.get_modelmeta().custom_metadata_map
+    facts = [one.get_modelmeta().custom_metadata_map for one in (fresh, session)]
+    assert {**facts[0], "version": ""} == {**facts[1], "version": ""}
     for image in images:
         expected, found = run(session, image), run(fresh, image)
         for name in OUTPUTS:
