@@ -46,8 +46,8 @@ ROWS = {
     },
     "normal_images_fold0_128": {
         "hybrid_multi_task": "HAN with a class head, 32 epochs",
-        "hybrid_multi_task_from_masks": "the same from the released HAN, 12 epochs",
-        "han_for_masks": "the released HAN, for masks alone",
+        "hybrid_multi_task_from_masks": "the same from HAN trained on BUSI, 12 epochs",
+        "han_for_masks": "HAN trained on BUSI, for masks alone",
     },
 }
 # what may differ between the rows of an experiment: the recipes, as their titles say, or only the text of the configs
@@ -123,6 +123,10 @@ DATA_SET_RUNS = {
         "flexible_unet_b0": "FlexibleUNet, EfficientNet-B0",
         "nnunet": "nnU-Net, 6 stages",
     },
+    "han_from_bus_bra_128": {
+        "pretrained": "HAN trained on BUS-BRA",
+        "fine_tuned": "the same, fine-tuned on BUSI: the released weights",
+    },
     "hybrid_lite_student_128": {
         "alone": "decoder of 64, 32, 16, 8 channels",
         "taught": "the same, taught by three networks",
@@ -137,6 +141,6 @@ DATA_SET_RUNS = {
 # evaluation of each bundle's released weights on all images of the test fold
 RELEASED = {
     "hybrid_lite": "hybrid_lite/released_on_busi",
-    "hybrid": "normal_images_fold0_128/han_for_masks",
+    "hybrid": "han_from_bus_bra_128/released_on_busi",
     "mtl_oca": "normal_images_fold0_128/hybrid_multi_task_from_masks",
 }
