@@ -211,7 +211,7 @@ def test_validator(name, request, tmp_path):
 
 
 def test_what_does_not_fit(still, cine, tmp_path):
-    with pytest.raises(ValueError, match=r"shape \(7, 13\) for frame 1 does not fit .*1 frame\(s\) of \(13, 7\)"):
+    with pytest.raises(ValueError, match=r"shape \(13, 7\) for frame 1 does not fit .*1 frame\(s\) of \(7, 13\)"):
         write_dicom_segmentation(tmp_path / "seg.dcm", still, {1: mask(4).T})
     with pytest.raises(ValueError, match=r"frame 5 does not fit .*4 frame\(s\)"):
         write_dicom_segmentation(tmp_path / "seg.dcm", cine, {5: mask(4)})
@@ -231,10 +231,10 @@ def test_handler_writes_one_file_a_source(tmp_path):
     write_dicom(folder / "unmarked.dcm", RAMP, regions=tissue)
     Image.fromarray(RAMP[:5, :4]).save(folder / "picture.png")
     cases = image_datalist(folder)
-    marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (3, 4), "still.dcm": (1, 2), "picture.png": (0, 0)}
+    marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (4, 3), "still.dcm": (2, 1), "picture.png": (0, 0)}
 
     def outputs(case):
-        made = torch.zeros(1, 4, 5, dtype=torch.uint8)
+        made = torch.zeros(1, 5, 4, dtype=torch.uint8)
         if case["case_id"] in marks:
             made[0, marks[case["case_id"]][0], marks[case["case_id"]][1]] = 1
         return {"pred": made}
@@ -256,7 +256,7 @@ def test_handler_writes_one_file_a_source(tmp_path):
 def test_handler_overwrites_nothing(tmp_path):
     write_dicom(tmp_path / "a.dcm", RAMP)
     write_dicom(tmp_path / "a.dicom", np.stack([RAMP] * 2), NumberOfFrames=2)
-    engine = Engine(lambda engine, batch: [{"pred": torch.ones(13, 7)} for _ in batch])
+    engine = Engine(lambda engine, batch: [{"pred": torch.ones(7, 13)} for _ in batch])
     SaveDicomSegmentation(tmp_path / "out").attach(engine)
     with pytest.raises(ValueError, match=r"of .*a.dicom would overwrite .*a_segmentation.dcm"):
         engine.run([image_datalist(tmp_path)])
