@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import mimetypes
 import os
-import shutil
 import webbrowser
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from hybrid_attention.model import DEFAULT, WHOLE, bundles
@@ -87,20 +87,20 @@ def serve(port: int = PORT, browser: bool = True) -> None:
             print()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
     server: PageServer
     server_version, sys_version = "hybrid_attention", ""
 
-    def answer(self) -> None:
-        """Send a file of the page."""
+    def send_head(self) -> io.BufferedReader | None:
+        """Send the headers of a file of the page, and return the file."""
         own = {f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")}
         if self.headers.get("Host") not in own:  # a page elsewhere whose name was made to lead here
             self.send_error(HTTPStatus.FORBIDDEN)
-            return
+            return None
         file = self.server.files.get(self.path.partition("?")[0])
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
-            return
+            return None
         self.send_response(HTTPStatus.OK)
         kind = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name, strict=False)[0]
         self.send_header(
@@ -108,10 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self.send_header("Content-Length", str(file.stat().st_size))
         self.end_headers()
-        with file.open("rb") as stream:
-            shutil.copyfileobj(stream, self.wfile)
-
-    do_GET = answer  # the name that the base class looks for
+        return file.open("rb")
 
     def end_headers(self) -> None:
         """Add the page's headers."""
