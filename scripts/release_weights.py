@@ -15,7 +15,7 @@ from hybrid_attention.engines import TrainedRun, find_weights, save_released_wei
 from hybrid_attention.engines.run_record import RECORD
 from hybrid_attention.engines.weight_files import RELEASED, weights_digest
 
-WHOLE = "model.onnx"  # written anew where the bundle has one
+WHOLE = "model.onnx"  # rewritten where the bundle has one
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,7 +1,8 @@
-"""Shared data folders: small phantoms in BUSI's layout, and the real images where they are."""
+"""Shared: small phantoms in BUSI's layout, the real images where they are, a browser."""
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +51,29 @@ def _real(variable: str) -> Path:
     if not folder:
         pytest.skip(f"set {variable} to the folder of the real images")
     return Path(folder)
+
+
+BROWSER_FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1366,900"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium without a window; the log holds what the page says and asks for."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium and chromium-driver are not installed")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*BROWSER_FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    started.set_script_timeout(120)  # seconds for one prediction, on a busy machine
+    yield started
+    started.quit()

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for group in (bundles, app, data, results, experiments, info):
         group.add_commands(commands)
-    for stream in (sys.stdout, sys.stderr):  # names that the terminal can't show are no error
+    for stream in (sys.stdout, sys.stderr):  # replace characters that the terminal can't show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     words = [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]

@@ -45,11 +45,11 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     """Make a binary DICOM Segmentation of lesions from masks of a file's frames.
 
     It belongs to the study, patient and frame of reference of the source, forms a series of its own, and has one
-    segment (SNOMED CT: morphologically abnormal structure, lesion, of the breast; marked by an algorithm, with the
+    segment (SNOMED CT: morphologically abnormal structure, lesion, of the breast; segmented by an algorithm, with the
     version of this package). Each of its frames refers to the instance, and in a multi-frame source to the frame, whose
-    pixels it marks one for one. Pixel measures are there where the source has a spacing; position and orientation where
+    pixels match one for one. Pixel measures are there where the source has a spacing; position and orientation where
     it has these, too. Slice thickness may then not be missing: it is that of the source, else the height of a pixel.
-    Frames without a mark are left out.
+    Frames without a lesion are left out.
 
     Reference:
         DICOM PS3.3, section A.51, Segmentation IOD; PS3.16, CID 7150 and 7151.
@@ -62,7 +62,7 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
         The data set, a highdicom `Segmentation`.
 
     Raises:
-        ValueError: no mask marks anything, or one has another size than the frames, or there is no such frame, or the
+        ValueError: all masks are empty, or one has another size than the frames, or there is no such frame, or the
             source lacks an identifier; and what `read_header` raises.
         ImportError: highdicom is missing.
     """
@@ -76,15 +76,15 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     missing = [name for name in _IDENTIFIERS if not header.get(name)]
     if missing:
         raise ValueError(f"{source} can't be referred to: it has no {', '.join(missing)}")
-    marked = {number: (masks[number] > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
-    if not marked:
-        raise ValueError(f"there is nothing to write for {source}: none of its {len(masks)} masks marks anything")
+    lesions = {number: (masks[number] > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
+    if not lesions:
+        raise ValueError(f"there is nothing to write for {source}: all of its {len(masks)} masks are empty")
     if _places_each_frame(header):
-        frames = [marked.get(number, np.zeros(size, np.uint8)) for number in range(1, count + 1)]
+        frames = [lesions.get(number, np.zeros(size, np.uint8)) for number in range(1, count + 1)]
         return _segmentation(header, copy.deepcopy(header), np.stack(frames))
-    made = _segmentation(header, _of_one_frame(header), next(iter(marked.values()))[None])
+    made = _segmentation(header, _of_one_frame(header), next(iter(lesions.values()))[None])
     if "NumberOfFrames" in header:
-        _extend(made, marked)
+        _extend(made, lesions)
     return made
 
 
@@ -218,9 +218,9 @@ def _extend(made: Dataset, masks: Mapping[int, np.ndarray]) -> None:
 class SaveDicomSegmentation:
     """Write a DICOM segmentation for each DICOM file of an inference run; see `dicom_segmentation`.
 
-    An image `a/b.dcm` gives `a/b_segmentation.dcm`, with all frames of it that were segmented and marked. There is none
-    where nothing is marked, nor for images of other formats; the log counts both. Frames of a file must follow each
-    other, as `image_datalist` has them. Files appear by rename.
+    An image `a/b.dcm` gives `a/b_segmentation.dcm`, with all of its segmented frames that have a lesion. No file is
+    written where no lesion is predicted, nor for images of other formats; the log counts both. Frames of a file must
+    follow each other, as `image_datalist` has them. Files appear by rename.
 
     Args:
         folder: where the files go; subfolders of the images are kept.
@@ -237,7 +237,7 @@ class SaveDicomSegmentation:
         self._reset()
 
     def _reset(self) -> None:
-        self.unmarked = self.others = 0
+        self.without_lesion = self.others = 0
         self.written: set[Path] = set()
         self._file: Path | None = None
         self._target = self.folder
@@ -284,15 +284,15 @@ class SaveDicomSegmentation:
             write_dicom_segmentation(self._target, self._file, self._masks)
             self.written.add(self._target)
         else:
-            self.unmarked += 1
+            self.without_lesion += 1
         self._file, self._masks = None, {}
 
     def _finish(self, engine: Engine) -> None:
         self._write()
         logger.info(
-            "%d DICOM segmentations in %s; none for %d DICOM files without a mark and %d images of other formats",
+            "%d DICOM segmentations in %s; none for %d DICOM files without a lesion and %d images of other formats",
             len(self.written),
             self.folder,
-            self.unmarked,
+            self.without_lesion,
             self.others,
         )

@@ -190,7 +190,7 @@ def write_evaluation(folder: Path, cases: pd.DataFrame, summary: Mapping[str, An
 
 
 def warnings_of(summary: Mapping[str, Any]) -> list[str]:
-    """Return warnings if the numbers of a summary are no measure of quality.
+    """Return warnings if the numbers of a summary do not measure quality.
 
     Args:
         summary: with `synthetic_data` and `part`.

@@ -57,17 +57,17 @@ def measure_lesion(
     Raises:
         ValueError: the mask is not 2D, or a spacing is not positive.
     """
-    marked = np.asarray(mask) > 0.5
-    if marked.ndim != 2:
-        raise ValueError(f"the mask must be of shape (H, W), got {marked.shape}")
+    lesion = np.asarray(mask) > 0.5
+    if lesion.ndim != 2:
+        raise ValueError(f"the mask must be of shape (H, W), got {lesion.shape}")
     if spacing is not None and (len(spacing) != 2 or not all(0 < size < math.inf for size in spacing)):
         raise ValueError(f"spacing must be height and width of a pixel, both positive, got {tuple(spacing)}")
     sizes = np.array((1.0, 1.0) if spacing is None else spacing, dtype=float)
-    regions = regionprops(label(marked, connectivity=2), spacing=sizes)
+    regions = regionprops(label(lesion, connectivity=2), spacing=sizes)
     measures: dict[str, Any] = {
         "lesions": len(regions),
         "unit": "pixel" if spacing is None else unit,
-        "total_area": float(marked.sum() * sizes.prod()),
+        "total_area": float(lesion.sum() * sizes.prod()),
         **dict.fromkeys(_OF_LARGEST),
         "largest_area": 0.0,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ OUTPUTS = ("probability", "mask", "class_probability", "expected_dice")
 AHEAD = 4  # images that are read while the network runs
 
 
-class Model:
+class Model(ABC):
     """A model that predicts the mask of an image; `load_model` makes one.
 
     Predictions may run in several threads at once.
@@ -73,9 +74,9 @@ class Model:
             while waiting:
                 yield self.compute(waiting.popleft().result())
 
+    @abstractmethod
     def compute(self, image: GreyImage) -> Result:
         """Predict a grey image that was read."""
-        raise NotImplementedError
 
 
 class OnnxModel(Model):

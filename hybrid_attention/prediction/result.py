@@ -163,11 +163,11 @@ def expected_dice(probability: ArrayLike, mask: ArrayLike) -> float:
     Raises:
         ValueError: the shapes differ, or a probability is NaN or out of range.
     """
-    chance, marked = np.asarray(probability, dtype=np.float64), np.asarray(mask) > 0.5
-    if chance.shape != marked.shape:
-        raise ValueError(f"probability and mask must have the same shape, got {chance.shape} and {marked.shape}")
+    chance, lesion = np.asarray(probability, dtype=np.float64), np.asarray(mask) > 0.5
+    if chance.shape != lesion.shape:
+        raise ValueError(f"probability and mask must have the same shape, got {chance.shape} and {lesion.shape}")
     if not ((chance > -1e-4) & (chance < 1 + 1e-4)).all():  # false for NaN as well
         raise ValueError(f"probabilities must be from 0 to 1 (after the sigmoid), got {chance.min()} to {chance.max()}")
     chance = chance.clip(0, 1)  # interpolation rounds
-    inside = float(chance[marked].sum())
-    return 2 * inside / (int(marked.sum()) + float(chance.sum())) if marked.any() else 0.0
+    inside = float(chance[lesion].sum())
+    return 2 * inside / (int(lesion.sum()) + float(chance.sum())) if lesion.any() else 0.0

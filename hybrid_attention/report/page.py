@@ -106,7 +106,7 @@ def title(comparison: Comparison) -> str:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """Return warnings if the numbers are no measure of quality."""
+    """Return warnings if the numbers do not measure quality."""
     return [f"{text}." for text in dict.fromkeys(text for run in comparison.runs for text in warnings_of(run.record))]
 
 

@@ -4,51 +4,19 @@ import csv
 import json
 import shutil
 import struct
-import threading
 import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hybrid_attention.app import PageServer
 from hybrid_attention.prediction.measurements import measure_lesion
 from PIL import Image
 
 from tests.data.dicom_files import JPEG, JPEG_LOSSLESS, jpeg_frames, region, write_dicom
 
 ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1366,900"
-)
 DEADLINE = 120  # seconds for one prediction, on a busy machine
-
-
-@pytest.fixture(scope="module")
-def server():
-    with PageServer(0) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
-        yield served
-        served.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_script_timeout(DEADLINE)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,10 @@
 import hashlib
 import http.client
 import socket
-import threading
 
 import pytest
-from hybrid_attention.app import PageServer
 from hybrid_attention.app.server import STATIC
 from hybrid_attention.cli import main
-
-
-@pytest.fixture(scope="module")
-def server():
-    with PageServer(0) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
-        yield served
-        served.shutdown()
 
 
 def get(server, path, host=None):

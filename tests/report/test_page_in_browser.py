@@ -1,7 +1,6 @@
 """The page as a reader uses it: a real browser, the file opened from disk, no network."""
 
 import dataclasses
-import shutil
 import time
 
 import numpy as np
@@ -14,13 +13,6 @@ from hybrid_attention.report.page import embedded_cases, picture_kinds
 
 from tests.evaluation.drawn_runs import speckled, write_run
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromium-driver are not installed")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1366,900"
-)
-
 NO_TABLES = dict.fromkeys(("Summary", "Significance", "Classes", "All scores", "Runs and settings"), ())
 
 
@@ -29,21 +21,6 @@ def address(written, tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     runs = [f"good={written(error=1, gradcam=True)}", f"poor={written(error=5)}", f"bare={written(pictures=False)}"]
     return compare(runs, folder / "report").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
