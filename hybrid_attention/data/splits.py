@@ -11,11 +11,14 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import numpy as np
 from hybrid_attention.data.checks import on_demand, raise_if_invalid
 from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.data.tables import read_table
 
 Cases = list[dict[str, Any]]
+PARTS = ("train", "validation", "test", "excluded")
+RULES = ("leak_free", "random", "paper")
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +129,10 @@ def split_cases(
     lesions_only: bool = True,
     seed: int = 0,
     split_csv: str | os.PathLike[str] | None = None,
+    split_rule: str = "leak_free",
+    paper_sizes: Sequence[int] | None = None,
 ) -> Split:
-    """Split cases into train, validation and test so that no duplicate group straddles them.
+    """Split cases into train, validation and test; by default no duplicate group straddles them.
 
     The rule is the same for all data: test on fold k, validate on fold (k + 1) mod n, train on the others. BUSI uses
     its published folds (`busi_facts`; always five), without the 21 images whose group has two classes. BUS-BRA uses
@@ -136,6 +141,10 @@ def split_cases(
     drops normal cases, and cases without a class whose mask is empty, from all parts; it never moves a case. With
     `split_csv` the table decides for any data; a split that leaks is refused.
 
+    Two rules put near-duplicates on both sides, to measure what that brings: `random` shuffles the leak-free folds
+    within each class by `seed`, so that the parts keep their sizes; `paper` draws parts of a paper's sizes from all
+    images of BUSI.
+
     Args:
         cases: from `datalist` or one of the readers.
         fold: the test fold.
@@ -143,15 +152,21 @@ def split_cases(
         lesions_only: leave out images without lesion, as the HAN paper does.
         seed: of the shuffle; not used for published folds and tables.
         split_csv: a table with your own split; see `parts_of_table`.
+        split_rule: `leak_free`, `random` or `paper`; not used with a table.
+        paper_sizes: images for training, validation and test of the rule `paper`, with normal images; without them
+            the parts shrink by the same share.
 
     Returns:
         The split.
 
     Raises:
         FileNotFoundError: `split_csv` does not exist.
-        ValueError: `fold` or `num_folds` out of range, or too few cases or groups to fill every part. For a table also
-            the errors of `parts_of_table`.
+        ValueError: `fold` or `num_folds` out of range, too few cases or groups to fill every part, an unknown rule, or
+            the rule `paper` for other data than BUSI or a bundle without a paper. For a table also the errors of
+            `parts_of_table`.
     """
+    if split_rule not in RULES:
+        raise ValueError(f"split_rule must be one of {', '.join(RULES)}, got {split_rule!r}")
     by_set: dict[tuple[str, str], Cases] = {}
     for case in cases:  # by data set and folder
         own = (case.get("dataset", ""), case.get("image", "")[: -len(case["case_id"])])
@@ -160,12 +175,18 @@ def split_cases(
     cases = [case for part, _ in sets for case in part]
     if split_csv is not None:
         names, rule = parts_of_table(split_csv, cases, fold)
+    elif split_rule == "paper":
+        if not all(busi for _, busi in sets) or paper_sizes is None:
+            raise ValueError(
+                "split_rule paper is for BUSI and a bundle with a paper, whose sizes of the parts it takes; use "
+                "leak_free or random"
+            )
+        names, rule = _parts_of_paper([lesions_only and _is_normal(case) for case in cases], cases, paper_sizes, seed)
     else:
-        names, rule = _parts_by_folds(sets, fold, num_folds, seed)
-    parts: dict[str, Cases] = {"train": [], "validation": [], "test": [], "excluded": []}
+        names, rule = _parts_by_folds(sets, fold, num_folds, seed, split_rule == "random")
+    parts: dict[str, Cases] = {name: [] for name in PARTS}
     for case, part in zip(cases, names, strict=True):
-        normal = case["class"] == "normal" or (case["class"] == "" and case["lesion_area_fraction"] == 0)
-        part = "excluded" if lesions_only and normal else part
+        part = "excluded" if lesions_only and _is_normal(case) else part
         parts[part].append({key: value for key, value in case.items() if key != "fold"})
     needed = {"train": 2, "validation": 1, "test": 1}  # batch norm can't learn from a single case
     short = [f"{name} ({len(parts[name])})" for name, least in needed.items() if len(parts[name]) < least]
@@ -176,6 +197,10 @@ def split_cases(
     return Split(**parts, rule=rule)
 
 
+def _is_normal(case: Mapping[str, Any]) -> bool:
+    return case["class"] == "normal" or (case["class"] == "" and case["lesion_area_fraction"] == 0)
+
+
 def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
     """Return the cases of one data set (for BUSI with its duplicate groups) and whether it is BUSI."""
     if not is_busi(cases):
@@ -184,7 +209,27 @@ def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
     return [{**case, "group": facts[case["case_id"]]["duplicate_group"]} for case in cases], True
 
 
-def _parts_by_folds(sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: int, seed: int) -> tuple[list[str], str]:
+def _parts_of_paper(left_out: Sequence[bool], cases: Cases, sizes: Sequence[int], seed: int) -> tuple[list[str], str]:
+    """Draw parts at random, with the same share of each class, and return the part of each case and the rule."""
+    from sklearn.model_selection import train_test_split
+
+    kept = [index for index, out in enumerate(left_out) if not out]
+    share = len(kept) / len(cases)
+    test, validation = round(sizes[2] * share), round(sizes[1] * share)
+    names = ["excluded"] * len(cases)
+    for part, count in (("test", test), ("validation", validation)):
+        classes = [cases[index]["class"] for index in kept]
+        kept, drawn = train_test_split(kept, test_size=count, stratify=classes, random_state=seed)
+        for index in drawn:
+            names[index] = part
+    for index in kept:
+        names[index] = "train"
+    return names, f"the paper's sizes at random by seed {seed}, near-duplicates on both sides"
+
+
+def _parts_by_folds(
+    sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: int, seed: int, shuffled: bool
+) -> tuple[list[str], str]:
     """Return the part of each case, data set by data set, and the rule in words."""
     if num_folds < 3:
         raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
@@ -202,11 +247,23 @@ def _parts_by_folds(sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: in
         else:
             name = f"grouped stratified folds by seed {seed}"
             folds += _stratified_group_folds(cases, num_folds, seed)
+        if shuffled:
+            name = f"random folds by seed {seed} in place of {name}, near-duplicates on both sides"
+            folds[-len(cases) :] = _shuffled_in_classes(folds[-len(cases) :], cases, seed)
         names[name] = None
     validation_fold = (fold + 1) % num_folds
     roles = dict.fromkeys(range(num_folds), "train") | {fold: "test", validation_fold: "validation"}
     rule = f"{' and '.join(names)}, test fold {fold} of {num_folds}, validation fold {validation_fold}"
     return [roles.get(number, "excluded") for number in folds], rule
+
+
+def _shuffled_in_classes(folds: Sequence[int], cases: Cases, seed: int) -> list[int]:
+    """Return the folds in random order within each class; excluded cases stay where they are."""
+    generator, shuffled = np.random.default_rng(seed), np.array(folds)
+    for name in sorted({case["class"] for case in cases}):
+        members = np.array([case["class"] == name for case in cases]) & (shuffled >= 0)
+        shuffled[members] = generator.permutation(shuffled[members])
+    return shuffled.tolist()
 
 
 def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, seed: int) -> list[int]:
@@ -228,9 +285,6 @@ def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, see
         for index in members:
             folds[index] = number
     return folds
-
-
-PARTS = ("train", "validation", "test", "excluded")
 
 
 def read_split_table(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:

@@ -2,9 +2,7 @@ import random
 
 import pytest
 from hybrid_attention.data import DataError, busi_datalist, busi_facts, datalist, split_cases
-from hybrid_attention.data.splits import is_busi
-
-PARTS = ("train", "validation", "test", "excluded")
+from hybrid_attention.data.splits import PARTS, RULES, is_busi
 
 
 def as_busi(names=None):
@@ -64,9 +62,59 @@ def test_busi_headline_split():
     assert crossing <= {case["case_id"] for case in split.excluded}
 
 
-def test_test_folds_cover_every_case_once():
-    seen = [case["case_id"] for fold in range(5) for case in split_cases(as_busi(), fold=fold).test]
+@pytest.mark.parametrize("rule", ["leak_free", "random"])
+def test_test_folds_cover_every_case_once(rule):
+    seen = [case["case_id"] for fold in range(5) for case in split_cases(as_busi(), fold, split_rule=rule).test]
     assert len(seen) == len(set(seen)) == 628
+
+
+def crossing_share(split):
+    trained = {case["group"] for case in split.train}
+    return sum(case["group"] in trained for case in split.test) / len(split.test)
+
+
+def test_random_folds_have_the_sizes_of_the_leak_free_ones():
+    free, random_split = (split_cases(as_busi(), 1, lesions_only=False, split_rule=rule) for rule in RULES[:2])
+    for part in PARTS:
+        classes = [sorted(case["class"] for case in getattr(split, part)) for split in (free, random_split)]
+        assert classes[0] == classes[1]
+    assert crossing_share(free) == 0
+    assert 0.2 < crossing_share(random_split) < 0.6
+    assert "near-duplicates on both sides, test fold 1 of 5" in random_split.rule
+    assert split_cases(as_busi(), 1, lesions_only=False, split_rule="random", seed=1).test != random_split.test
+
+
+def test_random_folds_of_several_data_sets():
+    cases = [{**case, "dataset": "busi", "image": f"a/{case['case_id']}"} for case in as_busi()]
+    cases += [{**case, "dataset": "own", "image": f"b/{case['case_id']}"} for case in own()]
+    splits = [split_cases(cases, split_rule=rule) for rule in RULES[:2]]
+    counts = [[sum(case["dataset"] == "own" for case in split.part(part)) for part in PARTS[:3]] for split in splits]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lesions_only", "expected"),
+    [
+        ((624, 78, 78), False, [624, 78, 78]),
+        ((560, 140, 80), True, [465, 116, 66]),  # 647 of 780 images have a lesion
+    ],
+)
+def test_paper_sizes(sizes, lesions_only, expected):
+    split = split_cases(as_busi(), lesions_only=lesions_only, split_rule="paper", paper_sizes=sizes)
+    assert [len(split.part(part)) for part in PARTS[:3]] == expected
+    malignant = sum(case["class"] == "malignant" for case in split.test) / len(split.test)
+    assert malignant == pytest.approx(210 / (647 if lesions_only else 780), abs=0.01)
+    assert crossing_share(split) > 0.2
+    assert "paper" in split.rule
+
+
+def test_rules_are_refused():
+    with pytest.raises(ValueError, match="paper is for BUSI"):
+        split_cases(own(), split_rule="paper", paper_sizes=(40, 10, 10))
+    with pytest.raises(ValueError, match="paper is for BUSI"):
+        split_cases(as_busi(), split_rule="paper")
+    with pytest.raises(ValueError, match="leak_free, random, paper, got 'papers'"):
+        split_cases(as_busi(), split_rule="papers")
 
 
 def test_busi_needs_more_than_names():
