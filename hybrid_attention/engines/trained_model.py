@@ -31,7 +31,7 @@ _TRUSTED = "hybrid_attention.networks"
 # takes a network, which is checked itself, and a number
 _GROUP_NORM = f"{_TRUSTED}.with_group_norm"
 # arguments that would download or read files; trained weights replace them
-_WEIGHTS = {"encoder_weights": None, "pretrained": False}
+_WEIGHTS = {"encoder_weights": "random", "pretrained": False}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class TrainedRun:
             "device": self.device,
             # the training may have wrapped it for several processes
             "network": "$hybrid_attention.engines.to_memory_format(@network_def, @channels_last).to(@device)",
-            "encoder_weights": None,  # the trained weights include the encoder
+            "encoder_weights": "random",  # the trained weights include the encoder
             "num_workers": 0,
         }
         if self.recipe.get("precision") == "bf16" and not computes_bf16(self.device.type):

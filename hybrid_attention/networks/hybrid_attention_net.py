@@ -71,7 +71,8 @@ class HybridAttentionNet(nn.Module):
 
     Reference:
         M. A. Aslam, A. Naveed, N. Ahmed, "Hybrid Attention Network for Accurate Breast Tumor Segmentation in
-        Ultrasound Images", arXiv:2506.16592, section 3, figures 1-3, table 2.
+        Ultrasound Images", arXiv:2506.16592, section 3, figures 1-3, table 2; journal version: Scientific Reports
+        (2025), doi:10.1038/s41598-025-23213-6.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -87,6 +88,8 @@ class HybridAttentionNet(nn.Module):
             "efficientnet-lite1" or "efficientnet-lite2", which have five scales and two dimensions.
         encoder_weights: initial weights of the encoder: None (random; logged), "imagenet" (downloaded once) or the path
             of the published file.
+        tam_heads: number of heads of the transformer attention module.
+        tsa_scale: "positions" or "channels"; see `TSA`.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least 16 (32 with five scales)
@@ -103,8 +106,10 @@ class HybridAttentionNet(nn.Module):
         The paper gives few widths; they are inferred from the parameter counts of table 2, which all agree exactly.
         Certainty: ConvBlock and SFEB about 95 %; baseline about 85 % (the text has four dense blocks and
         three transitions, the counts fit three and two); the inside of TAM about 50 % (the counts allow other
-        arrangements). The paper's sigmoid is part of the loss and of post-processing. All but the encoder is
-        initialised Glorot-uniform, as in Keras, which the authors used; batch norm has PyTorch's momentum and epsilon.
+        arrangements). The introduction names semantic attention blocks in the decoder, for which the counts leave no
+        room and the method section has no definition; here there are none. The paper's sigmoid is part of the loss and
+        of post-processing. All but the encoder is initialised Glorot-uniform, as in Keras, which the authors used;
+        batch norm has PyTorch's momentum and epsilon.
     """
 
     gradcam_layer = "bottleneck"
@@ -121,6 +126,8 @@ class HybridAttentionNet(nn.Module):
         encoder_depth: int = 3,
         encoder_weights: WeightsSource = None,
         encoder: str = "densenet121",
+        tam_heads: int = 1,
+        tsa_scale: str = "positions",
     ) -> None:
         super().__init__()
         self.mode = interpolation_mode(spatial_dims)
@@ -138,7 +145,7 @@ class HybridAttentionNet(nn.Module):
                 sfeb=enhance(width),
                 conv=conv_relu(spatial_dims, width, width),
                 conv_block=conv_norm_act(spatial_dims, width, width) if conv_block else nn.Identity(),
-                tam=TAM(spatial_dims, width) if tam else nn.Identity(),
+                tam=TAM(spatial_dims, width, num_heads=tam_heads, tsa_scale=tsa_scale) if tam else nn.Identity(),
             )
         )
         self.decoder = nn.ModuleList()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -30,8 +29,6 @@ from hybrid_attention.networks.weights import (
 )
 from monai.networks.layers import Conv, Dropout
 from torch import nn
-
-logger = logging.getLogger(__name__)
 
 ENCODERS: dict[str, tuple[Callable[..., Encoder], PublishedWeights]] = {
     "resnet18": (ResNet18Encoder, RESNET18),
@@ -138,7 +135,8 @@ class TripleEncoderUNet(nn.Module):
         dropout: rate of the channel-wise dropout before the head; 0.2 to 0.5 in the paper.
         skips: whether each encoder's feature maps are added to the decoder's at strides 16, 8 and 4, through a 1x1
             convolution (not in the paper's counts).
-        encoder_weights: initial weights of the encoders: None (random; logged); "imagenet" (downloaded once); a folder
+        encoder_weights: initial weights of the encoders: None (random, logged; an error for frozen encoders); "random"
+            (frozen ones, too, for example before trained weights are loaded); "imagenet" (downloaded once); a folder
             with the published files under their published names; or a mapping such as
             `{"resnet18": "imagenet", "densenet121": "densenet121-a639ec97.pth", "efficientnet-b0": None}`, with
             every encoder. For a single encoder also the path of its file.
@@ -194,7 +192,10 @@ class TripleEncoderUNet(nn.Module):
 
         sources = source_of_each(encoder_weights, {name: ENCODERS[name][1] for name in encoders})
         if freeze_encoders and None in sources.values():
-            logger.info("Frozen encoders with random weights stay random unless trained weights are loaded")
+            raise ValueError(
+                "frozen encoders keep their initial weights: give encoder_weights ('imagenet', a folder, or a file for "
+                "each), or 'random' if they are to stay random or trained weights are loaded later"
+            )
         parts = {name: ENCODERS[name][0](spatial_dims, in_channels, weights=sources[name]) for name in encoders}
         self.encoders = nn.ModuleDict(parts)
         self.encoders.requires_grad_(not freeze_encoders)

@@ -111,8 +111,8 @@ def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeig
     """Return the source of the weights of each of several encoders.
 
     Args:
-        source: None or "imagenet" for all; a folder with the published files under their published names; a mapping of
-            each encoder's name to None, "imagenet" or a file; for a single encoder also its file.
+        source: None, "random" or "imagenet" for all; a folder with the published files under their published names; a
+            mapping of each encoder's name to one of these words or a file; for a single encoder also its file.
         published: the published file of each encoder, by name.
 
     Returns:
@@ -129,7 +129,7 @@ def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeig
                 f"from random weights), got {dict(source)}"
             )
         return {name: source[name] for name in published}
-    if source is None or source == "imagenet":
+    if source in (None, "random", "imagenet"):
         return dict.fromkeys(published, source)
     path = Path(source).expanduser()
     if path.is_dir():
@@ -137,7 +137,7 @@ def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeig
     if len(published) == 1:
         return dict.fromkeys(published, source)
     raise FileNotFoundError(
-        f"encoder_weights for {len(published)} encoders is 'imagenet', None, a folder, or one file each as in "
+        f"encoder_weights for {len(published)} encoders is 'imagenet', 'random', a folder, or one file each as in "
         f"{dict.fromkeys(published, 'FILE')}; there is no folder {str(path)!r}. Put these files into one: "
         f"{', '.join(weights.url for weights in published.values())}"
     )
@@ -150,8 +150,8 @@ def load_encoder_weights(
 
     Args:
         encoder: the encoder; its tensors are named `stages.<number>.<name>`.
-        source: None for random weights; "imagenet" for the published file, from the installed package that contains it
-            or downloaded once into the cache of `torch.hub`; or the path of such a file.
+        source: None or "random" for random weights; "imagenet" for the published file, from the installed package that
+            contains it or downloaded once into the cache of `torch.hub`; or the path of such a file.
         published: the file's URL and names.
         spatial_dims: number of spatial dimensions of the encoder.
         in_channels: number of input channels of the encoder.
@@ -162,6 +162,8 @@ def load_encoder_weights(
         ValueError: the encoder is not 2D with one or three input channels, or the file is that of another network.
     """
     name = type(encoder).__name__
+    if source == "random":
+        return
     if source is None:
         logger.info(
             "%s starts from random weights unless trained ones are loaded; the published results start from ImageNet: "
@@ -205,7 +207,7 @@ def _read(path: Path, published: PublishedWeights) -> dict[str, torch.Tensor]:
     """Read a file of weights and check it against the start of the SHA-256 in its name, where there is one."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"encoder_weights is 'imagenet', a path or None; there is no file {str(path)!r}. {published.advice}"
+            f"encoder_weights is 'imagenet', 'random' or a path; there is no file {str(path)!r}. {published.advice}"
         )
     match = HASH_IN_NAME.search(path.name)
     if match:

@@ -38,7 +38,7 @@ BENCHMARKS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
         ("model 1 (CBAM)", "explainable", {"model": 1, **_PAPER}),
         ("model 3 (Non-Local)", "explainable", {"model": 3, **_PAPER}),
         ("model 7 (no attention)", "explainable", {"model": 7, **_PAPER}),
-        ("model 5 (no attention, frozen)", "explainable", {"model": 5, **_PAPER}),
+        ("model 5 (no attention, frozen)", "explainable", {"model": 5, "encoder_weights": "random", **_PAPER}),
     ],
 }
 

@@ -173,7 +173,7 @@ def test_a_record_fetches_no_weights(weights):
     definition = {"_target_": "hybrid_attention.networks.baselines.flexible_unet", "pretrained": True}
     assert plain_definition(definition, {})["pretrained"] is False
     definition = {"_target_": "hybrid_attention.networks.HybridAttentionNet", "encoder_weights": weights}
-    assert plain_definition(definition, {})["encoder_weights"] is None
+    assert plain_definition(definition, {})["encoder_weights"] == "random"
 
 
 @pytest.mark.parametrize(

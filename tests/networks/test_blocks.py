@@ -69,7 +69,7 @@ def test_keeps_the_shape(block, shape):
     [
         (lambda: CBAM(2, 12), "reduction=8, got 12"),
         (lambda: SFEB(2, 4, "median"), r"'local', 'global'.*got 'median'"),
-        (lambda: GSA(2, 7), "even.*got 7"),
+        (lambda: GSA(2, 7), "multiple.*got 7"),
         (lambda: AxialPositionEmbedding(3, 2), "spatial_dims=3, got 2"),
         (lambda: conv_group_norm(2, 4, 12), "multiple of 8.*got 12"),
         (lambda: with_group_norm(nn.Conv2d(3, 8, 3)), "Conv2d"),
@@ -287,6 +287,53 @@ def test_position_is_interpolated_linearly_for_other_sizes():
     torch.testing.assert_close(added[0, :, 0], torch.tensor([0.0, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 12.0]))
     torch.testing.assert_close(added[0], added[0, :, :1].expand(8, 5))
     torch.testing.assert_close(added[1], torch.full((8, 5), 3.0))
+
+
+def test_tsa_scales():
+    """Twice as large logits at 16 x 16 positions, the same ones at 8 x 8, for 64 channels."""
+    by_positions, by_channels = TSA(2, 64), TSA(2, 64, scale="channels")
+    by_channels.load_state_dict(by_positions.state_dict())
+    x = torch.randn(1, 64, 8, 8)
+    torch.testing.assert_close(by_channels(x), by_positions(x))
+    x = torch.randn(1, 64, 16, 16)
+    q, k, v = (part(x).flatten(2) for part in (by_channels.query, by_channels.key, by_channels.value))
+    expected = torch.softmax(q @ k.transpose(1, 2) / 8, dim=-1) @ v
+    torch.testing.assert_close(by_channels(x).flatten(2), expected)
+    assert (by_channels(x) - by_positions(x)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", [TSA, GSA])
+def test_heads_do_not_see_each_other_s_channels(kind):
+    """With embeddings that keep channels apart, a change in one head's channels does not reach the other head."""
+    block = kind(2, 8, num_heads=2).eval()
+    for name in ("query", "key", "value"):
+        part = getattr(block, name)
+        convolution = (
+            part if isinstance(part, nn.Conv2d) else next(m for m in part.modules() if isinstance(m, nn.Conv2d))
+        )
+        rows = convolution.weight.shape[0] // 2
+        convolution.weight.data[:rows, 4:] = 0
+        convolution.weight.data[rows:, :4] = 0
+    x = torch.randn(1, 8, 5, 4)
+    changed = x.clone()
+    changed[:, 4:] = torch.randn(1, 4, 5, 4)
+    with torch.no_grad():
+        before, after = block(x), block(changed)
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert (before[:, 4:] - after[:, 4:]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: TSA(2, 6, num_heads=4), "6 and 4"),
+        (lambda: GSA(2, 6, num_heads=2), "6 and 2"),
+        (lambda: TSA(2, 6, scale="rows"), "'rows'"),
+    ],
+)
+def test_heads_and_scales_are_checked(make, named):
+    with pytest.raises(ValueError, match=named):
+        make()
 
 
 def test_only_the_position_embedding_tells_places_apart():

@@ -45,7 +45,7 @@ def test_counts_of_the_paper_s_table(models, attention, encoders, frozen, parame
     described = [triple_encoder_model(number) for number in models]
     assert {model[:3] for model in described} == {(attention, encoders, frozen)}
     assert {model.loss for model in described} == {"bce", "dice"}
-    net = TripleEncoderUNet(encoders=encoders, attention=attention, freeze_encoders=frozen)
+    net = TripleEncoderUNet(encoders=encoders, attention=attention, freeze_encoders=frozen, encoder_weights="random")
     counts = [sum(p.numel() for p in net.parameters() if p.requires_grad >= only) for only in (False, True)]
     assert counts == [parameters, trainable]
 
@@ -80,7 +80,7 @@ def test_an_odd_image_is_one_whose_last_row_and_column_go_on(net):
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_frozen_encoders_stay_as_they_are_in_training(frozen):
-    net = TripleEncoderUNet(encoders=[R], freeze_encoders=frozen).train()
+    net = TripleEncoderUNet(encoders=[R], freeze_encoders=frozen, encoder_weights="random").train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, weight_decay=0.1)
     net(images(2, 3, 64, 64)).square().mean().backward()
@@ -94,7 +94,7 @@ def test_frozen_encoders_stay_as_they_are_in_training(frozen):
 
 def test_dropout_takes_whole_channels_before_the_head_in_training_only():
     torch.manual_seed(0)
-    net = TripleEncoderUNet(encoders=[R], freeze_encoders=True, dropout=0.5)
+    net = TripleEncoderUNet(encoders=[R], freeze_encoders=True, dropout=0.5, encoder_weights="random")
     seen = []
     net.head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     x = images(2, 3, 64, 64)

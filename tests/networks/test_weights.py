@@ -301,14 +301,14 @@ def test_a_mapping_names_each_encoder(given):
         source_of_each(given, {R: RESNET18, E: EFFICIENTNET_B0})
 
 
-@pytest.mark.parametrize("word", [None, "imagenet"])
+@pytest.mark.parametrize("word", [None, "random", "imagenet"])
 def test_one_word_counts_for_all(word):
     assert source_of_each(word, PUBLISHED) == dict.fromkeys(PUBLISHED, word)
 
 
-def test_frozen_random_encoders_are_told_of(files, caplog):
-    caplog.set_level("INFO")
+def test_frozen_encoders_need_weights_or_the_word_random(files):
     TripleEncoderUNet(encoders=[R], freeze_encoders=True, encoder_weights=files[R])
-    assert "Frozen encoders" not in caplog.text
-    TripleEncoderUNet(encoders=[R], freeze_encoders=True)
-    assert "Frozen encoders with random weights" in caplog.text
+    TripleEncoderUNet(encoders=[R], freeze_encoders=True, encoder_weights="random")
+    for nothing in (None, {R: None}):
+        with pytest.raises(ValueError, match=r"encoder_weights.*'random'"):
+            TripleEncoderUNet(encoders=[R], freeze_encoders=True, encoder_weights=nothing)

@@ -9,6 +9,7 @@ from monai.networks.layers import Conv
 from torch import nn
 
 REFERENCE_GRID = 16  # a 256 wide image at stride 16
+TSA_SCALES = ("positions", "channels")
 
 
 class AxialPositionEmbedding(nn.Module):
@@ -56,36 +57,50 @@ class TSA(nn.Module):
     """Transformer self-attention between the channels: `softmax(Q K^T / sqrt(d_k)) V` with a c x c map.
 
     Reference:
-        arXiv:2506.16592, eq. 1-4.
+        arXiv:2506.16592, eq. 1-4; its cited source is B. Chen et al., "TransAttUnet", arXiv:2107.05274.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels c, in and out.
+        num_heads: number of heads; each attends between its share of the channels.
+        scale: d_k of the equation: "positions" (h·w) or "channels" (those of a head).
 
     Shape:
         - input: (batch, channels, *spatial)
         - output: the same
 
+    Raises:
+        ValueError: `channels` is not a multiple of `num_heads`, or `scale` is unknown.
+
     Deviation:
         The paper does not define d_k. A row of K has one entry per position, so the dot product is over h·w entries and
-        d_k = h·w is chosen here: with uncorrelated entries the variance of the logits then does not depend on the image
-        size. One head.
+        d_k = h·w is the default: with uncorrelated entries the variance of the logits then does not depend on the image
+        size. The source's published code has d_k = c. With 64 channels both are equal for images of 128 pixels; for 256
+        pixels they differ by a factor of two. The text says multi-head, the equations and the c x c map have one head.
     """
 
-    def __init__(self, spatial_dims: int, channels: int) -> None:
+    def __init__(self, spatial_dims: int, channels: int, num_heads: int = 1, scale: str = "positions") -> None:
         super().__init__()
+        if num_heads < 1 or channels % num_heads:
+            raise ValueError(f"channels must be a multiple of num_heads, got {channels} and {num_heads}")
+        if scale not in TSA_SCALES:
+            raise ValueError(f"scale must be one of {', '.join(TSA_SCALES)}, got {scale!r}")
         conv = Conv[Conv.CONV, spatial_dims]
         self.query = conv(channels, channels, kernel_size=1, bias=False)
         self.key = conv(channels, channels, kernel_size=1, bias=False)
         self.value = conv(channels, channels, kernel_size=1, bias=False)
+        self.num_heads = num_heads
+        # None: 1 / sqrt(n)
+        self.scale: float | None = None if scale == "positions" else (channels // num_heads) ** -0.5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return each channel as a mixture of all channels."""
-        q = self.query(x).flatten(2).unsqueeze(1)  # (b, c, *spatial) -> (b, c, n) -> (b, 1, c, n), n = h·w
-        k = self.key(x).flatten(2).unsqueeze(1)  # (b, 1, c, n)
-        v = self.value(x).flatten(2).unsqueeze(1)  # (b, 1, c, n)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (b, 1, c, n); map (c, c), scale 1 / sqrt(n)
-        return mixed.reshape(x.shape)  # (b, 1, c, n) -> (b, c, *spatial)
+        """Return each channel as a mixture of the channels of its head."""
+        shape = (x.shape[0], self.num_heads, x.shape[1] // self.num_heads, -1)
+        q = self.query(x).reshape(shape)  # (b, c, *spatial) -> (b, heads, c / heads, n), n = h·w
+        k = self.key(x).reshape(shape)
+        v = self.value(x).reshape(shape)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)  # map (c / heads, c / heads)
+        return mixed.reshape(x.shape)  # (b, heads, c / heads, n) -> (b, c, *spatial)
 
 
 class GSA(nn.Module):
@@ -96,35 +111,43 @@ class GSA(nn.Module):
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels c, in and out; even.
+        channels: number of channels c, in and out.
+        num_heads: number of heads; each has its share of the embeddings' channels.
 
     Shape:
         - input: (batch, channels, *spatial)
         - output: the same
 
     Raises:
-        ValueError: When `channels` is odd.
+        ValueError: `channels` is not a multiple of twice `num_heads`.
 
     Deviation:
-        The text says "scaled dot product", but eq. 5 has no scale: here it is 1 / sqrt(c / 2). Eq. 5 ends with the map;
-        here it weights F^c, the one embedding of the text that no equation uses.
+        The text says "scaled dot product", but eq. 5 has no scale: here it is 1 / sqrt(c / 2) for one head. Eq. 5 ends
+        with the map; here it weights F^c, the one embedding of the text that no equation uses.
     """
 
-    def __init__(self, spatial_dims: int, channels: int) -> None:
+    def __init__(self, spatial_dims: int, channels: int, num_heads: int = 1) -> None:
         super().__init__()
-        if channels % 2:
-            raise ValueError(f"channels must be even (the embeddings have half as many), got {channels}")
+        if num_heads < 1 or channels % (2 * num_heads):
+            raise ValueError(
+                f"channels must be a multiple of 2 * num_heads (the embeddings have half as many), got {channels} and "
+                f"{num_heads} heads"
+            )
         self.value = conv_norm_act(spatial_dims, channels, channels, kernel_size=1)  # F^c
         self.query = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F1^cc
         self.key = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F2^cc
+        self.num_heads = num_heads
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return each position as a mixture of all positions."""
-        q = self.query(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (b, c/2, n) -> (b, n, c/2) -> (b, 1, n, c/2)
-        k = self.key(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (b, 1, n, c/2)
-        v = self.value(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (b, 1, n, c)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (b, 1, n, c); map (n, n), scale 1 / sqrt(c / 2)
-        return mixed.squeeze(1).transpose(1, 2).reshape(x.shape)  # (b, n, c) -> (b, c, n) -> (b, c, *spatial)
+        q = self._heads(self.query(x))  # (b, heads, n, c / 2 / heads)
+        k = self._heads(self.key(x))
+        v = self._heads(self.value(x))  # (b, heads, n, c / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v)  # map (n, n)
+        return mixed.transpose(2, 3).reshape(x.shape)  # (b, heads, n, c / heads) -> (b, c, *spatial)
+
+    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[0], self.num_heads, x.shape[1] // self.num_heads, -1).transpose(2, 3)
 
 
 class TAM(nn.Module):
@@ -142,6 +165,8 @@ class TAM(nn.Module):
         in_channels: number of channels in and out.
         inner_channels: number of channels of both attentions; even.
         grid: number of learned positions along each axis.
+        num_heads: number of heads of both attentions.
+        tsa_scale: see `TSA`.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size
@@ -150,17 +175,24 @@ class TAM(nn.Module):
     Deviation:
         This module is about 50 % certain: the paper gives no widths, and other arrangements have the same parameter
         count. The text mentions a concatenated position and multi-head attention; here the embeddings of row and column
-        are concatenated and added to the features, and there is one head.
+        are concatenated and added to the features, and there is one head unless `num_heads` says otherwise; the number
+        of parameters is the same.
     """
 
     def __init__(
-        self, spatial_dims: int = 2, in_channels: int = 256, inner_channels: int = 64, grid: int = REFERENCE_GRID
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 256,
+        inner_channels: int = 64,
+        grid: int = REFERENCE_GRID,
+        num_heads: int = 1,
+        tsa_scale: str = "positions",
     ) -> None:
         super().__init__()
         self.reduce = conv_norm_act(spatial_dims, in_channels, inner_channels, kernel_size=1)
         self.position = AxialPositionEmbedding(spatial_dims, inner_channels, grid)
-        self.tsa = TSA(spatial_dims, inner_channels)
-        self.gsa = GSA(spatial_dims, inner_channels)
+        self.tsa = TSA(spatial_dims, inner_channels, num_heads, tsa_scale)
+        self.gsa = GSA(spatial_dims, inner_channels, num_heads)
         self.expand = conv_norm_act(spatial_dims, 3 * inner_channels, in_channels, kernel_size=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
