@@ -1,4 +1,4 @@
-"""Tables of robustness, ensembles and calibration for `update_tables.py`."""
+"""Tables of robustness, ensembles, calibration and lesion measurements for `update_tables.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,20 @@ from hybrid_attention.evaluation import bootstrap_ratio
 from hybrid_attention.evaluation.formatting import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.evaluation.robustness import stress_summary
+from hybrid_attention.evaluation.statistics import bootstrap_statistic
+from scipy.stats import rankdata
 
 _STRENGTHS = (1, 3, 5)
+# measures of a lesion, and whether higher or lower values are suspicious by BI-RADS
+_SUSPICIOUS = {
+    "width_to_height": "lower",
+    "circularity": "lower",
+    "ellipse_overlap": "lower",
+    "margin_roughness": "higher",
+    "echo_ratio": "lower",
+    "posterior_echo_ratio": "lower",
+}
+_WORDS = ("computed_orientation", "computed_shape")
 
 
 def stress_table(folder: Path) -> str:
@@ -129,6 +141,51 @@ def averages_table(experiment: Path) -> str:
         "threshold chosen on validation."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def measurements_table(path: Path) -> str:
+    """Make the tables of the agreement of lesion measurements with pathology.
+
+    Args:
+        path: output of `scripts/benchmarks/measurements.py`.
+    """
+    table = read_csv(path, ("masks", "case_id", "group", "class"))
+    both = {masks: table[table["masks"] == masks] for masks in ("true", "predicted")}
+    sizes = [f"{masks} masks, {len(rows)} images" for masks, rows in both.items()]
+    measures = [
+        (f"`{name}`", direction, *(_malignancy_auc(rows, name, direction) for rows in both.values()))
+        for name, direction in _SUSPICIOUS.items()
+    ]
+    words = []
+    for name in _WORDS:
+        for word in sorted(table[name].unique()):
+            shares = [_malignant_share(rows[rows[name] == word]) for rows in both.values()]
+            words.append((f"`{name}`", word, *shares))
+    first = markdown_grid(("measure", "malignant if", *(f"AUC, {size}" for size in sizes)), measures)
+    return f"{first}\n\n{markdown_grid(('word', '', *(f'malignant, {size}' for size in sizes)), words)}"
+
+
+def _malignancy_auc(rows: pd.DataFrame, name: str, direction: str) -> str:
+    """Return the area under the ROC curve for malignancy, in percent with its interval, and how many are undefined."""
+    known = rows.dropna(subset=name)
+    malignant, values = (known["class"] == "malignant").to_numpy(), known[name].to_numpy(dtype=float)
+    signed = values if direction == "higher" else -values
+
+    def area(index: np.ndarray) -> float:
+        ranks, own = rankdata(signed[index]), malignant[index]
+        count = int(own.sum())
+        return float((ranks[own].sum() - count * (count + 1) / 2) / max(count * (len(own) - count), 1))
+
+    shown = percent_interval(*bootstrap_statistic(area, known["group"].tolist()))
+    left_out = len(rows) - len(known)
+    return f"{shown}, without {left_out}" if left_out else shown
+
+
+def _malignant_share(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "none"
+    share = bootstrap_ratio((rows["class"] == "malignant").to_numpy(dtype=float), np.ones(len(rows)), rows["group"])
+    return f"{percent_interval(*share)} of {len(rows)}"
 
 
 def _title(variant: str) -> str:

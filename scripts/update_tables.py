@@ -30,7 +30,7 @@ from tables_of_costs import (
     speedup,
     training_table,
 )
-from tables_of_models import averages_table, calibrate_table, stress_table
+from tables_of_models import averages_table, calibrate_table, measurements_table, stress_table
 from tables_of_studies import (
     NORMAL_THRESHOLD,
     data_sets_table,
@@ -315,6 +315,7 @@ STANDALONE_TABLES = {
     "network_costs": lambda: network_costs_table(RESULTS / "network_costs.json"),
     "recipes": lambda: recipes_table(RESULTS),
     "released": lambda: released_table(RESULTS),
+    "measurements": lambda: measurements_table(RESULTS / "measurements_bus_bra.csv"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The size and shape of a lesion, as radiologists describe a mass."""
+"""The size, shape and echo of a lesion, in the terms in which radiologists describe a mass."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from hybrid_attention.prediction.echo import echo_ratio, posterior_echo_ratio
+from hybrid_attention.prediction.outline import Outline
 from scipy import ndimage
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist
 from skimage.measure import label, regionprops
 
-# reach of the steps along which crossings of the outline are counted, in the larger side of a pixel: knight's moves
-_REACH = 2.3
 _DIGITS = 4
+_ELLIPTIC = 0.85  # overlap with an ellipse from which on a lesion is oval or round
+_ROUND = 0.9  # short over long axis from which on it is round
 
 
 def measure_lesion(
-    mask: np.ndarray, spacing: Sequence[float] | None = None, unit: str = "mm"
+    mask: np.ndarray, spacing: Sequence[float] | None = None, unit: str = "mm", image: np.ndarray | None = None
 ) -> dict[str, float | int | str | None]:
-    """Measure a lesion's mask: its axes, orientation against the skin, area and roundness.
+    """Measure a lesion's mask: its axes, orientation against the skin, area, shape, margin and echo.
 
     A mask may have several components (pixels connected at edges or corners); all measures except `lesions` and
     `total_area` are of the largest one. Lengths are in mm and areas in mm² if the spacing is known, else in pixels (if
@@ -32,34 +32,47 @@ def measure_lesion(
     - `long_axis_angle`: angle between the skin and the main axis of the ellipse with the same second moments, from 0
       (parallel) to 90 degrees; not meaningful for a round lesion.
     - `lesion_width`, `lesion_height`: extent along the skin and in depth; `width_to_height` is their ratio.
-    - `orientation`: "parallel" if the lesion is at least as wide as tall, else "not parallel" (a suspicious sign), the
-      terms of BI-RADS, which leaves the decision to the reader.
     - `perimeter`: of the outer outline, holes filled, by Crofton's formula over eight or more directions: within 1 %
       for discs and ellipses of at least twenty pixels in diameter, up to 4 % too short for rectangles.
     - `circularity`: 4π · area / perimeter², holes filled; 1 for a disc and less for other shapes, clipped to 1 for tiny
       lesions.
     - `equivalent_diameter`: of the disc of the same area.
+    - `ellipse_overlap`: Jaccard index with the ellipse of the same centre and second moments, holes filled; 1 for an
+      ellipse, 0.83 for a square.
+    - `margin_roughness`: perimeter over that of the convex hull; 1 for a smooth convex margin, more for indented,
+      lobulated or spiculated ones.
+    - `echo_ratio` and `posterior_echo_ratio`: see the functions of these names; None without an image.
+    - `computed_orientation`: "parallel" if the lesion is at least as wide as tall, else "not parallel".
+    - `computed_shape`: "irregular" if `ellipse_overlap` is below 0.85, else "round" if the short axis is at least 0.9
+      of the long one, else "oval".
+
+    The words are those of BI-RADS, but computed from the mask by rules, not read by a radiologist. That of the
+    orientation follows BI-RADS' "wider than tall"; those of the shape are this project's: three undulations of a tenth
+    of the radius still count as gentle, corners do not.
 
     Reference:
-        C. J. D'Orsi et al., "ACR BI-RADS Atlas", 5th edition, 2013, ultrasound: orientation. G. Lehmann, D. Legland,
-        "Efficient N-Dimensional surface estimation using Crofton formula and run-length encoding", Insight Journal
-        2012, for the perimeter.
+        C. J. D'Orsi et al., "ACR BI-RADS Atlas", 5th edition, 2013, ultrasound: orientation, shape, margin, echo
+        pattern, posterior features. G. Lehmann, D. Legland, "Efficient N-Dimensional surface estimation using Crofton
+        formula and run-length encoding", Insight Journal 2012, for the perimeter.
 
     Args:
         mask: (H, W); above 0.5 is lesion. Axis 0 runs into depth, axis 1 along the skin.
         spacing: height and width of a pixel in `unit`, or None if unknown.
         unit: "mm", or "pixel" if only the aspect ratio of the pixels is known.
+        image: grey values, (H, W), for the echo; None leaves it out.
 
     Returns:
         Plain values by name, in the order above; floats have four digits. For an empty mask areas and `lesions` are 0
         and other measures None.
 
     Raises:
-        ValueError: the mask is not 2D, or a spacing is not positive.
+        ValueError: the mask is not 2D, the image has another shape, or a spacing is not positive.
     """
     lesion = np.asarray(mask) > 0.5
     if lesion.ndim != 2:
         raise ValueError(f"the mask must be of shape (H, W), got {lesion.shape}")
+    if image is not None and image.shape != lesion.shape:
+        raise ValueError(f"the image must have the shape of the mask, {lesion.shape}, got {image.shape}")
     if spacing is not None and (len(spacing) != 2 or not all(0 < size < math.inf for size in spacing)):
         raise ValueError(f"spacing must be height and width of a pixel, both positive, got {tuple(spacing)}")
     sizes = np.array((1.0, 1.0) if spacing is None else spacing, dtype=float)
@@ -72,7 +85,11 @@ def measure_lesion(
         "largest_area": 0.0,
     }
     if regions:
-        measures |= _shape(max(regions, key=lambda region: region.num_pixels), sizes)
+        largest = max(regions, key=lambda region: region.num_pixels)
+        measures |= _shape(largest, sizes)
+        if image is not None:
+            measures["echo_ratio"] = echo_ratio(image, lesion, largest, sizes)
+            measures["posterior_echo_ratio"] = posterior_echo_ratio(image, largest.bbox)
     return {key: round(value, _DIGITS) if isinstance(value, float) else value for key, value in measures.items()}
 
 
@@ -84,91 +101,39 @@ _OF_LARGEST = (
     "lesion_width",
     "lesion_height",
     "width_to_height",
-    "orientation",
     "perimeter",
     "circularity",
     "equivalent_diameter",
+    "ellipse_overlap",
+    "margin_roughness",
+    "echo_ratio",
+    "posterior_echo_ratio",
+    "computed_orientation",
+    "computed_shape",
 )
 
 
 def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:
     """Measure one component, a region of scikit-image."""
     height, width = (float(size) for size in region.image.shape * sizes)
-    filled = ndimage.binary_fill_holes(region.image)  # scikit-image leaves holes that meet the outside in a corner
-    perimeter = _perimeter(filled, sizes)
-    long_axis, short_axis = _axes(region.image, sizes)
+    # scikit-image leaves holes that meet the outside in a corner
+    outline = Outline(ndimage.binary_fill_holes(region.image), sizes)
+    perimeter, overlap = outline.perimeter, outline.ellipse_overlap()
+    long_axis, short_axis = outline.axes()
+    smooth = "round" if short_axis >= _ROUND * long_axis else "oval"
     return {
         "largest_area": float(region.area),
         "long_axis": long_axis,
         "short_axis": short_axis,
-        "long_axis_angle": _angle(region.image, sizes),
+        "long_axis_angle": outline.angle(),
         "lesion_width": width,
         "lesion_height": height,
         "width_to_height": width / height,
-        "orientation": "parallel" if width >= height else "not parallel",
         "perimeter": perimeter,
-        "circularity": min(1.0, 4 * math.pi * float(filled.sum() * sizes.prod()) / perimeter**2),
+        "circularity": min(1.0, 4 * math.pi * outline.area / perimeter**2),
         "equivalent_diameter": float(region.equivalent_diameter_area),
+        "ellipse_overlap": overlap,
+        "margin_roughness": outline.roughness(),
+        "computed_orientation": "parallel" if width >= height else "not parallel",
+        "computed_shape": smooth if overlap >= _ELLIPTIC else "irregular",
     }
-
-
-def _axes(lesion: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-    """Return the largest and smallest Feret diameter.
-
-    scikit-image lacks the smallest, and its largest is up to 1 % too long, as it uses the hull drawn in pixels.
-    """
-    # the ends of each line along axis 1 span the same hull as all pixels
-    first, last = lesion.argmax(axis=1), lesion.shape[1] - 1 - lesion[:, ::-1].argmax(axis=1)
-    filled = np.flatnonzero(lesion.any(axis=1))
-    centres = np.concatenate([np.stack([filled, ends[filled]], axis=1) for ends in (first, last)])
-    middles = np.concatenate([centres + half for half in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))]) * sizes
-    hull = ConvexHull(middles)
-    corners = middles[hull.vertices]
-    normals, offsets = hull.equations[:, :2], hull.equations[:, 2]
-    widths = -(corners @ normals.T + offsets).min(axis=0)  # of the hull, at a right angle to each of its sides
-    return float(pdist(corners).max()), float(widths.min())
-
-
-def _angle(lesion: np.ndarray, sizes: np.ndarray) -> float:
-    """Return the angle of the main axis of the second moments against axis 1, from 0 to 90 degrees.
-
-    scikit-image's `orientation` ignores the extent of the pixels, which matters if they are not square.
-    """
-    places = np.argwhere(lesion) * sizes
-    moments = np.cov(places.T, bias=True) + np.diag(sizes**2 / 12)  # a pixel has an extent of its own
-    into_depth, across = np.abs(np.linalg.eigh(moments)[1][:, -1])
-    return math.degrees(math.atan2(into_depth, across))
-
-
-def _perimeter(lesion: np.ndarray, sizes: np.ndarray) -> float:
-    """Count how often lines through the pixels cross the outline: Crofton's formula.
-
-    scikit-image's `perimeter_crofton` supports at most four directions and only square pixels.
-
-    The perimeter is half the integral over all directions of the number of crossings times the distance of the lines.
-    """
-    steps = _steps(sizes)  # (n, 2), in pixels
-    into_depth, across = (steps * sizes).T
-    angles = np.arctan2(into_depth, across) % math.pi
-    order = np.argsort(angles)
-    gaps = np.diff(angles[order], append=angles[order][0] + math.pi)
-    shares = np.empty(len(steps))  # of all directions, in radians: half the gap to either neighbour
-    shares[order] = (gaps + np.roll(gaps, 1)) / 2
-    padded = np.pad(lesion, [(most, most) for most in np.abs(steps).max(axis=0)])
-    crossings = [np.count_nonzero(padded != np.roll(padded, step, axis=(0, 1))) for step in steps]
-    line_distances = sizes.prod() / np.hypot(across, into_depth)
-    return float((shares * crossings * line_distances).sum() / 2)
-
-
-def _steps(sizes: np.ndarray) -> np.ndarray:
-    """Return steps to other pixels, one per direction, spread about evenly over half a turn."""
-    reach = _REACH * sizes.max()
-    height, width = np.floor(reach / sizes).astype(int)
-    grid = [(row, column) for column in range(width + 1) for row in range(-height, height + 1)]
-    return np.array(
-        [
-            (row, column)
-            for row, column in grid
-            if math.gcd(row, column) == 1 and (row, column) != (-1, 0) and math.hypot(*(row, column) * sizes) <= reach
-        ]
-    )

@@ -48,11 +48,12 @@ class Result:
 
     @cached_property
     def measurements(self) -> dict[str, float | int | str | None]:
-        """Size and shape of the lesion, see `measure_lesion`; in mm where the spacing is known."""
+        """Size, shape and echo of the lesion, see `measure_lesion`; in mm where the spacing is known."""
         from hybrid_attention.prediction.measurements import measure_lesion
 
         spacing = self.image.spacing
-        return measure_lesion(self.mask, spacing or self.image.proportions, "mm" if spacing else "pixel")
+        unit, pixels = "mm" if spacing else "pixel", self.image.pixels
+        return measure_lesion(self.mask, spacing or self.image.proportions, unit, pixels)
 
     def overlay(self, truth: ArrayLike | None = None) -> np.ndarray:
         """Draw the outline of the mask over the image, or its errors against a true mask; see `draw_overlay`.

@@ -52,12 +52,16 @@ def test_measures_in_both_tables(images, tmp_path):
     rows, typed = predicted(images, [box(20, 25), box(20, 25)], tmp_path / "out")
     assert list(rows[0])[:7] == list(typed[0])[:7] == FIRST
     assert [row["unit"] for row in rows] == ["pixel", "mm"]
-    assert (rows[0]["lesion_width"], rows[0]["lesion_height"], rows[0]["orientation"]) == (
+    assert (rows[0]["lesion_width"], rows[0]["lesion_height"], rows[0]["computed_orientation"]) == (
         "20.0",
         "25.0",
         "not parallel",
     )
-    assert (typed[1]["lesion_width"], typed[1]["lesion_height"], typed[1]["orientation"]) == (4.0, 2.5, "parallel")
+    assert (typed[1]["lesion_width"], typed[1]["lesion_height"], typed[1]["computed_orientation"]) == (
+        4.0,
+        2.5,
+        "parallel",
+    )
     assert typed[1]["largest_area"] == 10.0
     assert typed[1]["lesion_pixels"] == 500
     assert "predicted_class" not in rows[0]
@@ -77,7 +81,7 @@ def test_pixels_that_are_not_square(tmp_path):
 
 def test_nothing_marked_is_empty_in_csv_and_null_in_json(images, tmp_path):
     rows, typed = predicted(images[:1], [box(0, 0)], tmp_path / "out")
-    assert (rows[0]["lesions"], rows[0]["total_area"], rows[0]["long_axis"], rows[0]["orientation"]) == (
+    assert (rows[0]["lesions"], rows[0]["total_area"], rows[0]["long_axis"], rows[0]["computed_orientation"]) == (
         "0",
         "0.0",
         "",

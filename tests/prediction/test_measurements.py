@@ -7,9 +7,10 @@ from hybrid_attention.prediction.measurements import measure_lesion
 from scipy.special import ellipe
 
 SHAPES = (
-    "long_axis short_axis long_axis_angle lesion_width lesion_height width_to_height orientation perimeter circularity "
-    "equivalent_diameter"
+    "long_axis short_axis long_axis_angle lesion_width lesion_height width_to_height perimeter circularity "
+    "equivalent_diameter ellipse_overlap margin_roughness computed_orientation computed_shape"
 ).split()
+ECHOES = ["echo_ratio", "posterior_echo_ratio"]
 
 
 def ellipse(long, short, degrees, spacing=(1.0, 1.0), size=300):
@@ -37,6 +38,9 @@ def test_discs(radius):
     assert found["long_axis"] == pytest.approx(2 * radius, abs=1)
     assert found["short_axis"] == pytest.approx(2 * radius, abs=1)
     assert found["equivalent_diameter"] == pytest.approx(2 * radius, rel=0.01)
+    assert found["ellipse_overlap"] == pytest.approx(1, abs=0.02)
+    assert found["margin_roughness"] == pytest.approx(1, abs=0.01)
+    assert found["computed_shape"] == "round"
     assert found["unit"] == "pixel"
 
 
@@ -53,34 +57,123 @@ def test_turned_ellipses_in_millimetres(degrees, spacing):
     assert found["long_axis_angle"] == pytest.approx(min(degrees, 180 - degrees), abs=1)
     assert found["perimeter"] == pytest.approx(outline, rel=0.01)
     assert found["circularity"] == pytest.approx(4 * math.pi * math.pi * 18 / outline**2, rel=0.02)
+    assert found["ellipse_overlap"] == pytest.approx(1, abs=0.02)
+    assert found["margin_roughness"] == pytest.approx(1, abs=0.01)
+    assert found["computed_shape"] == "oval"
     turn = math.radians(degrees)
     width = 2 * math.hypot(6 * math.cos(turn), 3 * math.sin(turn))
     height = 2 * math.hypot(6 * math.sin(turn), 3 * math.cos(turn))
     assert found["lesion_width"] == pytest.approx(width, abs=2 * spacing[1])
     assert found["lesion_height"] == pytest.approx(height, abs=2 * spacing[0])
     assert found["width_to_height"] == pytest.approx(width / height, rel=0.04)
-    assert found["orientation"] == ("parallel" if width > height else "not parallel")
+    assert found["computed_orientation"] == ("parallel" if width > height else "not parallel")
 
 
 def test_rectangles():
     found = measure_lesion(box(40, 10))
     assert (found["lesion_width"], found["lesion_height"], found["width_to_height"]) == (40, 10, 4)
-    assert (found["short_axis"], found["orientation"]) == (10, "parallel")
+    assert (found["short_axis"], found["computed_orientation"]) == (10, "parallel")
     assert found["long_axis"] == pytest.approx(math.hypot(40, 10), abs=0.5)  # the diagonal
     assert found["long_axis_angle"] == 0
     assert found["perimeter"] == pytest.approx(100, rel=0.04)
     assert found["equivalent_diameter"] == pytest.approx(math.sqrt(4 * 400 / math.pi), abs=1e-4)
     tall = measure_lesion(box(10, 30))
-    assert (tall["width_to_height"], tall["orientation"], tall["long_axis_angle"]) == (0.3333, "not parallel", 90)
-    assert measure_lesion(box(20, 20))["orientation"] == "parallel"
+    assert (tall["width_to_height"], tall["computed_orientation"], tall["long_axis_angle"]) == (
+        0.3333,
+        "not parallel",
+        90,
+    )
+    assert measure_lesion(box(20, 20))["computed_orientation"] == "parallel"
+
+
+def test_shapes_from_outlines_in_polar_form():
+    """r = R (1 + a cos(n t)): the area between it and the circle is 4 a R^2, half of it outside the circle."""
+    rows, columns = np.mgrid[:400, :400] - 200.3
+    turn, radius = np.arctan2(rows, columns), np.hypot(rows, columns)
+
+    def measured(depth, waves, stretch=1.0):
+        return measure_lesion(radius <= 90 * (1 + depth * np.cos(waves * turn)), (1, stretch))
+
+    def perimeter(depth, waves):
+        angles = np.linspace(0, 2 * math.pi, 20001)
+        edge = 90 * (1 + depth * np.cos(waves * angles))
+        return np.hypot(np.diff(edge * np.cos(angles)), np.diff(edge * np.sin(angles))).sum()
+
+    gentle, spiky = measured(0.1, 3), measured(0.3, 12)
+    assert gentle["ellipse_overlap"] == pytest.approx((math.pi - 0.2) / (math.pi + 0.2), abs=0.01)
+    assert gentle["computed_shape"] == "round"
+    assert measured(0.1, 3, 1.5)["computed_shape"] == "oval"
+    assert measured(0.2, 3)["computed_shape"] == spiky["computed_shape"] == "irregular"
+    tips = 2 * 12 * 117 * math.sin(math.pi / 12)  # the hull is close to the polygon of the twelve tips
+    assert spiky["margin_roughness"] == pytest.approx(perimeter(0.3, 12) / tips, rel=0.02)
+    assert gentle["margin_roughness"] == pytest.approx(1, abs=0.01)  # convex: a (n^2 - 1) is below 1
+
+
+def test_squares_and_crosses_are_irregular():
+    """A square of side 1 and its circle of radius 1 / sqrt(3): each side cuts off a segment of 0.0302."""
+    square = measure_lesion(box(100, 100, (120, 120)))
+    outside = 4 * (math.pi / 6 - math.sqrt(3) / 4) / 3
+    circle = math.pi / 3
+    assert square["ellipse_overlap"] == pytest.approx((circle - outside) / (1 + outside), abs=0.01)
+    assert square["computed_shape"] == "irregular" and square["margin_roughness"] == pytest.approx(1, abs=0.01)
+    cross = box(90, 30, (120, 120), 10, 40) | box(30, 90, (120, 120), 40, 10)
+    found = measure_lesion(cross)
+    assert found["margin_roughness"] == pytest.approx(12 / (4 + 4 * math.sqrt(2)), rel=0.04)
+    assert found["computed_shape"] == "irregular"
+
+
+def test_echo():
+    """Tissue of 100, a lesion of 25, 150 below its middle half and 60 below its quarters, which do not count."""
+    image = np.full((80, 120), 100, dtype=np.uint8)
+    image[0, 0], image[0, 1] = 0, 255  # the range of the grey values
+    image[60:70, 50:70], image[60:70, 40:50], image[60:70, 70:80] = 150, 60, 60
+    mask = np.zeros(image.shape)
+    mask[50:60, 40:80] = 1
+    image[mask > 0] = 25
+    assert measure_lesion(mask, image=image)["posterior_echo_ratio"] == 1.5
+    bright = image.copy()
+    bright[60:70, 40:80] = 100
+    assert measure_lesion(mask, image=bright)["echo_ratio"] == 0.25
+    deep = bright.astype(np.float32) * 300 + 7  # another grey scale
+    assert measure_lesion(mask, image=deep)["echo_ratio"] == pytest.approx(0.25, abs=1e-4)
+    assert measure_lesion(mask)["echo_ratio"] is None
+    other = mask.copy()
+    other[50:60, 82:84] = 1  # another lesion, of 200, is no part of the ring
+    bright[50:60, 82:84] = 200
+    assert measure_lesion(other, image=bright)["echo_ratio"] == 0.25
+
+
+def test_the_ring_is_in_millimetres():
+    """Radius 10 mm, ring 5 mm: grey within it, white beyond; pixels of 0.5 by 0.25 mm."""
+    spacing = (0.5, 0.25)
+    lesion = ellipse(10, 10, 0, spacing)
+    image = np.where(lesion, 30.0, np.where(ellipse(15.2, 15.2, 0, spacing), 60.0, 255.0))
+    image[0, 0] = 0
+    assert measure_lesion(lesion, spacing, image=image)["echo_ratio"] == 0.5
+
+
+def test_echo_at_borders():
+    image = np.full((40, 60), 100, dtype=np.uint8)
+    image[0, 0], image[0, 1] = 0, 200
+    deep = box(20, 10, top=30)  # reaches the lower border
+    assert measure_lesion(deep, image=image)["posterior_echo_ratio"] is None
+    assert measure_lesion(deep, image=image)["echo_ratio"] == 1
+    left = box(20, 10, left=0)
+    image[15:25, 5:15] = 50
+    assert measure_lesion(left, image=image)["posterior_echo_ratio"] == 0.5
+    whole = measure_lesion(np.ones((40, 60)), image=image)
+    assert whole["echo_ratio"] is None and whole["posterior_echo_ratio"] is None
+    dark = np.zeros((40, 60))
+    dark[5:15, 10:30] = 90
+    assert measure_lesion(box(20, 10), image=dark)["echo_ratio"] is None
 
 
 def test_pixels_that_are_not_square_turn_a_lesion():
     # 20 pixels of 0.1 mm across and 15 of 0.2 mm into depth: 2 by 3 mm
     found = measure_lesion(box(20, 15), (0.2, 0.1))
     assert (found["lesion_width"], found["lesion_height"], found["largest_area"]) == (2, 3, 6)
-    assert found["orientation"] == "not parallel"
-    assert measure_lesion(box(20, 15))["orientation"] == "parallel"
+    assert found["computed_orientation"] == "not parallel"
+    assert measure_lesion(box(20, 15))["computed_orientation"] == "parallel"
 
 
 def test_the_largest_of_several():
@@ -116,7 +209,7 @@ def test_one_pixel():
 def test_nothing_marked():
     found = measure_lesion(torch.zeros(8, 6), (1, 1))
     assert (found["lesions"], found["total_area"], found["largest_area"], found["unit"]) == (0, 0, 0, "mm")
-    assert all(found[name] is None for name in SHAPES)
+    assert all(found[name] is None for name in (*SHAPES, *ECHOES))
     assert list(found) == list(measure_lesion(box(3, 3)))
 
 
@@ -132,3 +225,8 @@ def test_nothing_marked():
 def test_bad_arguments(mask, spacing, message):
     with pytest.raises(ValueError, match=message):
         measure_lesion(mask, spacing)
+
+
+def test_an_image_of_another_shape():
+    with pytest.raises(ValueError, match=r"shape of the mask, \(8, 6\), got \(6, 8\)"):
+        measure_lesion(np.ones((8, 6)), image=np.ones((6, 8)))

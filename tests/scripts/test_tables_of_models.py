@@ -97,3 +97,29 @@ def test_a_variant_that_is_not_the_mean_of_its_cases_is_noticed(script, tmp_path
     (folder / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(ValueError, match=r"is not the mean of its rows in cases\.csv"):
         script.calibrate_table(folder)
+
+
+def test_measurements_against_pathology(script, tmp_path):
+    """Two malignant and two benign lesions: of the four pairs two are in order and one is tied."""
+    known = [("malignant", 1.0, "oval"), ("malignant", 3.0, "round"), ("benign", 1.0, "oval"), ("benign", 2.0, "oval")]
+    rows = []
+    for masks in ("true", "predicted"):
+        for number, (kind, value, word) in enumerate(known):
+            measures = {**dict.fromkeys(script._SUSPICIOUS, value), "computed_orientation": "parallel"}
+            if number == 3 and masks == "predicted":
+                measures["echo_ratio"] = "nan"
+            rows.append(
+                {"masks": masks, "case_id": number, "group": number, "class": kind, **measures, "computed_shape": word}
+            )
+    write(tmp_path / "measurements.csv", rows)
+    text = script.measurements_table(tmp_path / "measurements.csv")
+    lines = {
+        tuple(line.split(" | ")[:2]): line.split(" | ")[2:] for line in text.splitlines() if line.startswith("| `")
+    }
+    assert [cell.split()[0] for cell in lines["| `margin_roughness`", "higher"]] == ["62.5", "62.5"]
+    assert [cell.split()[0] for cell in lines["| `circularity`", "lower"]] == ["37.5", "37.5"]
+    true, predicted = lines["| `echo_ratio`", "lower"]
+    assert true.startswith("37.5") and predicted.startswith("25.0") and "without 1" in predicted
+    assert (
+        lines["| `computed_shape`", "oval"][0].startswith("33.3") and " of 3" in lines["| `computed_shape`", "oval"][0]
+    )
