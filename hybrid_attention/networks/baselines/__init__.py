@@ -1,9 +1,10 @@
-"""Networks to compare with, from their authors' or MONAI's code, selected by overriding a bundle's network.
+"""Networks to compare with, selected by overriding a bundle's network.
 
     --network_def "{'_target_': 'hybrid_attention.networks.baselines.segresnet'}"
 
-All accept any image size, return logits, and name a default layer for Grad-CAM. All are initialised at random, for a
-fair comparison. Bundles of grey images also need `'in_channels': 1`.
+The classes are systems that the four papers compare with, built here from their authors' descriptions; the functions
+build networks of MONAI and of nnU-Net's authors. All accept any image size, return logits, name a default layer for
+Grad-CAM, and are initialised at random, for a fair comparison. Bundles of grey images also need `'in_channels': 1`.
 
 segmentation-models-pytorch is not included: it needs torchvision, whose published build can't be loaded with a CPU
 build of torch. `flexible_unet` has U-Nets on the same encoders.
@@ -19,8 +20,10 @@ from hybrid_attention.networks.baselines.monai import (
     unet_plus_plus,
 )
 from hybrid_attention.networks.baselines.nnunet import nnunet, nnunet_residual
+from hybrid_attention.networks.baselines.swin_unet import SwinUNet
 
 __all__ = [
+    "SwinUNet",
     "attention_unet",
     "basic_unet",
     "flexible_unet",

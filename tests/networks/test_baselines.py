@@ -1,0 +1,82 @@
+"""What is particular to the systems that the papers compare with, as far as they are built here."""
+
+import pytest
+import torch
+from hybrid_attention.networks import baselines
+from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        (baselines.SwinUNet, {"channels": 8}, "multiple of 3.*got 8"),
+        (baselines.SwinUNet, {"window_size": 0}, "window_size must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(network, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        network(**arguments)
+
+
+def swin_block(window_size, shift=False):
+    block = SwinBlock(6, 3, window_size, shift, 0.0)
+    torch.nn.init.normal_(block.attn.relative_position_bias_table)
+    return block.eval()
+
+
+def attention_by_hand(block, x, groups):
+    """Attend within each group of (row, column) positions of (b, h, w, c), one query after the other."""
+    attn, side, result = block.attn, block.window_size, torch.full_like(x, torch.nan)
+    q, k, v = attn.qkv(x).reshape(*x.shape[:3], 3, 3, 2).permute(3, 0, 1, 2, 4, 5)  # three heads of two channels
+    for group in groups:
+        for i, j in group:
+            scores = []
+            for m, n in group:
+                bias = attn.relative_position_bias_table[(i - m + side - 1) * (2 * side - 1) + j - n + side - 1]
+                scores.append((q[:, i, j] * k[:, m, n]).sum(-1) / 2**0.5 + bias)
+            shares = torch.stack(scores).softmax(0)[..., None]
+            mixed = (shares * torch.stack([v[:, m, n] for m, n in group])).sum(0)
+            result[:, i, j] = attn.proj(mixed.flatten(1))
+    return result
+
+
+def rectangles(rows, columns):
+    return [[(i, j) for i in high for j in wide] for high in rows for wide in columns]
+
+
+def test_windows_of_swin_unet():
+    x = torch.rand(2, 4, 6, 6)
+    whole = swin_block(2)
+    pairs = rectangles([(0, 1), (2, 3)], [(0, 1), (2, 3), (4, 5)])
+    torch.testing.assert_close(whole.attend(x), attention_by_hand(whole, x, pairs))
+    moved = swin_block(2, shift=True)  # the first and the last row share a window, but do not see each other
+    pairs = rectangles([(1, 2), (3,), (0,)], [(1, 2), (3, 4), (5,), (0,)])
+    torch.testing.assert_close(moved.attend(x), attention_by_hand(moved, x, pairs))
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_window_larger_than_the_map_is_one_window_of_the_map(shift):
+    block, x = swin_block(7, shift), torch.rand(2, 3, 1, 6)
+    torch.testing.assert_close(block.attend(x), attention_by_hand(block, x, rectangles([range(3)], [(0,)])))
+
+
+def test_map_that_windows_do_not_fit_is_padded_and_the_padding_not_seen():
+    block, x = swin_block(4, shift=True), torch.rand(1, 3, 6, 6)
+    # one window for the three rows; the columns are moved by two: 2 to 5, and the first two with the padding behind
+    expected = attention_by_hand(block, x, rectangles([range(3)], [(2, 3, 4, 5), (0, 1)]))
+    torch.testing.assert_close(block.attend(x), expected)
+
+
+def test_patches_keep_their_places():
+    x = torch.rand(1, 2, 4, 1)
+    merge, expand = PatchMerging(1), PatchExpanding(1, 1)
+    merge.norm, expand.norm = torch.nn.Identity(), torch.nn.Identity()
+    merge.reduction.weight.data = torch.eye(4)  # Swin's order: down first, then right
+    assert torch.equal(merge(x)[0, 0, 1], x[0, [0, 1, 0, 1], [2, 2, 3, 3], 0])
+    expand.expand.weight.data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    assert torch.equal(expand(torch.ones(1, 1, 2, 1))[0, :, :, 0], torch.tensor([[1.0, 2, 1, 2], [3, 4, 3, 4]]))
