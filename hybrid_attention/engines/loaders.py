@@ -12,7 +12,7 @@ from hybrid_attention import data
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.engines.inference import to_memory_format
 from ignite.engine import Engine, Events
-from monai.data import DataLoader, DistributedSampler
+from monai.data import DataLoader, DistributedSampler, DistributedWeightedRandomSampler
 from monai.engines.utils import default_prepare_batch
 from monai.utils import CommonKeys, set_determinism
 from torch.nn.functional import interpolate
@@ -46,7 +46,9 @@ def prepare_training(
     prepare_output_folder(ckpt_dir)
 
 
-def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: int = 0) -> DataLoader:
+def training_loader(
+    dataset: Any, batch_size: int, seed: int = 0, num_workers: int = 0, balance_classes: bool = False
+) -> DataLoader:
     """Return a loader of shuffled batches; each of several processes loads its share.
 
     Args:
@@ -55,9 +57,17 @@ def training_loader(dataset: Any, batch_size: int, seed: int = 0, num_workers: i
             trained on it.
         seed: seed of the order.
         num_workers: see `torch.utils.data.DataLoader`.
+        balance_classes: draw as many images per epoch with replacement, each `class` of the cases equally often on
+            average.
     """
     processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    sampler = DistributedSampler(dataset, num_replicas=processes, rank=rank, shuffle=True, seed=seed)
+    options: dict[str, Any] = {"num_replicas": processes, "rank": rank, "shuffle": True, "seed": seed}
+    if balance_classes:
+        classes = [case.get("class", "") for case in dataset.data]
+        weights = [1 / classes.count(name) for name in classes]
+        sampler: DistributedSampler = DistributedWeightedRandomSampler(dataset, weights, **options)
+    else:
+        sampler = DistributedSampler(dataset, **options)
     drop_last = len(sampler) % batch_size == 1
     return DataLoader(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, num_workers=num_workers)
 

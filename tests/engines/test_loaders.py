@@ -1,6 +1,7 @@
 import pytest
 import torch
-from hybrid_attention.engines import AugmentBatch
+from hybrid_attention.engines import AugmentBatch, training_loader
+from monai.data import Dataset
 from torch import nn
 
 kornia = pytest.importorskip("kornia.augmentation")
@@ -97,3 +98,23 @@ def test_the_batch_is_prepared_as_asked():
     image, target = AugmentBatch(prepare_batch=prepare_multi_task_batch)(batch)
     assert torch.equal(image, batch["image"])
     assert target.class_index.tolist() == [2, 0]
+
+
+def drawn(loader, epochs):
+    names = []
+    for epoch in range(epochs):
+        torch.manual_seed(epoch)
+        loader.sampler.set_epoch(epoch)
+        names += [name for batch in loader for name in batch["class"]]
+    return names
+
+
+def test_balanced_classes():
+    cases = [{"class": name, "value": 0.0} for name in ["benign"] * 20 + ["malignant"] * 8 + ["normal"] * 2]
+    loader = training_loader(Dataset(cases), batch_size=5, balance_classes=True)
+    names = drawn(loader, epochs=40)
+    assert len(names) == 40 * 30
+    assert all(abs(names.count(name) / len(names) - 1 / 3) < 0.05 for name in ("benign", "malignant", "normal"))
+    assert drawn(loader, epochs=2) == names[:60]
+    plain = training_loader(Dataset(cases), batch_size=5)
+    assert sorted(drawn(plain, epochs=1)) == sorted(case["class"] for case in cases)
