@@ -66,6 +66,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "Attention U-Net": baselines.attention_unet,
     "SegResNet": baselines.segresnet,
     "Swin UNETR": baselines.swin_unetr,
+    "AAU-Net": baselines.AAUNet,
     "Swin-Unet": baselines.SwinUNet,
     "FlexibleUNet, EfficientNet-B0": baselines.flexible_unet,
     "FlexibleUNet, ResNet-34": partial(baselines.flexible_unet, backbone="resnet34"),

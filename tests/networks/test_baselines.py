@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hybrid_attention.networks import baselines
+from hybrid_attention.networks.baselines.aau_net import HAAM
 from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
 
 
@@ -14,6 +15,7 @@ def seed():
 @pytest.mark.parametrize(
     ("network", "arguments", "message"),
     [
+        (baselines.AAUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
         (baselines.SwinUNet, {"channels": 8}, "multiple of 3.*got 8"),
         (baselines.SwinUNet, {"window_size": 0}, "window_size must be at least 1, got 0"),
     ],
@@ -80,3 +82,38 @@ def test_patches_keep_their_places():
     assert torch.equal(merge(x)[0, 0, 1], x[0, [0, 1, 0, 1], [2, 2, 3, 3], 0])
     expand.expand.weight.data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
     assert torch.equal(expand(torch.ones(1, 1, 2, 1))[0, :, :, 0], torch.tensor([[1.0, 2, 1, 2], [3, 4, 3, 4]]))
+
+
+def haam(channel, position):
+    """A module whose gates are wide open to one side: `w` and `m` are nearly 1 for a large value, 0 for a small one."""
+    block = HAAM(3, 4).eval()
+    for bias, value in ((block.channel_gate[-2].bias, channel), (block.spatial_gate[-2].bias, position)):
+        torch.nn.init.constant_(bias, value)
+    return block
+
+
+@pytest.mark.parametrize(("channel", "branch"), [(100.0, "dilated"), (-100.0, "wide")])
+def test_gates_of_aau_net_choose_between_its_branches(channel, branch):
+    x = torch.rand(2, 3, 9, 8)
+    block = haam(channel, 100.0)
+    chosen, nothing = block.get_submodule(branch)(x), torch.zeros(2, 4, 9, 8)
+    pair = [chosen, nothing] if branch == "dilated" else [nothing, chosen]
+    torch.testing.assert_close(block(x), block.fuse(torch.cat([block.channel_fuse(torch.cat(pair, 1)), nothing], 1)))
+    torch.nn.init.constant_(block.spatial_gate[-2].bias, -100.0)
+    torch.testing.assert_close(block(x), block.fuse(torch.cat([nothing, block.spatial(x)], 1)))
+
+
+def test_dilated_branch_of_aau_net_sees_three_positions_away():
+    x = torch.zeros(1, 3, 13, 13)
+    x[:, :, 6, 6] = 1
+    conv = HAAM(3, 4).dilated.conv
+    seen = conv(x) - conv(torch.zeros_like(x))
+    rows = seen.abs().sum((0, 1, 3)).nonzero().flatten().tolist()
+    assert rows == [3, 6, 9]
+
+
+def test_training_batch_of_one_is_refused_where_a_gate_normalises_over_the_batch():
+    net, x = baselines.AAUNet(channels=(4, 8)), torch.rand(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="HAAM got a batch of 1"):
+        net(x)
+    assert net.eval()(x).shape == (1, 1, 8, 8)

@@ -102,6 +102,8 @@ TABLE = [  # network, arguments, input shape, output channels, trainable paramet
     (baselines.nnunet, {"stages": 2, "in_channels": 1}, (1, 1, 3, 9), 1, 101_473),
     (baselines.nnunet, {"spatial_dims": 3, "stages": 2}, (1, 3, 5, 4, 7), 1, 296_289),
     (baselines.nnunet_residual, {}, (1, 3, 33, 45), 1, 71_815_201),
+    (baselines.AAUNet, {}, (1, 3, 33, 45), 1, 26_175_082),
+    (baselines.AAUNet, {"channels": (64, 128, 256, 512, 1024)}, (1, 3, 16, 16), 1, 104_623_306),
     (baselines.SwinUNet, {}, (1, 3, 33, 45), 1, 27_168_132),
     (baselines.SwinUNet, {"out_channels": 9}, (1, 3, 64, 64), 9, 27_168_900),
     (baselines.SwinUNet, {"window_size": 8, "in_channels": 1}, (2, 1, 32, 77), 1, 27_175_524 - 2 * 16 * 96),
@@ -128,6 +130,7 @@ SMALL = {  # name: network, arguments, input channels, smallest side
     "oca, no context": (MultiTaskOCANet, {"channels": (32, 16, 24), "object_context": False}, 2, 8),
     "oca, classes on context": (MultiTaskOCANet, {"channels": (16, 24), "classify_on": "object_context"}, 2, 4),
     "oca, masks alone": (MultiTaskOCANet, {"channels": (16, 24), "num_classes": None}, 2, 4),
+    "aau_net": (baselines.AAUNet, {"channels": (4, 8, 16)}, 3, 4),
     "swin_unet": (baselines.SwinUNet, {"channels": 12}, 3, 32),
     "oca, volumes": (MultiTaskOCANet, {"channels": (32, 16, 24), "spatial_dims": 3}, 2, 8),
 }
@@ -211,7 +214,7 @@ def test_backward_reaches_every_parameter(name):
     assert all(weight.grad is not None for weight in learning.values())
     dead = {key for key, weight in learning.items() if weight.grad.abs().max() == 0}
     # A norm takes the bias before it out again, and softmax what φ's bias adds to a row: zero but for rounding.
-    assert all(key.endswith((".conv.bias", "attention.phi.bias")) for key in dead)
+    assert all(key.endswith((".conv.bias", "channel_gate.0.bias", "attention.phi.bias")) for key in dead)
     frozen = {key for key, _ in net.named_parameters() if key not in learning}
     assert all(key.startswith("encoders.") for key in frozen) and bool(frozen) == ("frozen" in name)
 
@@ -328,6 +331,7 @@ GOLDEN = {  # name: mean, spread and the last but one logit of the second image,
     "oca, classes on context": [[0.401264, 1.30893, 1.61923], [3.6462, 3.93607, 3.61005], [-13.0325, 8.6434, -20.5195]],
     "oca, masks alone": [[0.401264, 1.30893, 1.61923], [3.6462, 3.93607, 3.61005]],
     "oca, volumes": [[7.35268, 2.67954, 10.559], [15.9115, 7.12485, 7.18412], [-1.84852, 15.4458, -15.4532]],
+    "aau_net": [[0.0953112, 0.109191, 0.0821481]],
     "swin_unet": [[-0.180158, 1.30891, -1.98549]],
     "basic_unet": [[-0.0296922, 0.308614, -1.23625]],
     "residual_unet": [[-16.2731, 81.2826, -6.02587]],

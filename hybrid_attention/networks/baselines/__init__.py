@@ -10,6 +10,7 @@ segmentation-models-pytorch is not included: it needs torchvision, whose publish
 build of torch. `flexible_unet` has U-Nets on the same encoders.
 """
 
+from hybrid_attention.networks.baselines.aau_net import AAUNet
 from hybrid_attention.networks.baselines.monai import (
     attention_unet,
     basic_unet,
@@ -23,6 +24,7 @@ from hybrid_attention.networks.baselines.nnunet import nnunet, nnunet_residual
 from hybrid_attention.networks.baselines.swin_unet import SwinUNet
 
 __all__ = [
+    "AAUNet",
     "SwinUNet",
     "attention_unet",
     "basic_unet",

@@ -163,6 +163,25 @@ def crop_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def check_training_batch(x: torch.Tensor, training: bool, block: str) -> None:
+    """Raise an error if a block with batch norm on one value per channel is trained with a batch of one.
+
+    Args:
+        x: the batch.
+        training: whether the block is in training mode.
+        block: its name, for the message.
+
+    Raises:
+        ValueError: a training batch has one item.
+    """
+    if training and x.shape[0] == 1:
+        raise ValueError(
+            f"{block} got a batch of 1 in training mode: its gate normalises one value per channel over the batch. "
+            "Train with a batch of at least 2 (drop_last=True skips a short last batch), "
+            "or call eval() for inference"
+        )
+
+
 def check_input(x: torch.Tensor, spatial_dims: int, in_channels: int, stride: int) -> None:
     """Raise an error if a network can't process a batch.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from hybrid_attention.networks.blocks.convolutions import conv_norm_act
+from hybrid_attention.networks.blocks.convolutions import check_training_batch, conv_norm_act
 from monai.networks.layers import Pool
 from torch import nn
 
@@ -84,12 +84,7 @@ class SFEB(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the enhanced features."""
-        if self.training and x.shape[0] == 1:
-            raise ValueError(
-                "SFEB got a batch of 1 in training mode: its gate normalises one value per channel over the batch. "
-                "Train with a batch of at least 2 (drop_last=True skips a short last batch), "
-                "or call eval() for inference"
-            )
+        check_training_batch(x, self.training, "SFEB")
         features = self.conv(x)
         pooled = torch.cat([self.max_pool(features), self.avg_pool(features)], dim=1)  # (b, 2c, *spatial), eq. 10
         return self.fuse(pooled) * self.gate(self.squeeze(x)) + x  # eq. 14, 15
