@@ -54,14 +54,24 @@ def load_model(
     from hybrid_attention.deploy.predictor import BundleModel
 
     if path.suffix.lower() == ".zip":
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)
-            (bundle,) = Path(folder).iterdir()
-            return BundleModel(bundle, None, backend, device, threshold)
+        with tempfile.TemporaryDirectory() as folder:
+            return BundleModel(_unpacked(path, folder), None, backend, device, threshold)
     named = str(model) in bundles() or (path / "configs").is_dir()
     if not named and not path.exists():
         raise FileNotFoundError(f"no model {model}: expected {', '.join(bundles())}, a run, an archive or an ONNX file")
     return BundleModel(model if named else None, None if named else model, backend, device, threshold)
+
+
+def _unpacked(archive: Path, folder: str) -> Path:
+    """Unpack an archive of a bundle and return the bundle's folder."""
+    if not zipfile.is_zipfile(archive):
+        raise ValueError(f"{archive} is damaged or not a ZIP archive")
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+    found = [path for path in Path(folder).iterdir() if (path / "configs").is_dir()]
+    if len(found) != 1:
+        raise ValueError(f"{archive} is not an archive of `hybrid-attention package`")
+    return found[0]
 
 
 def whole_file(bundle: str | os.PathLike[str]) -> Path | None:

@@ -5,6 +5,7 @@ import doctest
 import json
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import hybrid_attention
@@ -121,15 +122,71 @@ def test_other_models_and_none(tmp_path):
     assert hybrid_attention.load_model(whole_file(DEFAULT)).class_names == ["benign", "malignant", "normal"]
 
 
-def test_a_foreign_onnx_file(tmp_path):
+@pytest.mark.parametrize(("outputs", "message"), [(["y"], "gives y"), (models.OUTPUTS, "names no classes")])
+def test_a_foreign_onnx_file(outputs, message, lesion, tmp_path, capsys):
     onnx = pytest.importorskip("onnx")
-    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
-    other = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [other])
+    value, *others = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", *outputs))
+    nodes = [onnx.helper.make_node("Identity", ["x"], [name]) for name in outputs]
+    graph = onnx.helper.make_graph(nodes, "g", [value], others)
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "b.onnx")
-    with pytest.raises(ValueError, match="gives y"):
+    with pytest.raises(ValueError, match=message):
         hybrid_attention.load_model(tmp_path / "b.onnx")
+    words = ["predict", str(lesion), "--out", str(tmp_path / "out"), "--weights", str(tmp_path / "b.onnx")]
+    assert main(words) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_takes_a_whole_file(model, lesion, tmp_path, capsys):
+    words = ["predict", str(lesion), "--out", str(tmp_path), "--weights", str(whole_file(DEFAULT))]
+    assert main(words) == 0
+    mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")) > 0
+    np.testing.assert_array_equal(mask, model.predict(lesion).mask)
+    assert main([*words, "--gradcam"]) == 1
+    assert "is a whole model" in capsys.readouterr().err
+
+
+def test_archives_that_hold_no_model(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"a\.zip is damaged or not a ZIP archive"):
+        hybrid_attention.load_model(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("images/a.png", b"")
+    with pytest.raises(ValueError, match=r"b\.zip is not an archive of `hybrid-attention package`"):
+        hybrid_attention.load_model(tmp_path / "b.zip")
+
+
+def test_the_range_of_grey_values_does_not_matter(model, lesion):
+    image = np.asarray(Image.open(lesion).convert("L"))
+    expected = model.predict(image)
+    for values in (image.astype(np.int16) - 300, image * 1000.0, image / 255.0 - 1):
+        np.testing.assert_allclose(model.predict(values).probability, expected.probability, atol=0.02)
+
+
+def test_a_folder_without_images_and_a_zipped_one(lesion, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.write(lesion, lesion.name)
+    for name, message in (("empty", "no image"), ("images.zip", "unpack it first")):
+        assert main(["predict", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_moving_picture_the_first_page_is_predicted(model, phantoms, tmp_path, caplog):
+    pages = [Image.open(path).convert("L").resize((128, 96)) for path in sorted(phantoms.rglob("*[0-9]).png"))]
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    np.testing.assert_array_equal(model.predict(tmp_path / "a.gif").mask, model.predict(pages[0]).mask)
+    assert "a.gif has 5 pages, only the first is read" in caplog.text
+
+
+def test_a_file_of_one_gigabyte(tmp_path, capsys):
+    for name in ("a.png", "a.dcm"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(10**9)  # takes no space on the disk
+    assert main(["predict", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "a.png: not an image" in error and "a.dcm: not a DICOM file" in error
 
 
 def test_examples_of_the_documentation():

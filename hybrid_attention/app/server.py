@@ -40,7 +40,8 @@ class PageServer(ThreadingHTTPServer):
         port: 0 for any that is free.
 
     Raises:
-        OSError: the port is in use or not allowed.
+        ValueError: there is no such port.
+        OSError: it is in use or not allowed.
         FileNotFoundError: the page or its model is not installed.
     """
 
@@ -53,6 +54,8 @@ class PageServer(ThreadingHTTPServer):
         for path in self.files.values():
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing: install the package again")
+        if not 0 <= port <= 65535:
+            raise ValueError(f"the port must be from 0 to 65535, got {port}")
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
@@ -74,7 +77,8 @@ def serve(port: int = PORT, browser: bool = True) -> None:
         browser: open the page in the default browser.
 
     Raises:
-        OSError: the port is in use or not allowed.
+        ValueError: there is no such port.
+        OSError: it is in use or not allowed.
         FileNotFoundError: the page or its model is not installed.
     """
     with PageServer(port) as server:

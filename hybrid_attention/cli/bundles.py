@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,11 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
     predict.add_argument("--out", required=True, help="folder of masks, overlays, probability maps and predictions.csv")
     predict.add_argument("--bundle", help="name or folder (default: that of the weights, else hybrid_lite)")
-    predict.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    predict.add_argument(
+        "--weights",
+        metavar="RUN",
+        help="weight file, folder of a run, or file of `export --whole` (default: the bundle's own)",
+    )
     predict.add_argument(
         "--backend",
         default="auto",
@@ -76,21 +81,31 @@ def add_commands(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from hybrid_attention.model import load_model, whole_file
-
     start, frames = time.perf_counter(), _frames(options.frames)
-    bundle = options.bundle or (None if options.weights else DEFAULT)
-    needs_torch = options.weights or options.inference_settings or options.gradcam or options.dicom_seg
-    in_onnx = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32")
-    if bundle is not None and in_onnx and not needs_torch and whole_file(bundle):
+    whole = _whole(options)
+    if whole is not None:
+        from hybrid_attention.model import load_model
         from hybrid_attention.prediction.folder import predict_folder
 
-        model = load_model(bundle, threshold=options.threshold)
+        model = load_model(whole, threshold=options.threshold)
         rows = predict_folder(model, options.images, options.out, frames, options.uncertainty)
     else:
         rows = _predict_by_torch(options, frames)
     if options.report is not None:
         _write_report(options, rows, time.perf_counter() - start)
+
+
+def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
+    """Return the whole ONNX file that the options ask for, or None if they need torch."""
+    from hybrid_attention.model import whole_file
+
+    needs_torch = options.inference_settings or options.gradcam or options.dicom_seg
+    runs = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32") and not needs_torch
+    if options.weights and options.weights.lower().endswith(".onnx"):
+        if not runs:
+            raise ValueError(f"{options.weights} is a whole model, which runs without torch and its options")
+        return str(options.weights)
+    return whole_file(options.bundle or DEFAULT) if runs and not options.weights else None
 
 
 def _write_report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header, split_frame
 from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
-from hybrid_attention.data.grey import luma
+from hybrid_attention.data.grey import check_size, luma
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"it has {count} frames: name one, {file.name}#1 to {file.name}#{count}")
     if number is not None and not 1 <= number <= count:
         raise ValueError(f"frame {number} does not exist: the file has {count}, counted from 1")
+    check_size(header.Rows, header.Columns)
     kind = str(header.PhotometricInterpretation)
     if kind not in (*_MONOCHROME, *_COLOUR, "PALETTE COLOR"):
         known = ", ".join((*_MONOCHROME, *_COLOUR, "PALETTE COLOR"))

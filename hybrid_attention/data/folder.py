@@ -61,7 +61,8 @@ def image_datalist(
     for folder in {path.parent for path in files if path.name == PREDICTIONS} - {root}:
         logger.warning("%s is skipped: it contains results (%s), not images", folder, PREDICTIONS)
         files = [path for path in files if folder not in path.parents]
-    files = image_files(files)
+    if not source.is_file() or mask_owner(source) is not None:
+        files = image_files(files)  # a file on its own is judged by its content
     if not files:
         raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {source}; masks (*_mask*.png) don't count")
     images, problems = expand_frames(files, frames, alone=source.is_file())
@@ -75,7 +76,7 @@ def image_datalist(
         owners[result] = image
         cases.append({"case_id": key, "image": str(image), "source": str(image)})
     more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
-    raise_if_invalid(problems + more, len(files))
+    raise_if_invalid(problems + more, len(files), "repair or remove these files")
     if not cases:
         raise DataError(f"no image in {source}: its DICOM files are not images")
     return cases

@@ -1,9 +1,10 @@
-"""Grey values: converted from colours, and stretched from any range for a picture."""
+"""Grey values: how many may be read, converted from colours, and stretched from any range for a picture."""
 
 from __future__ import annotations
 
 import numpy as np
 
+MAX_PIXELS = 50_000_000  # of an image; predicting it takes 3 GB of memory
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2, as Pillow's
 
 
@@ -17,6 +18,14 @@ def luma(colours: np.ndarray) -> np.ndarray:
         float64 array without the last axis.
     """
     return colours[..., :3].astype(np.float64) @ _LUMA
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise a ValueError for an image of more than `MAX_PIXELS` pixels."""
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"it has {width}x{height} pixels, more than {MAX_PIXELS / 1e6:g} million: crop it or save it smaller"
+        )
 
 
 def stretched(grey: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.grey import luma
+from hybrid_attention.data.grey import check_size, luma
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -101,6 +101,7 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
     """
     image = _load(path)
     geometry = _geometry(image)
+    check_size(*(geometry.shape[axis] for axis in geometry.axes))
     try:
         array = np.asarray(image.dataobj)
     except Exception as error:  # gzip and zlib raise many kinds for a damaged file

@@ -23,6 +23,7 @@ from hybrid_attention.data.dicom import (
     strip_dicom_suffix,
 )
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
+from hybrid_attention.data.grey import MAX_PIXELS
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
 from PIL import Image, ImageOps
 
@@ -89,8 +90,8 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
         Array of shape (H, W); uint8 or float32.
 
     Raises:
-        ValueError: the file is empty, truncated, not an image, contains NaN, Inf or a single grey value, or is not one
-            2D slice or frame. The message does not name the file.
+        ValueError: the file is empty, truncated, not an image, larger than `MAX_PIXELS`, contains NaN, Inf or a single
+            grey value, or is not one 2D slice or frame. The message does not name the file.
         ImportError: the file is DICOM and pydicom is missing.
     """
     grey = read_plane(path)
@@ -117,6 +118,8 @@ def read_plane(
         ImportError: the file is DICOM and pydicom is missing.
     """
     file, _ = split_frame(path)
+    if file.is_dir():
+        raise ValueError("it is a folder, not an image")
     if not file.is_file():
         target = f": it is a link to {os.readlink(file)}" if file.is_symlink() else ""
         raise ValueError(f"the file does not exist{target}")
@@ -144,6 +147,8 @@ def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_page
     try:
         # given a file name, Pillow maps an uncompressed TIFF to memory, and garbles it when its tag says to rotate it
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's JPEG with more in it
             image.load()
             with suppress(Exception):  # viewers ignore a damaged tag, too
@@ -153,8 +158,11 @@ def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_page
                 plane = 65535 - plane  # Pillow inverts only 8 bits
     except Image.UnidentifiedImageError:
         start = path.open("rb").read(16)
-        raise ValueError(f"not an image (it starts with {start!r})") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        hint = "a ZIP archive: unpack it first" if start.startswith(b"PK") else f"it starts with {start!r}"
+        raise ValueError(f"not an image ({hint})") from None
+    except Image.DecompressionBombError:  # Pillow's own limit is higher
+        raise ValueError(f"it has more than {MAX_PIXELS / 1e6:g} million pixels: crop it or save it smaller") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(f"truncated or damaged image ({error})") from None
     if pages > 1:
         if not several_pages:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.grey import luma
+from hybrid_attention.data.grey import check_size, luma
 from hybrid_attention.data.reading import GreyImage, read_image, to_grey
 from PIL import Image, ImageOps
 
@@ -25,8 +25,8 @@ def to_image(image: Any, spacing: Sequence[float] | None = None) -> GreyImage:
 
     Raises:
         TypeError: another type.
-        ValueError: an array of another shape, without numbers, or with NaN or infinity; a spacing that is not positive;
-            a file that can't be read.
+        ValueError: an array of another shape, without numbers, with NaN or infinity, with a single row, column or grey
+            value, or of more than `MAX_PIXELS`; a spacing that is not positive; a file that can't be read.
     """
     if isinstance(image, GreyImage):
         grey = image
@@ -36,7 +36,8 @@ def to_image(image: Any, spacing: Sequence[float] | None = None) -> GreyImage:
         except ValueError as error:
             raise ValueError(f"{os.fspath(image)}: {error}") from None
     elif isinstance(image, Image.Image):
-        grey = GreyImage(np.asarray(to_grey(ImageOps.exif_transpose(image))))
+        check_size(image.height, image.width)
+        grey = GreyImage(_checked(np.asarray(to_grey(ImageOps.exif_transpose(image)))))
     elif hasattr(image, "PhotometricInterpretation"):  # a Dataset, without importing pydicom
         grey = _of_dataset(image)
     elif isinstance(image, np.ndarray) or hasattr(image, "__array__"):
@@ -59,10 +60,23 @@ def _of_array(array: np.ndarray) -> np.ndarray:
         array = np.asarray(Image.fromarray(array).convert("L")) if array.dtype == np.uint8 else luma(array)
     elif array.ndim == 3 and array.shape[2] == 4:
         raise ValueError(f"an array of shape {array.shape} has four channels: remove alpha, image[..., :3]")
-    if array.ndim != 2 or array.size == 0:
+    if array.ndim != 2:
         raise ValueError(f"an image array must be (H, W), (H, W, 1) or (H, W, 3), got {array.shape}")
+    return _checked(array)
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
+    """Return grey values, (H, W), that show something."""
+    if min(array.shape) < 2:
+        raise ValueError(f"an image must have two rows and columns at least, got {array.shape}")
+    check_size(*array.shape)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{int((~np.isfinite(array)).sum())} values of the array are NaN or infinite")
+    if array.min() == array.max():
+        raise ValueError(f"all pixels have the same grey value ({array.flat[0]:g})")
     return array
 
 

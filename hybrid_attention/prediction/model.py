@@ -115,7 +115,10 @@ class OnnxModel(Model):
                 f"{self.path} gives {', '.join(names)}, not {', '.join(OUTPUTS)}: write it by `hybrid-attention export "
                 "--whole`"
             )
-        self.facts: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        facts = dict(self._session.get_modelmeta().custom_metadata_map)
+        if "class_names" not in facts:
+            raise ValueError(f"{self.path} was not written by `hybrid-attention export --whole`: it names no classes")
+        self.facts: dict[str, str] = facts
         self.class_names: list[str] = json.loads(self.facts["class_names"])
         self.threshold = threshold
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hybrid_attention.data.reading import read_grey
 from hybrid_attention.prediction.measurements import measure_lesion
 from PIL import Image
 
@@ -228,6 +229,31 @@ def test_hostile_files_give_a_message(page, drawn, tmp_path):
     assert "99 frames" in refused(page, states)
     assert opened(page, drawn[0]) is not None  # the page still works
     assert text(page, "message") == ""
+
+
+def test_large_and_packed_files_give_a_message(page, drawn, tmp_path):
+    for name, limit in (("large.png", 100), ("large.dcm", 500)):
+        with open(tmp_path / name, "wb") as file:
+            if name.endswith("dcm"):
+                file.write(bytes(128) + b"DICM")
+            file.truncate(10**9)  # takes no space on the disk
+        assert f"it has 1000 MB; at most {limit} MB" in refused(page, tmp_path / name)
+    shutil.make_archive(tmp_path / "folder", "zip", drawn[0].parent)
+    assert "not an image" in refused(page, tmp_path / "folder.zip")
+    assert opened(page, drawn[0]) is not None
+
+
+def test_turned_and_moving_pictures(page, drawn, tmp_path):
+    grey = Image.open(drawn[0]).convert("L")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    found = opened(page, tmp_path / "turned.jpg")
+    pixels = np.array(found["pixels"]).reshape(*found["image"][::-1], 4)[..., 0]
+    np.testing.assert_allclose(pixels, read_grey(tmp_path / "turned.jpg"), atol=2)
+    grey.save(tmp_path / "moving.gif", save_all=True, append_images=[grey.rotate(180)])
+    pixels = np.array(opened(page, tmp_path / "moving.gif")["pixels"]).reshape(*grey.size[::-1], 4)[..., 0]
+    np.testing.assert_array_equal(pixels, np.asarray(grey))  # the first of its pictures
 
 
 def test_no_request_leaves_the_server(page, server):

@@ -41,6 +41,16 @@ def test_a_port_in_use(capsys):
         port = other.getsockname()[1]
         assert main(["app", "--no_browser", "--port", str(port)]) == 1
     assert f"port {port} is in use" in capsys.readouterr().err
+    assert main(["app", "--no_browser", "--port", "70000"]) == 1
+    assert "from 0 to 65535, got 70000" in capsys.readouterr().err
+
+
+def test_takes_no_uploads(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", str(10**9))
+    connection.endheaders()
+    assert connection.getresponse().status == 501
 
 
 def test_the_built_page_is_that_of_the_sources():

@@ -1,3 +1,5 @@
+import zlib
+
 import nibabel
 import numpy as np
 import pytest
@@ -62,6 +64,7 @@ def test_one_bit_mask(tmp_path):
         ("text.png", b"hello, I am a text file", "not an image"),
         ("none.png", None, "does not exist"),
         ("bad.nii.gz", b"\x1f\x8bnonsense", "damaged NIfTI"),
+        ("a.zip", b"PK\x05\x06" + bytes(18), "a ZIP archive: unpack it"),
     ],
 )
 def test_bad_files(tmp_path, name, content, message):
@@ -70,6 +73,26 @@ def test_bad_files(tmp_path, name, content, message):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_grey(path)
+
+
+@pytest.mark.parametrize("side", [7072, 14200])  # above the limit here, and above that of Pillow
+def test_an_image_of_many_pixels_is_not_decoded(tmp_path, side):
+    Image.new("L", (4, 3)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ValueError, match="more than 50 million pixels"):
+        read_grey(tmp_path / "a.png")
+
+
+def test_nifti_of_many_pixels_is_not_decoded(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((1, 1), np.uint8), np.eye(4)), tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[42:46] = (20000).to_bytes(2, "little") + (10000).to_bytes(2, "little")
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(ValueError, match="20000x10000 pixels"):
+        read_grey(tmp_path / "a.nii")
 
 
 def test_truncated_png(tmp_path):
