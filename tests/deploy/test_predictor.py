@@ -232,8 +232,8 @@ def test_what_is_no_inference_settings(wrong, picture, tmp_path):
 
 
 def test_command_line_tells_errors_in_one_line(tmp_path, capsys):
-    (tmp_path / "notes.txt").write_text("a text")
-    assert main(["predict", str(tmp_path / "notes.txt"), "--out", str(tmp_path / "out")]) == 1
+    (tmp_path / "notes").mkdir()
+    assert main(["predict", str(tmp_path / "notes"), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("hybrid-attention: error: no image")
     assert error.count("\n") == 1
