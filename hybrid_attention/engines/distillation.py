@@ -93,6 +93,8 @@ class DistillationLoss(nn.Module):
         - target: `DistillationTarget`
         - output: one value
 
+    After a call, `terms` holds those of `loss`, and `taught`, the cross-entropies to the teachers.
+
     Raises:
         ValueError: `weight` is out of range.
     """
@@ -102,6 +104,7 @@ class DistillationLoss(nn.Module):
         if not 0 <= weight <= 1:
             raise ValueError(f"weight must be from 0 to 1, got {weight}")
         self.loss, self.weight = loss, weight
+        self.terms: dict[str, torch.Tensor] = {}
 
     def forward(self, input: MultiTaskOutput, target: DistillationTarget) -> torch.Tensor:
         """Return the loss."""
@@ -110,6 +113,7 @@ class DistillationLoss(nn.Module):
         if input.class_logits is not None and target.class_probability is not None:
             classes = _cross_entropy(input.class_logits, target.class_probability)
             taught = taught + self.loss.classification_weight * classes
+        self.terms = {**self.loss.terms, "taught": taught.detach()}
         return (1 - self.weight) * labels + self.weight * taught
 
 

@@ -211,8 +211,9 @@ class _Inferred(torch.nn.Module):
 class History:
     """Collect one row per epoch and write `history.csv` after each.
 
-    The rows are saved in the checkpoint, so the table of a resumed run is complete. Attach after validation and
-    learning-rate schedule, before the checkpoint.
+    If the loss function has `terms`, as those of this package, their means over the training images are written, too,
+    as `train_NAME`. The rows are saved in the checkpoint, so the table of a resumed run is complete. Attach after
+    validation and learning-rate schedule, before the checkpoint.
 
     Args:
         path: the CSV file.
@@ -225,7 +226,7 @@ class History:
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.rows: list[dict[str, float]] = []
-        self._loss_sum = 0.0
+        self._loss_sums: dict[str, float] = {}  # of the loss and of its terms
         self._loss_count = 0
         self._learning_rate = 0.0
         self._start = 0.0
@@ -245,22 +246,25 @@ class History:
         self.rows = [dict(row) for row in state["rows"]]
 
     def _start_epoch(self, engine: Engine) -> None:
-        self._loss_sum, self._loss_count = 0.0, 0
+        self._loss_sums, self._loss_count = {"loss": 0.0}, 0
         self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
         self._start = time.perf_counter()
 
     def _add_loss(self, engine: Engine) -> None:
         output = engine.state.output
         size = len(output)  # decollated: one dict per case, each with the batch's loss
-        self._loss_sum += float(output[0][CommonKeys.LOSS]) * size
+        terms = getattr(getattr(engine, "loss_function", None), "terms", {})
+        for name, value in {"loss": output[0][CommonKeys.LOSS], **terms}.items():
+            self._loss_sums[name] = self._loss_sums.get(name, 0.0) + float(value) * size
         self._loss_count += size
 
     def _finish_epoch(self, engine: Engine) -> None:
-        sums = torch.tensor([self._loss_sum, self._loss_count], dtype=torch.float64, device=idist.device())
-        loss_sum, loss_count = idist.all_reduce(sums).tolist()
+        sums = torch.tensor([*self._loss_sums.values(), self._loss_count], dtype=torch.float64, device=idist.device())
+        *loss_sums, loss_count = idist.all_reduce(sums).tolist()
+        losses = [total / max(loss_count, 1) for total in loss_sums]
         row: dict[str, float] = {
             "epoch": engine.state.epoch,
-            "train_loss": loss_sum / max(loss_count, 1),
+            **{f"train_{name}": loss for name, loss in zip(self._loss_sums, losses, strict=True)},
             **{name: float(value) for name, value in self.evaluator.state.metrics.items()},
             "learning_rate": self._learning_rate,
             "seconds": round(time.perf_counter() - self._start, 2),

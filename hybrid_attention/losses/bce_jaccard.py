@@ -32,6 +32,9 @@ class BCEJaccardLoss(_Loss):
         - target: the same, values in [0, 1]; not checked, because that would synchronise with the device
         - output: one value, or (batch, channel, 1, 1[, 1]) with `reduction="none"`
 
+    After a call, `terms` holds the means over images and channels of `bce` and `jaccard`, without weights and gradient,
+    which `History` logs.
+
     Raises:
         ValueError: a weight is negative or both are zero, `smooth` is not positive, `reduction` is unknown, or
             the shapes differ.
@@ -53,6 +56,7 @@ class BCEJaccardLoss(_Loss):
             )
         if smooth <= 0:
             raise ValueError(f"smooth must be more than 0, got {smooth}")
+        self.terms: dict[str, torch.Tensor] = {}
         self.bce_weight = bce_weight
         self.jaccard_weight = jaccard_weight
         self.bce = nn.BCEWithLogitsLoss(reduction="none")
@@ -71,7 +75,9 @@ class BCEJaccardLoss(_Loss):
         target = target.to(input.dtype)
         pixels = list(range(2, input.dim()))
         bce = self.bce(input, target).mean(dim=pixels, keepdim=True)  # (b, c, *spatial) -> (b, c, 1, 1)
-        loss = self.bce_weight * bce + self.jaccard_weight * self.jaccard(input, target)  # (b, c, 1, 1)
+        jaccard = self.jaccard(input, target)  # (b, c, 1, 1)
+        self.terms = {"bce": bce.detach().mean(), "jaccard": jaccard.detach().mean()}
+        loss = self.bce_weight * bce + self.jaccard_weight * jaccard  # (b, c, 1, 1)
         if self.reduction == LossReduction.MEAN.value:
             return loss.mean()
         if self.reduction == LossReduction.SUM.value:

@@ -70,6 +70,9 @@ class MultiTaskLoss(nn.Module):
         - target: `MultiTaskTarget`, or a pair in its order
         - output: one value
 
+    After a call, `terms` holds the terms without weights and gradient, which `History` logs: `mask` (of the paper's
+    augmented features), `jaccard`, `coarse` (of the soft object regions) and `class`, as far as they are computed.
+
     Raises:
         ValueError: a weight is negative or all are 0, a class weight is not above 0, or `focal_gamma` is neither 0 nor
             at least 1 (in between, its gradient is infinite at p = 1); at the call, shapes do not match, a label is out
@@ -101,6 +104,7 @@ class MultiTaskLoss(nn.Module):
             raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}")
         if not jaccard_weight >= 0:
             raise ValueError(f"jaccard_weight must be at least 0, got {jaccard_weight}")
+        self.terms: dict[str, torch.Tensor] = {}
         self.coarse_weight = coarse_weight
         self.segmentation_weight = segmentation_weight
         self.classification_weight = classification_weight
@@ -118,21 +122,23 @@ class MultiTaskLoss(nn.Module):
         """Return the loss."""
         mask, class_index = target
         labels = _region_labels(input.mask, mask)
-        terms = [self.segmentation_weight * functional.cross_entropy(_full(input.mask), labels)]
+        terms = {"mask": functional.cross_entropy(_full(input.mask), labels)}
+        weights = {"mask": 1.0, "jaccard": self.jaccard_weight, "coarse": self.coarse_weight}
         if self.jaccard_weight > 0:
-            jaccard = self.jaccard(_full(input.mask), labels[:, None])
-            terms.append(self.segmentation_weight * self.jaccard_weight * jaccard)
+            terms["jaccard"] = self.jaccard(_full(input.mask), labels[:, None])
         if input.coarse_mask is not None:
             if input.coarse_mask.shape != input.mask.shape:
                 raise ValueError(
                     "mask and coarse_mask must have the same shape, "
                     f"got {tuple(input.mask.shape)} and {tuple(input.coarse_mask.shape)}"
                 )
-            coarse = functional.cross_entropy(_full(input.coarse_mask), labels)
-            terms.append(self.segmentation_weight * self.coarse_weight * coarse)
+            terms["coarse"] = functional.cross_entropy(_full(input.coarse_mask), labels)
+        weighted = [self.segmentation_weight * weights[name] * term for name, term in terms.items()]
         if self.classification_weight > 0 and not (input.class_logits is None and class_index is None):
-            terms.append(self.classification_weight * self._classification(input.class_logits, class_index))
-        return torch.stack(terms).sum()
+            terms["class"] = self._classification(input.class_logits, class_index)
+            weighted.append(self.classification_weight * terms["class"])
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return torch.stack(weighted).sum()
 
     def _classification(self, logits: torch.Tensor | None, class_index: torch.Tensor | None) -> torch.Tensor:
         if logits is None:

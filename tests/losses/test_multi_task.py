@@ -65,6 +65,16 @@ def test_paper_and_weights(options, output, index, expected):
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_terms_are_kept_without_weights_and_gradient():
+    loss = MultiTaskLoss(coarse_weight=3, segmentation_weight=0.5, classification_weight=2, jaccard_weight=4)
+    loss(OUTPUT._replace(mask=OUTPUT.mask.clone().requires_grad_()), target(1))
+    jaccard = 1 - (3 / 4 + 1) / (1 + 3 / 4 + 1 / 2 - 3 / 4 + 1)
+    assert loss.terms == pytest.approx({"mask": REFINED, "jaccard": jaccard, "coarse": COARSE, "class": LN2}, abs=1e-6)
+    assert not any(term.requires_grad for term in loss.terms.values())
+    loss(Output(OUTPUT.mask), target(None))
+    assert list(loss.terms) == ["mask", "jaccard"]  # those of the last call
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.float64])
 def test_a_plain_pair_and_integer_masks_will_do(dtype):
     pair = (MASK.to(dtype), torch.tensor([2], dtype=torch.int32))
