@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import pandas as pd
+from hybrid_attention.engines.run_record import trained_epochs
 from hybrid_attention.evaluation import Evaluation, bootstrap_ratio, paired_tests, read_evaluation
 from hybrid_attention.evaluation.formatting import markdown_grid, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_points, class_probabilities, predicted_classes
@@ -184,7 +185,7 @@ def _dice(run: Evaluation) -> float:
 
 def _study_caption(run: Evaluation, base: list[float], counts: list[int]) -> str:
     size = run.recorded("settings", "image_size")
-    epochs = run.recorded("provenance", "overrides", "epochs")
+    epochs = trained_epochs(run.record["training"])
     text = (
         f"{run.recorded('split')}: the validation fold; {size} x {size} pixels, {epochs} epochs; Dice of "
         f"{run.recorded('lesion_cases')} lesion images in percent"

@@ -12,9 +12,9 @@ import re
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from hybrid_attention.engines.run_record import trained_epochs
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, read_evaluation, summarize
 from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary
@@ -99,7 +99,7 @@ def results_table(experiment: Path) -> str:
         for run in runs
     ]
     header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", "Dice difference to first row")
-    return f"{_lesion_caption(runs[0])}\n\n{markdown_grid(header, rows)}"
+    return f"{_lesion_caption(*runs)}\n\n{markdown_grid(header, rows)}"
 
 
 def peers_table(experiment: Path) -> str:
@@ -112,7 +112,7 @@ def peers_table(experiment: Path) -> str:
         for run in sorted(runs, key=lambda run: -run.summary["lesion_only"]["dice"]["mean"])
     ]
     header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice difference to {first.name}")
-    caption = f"{_lesion_caption(first)} {_epochs(first)} epochs; costs: {how_measured(costs)}."
+    caption = f"{_lesion_caption(*runs)} Costs: {how_measured(costs)}."
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
 
@@ -152,9 +152,9 @@ def cross_validation_table(experiment: Path) -> str:
     means = ("mean of folds", "all images", "median", f"difference to {first.name}")
     header = ("network", "validation", *(f"fold {fold}" for fold in numbers), *means)
     caption = (
-        f"{first.recorded('split')}; {_size(first)}, {_epochs(first)} epochs; Dice of {first.recorded('lesion_cases')} "
-        "images in percent, each predicted by the network not trained on its fold; mean of folds ± standard "
-        f"deviation; {_INTERVAL}."
+        f"{first.recorded('split')}; {_size(first)}, {_epochs(*runs.values())}; Dice of "
+        f"{first.recorded('lesion_cases')} images in percent, each predicted by the network not "
+        f"trained on its fold; mean of folds ± standard deviation; {_INTERVAL}."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
 
@@ -175,7 +175,7 @@ def classes_table(experiment: Path) -> str:
     header = ("network", "Dice, lesion images", "Jaccard, lesion images", *pooled, *CLASS_SCORES.values())
     predicted = [f"predicted {name}" for name in dict.fromkeys(line[1] for line in confusions)]
     confusion = markdown_grid(("network", "true class", *predicted), confusions)
-    return f"{_caption(first)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
+    return f"{_caption(*runs)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
 
 
 def conventions_table(experiment: Path) -> str:
@@ -192,7 +192,7 @@ def conventions_table(experiment: Path) -> str:
         areas = " / ".join(number(record["pixel_roc"]["auc"], 3) for record in records)
         rows.append((run.name, *dice, percent(run.summary["false_positive_rate_without_lesion"]), areas))
     header = ("model", *CONVENTIONS, _FALSE_POSITIVES, "pixel AUC: training / validation / test")
-    return f"{_caption(next(iter(runs.values())))}\n\n{markdown_grid(header, rows)}"
+    return f"{_caption(*runs.values())}\n\n{markdown_grid(header, rows)}"
 
 
 def normal_images_table(experiment: Path) -> str:
@@ -204,7 +204,7 @@ def normal_images_table(experiment: Path) -> str:
             rows.append((run.name, "normal images cleared", *_normal_cells(emptied(run.cases, NORMAL_THRESHOLD))))
     header = ("network", "masks", "Dice, lesion images", _FALSE_POSITIVES, "missed lesions", "Dice, all images")
     caption = (
-        f"{_caption(runs[0])} Cleared: masks of images whose probability of `normal` is {NORMAL_THRESHOLD} or more; "
+        f"{_caption(*runs)} Cleared: masks of images whose probability of `normal` is {NORMAL_THRESHOLD} or more; "
         "missed lesions: lesion images with an empty mask; all images: `empty_is_one`."
     )
     return f"{caption}\n\n{markdown_grid(header, rows)}"
@@ -271,20 +271,26 @@ def _size(run: Evaluation) -> str:
     return f"{size} x {size} pixels"
 
 
-def _epochs(run: Evaluation) -> Any:
-    return run.recorded("provenance", "overrides", "epochs")
+def _epochs(*runs: Evaluation) -> str:
+    """Name the epochs of the trainings, once if they are the same in all rows."""
+    numbers = [str(trained_epochs(run.record["training"])) for run in runs]
+    return f"{numbers[0]} epochs" if len(set(numbers)) == 1 else f"{', '.join(numbers)} epochs (by row)"
 
 
-def _caption(run: Evaluation) -> str:
+def _caption(*runs: Evaluation) -> str:
+    run = runs[0]
     cases, lesions = run.recorded("cases"), run.recorded("lesion_cases")
     return (
-        f"{run.recorded('split')}; {_size(run)}; {cases} images, {lesions} with lesion. Scores in percent, {_INTERVAL}."
+        f"{run.recorded('split')}; {_size(run)}; {_epochs(*runs)}; {cases} images, {lesions} with lesion. "
+        f"Scores in percent, {_INTERVAL}."
     )
 
 
-def _lesion_caption(run: Evaluation) -> str:
+def _lesion_caption(*runs: Evaluation) -> str:
+    run = runs[0]
     return (
-        f"{run.recorded('split')}; {_size(run)}; mean of {run.recorded('lesion_cases')} images in percent, {_INTERVAL}."
+        f"{run.recorded('split')}; {_size(run)}; {_epochs(*runs)}; mean of {run.recorded('lesion_cases')} images in "
+        f"percent, {_INTERVAL}."
     )
 
 

@@ -185,6 +185,7 @@ class Checkpoint:
         validation = self.evaluator.state
         return {
             "epoch": int(engine.state.epoch),
+            "epochs": int(engine.state.max_epochs),
             "metric": {validation.key_metric_name: float(validation.best_metric)},
             "recipe": self.recipe,
             "provenance": provenance(),

@@ -146,6 +146,21 @@ def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) ->
     return (record or {}).get("recipe", {}).get(name, default)
 
 
+def trained_epochs(record: Any) -> int | None:
+    """Return the number of epochs that a training was asked for; None if unknown.
+
+    Args:
+        record: from `read_record` or in a summary; older ones have the number only if it was an option.
+    """
+    for path in (("epochs",), ("recipe", "epochs"), ("provenance", "overrides", "epochs")):
+        found = record
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, int):
+            return found
+    return None
+
+
 def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Read the record beside trained weights.
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from hybrid_attention.data.files import prepare_output_folder, write_json
 from hybrid_attention.data.hashing import data_digest
-from hybrid_attention.engines.run_record import provenance
+from hybrid_attention.engines.run_record import provenance, trained_epochs
 from hybrid_attention.engines.trained_model import TrainedRun
 from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.evaluation.ensemble import (
@@ -176,7 +176,8 @@ def _run_record(run: TrainedRun) -> dict[str, Any]:
     recipe, network = run.recipe, run.recipe.get("network_def")
     return {
         "network": network.get("_target_") if isinstance(network, Mapping) else network,
-        **{key: recipe.get(key) for key in ("image_size", "epochs", "seed", "precision")},
+        "epochs": trained_epochs(run.training),
+        **{key: recipe.get(key) for key in ("image_size", "seed", "precision")},
         "weights_sha256": weights_digest(run.weights),
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.engines.run_record import provenance
+from hybrid_attention.engines.run_record import provenance, trained_epochs
 from hybrid_attention.evaluation.metrics.classification import (
     class_points,
     class_probabilities,
@@ -194,6 +194,7 @@ def _facts(run: Evaluation) -> dict[str, Any]:
         "the number of folds": _fold_of(run)[1],
         "the split": _FOLD.sub("fold", record["split"]),
         "settings": record.get("settings"),
+        "the number of epochs": trained_epochs(record.get("training")),
         "decision": record.get("decision"),
         "the size of the scores": record.get("score_size") or "network",
         "the unit of distances": record.get("distance_unit"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from hybrid_attention.engines.run_record import trained_epochs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
 from hybrid_attention.evaluation.results import Evaluation, nested
@@ -20,7 +21,7 @@ _SAME = {
     "image size": ("settings", "image_size"),
     "size of the scores": ("score_size",),
     "unit of distances": ("distance_unit",),
-    "epochs": (*_RECIPE, "epochs"),
+    "epochs": ("training", "epochs"),  # see `trained_epochs`
     "lesions_only": (*_RECIPE, "lesions_only"),
     "encoder weights": (*_RECIPE, "encoder_weights"),
     "batch size": (*_RECIPE, "batch_size"),
@@ -80,7 +81,7 @@ def differences(comparison: Comparison) -> list[str]:
 
 
 def common_facts(comparison: Comparison) -> str:
-    """Describe in one line what the runs were evaluated on."""
+    """Describe in one line what the runs were evaluated on, and their epochs."""
 
     def common(*values: Any) -> Any:
         return values[0] if len(set(values)) == 1 else "differs, see below"
@@ -89,20 +90,26 @@ def common_facts(comparison: Comparison) -> str:
     part = common(*(run.recorded("part") or "test" for run in comparison.runs))
     sizes = {run.recorded("settings", "image_size") for run in comparison.runs}
     size = sizes.pop() if len(sizes) == 1 else None
-    return f"{split}; part: {part}" + ("" if size is None else f", {size} x {size} pixels")
+    epochs = {_text(run, "epochs") for run in comparison.runs}
+    trained = "epochs differ, see below" if len(epochs) > 1 else f"epochs: {epochs.pop()}"
+    return f"{split}; part: {part}" + ("" if size is None else f", {size} x {size} pixels") + f"; {trained}"
 
 
 def _text(run: Evaluation, title: str) -> str:
     path = _PATHS[title]
-    value = run.recorded(*path)
+    value = _value(run.record, title)
     if value is None and run.recorded("folds"):  # settings that differ between the folds of a merged run
-        values = [nested(fold, path) for fold in run.recorded("folds", "runs")]
+        values = [_value(fold, title) for fold in run.recorded("folds", "runs")]
         texts = ["not recorded" if value is None else _as_text(value, title) for value in values]
         return texts[0] if len(set(texts)) == 1 else "; ".join(texts)
     if value is None:
         outer = run.recorded(*path[:-1])
         return "none" if isinstance(outer, Mapping) and path[-1] in outer else "not recorded"
     return _as_text(value, title)
+
+
+def _value(record: Mapping[str, Any], title: str) -> Any:
+    return trained_epochs(record.get("training")) if title == "epochs" else nested(record, _PATHS[title])
 
 
 def _as_text(value: Any, title: str) -> str:

@@ -250,6 +250,8 @@ def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "training.json", "history.csv"}
     trainer, _, history = run(tmp_path, epochs=1, resume=True)
     assert trainer.state.epoch == len(history.rows) == 1
+    record = json.loads((tmp_path / "training.json").read_text())
+    assert (record["epoch"], record["epochs"]) == (1, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", {"format": 0}])

@@ -10,6 +10,7 @@ from hybrid_attention.engines.run_record import (
     differences,
     effective_recipe,
     provenance,
+    trained_epochs,
     trained_setting,
     warn_of_other_settings,
     without_folder,
@@ -205,3 +206,17 @@ def test_overrides_are_recorded_as_they_were_given(tmp_path, monkeypatch):
     record = provenance()
     assert record["overrides"] == {"rate": "$0.1/2", "weights": ["w.pth", "imagenet"], "output_dir": "out"}
     assert list(record["config_files"]) == ["tiny/train.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("record", "epochs"),
+    [
+        ({"epoch": 2, "epochs": 5, "recipe": {"epochs": 7}}, 5),
+        ({"epoch": 2, "recipe": {"epochs": 7}}, 7),  # older records
+        ({"epoch": 2, "recipe": {}, "provenance": {"overrides": {"epochs": 9}}}, 9),
+        ({"epoch": 2, "recipe": {}}, None),
+        (None, None),
+    ],
+)
+def test_epochs_of_a_training(record, epochs):
+    assert trained_epochs(record) == epochs

@@ -125,12 +125,16 @@ def test_runs_that_differ(make_run, record_edit, tmp_path):
     html = page.read_text(encoding="utf-8")
     assert "U&amp;&lt;i&gt; - b" in html and "U&<i>" not in html.split("<script")[0]
     assert '+0.0 <span class="nowrap">[+0.0, +0.0]</span>' in html
-    assert "* Split: drawn discs; part: test, 64 x 64 pixels." in (tmp_path / "report" / "tables.md").read_text()
-    record_edit(runs[1], split="other discs", part="validation", settings={"image_size": 32})
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert "* Split: drawn discs; part: test, 64 x 64 pixels; epochs: 3." in text
+    record_edit(
+        runs[1], split="other discs", part="validation", settings={"image_size": 32}, training={"epochs": 9, "epoch": 2}
+    )
     compare(runs, tmp_path / "report", intersection=True)
     text = (tmp_path / "report" / "tables.md").read_text()
-    assert "* Split: differs, see below; part: differs, see below." in text
+    assert "* Split: differs, see below; part: differs, see below; epochs differ, see below." in text
     assert "* The runs differ in split (a: drawn discs; b: other discs)." in text
+    assert "* The runs differ in epochs (a: 3; b: 9)." in text
     assert '<tr class="differs"><th scope="row">part of the split</th>' in page.read_text(encoding="utf-8")
 
 
@@ -153,7 +157,7 @@ def test_merged_runs_are_compared_like_any_other(merged, tmp_path):
     text = text_of(compare(merged, tmp_path))
     for name in ("net1", "net3"):
         assert f"{name}: 2 of 3 folds of a cross-validation (incomplete: 0, 1)" in text
-    assert "Split: drawn discs, 2 of 3 test folds (incomplete: 0, 1); part: test, 32 x 32 pixels." in text
+    assert "Split: drawn discs, 2 of 3 test folds (incomplete: 0, 1); part: test, 32 x 32 pixels; epochs: 3." in text
     assert "12 cases in 6 duplicate groups: 10 with lesion, 2 without." in text
     assert "net1 - net3" in text
     assert "net1: no ROC curve" in (tmp_path / "tables.md").read_text()
