@@ -32,9 +32,6 @@ TOLERANCE = 1e-4
 class WholeModel(nn.Module):
     """From the grey or colour values of an image to mask and classes, as a bundle's `inference.yaml` computes them.
 
-    One step differs: a large image is shrunk by a bilinear filter as wide as the reduction (`antialias` of torch),
-    where MONAI blurs by a Gaussian first.
-
     Args:
         network: returns the logits of the lesion and of each class, as `MaskAndClasses`, for a batch of one image.
         channels: number of channels in which the grey image is repeated.
@@ -65,8 +62,9 @@ class WholeModel(nn.Module):
         grey = ((image.float() * self.luma).sum(-1) + 32768).mul(2**-16).floor()
         least = grey.min()
         grey = (grey - least) / (grey.max() - least).clamp(min=1)  # a constant image gives 0
-        square = F.interpolate(grey[None, None], (self.side, self.side), mode="bilinear", antialias=True)
-        output = self.network(square.expand(-1, self.channels, -1, -1))
+        rows, columns = (resize_matrix(size, self.side) for size in image.shape[:2])
+        square = rows @ grey @ columns.T  # (side, H) (H, W) (W, side)
+        output = self.network(square.expand(1, self.channels, -1, -1))
         classes = output[0, 1:, 0, 0].softmax(0)  # as `SplitMaskAndClassesd`
         probability = self.scale(output[:, :1].sigmoid())
         if self.normal_threshold is not None:
@@ -76,6 +74,37 @@ class WholeModel(nn.Module):
         inside = (full * lesion).sum()
         expected = 2 * inside / (lesion.sum() + full.sum()).clamp(min=1)  # as `expected_dice`
         return full, lesion.to(torch.uint8), classes, expected
+
+
+def resize_matrix(size: int, side: int) -> torch.Tensor:
+    """Return the matrix that resizes one axis as MONAI's `Resize` with `anti_aliasing` does.
+
+    MONAI blurs by a Gaussian with a standard deviation of half the reduction less one, cut off at four of them, and
+    interpolates linearly; both are linear, so each output pixel is a weighted sum. ONNX has no such resizing for sizes
+    that are not known in advance.
+
+    Args:
+        size: length of the axis.
+        side: length after resizing.
+
+    Returns:
+        Weights of shape (side, size).
+    """
+    pixels = torch.arange(size, dtype=torch.float32)
+    factor = (pixels[-1] + 1) / side  # a tensor, which the exporter can follow
+    sigma = (factor - 1) / 2
+    scale = 0.70710678 / sigma.clamp(min=1e-3)  # no blur where the axis grows
+    tail = (4 * sigma).clamp(min=0.5).add(0.5).floor()
+    centre = ((torch.arange(side) + 0.5) * factor - 0.5).clamp(min=0)
+    low = centre.floor()
+    share = (centre - low)[:, None]
+
+    def blurred(at: torch.Tensor) -> torch.Tensor:
+        distance = pixels - at[:, None]
+        weights = 0.5 * (torch.erf(scale * (distance + 0.5)) - torch.erf(scale * (distance - 0.5)))
+        return weights * (distance.abs() <= tail)
+
+    return (1 - share) * blurred(low) + share * blurred(torch.minimum(low + 1, pixels[-1]))
 
 
 def whole_model(

@@ -1,6 +1,7 @@
 """The whole model as one ONNX file: the committed one, and what ONNX Runtime makes of it alone."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from hybrid_attention.cli import main
+from hybrid_attention.data import datalist, split_cases
 from hybrid_attention.deploy.bundles import bundle_folder
-from hybrid_attention.deploy.whole import OUTPUTS, export_whole, whole_model
+from hybrid_attention.deploy.whole import OUTPUTS, export_whole, resize_matrix, whole_model
+from hybrid_attention.model import load_model
 from hybrid_attention.prediction.result import expected_dice
+from monai.transforms import Resize
 from PIL import Image
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -69,6 +73,30 @@ def test_equals_the_model_in_torch(session, reference, images):
         assert float(found["expected_dice"]) == pytest.approx(
             expected_dice(found["probability"], found["mask"]), abs=1e-5
         )
+
+
+@pytest.mark.parametrize("size", [(500, 600), (256, 256), (100, 800), (61, 75), (257, 1024), (1, 700)])
+def test_resizing_is_monai_s(size):
+    image = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    expected = Resize((256, 256), mode="bilinear", anti_aliasing=True)(image[None])[0]
+    found = resize_matrix(size[0], 256) @ image @ resize_matrix(size[1], 256).T
+    torch.testing.assert_close(found, expected.as_tensor(), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("variable", [None, "BUSI_DIR", "BUS_BRA_DIR"])
+def test_equals_the_bundle_s_own_pipeline(variable, phantoms, monkeypatch):
+    """In fp32, as the file computes."""
+    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda *_: False)
+    folder = phantoms if variable is None else os.environ.get(variable)
+    if folder is None:
+        pytest.skip(f"{variable} is not set")
+    cases = split_cases(datalist(folder), 0, 5, lesions_only=False).test
+    by_torch, by_file = (load_model("hybrid_lite", backend=backend) for backend in ("torch", "onnx"))
+    for case in cases[:: max(1, len(cases) // 10)]:
+        expected, found = by_torch.predict(case["image"]), by_file.predict(case["image"])
+        assert np.abs(found.probability - expected.probability).max() < 1 / 255
+        assert (found.mask == expected.mask).mean() > 0.9999
+        assert found.classes == pytest.approx(expected.classes, abs=1e-4)
 
 
 def test_grey_values_of_colours_are_those_of_pillow(session):
