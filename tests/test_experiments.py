@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock
 from hybrid_attention.cli import main
 from hybrid_attention.engines import check_overrides
-from hybrid_attention.engines.bundles import command_line_options, config_files
+from hybrid_attention.engines.command_line import command_line_options, config_files
 from hybrid_attention.experiments import Run, collect, read_runs, run_all
 
 from tests import fake_bundle

@@ -5,7 +5,8 @@ import hybrid_attention
 import pytest
 import yaml
 from hybrid_attention.engines import find_bundle_root, run_folder
-from hybrid_attention.engines.bundles import command_line_options, config_files, merge_configs, own_bundles, root_cause
+from hybrid_attention.engines.bundles import own_bundles, root_cause
+from hybrid_attention.engines.command_line import command_line_options, config_files, merge_configs
 
 from tests.bundles.commands import BUNDLES, ROOT, bundle, config
 
