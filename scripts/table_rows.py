@@ -140,6 +140,15 @@ DATA_SET_RUNS = {
     },
 }
 
+# runs on leak-free and on random folds, and the recipe that both have
+LEAKS = [
+    ("leak_free", "random", "augmentation"),
+    ("leak_free", "random_seed_1", "augmentation, other random folds"),
+    ("leak_free_without_augmentation", "random_without_augmentation", "no augmentation"),
+    ("leak_free_without_augmentation", "random_seed_1_without_augmentation", "no augmentation, other random folds"),
+    ("han_leak_free", "han_random", "HAN, no augmentation"),
+]
+
 # evaluation of each bundle's released weights on all images of the test fold
 RELEASED = {
     "hybrid_lite": "hybrid_lite/released_on_busi",

@@ -16,7 +16,7 @@ from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from hybrid_attention.report.matching import match_runs, paired_scores
 from scipy import stats
-from table_rows import DATA_SET_RUNS, RECIPES, STUDIES
+from table_rows import DATA_SET_RUNS, LEAKS, RECIPES, STUDIES
 
 SETS = {"busi": "BUSI", "bus_bra": "BUS-BRA"}
 # clear a mask when the image is more likely normal than not; chosen before anything was measured
@@ -100,6 +100,65 @@ def data_sets_table(experiment: Path) -> str:
     )
     summary = read_record(places[base_name][0] / "summary.json")
     return f"{_sets_caption(summary, runs[base_name][0], base)}\n\n{markdown_grid(header, rows)}"
+
+
+def leaks_table(experiment: Path) -> str:
+    """Make the table of what near-duplicates on both sides of a split bring.
+
+    Each random split is compared with the leak-free one image by image: on test images with a near-duplicate among the
+    random split's training images, and on the others.
+
+    Args:
+        experiment: folder with one folder per run, which holds the merged test folds.
+
+    Raises:
+        ValueError: the runs have other images.
+    """
+    rows = []
+    for free_name, random_name, title in LEAKS:
+        if not (experiment / random_name / "per_case.csv").is_file():
+            continue
+        free, mixed = (
+            read_csv(experiment / name / "per_case.csv").set_index("case_id") for name in (free_name, random_name)
+        )
+        if sorted(free.index) != sorted(mixed.index):
+            raise ValueError(f"{experiment}: {free_name} and {random_name} have other images")
+        free, leaked = free.loc[mixed.index], has_training_duplicate(mixed)
+        cells = [title, percent(free["dice"].mean()), percent(mixed["dice"].mean())]
+        for kept in (leaked | ~leaked, leaked, ~leaked):
+            scores = {"random": mixed["dice"][kept].tolist(), "leak-free": free["dice"][kept].tolist()}
+            (test,) = paired_tests(scores, mixed["group"][kept].tolist())
+            count = "" if kept.all() else f" ({int(kept.sum())})"
+            cells.append(f"{percent_interval(test.difference, test.low, test.high, signed=True)}{count}")
+        rows.append(cells)
+    header = (
+        "training",
+        "Dice, leak-free",
+        "Dice, random",
+        "difference, all images",
+        "images with a near-duplicate in training",
+        "other images",
+    )
+    run = read_record(experiment / LEAKS[0][0] / "summary.json")
+    size, epochs = run["settings"]["image_size"], run["provenance"]["overrides"]["epochs"]
+    caption = (
+        f"{len(free)} lesion images of BUSI, each tested once on five folds; {size} x {size} pixels, {epochs} epochs; "
+        "Dice in percent; differences random minus leak-free on the same images (number of images), 95 % intervals by "
+        "bootstrap over duplicate groups."
+    )
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
+def has_training_duplicate(cases: pd.DataFrame) -> pd.Series:
+    """Return which test cases of a five-fold run have a case of their group among the training cases of their fold.
+
+    Args:
+        cases: with `group` and `fold`, the fold in which a case is tested; the next fold validates.
+    """
+    count = cases["fold"].max() + 1
+    folds = cases.groupby("group")["fold"].apply(set)
+    pairs = zip(cases["group"], cases["fold"], strict=True)
+    return pd.Series([bool(folds[group] - {fold, (fold + 1) % count}) for group, fold in pairs], cases.index)
 
 
 def normal_thresholds_table(run: Path) -> str:

@@ -107,3 +107,34 @@ def test_no_base(script, tmp_path):
     write(tmp_path / "hybrid_lite_study_128" / "tam", 0.8)
     with pytest.raises(ValueError, match="base"):
         script.data_sets_table(tmp_path / "hybrid_lite_study_128")
+
+
+def test_which_test_images_have_a_near_duplicate_in_training(script):
+    """Group a lies in folds 0 and 2, b in 0 and 1 (for fold 0 the validation fold), c in one fold."""
+    cases = pd.DataFrame({"group": list("aabbcc"), "fold": [0, 2, 0, 1, 3, 3]}, index=list("uvwxyz"))
+    with_two_more = pd.concat([cases, pd.DataFrame({"group": ["d"], "fold": [4]}, index=["q"])])
+    found = script.has_training_duplicate(with_two_more)
+    assert found.to_dict() == {"u": True, "v": True, "w": False, "x": True, "y": False, "z": False, "q": False}
+
+
+def test_leaks_are_compared_on_the_same_images(script, tmp_path, monkeypatch):
+    """Four images: two of one group, in test and training of the random split, gain 0.2; the others lose 0.1."""
+    module = script
+    monkeypatch.setattr(module, "LEAKS", [("free", "random", "plain")])
+    names, groups = ["a", "b", "c", "d", "e"], ["1", "1", "2", "3", "4"]
+    tables = {
+        "free": pd.DataFrame({"case_id": names, "group": groups, "fold": [0, 0, 1, 2, 3], "dice": [0.5] * 5}),
+        "random": pd.DataFrame(
+            {"case_id": names[::-1], "group": groups[::-1], "fold": [4, 1, 2, 3, 0], "dice": [0.4, 0.4, 0.4, 0.7, 0.7]}
+        ),
+    }
+    for name, table in tables.items():
+        (tmp_path / name).mkdir()
+        table.to_csv(tmp_path / name / "per_case.csv", index=False)
+        record = {"settings": {"image_size": 64}, "provenance": {"overrides": {"epochs": 3}}}
+        (tmp_path / name / "summary.json").write_text(json.dumps(record))
+    row = module.leaks_table(tmp_path).splitlines()[-1]
+    assert "| plain | 50.0 | 52.0 | +2.0 " in row and "| +20.0 [+20.0, +20.0] (2) | -10.0 [-10.0, -10.0] (3) |" in row
+    tables["random"].iloc[1:].to_csv(tmp_path / "random" / "per_case.csv", index=False)
+    with pytest.raises(ValueError, match="other images"):
+        module.leaks_table(tmp_path)
