@@ -54,6 +54,9 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
     predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
     predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM Segmentations for DICOM images")
+    predict.add_argument(
+        "--dicom_sr", action="store_true", help="the same, and DICOM Structured Reports of their measurements"
+    )
     predict.add_argument("--report", metavar="FILE", help="also write model, settings, time and images as JSON")
     predict.set_defaults(run=_predict, show_log=True)
 
@@ -99,7 +102,7 @@ def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
     """Return the whole ONNX file that the options ask for, or None if they need torch."""
     from hybrid_attention.model import whole_file
 
-    needs_torch = options.inference_settings or options.gradcam or options.dicom_seg
+    needs_torch = options.inference_settings or options.gradcam or options.dicom_seg or options.dicom_sr
     runs = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32") and not needs_torch
     if options.weights and options.weights.lower().endswith(".onnx"):
         if not runs:
@@ -153,6 +156,7 @@ def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> l
         uncertainty=options.uncertainty,
         gradcam=options.gradcam,
         dicom_seg=options.dicom_seg,
+        dicom_sr=options.dicom_sr,
     )
     return predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
 

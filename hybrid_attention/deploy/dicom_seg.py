@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hybrid_attention import __version__
-from hybrid_attention.data.dicom import (
-    frame_count,
-    frame_geometry,
-    is_dicom,
-    numbers,
-    read_header,
-    split_frame,
-    to_full_frame,
-)
-from hybrid_attention.data.files import atomic_path, how_to_install, prepare_output_folder
-from hybrid_attention.data.folder import result_path
-from hybrid_attention.engines.predictions import plane
-from ignite.engine import Engine, Events
-from monai.utils import CommonKeys
+from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header
+from hybrid_attention.data.files import atomic_path, how_to_install
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,18 +25,15 @@ _STILL_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
 _ORDER_TAG, _ORDER_GROUP = 0x00209128, 0x00209111  # Temporal Position Index, in Frame Content Sequence
 
 
-logger = logging.getLogger(__name__)
-
-
 def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]) -> Dataset:
     """Make a binary DICOM Segmentation of lesions from masks of a file's frames.
 
-    It belongs to the study, patient and frame of reference of the source, forms a series of its own, and has one
-    segment (SNOMED CT: morphologically abnormal structure, lesion, of the breast; segmented by an algorithm, with the
-    version of this package). Each of its frames refers to the instance, and in a multi-frame source to the frame, whose
-    pixels match one for one. Pixel measures are there where the source has a spacing; position and orientation where
-    it has these, too. Slice thickness may then not be missing: it is that of the source, else the height of a pixel.
-    Frames without a lesion are left out.
+    It belongs to the study, patient and frame of reference of the source, forms a series of its own, and has a segment
+    for each lesion of a frame, numbered by their size (SNOMED CT: morphologically abnormal structure, lesion, of the
+    breast; segmented by an algorithm, with the version of this package). Each of its frames refers to the instance,
+    and in a multi-frame source to the frame, whose pixels match one for one. Pixel measures are there where the source
+    has a spacing; position and orientation where it has these, too. Slice thickness may then not be missing: it is that
+    of the source, else the height of a pixel. Frames without a lesion are left out.
 
     Reference:
         DICOM PS3.3, section A.51, Segmentation IOD; PS3.16, CID 7150 and 7151.
@@ -76,22 +60,38 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     missing = [name for name in _IDENTIFIERS if not header.get(name)]
     if missing:
         raise ValueError(f"{source} can't be referred to: it has no {', '.join(missing)}")
-    lesions = {number: (masks[number] > 0).astype(np.uint8) for number in sorted(masks) if masks[number].any()}
+    lesions = {number: number_lesions(masks[number]) for number in sorted(masks) if masks[number].any()}
     if not lesions:
         raise ValueError(f"there is nothing to write for {source}: all of its {len(masks)} masks are empty")
+    segments = max(int(labels.max()) for labels in lesions.values())
     if _places_each_frame(header):
-        frames = [lesions.get(number, np.zeros(size, np.uint8)) for number in range(1, count + 1)]
-        return _segmentation(header, copy.deepcopy(header), np.stack(frames))
-    made = _segmentation(header, _of_one_frame(header), next(iter(lesions.values()))[None])
+        frames = [lesions.get(number, np.zeros(size, np.uint16)) for number in range(1, count + 1)]
+        return _segmentation(header, copy.deepcopy(header), np.stack(frames), segments)
+    made = _segmentation(header, _of_one_frame(header), next(iter(lesions.values()))[None], segments)
     if "NumberOfFrames" in header:
         _extend(made, lesions)
     return made
 
 
+def number_lesions(mask: np.ndarray) -> np.ndarray:
+    """Number the lesions of a mask, pixels connected at edges or corners, from 1 for the largest.
+
+    Args:
+        mask: (H, W), nonzero is lesion.
+
+    Returns:
+        uint16 array of the same shape; 0 is background.
+    """
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    numbers = np.zeros(count + 1, dtype=np.uint16)
+    numbers[1 + np.argsort(-np.bincount(labels.ravel())[1:], kind="stable")] = np.arange(1, count + 1)
+    return numbers[labels]
+
+
 def write_dicom_segmentation(
     path: str | os.PathLike[str], source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]
-) -> None:
-    """Write what `dicom_segmentation` makes, by rename.
+) -> Dataset:
+    """Write what `dicom_segmentation` makes, by rename, and return it.
 
     Args:
         path: the file to write.
@@ -105,6 +105,7 @@ def write_dicom_segmentation(
     made: Any = dicom_segmentation(source, masks)
     with atomic_path(path) as temporary:
         made.save_as(temporary)
+    return made
 
 
 def require_highdicom() -> Any:
@@ -118,6 +119,12 @@ def require_highdicom() -> Any:
     except ImportError:
         raise ImportError(f"writing DICOM needs highdicom: {how_to_install('dicom')}") from None
     return highdicom
+
+
+def fill_patient(header: Dataset) -> None:
+    """Add what highdicom copies from a source, empty: de-identified files may lack it."""
+    for keyword in (*_MAY_BE_EMPTY, "AccessionNumber"):
+        setattr(header, keyword, header.get(keyword))
 
 
 def _places_each_frame(header: Dataset) -> bool:
@@ -145,31 +152,33 @@ def _of_one_frame(header: Dataset) -> Dataset:
     return image
 
 
-def _segmentation(header: Dataset, image: Dataset, masks: np.ndarray) -> Dataset:
+def _segmentation(header: Dataset, image: Dataset, labels: np.ndarray, segments: int) -> Dataset:
     """Return a segmentation of (frames, H, W) that refers to the instance of `header`, in the place of `image`."""
     highdicom = require_highdicom()
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
-    for keyword in (*_MAY_BE_EMPTY, "AccessionNumber"):  # de-identified files may lack them
-        setattr(image, keyword, image.get(keyword))
+    fill_patient(image)
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=NAME, version=__version__, family=codes.cid7162.ArtificialIntelligence
     )
-    segment = highdicom.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="Lesion",
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Lesion,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
-        anatomic_regions=[codes.SCT.Breast],
-    )
+    descriptions = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=f"Lesion {number}",
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.SCT.Lesion,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            anatomic_regions=[codes.SCT.Breast],
+        )
+        for number in range(1, segments + 1)
+    ]
     made = highdicom.seg.Segmentation(
         source_images=[image],
-        pixel_array=masks,
+        pixel_array=labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[segment],
+        segment_descriptions=descriptions,
         series_instance_uid=generate_uid(),
         series_number=int(header.get("SeriesNumber") or 0) + 1000,
         sop_instance_uid=generate_uid(),
@@ -189,8 +198,8 @@ def _segmentation(header: Dataset, image: Dataset, masks: np.ndarray) -> Dataset
     return made
 
 
-def _extend(made: Dataset, masks: Mapping[int, np.ndarray]) -> None:
-    """Give a segmentation of one frame a frame for each of `masks`, which refers to that frame of the source."""
+def _extend(made: Dataset, lesions: Mapping[int, np.ndarray]) -> None:
+    """Give a segmentation of one frame one for each lesion of each frame of the source, to which it then refers."""
     from pydicom import Dataset
 
     order = Dataset()
@@ -199,100 +208,27 @@ def _extend(made: Dataset, masks: Mapping[int, np.ndarray]) -> None:
     order.DimensionDescriptionLabel = "Temporal Position Index"
     made.DimensionIndexSequence.append(order)
 
-    pattern = made.PerFrameFunctionalGroupsSequence[0]
-    before = numbers(pattern.FrameContentSequence[0], "DimensionIndexValues")
-    groups = []
-    for position, number in enumerate(masks, start=1):
-        group = copy.deepcopy(pattern)
-        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = number
-        content = group.FrameContentSequence[0]
-        content.TemporalPositionIndex = position  # among the frames here; the reference has the source's number
-        content.DimensionIndexValues = [*map(int, before), position]
-        groups.append(group)
+    pattern, shared = made.PerFrameFunctionalGroupsSequence[0], made.SharedFunctionalGroupsSequence[0]
+    before = numbers(pattern.FrameContentSequence[0], "DimensionIndexValues")[1:]  # the first is the segment's
+    several = len(made.SegmentSequence) > 1
+    if several and "SegmentIdentificationSequence" in shared:
+        pattern.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
+        del shared.SegmentIdentificationSequence
+    groups, planes = [], []
+    for segment in range(1, len(made.SegmentSequence) + 1):
+        for position, (number, labels) in enumerate(lesions.items(), start=1):
+            if segment > labels.max():
+                continue
+            group = copy.deepcopy(pattern)
+            group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = number
+            content = group.FrameContentSequence[0]
+            content.TemporalPositionIndex = position  # among the frames here; the reference has the source's number
+            content.DimensionIndexValues = [segment, *map(int, before), position]
+            if several:
+                group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = segment
+            groups.append(group)
+            planes.append(labels == segment)
     made.PerFrameFunctionalGroupsSequence = groups
     made.NumberOfFrames = len(groups)
-    packed = np.packbits(np.stack(list(masks.values())), bitorder="little").tobytes()
+    packed = np.packbits(np.stack(planes), bitorder="little").tobytes()
     made.PixelData = packed + b"\0" * (len(packed) % 2)
-
-
-class SaveDicomSegmentation:
-    """Write a DICOM segmentation for each DICOM file of an inference run; see `dicom_segmentation`.
-
-    An image `a/b.dcm` gives `a/b_segmentation.dcm`, with all of its segmented frames that have a lesion. No file is
-    written where no lesion is predicted, nor for images of other formats; the log counts both. Frames of a file must
-    follow each other, as `image_datalist` has them. Files appear by rename.
-
-    Args:
-        folder: where the files go; subfolders of the images are kept.
-        key: key of the mask in the engine's output: (H, W) or (1, H, W), 0 and 1, of the size of the tissue.
-
-    Raises:
-        ImportError: (when the run starts) highdicom is missing.
-        ValueError: (during the run) two files would give one segmentation, or frames of a file are torn apart.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], key: str = CommonKeys.PRED) -> None:
-        self.folder = Path(folder)
-        self.key = key
-        self._reset()
-
-    def _reset(self) -> None:
-        self.without_lesion = self.others = 0
-        self.written: set[Path] = set()
-        self._file: Path | None = None
-        self._target = self.folder
-        self._masks: dict[int, np.ndarray] = {}
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator.
-
-        Args:
-            engine: the evaluator of an inference run.
-        """
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.COMPLETED, self._finish)
-
-    def _start(self, engine: Engine) -> None:
-        self._reset()
-        require_highdicom()
-        logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every module that it copies
-        prepare_output_folder(self.folder)
-
-    def _collect(self, engine: Engine) -> None:
-        for case, output in zip(engine.state.batch, engine.state.output, strict=True):
-            source = case["source"]
-            if not is_dicom(source):
-                self.others += 1
-                continue
-            file, number = split_frame(source)
-            if file != self._file:
-                self._write()
-                case_id = case["case_id"] if number is None else case["case_id"].rpartition("#")[0]
-                self._file, self._target = file, result_path(self.folder, case_id, "segmentation", ".dcm")
-            self._masks[number or 1] = to_full_frame(plane(output[self.key]).astype(np.uint8), source)
-
-    def _write(self) -> None:
-        if self._file is None:
-            return
-        if any(mask.any() for mask in self._masks.values()):
-            if self._target in self.written:
-                raise ValueError(
-                    f"the segmentation of {self._file} would overwrite {self._target} of this run: rename the "
-                    "file, and keep the frames of a file together"
-                )
-            write_dicom_segmentation(self._target, self._file, self._masks)
-            self.written.add(self._target)
-        else:
-            self.without_lesion += 1
-        self._file, self._masks = None, {}
-
-    def _finish(self, engine: Engine) -> None:
-        self._write()
-        logger.info(
-            "%d DICOM segmentations in %s; none for %d DICOM files without a lesion and %d images of other formats",
-            len(self.written),
-            self.folder,
-            self.without_lesion,
-            self.others,
-        )

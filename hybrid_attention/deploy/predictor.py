@@ -40,7 +40,8 @@ class Options:
         frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also a picture of the entropy of each pixel.
         gradcam: also a heat map of what the network looks at.
-        dicom_seg: also a DICOM segmentation for each DICOM file with a mark.
+        dicom_seg: also a DICOM segmentation for each DICOM file with a lesion.
+        dicom_sr: the same, and a structured report for each.
     """
 
     threshold: float | None = None
@@ -50,6 +51,7 @@ class Options:
     uncertainty: bool = False
     gradcam: bool = False
     dicom_seg: bool = False
+    dicom_sr: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -169,12 +169,15 @@ def test_inference_as_a_user_runs_it(studies, tmp_path):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_every_bundle_reads_dicom_and_writes_segmentations(name, studies, tmp_path):
+def test_every_bundle_reads_dicom_and_writes_segmentations_and_reports(name, studies, tmp_path):
     out = tmp_path / "out"
-    switches = {"dicom_seg": True, "gradcam": True, "panels": True, "threshold": 0.0, "frames": "middle"}
+    switches = {"dicom_sr": True, "gradcam": True, "panels": True, "threshold": 0.0, "frames": "middle"}
     parsed(name, studies, out, min_lesion_pixels=0, **switches).get_parsed_content("evaluator").run()
     for stem in ("study/IM1", "study/still"):
         assert highdicom.seg.segread(out / f"{stem}_segmentation.dcm").pixel_array.any()
+        report = highdicom.sr.srread(out / f"{stem}_report.dcm").content
+        assert report.get_planar_roi_measurement_groups()
+        assert bool(report.get_image_measurement_groups()) == (name in ("hybrid_lite", "mtl_oca"))
     for stem in ("study/IM1#2", "study/still", "picture"):
         assert (out / f"{stem}_mask.png").is_file() and (out / f"{stem}_overlay.png").is_file()
 

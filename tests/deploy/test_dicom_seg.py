@@ -6,18 +6,13 @@ import subprocess
 import hybrid_attention
 import numpy as np
 import pytest
-import torch
-from hybrid_attention.data import image_datalist
-from hybrid_attention.deploy import SaveDicomSegmentation, write_dicom_segmentation
-from ignite.engine import Engine
-from PIL import Image
+from hybrid_attention.deploy import write_dicom_segmentation
 
 from tests.data.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 
 SIZE = (7, 13)  # height and width of frames: 91 pixels, no multiple of 8
-RAMP = np.arange(91, dtype=np.uint8).reshape(7, 13)  # a frame
 
 
 def mask(*columns):
@@ -76,7 +71,7 @@ def test_segment_is_a_lesion_of_the_breast_with_its_algorithm(still, tmp_path):
 def test_loop_refers_to_its_frames(cine, tmp_path):
     from pydicom import dcmread
 
-    seg = written(tmp_path / "seg.dcm", cine, {4: mask(8, 9), 1: mask(), 2: mask(0, 12)})
+    seg = written(tmp_path / "seg.dcm", cine, {4: mask(8, 9), 1: mask(), 2: mask(0, 1)})
     assert seg.NumberOfFrames == 2
     source = dcmread(cine).SOPInstanceUID
     references = [
@@ -89,11 +84,25 @@ def test_loop_refers_to_its_frames(cine, tmp_path):
     kinds = {element.value for element in seg.iterall() if element.keyword == "ReferencedSOPClassUID"}
     assert kinds == {MULTI_FRAME}
     pixels = seg.get_pixels_by_source_frame(source, [2, 4])
-    np.testing.assert_array_equal(pixels[..., 0], [mask(0, 12), mask(8, 9)])
+    np.testing.assert_array_equal(pixels[..., 0], [mask(0, 1), mask(8, 9)])
     empty = seg.get_pixels_by_source_frame(
         source, [1], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
     )
     assert not empty.any()
+
+
+def test_a_segment_for_each_lesion(still, cine, tmp_path):
+    """The larger lesion comes first; pixels that touch at a corner are one."""
+    both = mask(1, 5, 6)
+    both[4, 7] = 1
+    seg = written(tmp_path / "still_seg.dcm", still, {1: both})
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Lesion 1", "Lesion 2"]
+    small = mask(1)
+    np.testing.assert_array_equal(seg.pixel_array, [both - small, small])
+    loop = written(tmp_path / "loop_seg.dcm", cine, {2: mask(8), 3: both})
+    np.testing.assert_array_equal(loop.pixel_array, [mask(8), both - small, small])
+    segments = [group.SegmentIdentificationSequence[0] for group in loop.PerFrameFunctionalGroupsSequence]
+    assert [segment.ReferencedSegmentNumber for segment in segments] == [1, 1, 2]
 
 
 def test_de_identified_source(tmp_path):
@@ -196,13 +205,15 @@ def test_functional_groups_that_viewers_ask_for(tmp_path, name, spacing, thickne
     assert kept == ([1, 3] if "NumberOfFrames" in SOURCES[name] else [None])
 
 
-@pytest.mark.parametrize("name", [*SOURCES, "compressed"])
+@pytest.mark.parametrize("name", [*SOURCES, "compressed", "two lesions"])
 def test_validator(name, request, tmp_path):
     tool = shutil.which("dciodvfy")
     if tool is None:
         pytest.skip("dciodvfy (package dicom3tools) is not installed")
     if name == "compressed":
         written(tmp_path / "seg.dcm", request.getfixturevalue(name), {1: mask(4), 3: mask(5, 6)})
+    elif name == "two lesions":
+        written(tmp_path / "seg.dcm", request.getfixturevalue("cine"), {1: mask(1), 3: mask(2, 8)})
     else:
         of_source(name, tmp_path)
     done = subprocess.run([tool, tmp_path / "seg.dcm"], capture_output=True, text=True)
@@ -218,45 +229,3 @@ def test_what_does_not_fit(still, cine, tmp_path):
     with pytest.raises(ValueError, match="2 masks"):
         write_dicom_segmentation(tmp_path / "seg.dcm", cine, {1: mask(), 2: mask()})
     assert not (tmp_path / "seg.dcm").exists()
-
-
-def test_handler_writes_one_file_a_source(tmp_path):
-    from pydicom import dcmread
-
-    folder, out = tmp_path / "images", tmp_path / "out"
-    (folder / "b").mkdir(parents=True)
-    tissue = [region(3, 1, 6, 5)]  # four columns from 3, five rows from 1
-    write_dicom(folder / "b" / "cine.dcm", np.stack([RAMP] * 3), NumberOfFrames=3, regions=tissue)
-    write_dicom(folder / "still.dcm", RAMP, regions=tissue)
-    write_dicom(folder / "unmarked.dcm", RAMP, regions=tissue)
-    Image.fromarray(RAMP[:5, :4]).save(folder / "picture.png")
-    cases = image_datalist(folder)
-    marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (4, 3), "still.dcm": (2, 1), "picture.png": (0, 0)}
-
-    def outputs(case):
-        made = torch.zeros(1, 5, 4, dtype=torch.uint8)
-        if case["case_id"] in marks:
-            made[0, marks[case["case_id"]][0], marks[case["case_id"]][1]] = 1
-        return {"pred": made}
-
-    engine = Engine(lambda engine, batch: [outputs(case) for case in batch])
-    handler = SaveDicomSegmentation(out)
-    handler.attach(engine)
-    engine.run([cases[:2], cases[2:]])  # a loop that goes on in the next batch
-    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.dcm")) == [
-        "b/cine_segmentation.dcm",
-        "still_segmentation.dcm",
-    ]
-    assert (len(handler.written), handler.without_lesion, handler.others) == (2, 1, 1)
-    seg = highdicom.seg.segread(out / "b" / "cine_segmentation.dcm")
-    pixels = seg.get_pixels_by_source_frame(dcmread(folder / "b" / "cine.dcm").SOPInstanceUID, [2, 3])[..., 0]
-    assert np.argwhere(pixels).tolist() == [[0, 1, 3], [1, 5, 6]]  # frame, row, column
-
-
-def test_handler_overwrites_nothing(tmp_path):
-    write_dicom(tmp_path / "a.dcm", RAMP)
-    write_dicom(tmp_path / "a.dicom", np.stack([RAMP] * 2), NumberOfFrames=2)
-    engine = Engine(lambda engine, batch: [{"pred": torch.ones(7, 13)} for _ in batch])
-    SaveDicomSegmentation(tmp_path / "out").attach(engine)
-    with pytest.raises(ValueError, match=r"of .*a.dicom would overwrite .*a_segmentation.dcm"):
-        engine.run([image_datalist(tmp_path)])

@@ -1,0 +1,218 @@
+"""Measurements and class probabilities as DICOM Structured Reports that refer to images and segmentations."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hybrid_attention import __version__
+from hybrid_attention.data.dicom import frame_geometry, read_header
+from hybrid_attention.data.files import atomic_path
+from hybrid_attention.deploy.dicom_seg import NAME, fill_patient, number_lesions, require_highdicom
+from hybrid_attention.prediction.measurements import measure_lesion
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_SCHEME = "99HYBRID"  # of what DICOM has no code for
+
+
+def dicom_report(
+    source: str | os.PathLike[str],
+    segmentation: Dataset,
+    masks: Mapping[int, np.ndarray],
+    classes: Mapping[int, Mapping[str, float]] | None = None,
+) -> Dataset:
+    """Make a DICOM Structured Report of the lesions of a file's frames: a measurement report, TID 1500.
+
+    Each lesion of a frame is a planar region (TID 1410) that refers to its frame of the segmentation and to the source
+    image, and has a tracking identifier. It holds long axis, short axis, area and angle of the long axis against the
+    skin as `measure_lesion` computes them, and its orientation, parallel or not. The class probabilities belong to the
+    image, not to a lesion, and are a group of their own (TID 1501) for each frame. All groups name the algorithm and
+    its version, and the observer is a device: nothing was read or verified by a person. Lengths are in mm where the
+    source has a spacing, else in pixels.
+
+    Reference:
+        DICOM PS3.16, TID 1500, 1410 and 1501, and CID 6152 for the orientation; C. P. Bridge et al., "Highdicom: a
+        Python Library for Standardized Encoding of Image Annotations and Machine Learning Model Outputs in Pathology
+        and Radiology", J Digit Imaging 35 (2022) 1719.
+
+    Args:
+        source: DICOM file of the images.
+        segmentation: from `dicom_segmentation`, of the same masks.
+        masks: by the frame's number, counted from 1: (H, W) of the whole frame, nonzero is lesion.
+        classes: probability of each class by its name, by the frame's number; frames without lesion are left out.
+
+    Returns:
+        The data set, a highdicom `ComprehensiveSR`.
+
+    Raises:
+        ValueError: see `read_header`.
+        ImportError: highdicom is missing.
+    """
+    highdicom = require_highdicom()
+    from highdicom import sr
+    from pydicom import Dataset
+    from pydicom.sr.codedict import codes
+    from pydicom.uid import generate_uid
+
+    header = read_header(source)
+    fill_patient(header)
+    frames, groups = _segment_frames(segmentation), []
+    for number in sorted(masks):
+        labels = number_lesions(masks[number])
+        if labels.any() and classes and classes.get(number):
+            groups.append(_class_group(_image(sr.SourceImageForMeasurementGroup, header, number), classes[number]))
+        for lesion in range(1, int(labels.max()) + 1):
+            region = sr.ReferencedSegmentationFrame(
+                sop_class_uid=segmentation.SOPClassUID,
+                sop_instance_uid=segmentation.SOPInstanceUID,
+                frame_number=frames[number, lesion],
+                segment_number=lesion,
+                source_image=_image(sr.SourceImageForSegmentation, header, number),
+            )
+            # a frame has one segment, and the standard allows one of both numbers
+            del region[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+            name = f"Frame {number}, lesion {lesion}" if "NumberOfFrames" in header else f"Lesion {lesion}"
+            groups.append(_lesion_group(header, labels == lesion, name, region))
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=generate_uid(entropy_srcs=[NAME, __version__]), name=NAME, model_name=NAME
+    )
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=codes.DCM.Device, observer_identifying_attributes=device
+            )
+        ),
+        procedure_reported=codes.SCT.UltrasonographyOfBreast,
+        imaging_measurements=groups,
+    )
+    made = highdicom.sr.ComprehensiveSR(
+        evidence=[header, segmentation],
+        content=content,
+        series_instance_uid=generate_uid(),
+        series_number=int(header.get("SeriesNumber") or 0) + 2000,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=NAME,
+        is_complete=True,
+    )
+    made.SeriesDescription = "Breast lesion measurements, for research only"
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = _SCHEME, NAME
+    made.CodingSchemeIdentificationSequence = [scheme]
+    return made
+
+
+def write_dicom_report(
+    path: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    segmentation: Dataset,
+    masks: Mapping[int, np.ndarray],
+    classes: Mapping[int, Mapping[str, float]] | None = None,
+) -> None:
+    """Write what `dicom_report` makes, by rename.
+
+    Args:
+        path: the file to write.
+        source: see `dicom_report`.
+        segmentation: see `dicom_report`.
+        masks: see `dicom_report`.
+        classes: see `dicom_report`.
+
+    Raises:
+        ValueError: see `dicom_report`.
+        ImportError: highdicom is missing.
+    """
+    made: Any = dicom_report(source, segmentation, masks, classes)
+    with atomic_path(path) as temporary:
+        made.save_as(temporary)
+
+
+def _segment_frames(segmentation: Dataset) -> dict[tuple[int, int], int]:
+    """Return the numbers of a segmentation's frames by the frame of the source and the segment."""
+    shared, found = segmentation.SharedFunctionalGroupsSequence[0], {}
+    for position, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
+        holder = group if "SegmentIdentificationSequence" in group else shared
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        segment = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        found[int(source.get("ReferencedFrameNumber") or 1), segment] = position
+    return found
+
+
+def _image(kind: Any, header: Dataset, number: int) -> Any:
+    """Return a content item that refers to the source, and in a multi-frame source to the frame."""
+    frames = [number] if "NumberOfFrames" in header else None
+    return kind(header.SOPClassUID, header.SOPInstanceUID, frames)
+
+
+def _algorithm() -> Any:
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    return sr.AlgorithmIdentification(
+        name=NAME,
+        version=__version__,
+        parameters=["for research only, not for clinical decisions"],
+        family=codes.cid7162.ArtificialIntelligence,
+    )
+
+
+def _lesion_group(header: Dataset, lesion: np.ndarray, name: str, region: Any) -> Any:
+    from highdicom import sr
+    from pydicom.sr.codedict import Code, codes
+    from pydicom.uid import generate_uid
+
+    geometry = frame_geometry(header)
+    side = math.sqrt(geometry.aspect)
+    measures: Any = measure_lesion(lesion, geometry.spacing or (side, 1 / side))
+    pixels = Code("{pixels}", "UCUM", "pixels")
+    length, area = (codes.UCUM.Millimeter, codes.UCUM.SquareMillimeter) if geometry.spacing else (pixels, pixels)
+    parallel = measures["computed_orientation"] == "parallel"
+    values = (
+        (codes.SCT.LongAxis, measures["long_axis"], length),
+        (codes.SCT.ShortAxis, measures["short_axis"], length),
+        (codes.SCT.Area, measures["largest_area"], area),
+        (
+            Code("LONG_AXIS_ANGLE", _SCHEME, "Angle of the long axis to the skin"),
+            measures["long_axis_angle"],
+            codes.UCUM.Degree,
+        ),
+    )
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=name),
+        referenced_segment=region,
+        finding_category=codes.SCT.MorphologicallyAbnormalStructure,
+        finding_type=codes.SCT.Lesion,
+        finding_sites=[sr.FindingSite(codes.SCT.Breast)],
+        algorithm_id=_algorithm(),
+        measurements=[sr.Measurement(name=concept, value=value, unit=unit) for concept, value, unit in values],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(
+                name=codes.DCM.Orientation, value=codes.DCM.Parallel if parallel else codes.DCM.NotParallel
+            )
+        ],
+    )
+
+
+def _class_group(image: Any, classes: Mapping[str, float]) -> Any:
+    from highdicom import sr
+    from pydicom.sr.codedict import Code, codes
+    from pydicom.uid import generate_uid
+
+    def concept(name: str) -> Any:
+        private = Code(f"P_{name.upper()}", _SCHEME, f"Probability of class {name}")
+        return codes.DCM.ProbabilityOfCancer if name == "malignant" else private
+
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier="Classes of the image"),
+        source_images=[image],
+        algorithm_id=_algorithm(),
+        measurements=[
+            sr.Measurement(name=concept(name), value=round(100 * chance, 2), unit=codes.UCUM.Percent)
+            for name, chance in classes.items()
+        ],
+    )
