@@ -50,6 +50,32 @@ def stress_table(folder: Path) -> str:
     )
 
 
+def attention_table(folder: Path) -> str:
+    """Make the table of the attention to the lesion, one row per map.
+
+    Args:
+        folder: an evaluation with `--attention True`, with `per_case.csv` and `attention.csv`.
+    """
+    cases = read_csv(folder / "per_case.csv", ("case_id", "group"))
+    cases["area"] = (cases["tp"] + cases["fn"]) / cases[["tp", "fp", "fn", "tn"]].sum(axis=1)
+    lesions = cases[cases["area"] > 0]
+    found = read_csv(folder / "attention.csv", ("case_id",)).merge(lesions[["case_id", "group"]], on="case_id")
+    rows = []
+    for name, own in found.groupby("map", sort=False):
+        cells = [""] * 3
+        if own["lift"].notna().all():
+            mean, low, high = bootstrap_ratio(own["lift"].to_numpy(), np.ones(len(own)), own["group"])
+            above = f"{percent((own['lift'] > 1).mean())}"
+            cells = [percent(own["coverage"].mean()), f"{mean:.2f} [{low:.2f}, {high:.2f}]", above]
+        rows.append((f"`{name}`", f"{own['entropy'].mean():.3f}", *cells))
+    header = ("map", "entropy", "attention on the lesion, %", "lift", "images with a lift above 1, %")
+    caption = (
+        f"{len(lesions)} lesion images, {percent(lesions['area'].mean())} % lesion on average; means, 95 % intervals "
+        "by bootstrap over duplicate groups."
+    )
+    return f"{caption}\n\n{markdown_grid(header, rows)}"
+
+
 def calibrate_table(folder: Path) -> str:
     """Make the tables of test-time augmentation, threshold, temperature and failure prediction.
 

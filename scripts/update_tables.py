@@ -30,7 +30,7 @@ from tables_of_costs import (
     speedup,
     training_table,
 )
-from tables_of_models import averages_table, calibrate_table, measurements_table, stress_table
+from tables_of_models import attention_table, averages_table, calibrate_table, measurements_table, stress_table
 from tables_of_studies import (
     NORMAL_THRESHOLD,
     data_sets_table,
@@ -297,6 +297,7 @@ def _lesion_caption(*runs: Evaluation) -> str:
 
 # tables made from a folder under docs/results, by marker
 TABLES = {
+    "attention": attention_table,
     "averages": averages_table,
     "results": results_table,
     "cross_validation": cross_validation_table,

@@ -16,7 +16,7 @@ from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_seg
 from hybrid_attention.deploy.dicom_sr import write_dicom_report
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.predictions import SavePredictions, plane
-from hybrid_attention.explain import SaveGradCAMOverlays, SavePanels
+from hybrid_attention.explain import SaveAttention, SaveGradCAMOverlays, SavePanels
 from hybrid_attention.explain.handlers import output_explained
 from hybrid_attention.prediction.result import by_class
 from ignite.engine import Engine, Events
@@ -38,12 +38,13 @@ def inference_handlers(
     layer: str | None = None,
     explained: str | None = None,
     class_names: Sequence[str] | None = None,
+    attention: bool = False,
 ) -> list[Any]:
     """Return the handlers that write masks and overlays of an inference, and what else is asked for.
 
     Args:
         folder: where the files go.
-        network: what Grad-CAM explains, in its eager form.
+        network: what Grad-CAM and attention maps explain, in its eager form.
         probability: a picture per image of the probability of lesion; see `SavePredictions`.
         uncertainty: a picture per image of the entropy; see `SavePredictions`.
         dicom_seg: a DICOM segmentation per DICOM file with a lesion; see `SaveDicomSegmentation`.
@@ -53,9 +54,10 @@ def inference_handlers(
         layer: see `SaveGradCAMOverlays`.
         explained: "mask" or "class" where the network gives both; None where its output is the mask's logit.
         class_names: see `SavePredictions`.
+        attention: see `SaveAttention`.
 
     Raises:
-        ValueError: `explained` is neither, or the network has no such layer.
+        ValueError: `explained` is neither, or the network has no such layer or no attention.
     """
     output = output_explained(explained)
     return [
@@ -68,6 +70,7 @@ def inference_handlers(
         *([SaveDicom(folder, report=dicom_sr, class_names=class_names)] if dicom_seg or dicom_sr else []),
         *([SaveGradCAMOverlays(folder, network, layer, output)] if gradcam else []),
         *([SavePanels(folder, network, layer, output)] if panels else []),
+        *([SaveAttention(folder, network)] if attention else []),
     ]
 
 

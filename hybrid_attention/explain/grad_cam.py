@@ -143,7 +143,7 @@ class _ScoredModel(ModelWithHooks):
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast(x.device.type, enabled=False),
-            _evaluation_mode(self.model),
+            evaluation_mode(self.model),
         ):
             hook = self.get_layer(self.layer).register_forward_hook(keep)
             try:
@@ -176,7 +176,7 @@ class _ScoredModel(ModelWithHooks):
 
 
 @contextmanager
-def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode, and restore the mode of each module afterwards."""
     modes = [(part, part.training) for part in network.modules()]
     network.eval()

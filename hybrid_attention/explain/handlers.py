@@ -1,4 +1,4 @@
-"""Handlers that write Grad-CAM heat maps of evaluation and inference runs, and the handlers of an evaluation."""
+"""Handlers that write Grad-CAM and attention maps of evaluations and inferences, and the handlers of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_json
+from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.data.splits import Split
 from hybrid_attention.engines.predictions import PROBABILITY, plane
 from hybrid_attention.evaluation import CaseScores
 from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture
+from hybrid_attention.explain.attention_maps import attention_blocks, attention_maps, attention_numbers
 from hybrid_attention.explain.grad_cam import EmptyMaskError, Output, grad_cam, layer_name
-from hybrid_attention.explain.panels import draw_panels, heat_overlay
+from hybrid_attention.explain.panels import draw_attention, draw_panels, heat_overlay
 from hybrid_attention.networks.multi_task_output import lesion_logit
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
@@ -131,8 +132,7 @@ class SaveGradCAMOverlays(SaveGradCAM):
     def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor | None) -> None:
         image = read_grey(case["source"])
         if heat is not None:
-            heat = F.interpolate(heat[None, None], size=image.shape, mode="bilinear", align_corners=False)[0, 0]
-            heat = heat.clamp(0, 1)  # rounding may exceed 1
+            heat = at_size(heat[None], image.shape).clamp(0, 1)  # rounding may exceed 1
         path, picture = result_path(self.folder, case["case_id"], self.kind), self._draw(image, result, heat)
         if picture is None:
             path.unlink(missing_ok=True)
@@ -170,6 +170,94 @@ class SavePanels(SaveGradCAMOverlays):
         return draw_panels(image, plane(result[PROBABILITY]), plane(result[CommonKeys.PRED]), heat)
 
 
+class SaveAttentionNumbers:
+    """Write how narrow the attention of each block is and how much of it is on the true lesion to `attention.csv`.
+
+    One row per image and map, with the columns of `attention_numbers`; see there and at `attention_maps`.
+
+    Args:
+        folder: folder of the evaluation.
+        network: network of the engine, not scripted.
+
+    Raises:
+        ValueError: the network has no attention.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], network: nn.Module) -> None:
+        attention_blocks(network)
+        self.folder = Path(folder)
+        self.network = network
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output has the network's input as `image` and the true mask as `label`.
+
+        Args:
+            engine: the evaluator.
+        """
+        engine.add_event_handler(Events.STARTED, lambda engine: self.rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _measure(self, engine: Engine) -> None:
+        for case, result in zip(engine.state.batch, engine.state.output, strict=True):
+            for name, attention in _maps_of(self.network, result).items():
+                numbers = attention_numbers(attention, None if attention.dim() == 1 else result[CommonKeys.LABEL].cpu())
+                rounded = {key: round(value, 4) for key, value in numbers.items()}
+                self.rows.append({"case_id": case["case_id"], "map": name, **rounded})
+
+    def _finish(self, engine: Engine) -> None:
+        write_csv(self.folder / "attention.csv", self.rows, list(self.rows[0]))
+
+
+class SaveAttention:
+    """Write the attention maps of each image of an inference run in one picture; see `draw_attention`.
+
+    An image `a/b.png` or `a/b.nii.gz` gives `a/b_attention.png`, with panels in the image's own size.
+
+    Args:
+        folder: output folder; subfolders of the images are kept.
+        network: network of the engine, not scripted.
+
+    Raises:
+        ValueError: the network has no attention.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], network: nn.Module) -> None:
+        attention_blocks(network)
+        self.folder = Path(folder)
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose output has the network's input as `image`.
+
+        Args:
+            engine: the evaluator.
+        """
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+
+    def _write(self, engine: Engine) -> None:
+        for case, result in zip(engine.state.batch, engine.state.output, strict=True):
+            image = read_grey(case["source"])
+            maps = {
+                name: attention if attention.dim() == 1 else at_size(attention, image.shape)
+                for name, attention in _maps_of(self.network, result).items()
+            }
+            with atomic_path(result_path(self.folder, case["case_id"], "attention")) as temporary:
+                Image.fromarray(draw_attention(image, maps)).save(temporary)
+
+
+def _maps_of(network: nn.Module, result: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the attention maps of one image: (1, H, W) or (channels,)."""
+    image = result[CommonKeys.IMAGE][None].to(next(network.parameters()).device)
+    return {name: attention[0].cpu() for name, attention in attention_maps(network, image).items()}
+
+
+def at_size(plane: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Interpolate a plane, (1, H, W), linearly to another size, (H, W)."""
+    return F.interpolate(plane[None], size=tuple(size), mode="bilinear", align_corners=False)[0, 0]
+
+
 def evaluation_handlers(
     folder: str,
     split: Split,
@@ -182,8 +270,9 @@ def evaluation_handlers(
     layer: str | None = None,
     explained: str | None = None,
     class_names: Sequence[str] | None = None,
+    attention_network: nn.Module | None = None,
 ) -> list[Any]:
-    """Return the handlers that score a part of a split and, if `gradcam_network` is given, write heat maps.
+    """Return the handlers that score a part of a split and, for the networks given, write what explains them.
 
     Args:
         folder: see `CaseScores`.
@@ -197,9 +286,10 @@ def evaluation_handlers(
         layer: see `SaveGradCAM`.
         explained: "mask" or "class" if the network predicts both; None if its output is the logit of the mask.
         class_names: see `CaseScores`.
+        attention_network: network whose attention is measured, see `SaveAttentionNumbers`; None for none.
 
     Raises:
-        ValueError: `explained` is invalid; see also `CaseScores` and `SaveGradCAM`.
+        ValueError: `explained` is invalid; see also `CaseScores`, `SaveGradCAM` and `SaveAttentionNumbers`.
     """
     scores = CaseScores(
         folder,
@@ -213,7 +303,8 @@ def evaluation_handlers(
         score_size=score_size,
     )
     heat = [] if gradcam_network is None else [SaveGradCAM(folder, gradcam_network, layer, output_explained(explained))]
-    return [scores, *heat]
+    attention = [] if attention_network is None else [SaveAttentionNumbers(folder, attention_network)]
+    return [scores, *heat, *attention]
 
 
 def output_explained(name: str | None) -> Output:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ GAP = 4  # pixels between panels
 TRUTH = (0, 220, 0)  # colours of outlines
 MASK = (255, 200, 0)
 _OPACITY = 0.5  # of heat
-_BACKGROUND = (40, 40, 40)
+_BACKGROUND = (40,) * 3
+_PER_ROW = 4  # panels of attention
 _MIN_SIDE = 256  # smaller uncertainty pictures are enlarged
 
 
@@ -80,6 +81,38 @@ def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | Non
     else:
         panels["Grad-CAM"] = heat_overlay(grey, heat)
     return _joined(panels)
+
+
+def draw_attention(image: Plane, maps: Mapping[str, Plane]) -> np.ndarray:
+    """Draw an image and its attention maps in rows of titled panels.
+
+    Each map is divided by its maximum. Attention to channels is drawn as bars, in the order of the channels.
+
+    Args:
+        image: grey values of any range, (H, W).
+        maps: by title, attention at least 0 to positions, (H, W), or to channels, (channels,).
+
+    Returns:
+        uint8 array of shape (rows, columns, 3).
+
+    Raises:
+        ValueError: a map is not of the image's shape, or negative.
+    """
+    (grey,) = _planes(image)
+    panels = {"image": _padded(_grey_picture(stretched(grey) / 255), right=_bar_width(len(grey)))}
+    for title, values in maps.items():
+        attention = np.asarray(values, np.float32)
+        attention = attention / (attention.max() or 1)
+        panels[title] = (
+            _bars(attention, panels["image"].shape) if attention.ndim == 1 else heat_overlay(grey, attention)
+        )
+    titles = list(panels)
+    rows = [
+        _joined({title: panels[title] for title in titles[start : start + _PER_ROW]})
+        for start in range(0, len(titles), _PER_ROW)
+    ]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([_padded(row, right=width - row.shape[1], below=GAP) for row in rows])
 
 
 def draw_uncertainty(
@@ -161,11 +194,28 @@ def _grey_picture(fraction: np.ndarray) -> np.ndarray:
     return np.repeat((fraction * 255.0).round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
+def _padded(picture: np.ndarray, right: int, below: int = 0) -> np.ndarray:
+    return np.pad(picture, ((0, below), (0, right), (0, 0)), constant_values=_BACKGROUND[0])
+
+
+def _bars(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return a picture, (H, W, 3), of numbers from 0 to 1 as white bars."""
+    height, width, _ = shape
+    heights = height * values[np.arange(width) * len(values) // width]  # (W,)
+    return _grey_picture(np.arange(height, 0, -1)[:, None] <= heights)
+
+
+def _bar_width(height: int) -> int:
+    """Return the width of the colour bar of a picture."""
+    size = min(max(height // 16, 10), 40)
+    return 2 * size + size // 2
+
+
 def _bar(height: int, colours: np.ndarray) -> np.ndarray:
     """Return the colour bar with its labels, (height, width, 3)."""
     size = min(max(height // 16, 10), 40)  # font size in pixels
     margin = min(size // 2, (height - 1) // 2)
-    panel = Image.new("RGB", (2 * size + size // 2, height), _BACKGROUND)
+    panel = Image.new("RGB", (_bar_width(height), height), _BACKGROUND)
     ramp = np.repeat(colours[np.linspace(255, 0, height - 2 * margin).round().astype(int), None], size, axis=1)
     panel.paste(Image.fromarray(ramp), (size // 2, margin))
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(size)

@@ -137,6 +137,22 @@ def test_train_and_inference_describe_one_network(name, phantoms):
 
 
 @every_bundle
+def test_attention_on_request(name, phantoms, tmp_path):
+    options = {"dataset_dir": str(phantoms), "output_dir": str(tmp_path), "image_size": 32, "device": "cpu"}
+    options |= {"attention": True, "ckpt_path": str(tmp_path / "model.pt")}
+    tam: dict[str, dict[str, bool]] = {"network_def": {}, "default_network": {}}
+    if name == "hybrid_lite":  # by default it has none
+        with pytest.raises(RuntimeError) as error:  # MONAI's
+            loaded(config(name, "inference"), **options).get_parsed_content("handlers")
+        assert "HybridLiteNet has no attention" in str(error.value.__cause__)
+        tam = {key: {f"{key}#tam": True} for key in tam}
+    inference = loaded(config(name, "inference"), **options, **tam["default_network"])
+    assert type(inference.get_parsed_content("handlers")[-1]).__name__ == "SaveAttention"
+    evaluate = loaded([config(name, "train"), config(name, "evaluate")], **options, **tam["network_def"])
+    assert type(evaluate.get_parsed_content("validate#handlers")[-1]).__name__ == "SaveAttentionNumbers"
+
+
+@every_bundle
 def test_metadata(name):
     metadata = json.loads(config(name, "metadata.json").read_text())
     required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"

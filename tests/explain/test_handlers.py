@@ -4,11 +4,25 @@ import json
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.engines import PrecisionInferer
-from hybrid_attention.explain import SaveGradCAM, SaveGradCAMOverlays, SavePanels, draw_panels, grad_cam, heat_overlay
+from hybrid_attention.explain import (
+    SaveAttention,
+    SaveAttentionNumbers,
+    SaveGradCAM,
+    SaveGradCAMOverlays,
+    SavePanels,
+    attention_maps,
+    attention_numbers,
+    draw_attention,
+    draw_panels,
+    grad_cam,
+    heat_overlay,
+)
+from hybrid_attention.networks.blocks.tam import GSA, TSA
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Resized
@@ -109,3 +123,40 @@ def test_classes_are_explained_in_every_image(channels, cases, tmp_path):
 def test_a_wrong_layer_is_an_error_before_the_run(handler, trained, tmp_path):
     with pytest.raises(ValueError, match=r"no layer 'deeper'; it has: deep, "):
         handler(tmp_path, trained.net, layer="deeper")
+
+
+@pytest.fixture
+def attentive():
+    """Channel attention, then spatial attention, as a mask."""
+    torch.manual_seed(0)
+    return torch.nn.Sequential(TSA(2, 4), GSA(2, 4), torch.nn.Conv2d(4, 1, 1)).eval()
+
+
+def test_attention_of_an_inference(attentive, cases, tmp_path):
+    cases = [{**case, "image": torch.rand(4, 16, 24)} for case in cases]
+    run(attentive, cases, SaveAttention(tmp_path / "out", attentive))
+    assert files(tmp_path / "out") == {name.replace(".png", "_attention.png") for name in NAMES}
+    maps = {name: one[0] for name, one in attention_maps(attentive, cases[1]["image"][None]).items()}
+    maps["1"] = torch.nn.functional.interpolate(maps["1"][None], size=SIZE, mode="bilinear")[0, 0]
+    picture = np.asarray(Image.open(tmp_path / "out" / "benign" / "b_attention.png"))
+    np.testing.assert_array_equal(picture, draw_attention(read_grey(cases[1]["source"]), maps))
+
+
+def test_attention_of_an_evaluation(attentive, cases, tmp_path):
+    lesion = torch.zeros(1, 16, 24)
+    lesion[:, 4:8] = 1
+    cases = [{**case, "image": torch.rand(4, 16, 24), "label": lesion} for case in cases]
+    handler = SaveAttentionNumbers(tmp_path, attentive)
+    for _ in range(2):  # the second run replaces the first
+        run(attentive, cases, handler)
+    table = pd.read_csv(tmp_path / "attention.csv")
+    assert list(table["case_id"]) == [name for name in NAMES for _ in range(2)] and list(table["map"]) == [0, 1] * 3
+    assert table["lift"].isna().tolist() == [True, False] * 3
+    expected = attention_numbers(attention_maps(attentive, cases[2]["image"][None])["1"][0], lesion)
+    assert dict(table.iloc[5, 2:]) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("handler", [SaveAttention, SaveAttentionNumbers])
+def test_a_network_without_attention_is_an_error_before_the_run(handler, trained, tmp_path):
+    with pytest.raises(ValueError, match="Detector has no attention; networks that have are HybridAttentionNet"):
+        handler(tmp_path, trained.net)

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.explain import draw_panels, draw_uncertainty, heat_overlay, write_uncertainty_pictures
+from hybrid_attention.explain import (
+    draw_attention,
+    draw_panels,
+    draw_uncertainty,
+    heat_overlay,
+    write_uncertainty_pictures,
+)
 from hybrid_attention.explain.panels import GAP, MASK, TRUTH
 from matplotlib import colormaps
 from PIL import Image
@@ -136,3 +142,22 @@ def test_an_uncertainty_picture_per_case(tmp_path):
     assert len({picture.shape for picture in pictures}) == 1 and pictures[0].shape[1] > 3 * 256
     assert (pictures[0] == np.array(MASK)).all(-1).any()
     assert not (pictures[2] == np.array(MASK)).all(-1).any()  # nothing is predicted
+
+
+def test_attention_in_rows_of_four_panels():
+    image = np.arange(40 * 60, dtype=np.float32).reshape(40, 60)
+    spot = np.zeros((40, 60), np.float32)
+    spot[30, 20] = 0.01
+    picture = draw_attention(image, {"a": spot, "b": np.array([0.1, 0.2]), "c": spot, "d": 0 * spot})
+    heat = heat_overlay(image, 100 * spot)  # divided by its maximum
+    width = heat.shape[1]
+    rows = picture.shape[0] // 2
+    top = rows - GAP - 40
+    assert picture.shape == (2 * rows, 4 * width + 3 * GAP, 3)
+    np.testing.assert_array_equal(picture[top : top + 40, width + GAP :][:, :width], heat)
+    bars = picture[top : top + 40, 2 * (width + GAP) :][:, :width, 0] == 255
+    assert (bars.sum(0) == np.where(np.arange(width) < width / 2, 20, 40)).all() and bars[-1].all()
+    np.testing.assert_array_equal(picture[rows + top :][:40, :width], heat_overlay(image, 0 * spot))
+    assert (picture[rows:, width + GAP :] == picture[0, 0]).all()  # empty places
+    with pytest.raises(ValueError, match=r"\(40, 60\), \(60, 40\)"):
+        draw_attention(image, {"a": spot.T})

@@ -40,9 +40,13 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the gated features."""
+        return x * self.coefficients(x)
+
+    def coefficients(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the gate of each channel, (b, c, 1..), from 0 to 1."""
         mean = x.mean(dim=self.axes, keepdim=True)  # (b, c, *spatial) -> (b, c, 1..)
         peak = x.amax(dim=self.axes, keepdim=True)  # (b, c, 1..)
-        return x * torch.sigmoid(self.mlp(mean) + self.mlp(peak))
+        return torch.sigmoid(self.mlp(mean) + self.mlp(peak))
 
 
 class SpatialGate(nn.Module):
@@ -65,8 +69,12 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the gated features."""
+        return x * self.coefficients(x)
+
+    def coefficients(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the gate of each position, (b, 1, *spatial), from 0 to 1."""
         summary = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)  # (b, 2, *spatial)
-        return x * torch.sigmoid(self.conv(summary))
+        return torch.sigmoid(self.conv(summary))
 
 
 class CBAM(nn.Module):

@@ -1,0 +1,178 @@
+"""Maps of single blocks, from which their output can be worked out again, and of the networks."""
+
+import math
+
+import pytest
+import torch
+from hybrid_attention.explain import attention_maps, attention_numbers
+from hybrid_attention.networks import (
+    DeepAttentionUNet,
+    HybridAttentionNet,
+    HybridLiteNet,
+    MultiTaskOCANet,
+    PlainUNet,
+    TripleEncoderUNet,
+    baselines,
+)
+from hybrid_attention.networks.blocks.cbam import CBAM
+from hybrid_attention.networks.blocks.non_local import NonLocal
+from hybrid_attention.networks.blocks.object_context import ObjectContext
+from hybrid_attention.networks.blocks.sfeb import SFEB
+from hybrid_attention.networks.blocks.tam import GSA, TSA
+from monai.networks.nets.attentionunet import AttentionBlock
+from torch import nn
+from torch.testing import assert_close
+
+PIXEL = (2, 4)
+AT = (..., *PIXEL)
+SIZE = (5, 6)
+
+
+def alone(block):
+    """A network of one block, with weights far enough from zero for maps that are not flat."""
+    torch.manual_seed(0)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    return nn.Sequential(block).eval()
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 16, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("scale", ["positions", "channels"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_tsa_mixes_the_channels_by_its_map(x, heads, scale):
+    network = alone(TSA(2, 16, heads, scale))
+    received = attention_maps(network, x)["0"]
+    assert received.shape == (2, 16)
+    mixed = (received[:, :, None, None] * network[0].value(x)).sum(1)
+    assert_close(network(x).mean(1), mixed, atol=1e-4, rtol=1e-4)
+    assert received.std() > 0.01
+
+
+def test_gsa_mixes_the_positions_by_its_map(x):
+    network = alone(GSA(2, 16))
+    value, output = network[0].value(x), network(x)
+    received, row = (attention_maps(network, x, pixel)["0"] for pixel in (None, PIXEL))
+    assert received.shape == row.shape == (2, 1, *SIZE)
+    assert_close((received * value).sum((2, 3)), output.mean((2, 3)))
+    assert_close((row * value).sum((2, 3)), output[AT])
+    assert row.std() > 0.001
+    assert_close(attention_maps(alone(GSA(2, 16, num_heads=2)), x, PIXEL)["0"].sum((2, 3)), torch.ones(2, 1))
+
+
+def test_non_local_adds_the_mixture_by_its_row(x):
+    network = alone(NonLocal(2, 16))
+    row = attention_maps(network, x, PIXEL)["0"]
+    mixed = network[0].w((row * network[0].g(x)).sum((2, 3), keepdim=True))[..., 0, 0]
+    assert_close(x[AT] + mixed, network(x)[AT])
+
+
+def test_coefficients_of_gates(x):
+    cbam, sfeb = alone(CBAM(2, 16)), alone(SFEB(2, 16))
+    maps = attention_maps(cbam, x)
+    assert list(maps) == ["0.channel_gate", "0.spatial_gate"]
+    assert_close(x * maps["0.channel_gate"][:, :, None, None] * maps["0.spatial_gate"], cbam(x))
+    maps = attention_maps(sfeb, x)
+    assert_close(maps["0"], (sfeb(x) - x).mean(1, keepdim=True), atol=1e-5, rtol=1e-5)
+    assert_close(maps["0.gate"][:, :, None, None], sfeb[0].gate(x.mean((2, 3), keepdim=True)))
+
+
+class Pair(nn.Module):
+    """Gives a block its two inputs, by position or by name."""
+
+    def __init__(self, block, names=None):
+        super().__init__()
+        self.block, self.names = alone(block)[0], names
+
+    def forward(self, x):
+        first, second = x[:, :16], x[:, 16:]
+        return (
+            self.block(**dict(zip(self.names, (first, second), strict=True)))
+            if self.names
+            else self.block(first, second)
+        )
+
+
+@pytest.mark.parametrize("names", [None, ("g", "x")])
+def test_oktays_gate(x, names):
+    network = Pair(AttentionBlock(2, 4, 16, 2), names).eval()
+    both = torch.cat([x, 2 + x[:, :2]], 1)
+    assert_close(attention_maps(network, both)["block"] * both[:, 16:], network(both))
+
+
+def test_object_regions(x):
+    both = torch.cat([x, x[:, :2]], 1)
+    maps = attention_maps(Pair(ObjectContext(2, 16)), both)
+    assert list(maps) == ["block.region_0", "block.region_1"]
+    for index, region in enumerate(maps.values()):
+        assert_close(region.flatten(1), both[:, 16 + index].flatten(1).softmax(1))
+
+
+NETWORKS = {
+    "HAN": (lambda: HybridAttentionNet(), 3, ["bottleneck.tam.tsa", "bottleneck.tam.gsa", "decoder.2.enhance"], 10),
+    "CBAM": (lambda: TripleEncoderUNet(), 3, ["decoder.3.attention.spatial_gate"], 8),
+    "Non-Local": (lambda: TripleEncoderUNet(attention="non_local"), 3, ["decoder.0.attention"], 4),
+    "gates": (lambda: DeepAttentionUNet(), 1, ["decoder.3.gate"], 4),
+    "OCA": (lambda: MultiTaskOCANet(), 2, ["refine.context.region_1"], 2),
+    "lite": (lambda: HybridLiteNet(sfeb=True, tam=True), 1, ["tam.gsa", "decoder.0.enhance.gate"], 10),
+    "MONAI": (lambda: baselines.attention_unet(), 3, ["network.model.1.attention"], 4),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(name):
+    make, channels, names, count = NETWORKS[name]
+    network, image = make().train(), torch.rand(2, channels, 64, 96)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    maps = attention_maps(network, image)
+    assert len(maps) == count and set(names) <= set(maps)
+    for attention in maps.values():
+        assert attention.shape[0] == 2 and (attention.dim() == 2 or attention.shape[1:] == (1, 64, 96))
+        assert (attention >= 0).all() and not attention.requires_grad
+    assert network.training and not any(module._forward_hooks for module in network.modules())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_a_pixel_of_the_image_is_found_at_the_resolution_of_the_block():
+    network = alone(GSA(2, 16))
+    pooled = nn.Sequential(nn.AvgPool2d(2), *network)
+    image = torch.randn(1, 16, 8, 12)
+    row = attention_maps(network, nn.functional.avg_pool2d(image, 2), pixel=(1, 5))["0"]
+    found = attention_maps(pooled, image, pixel=(3, 10))["1"]
+    assert_close(found, nn.functional.interpolate(row, scale_factor=2.0, mode="bilinear"))
+
+
+def test_networks_without_attention():
+    with pytest.raises(ValueError, match=r"PlainUNet has no attention; .* HybridAttentionNet"):
+        attention_maps(PlainUNet(), torch.rand(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="eager"):
+        attention_maps(torch.jit.script(GSA(2, 16)), torch.rand(1, 16, 4, 4))
+
+
+@pytest.mark.parametrize("pixel", [(5, 0), (0, -1), (0,)])
+def test_pixels_outside(x, pixel):
+    with pytest.raises(ValueError, match=r"\(5, 6\)"):
+        attention_maps(alone(GSA(2, 16)), x, pixel)
+
+
+@pytest.mark.parametrize(
+    ("attention", "mask", "entropy", "coverage", "lift"),
+    [
+        ([1.0, 1, 2, 0], [0, 1, 1, 0], 0.75, 0.75, 1.5),  # 1.5 of 2 bits
+        ([3.0, 3, 3, 3], [0, 0, 0, 1], 1, 0.25, 1),
+        ([0.0, 0, 5, 0], [1, 0, 0, 0], 0, 0, 0),
+        ([1.0, 1, 1, 1], [0, 0, 0, 0], 1, math.nan, math.nan),
+        ([0.0, 0, 0, 0], [1, 0, 0, 0], math.nan, math.nan, math.nan),
+    ],
+)
+def test_numbers(attention, mask, entropy, coverage, lift):
+    numbers = attention_numbers(torch.tensor(attention).view(1, 2, 2), torch.tensor(mask).view(1, 2, 2))
+    assert numbers == pytest.approx({"entropy": entropy, "coverage": coverage, "lift": lift}, nan_ok=True)
+
+
+def test_numbers_of_channels():
+    numbers = attention_numbers(torch.tensor([0.5, 0.5]))
+    assert numbers["entropy"] == pytest.approx(1) and math.isnan(numbers["coverage"]) and math.isnan(numbers["lift"])
