@@ -43,7 +43,8 @@ ROWS = {
         "without_oca": "without OCA",
         "classify_on_oca": "classes from the features after OCA",
         "without_edges": "without the edge channel",
-        "mtl_dunet": "MTL-DUNet",
+        "mt_dunet": "MT-DUNet",
+        "multi_task_unet": "U-Net with a class head",
         "unet_masks": "U-Net, masks alone",
     },
     "normal_images_fold0_128": {

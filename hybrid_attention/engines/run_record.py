@@ -21,6 +21,7 @@ from hybrid_attention.engines.weight_files import weights_digest
 from monai.bundle import ConfigParser
 
 RECORD = "training.json"
+RENAMED = {"networks.peers.": "networks.baselines.", "networks.MTLDUNet": "networks.MultiTaskUNet"}  # until 0.1
 
 # paths, and settings that don't change what a run computes
 _FREE = set(
@@ -178,7 +179,9 @@ def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
         logger.warning("no %s beside %s: its training can't be checked", RECORD, weights)
         return None
     try:
-        text = path.read_text(encoding="utf-8").replace("networks.peers.", "networks.baselines.")  # the name until 0.1
+        text = path.read_text(encoding="utf-8")
+        for old, new in RENAMED.items():
+            text = text.replace(old, new)
         record: dict[str, Any] = json.loads(text)
     except ValueError:
         raise ValueError(f"{path} is not a JSON file") from None

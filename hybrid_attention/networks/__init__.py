@@ -6,7 +6,6 @@ from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB
 from hybrid_attention.networks.hybrid_attention_net import HybridAttentionNet
 from hybrid_attention.networks.hybrid_lite_net import HybridLiteNet
 from hybrid_attention.networks.hybrid_multi_task_net import HybridMultiTaskNet
-from hybrid_attention.networks.mtl_dunet import MTLDUNet
 from hybrid_attention.networks.multi_task_oca_net import MultiTaskOCANet
 from hybrid_attention.networks.multi_task_output import (
     AsMultiTask,
@@ -15,6 +14,7 @@ from hybrid_attention.networks.multi_task_output import (
     MultiTaskOutput,
     lesion_logit,
 )
+from hybrid_attention.networks.multi_task_unet import MultiTaskUNet
 from hybrid_attention.networks.plain_unet import PlainUNet
 from hybrid_attention.networks.triple_encoder_unet import TripleEncoderModel, TripleEncoderUNet, triple_encoder_model
 from hybrid_attention.networks.weights import (
@@ -40,10 +40,10 @@ __all__ = [
     "HybridLiteNet",
     "HybridMultiTaskNet",
     "LesionLogit",
-    "MTLDUNet",
     "MaskAndClasses",
     "MultiTaskOCANet",
     "MultiTaskOutput",
+    "MultiTaskUNet",
     "PlainUNet",
     "PublishedWeights",
     "ResNet18Encoder",

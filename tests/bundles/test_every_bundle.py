@@ -243,6 +243,9 @@ def test_several_data_sets_from_the_command_line(sets, tmp_path):
 @pytest.mark.parametrize("baseline", baselines.__all__)
 def test_one_override_puts_a_baseline_into_a_bundle(baseline):
     network = {"_target_": f"hybrid_attention.networks.baselines.{baseline}"}
+    if baseline == "MTDUNet":
+        network |= {"in_channels": 3, "num_classes": None}
+        network = {"_target_": "hybrid_attention.networks.LesionLogit", "network": network}
     parser = loaded(config("hybrid", "train"), network_def=network, channels_last=True, device="cpu")
     net, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
     logits = parser.get_parsed_content("train#inferer")(torch.rand(2, 3, 64, 64), net)

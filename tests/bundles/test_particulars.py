@@ -48,7 +48,7 @@ def documented(name):
             yield counts, {key[2:]: value for key, value in zip(words[::2], words[1::2], strict=True)}
 
 
-@pytest.mark.parametrize(("name", "rows"), [("hybrid", 5), ("attention_unet", 2), ("mtl_oca", 5), ("explainable", 20)])
+@pytest.mark.parametrize(("name", "rows"), [("hybrid", 5), ("attention_unet", 2), ("mtl_oca", 6), ("explainable", 20)])
 def test_documented_rows_have_the_parameters_that_they_say(name, rows):
     table = list(documented(name))
     assert len(table) == rows
@@ -106,7 +106,7 @@ def test_udiat_through_the_hybrid_bundle(phantoms, tmp_path):
 
 def test_mtl_oca_for_masks_alone(phantoms, tmp_path):
     """The single-task baseline: another network, no classes, no edge channel."""
-    unet = "{'_target_': 'hybrid_attention.networks.MTLDUNet', 'in_channels': '@in_channels', 'channels': [8, 8], "
+    unet = "{'_target_': 'hybrid_attention.networks.MultiTaskUNet', 'in_channels': '@in_channels', 'channels': [8, 8], "
     unet += "'num_classes': '@num_classes'}"
     given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--image_size", "48", "--class_names", "$None"]
     given += ["--network_def", unet, "--edge_channel", "False"]

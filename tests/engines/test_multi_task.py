@@ -8,7 +8,7 @@ from hybrid_attention.engines import (
     prepare_multi_task_batch,
 )
 from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
-from hybrid_attention.networks import MTLDUNet, MultiTaskOCANet, MultiTaskOutput
+from hybrid_attention.networks import MultiTaskOCANet, MultiTaskOutput, MultiTaskUNet
 from monai.data import decollate_batch
 
 
@@ -22,7 +22,7 @@ def network(kind="oca"):
     torch.manual_seed(1)
     if kind == "oca":
         return MultiTaskOCANet(channels=(16, 16)).eval()
-    return MTLDUNet(channels=(8, 8), num_classes=None).eval()
+    return MultiTaskUNet(channels=(8, 8), num_classes=None).eval()
 
 
 def engine_output(net, data):

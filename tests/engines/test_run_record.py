@@ -10,6 +10,7 @@ from hybrid_attention.engines.run_record import (
     differences,
     effective_recipe,
     provenance,
+    read_record,
     trained_epochs,
     trained_setting,
     warn_of_other_settings,
@@ -54,6 +55,14 @@ def test_seen_images_pass_only_when_they_are_asked_for(weights, cases, seen, par
     assert check_against_training(weights, [cases[seen]], {}, asked)
     with pytest.raises(ValueError, match="1 of 1 images"):
         check_against_training(weights, [cases[3 - seen]], {}, asked)
+
+
+@pytest.mark.parametrize(("old", "new"), [("peers.segresnet", "baselines.segresnet"), ("MTLDUNet", "MultiTaskUNet")])
+def test_a_record_of_a_renamed_network_has_its_new_name(weights, tmp_path, old, new):
+    record = json.loads((tmp_path / "training.json").read_text())
+    record["recipe"]["network_def"] = {"_target_": f"hybrid_attention.networks.{old}"}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    assert read_record(weights)["recipe"]["network_def"] == {"_target_": f"hybrid_attention.networks.{new}"}
 
 
 def test_images_of_a_pre_training_are_refused_but_among_those_to_train_on(weights, cases, tmp_path):

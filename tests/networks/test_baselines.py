@@ -4,6 +4,7 @@ import pytest
 import torch
 from hybrid_attention.networks import baselines
 from hybrid_attention.networks.baselines.aau_net import HAAM
+from hybrid_attention.networks.baselines.mt_dunet import PyramidClassifier
 from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
 
 
@@ -16,6 +17,9 @@ def seed():
     ("network", "arguments", "message"),
     [
         (baselines.AAUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
+        (baselines.MTDUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
+        (baselines.MTDUNet, {"num_classes": 1}, "num_classes must be at least 2, or None.*got 1"),
+        (baselines.MTDUNet, {"num_regions": 1}, "num_regions must be at least 2.*got 1"),
         (baselines.SwinUNet, {"channels": 8}, "multiple of 3.*got 8"),
         (baselines.SwinUNet, {"window_size": 0}, "window_size must be at least 1, got 0"),
     ],
@@ -117,3 +121,25 @@ def test_training_batch_of_one_is_refused_where_a_gate_normalises_over_the_batch
     with pytest.raises(ValueError, match="HAAM got a batch of 1"):
         net(x)
     assert net.eval()(x).shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (3, 2), (1, 1), (8, 8)])
+def test_pyramid_of_mt_dunet_has_the_bins_of_adaptive_pooling(size):
+    x, seen = torch.randn(2, 3, *size), []
+    classifier = PyramidClassifier(3, 2).eval()
+    classifier.layers.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    classifier(x)
+    levels = [torch.nn.functional.adaptive_max_pool2d(x, bins) for bins in (4, 2, 1)]
+    assert torch.equal(seen[0], torch.cat([level.flatten(1) for level in levels], dim=1))
+
+
+def test_classes_of_mt_dunet_come_from_the_second_deepest_scale():
+    net, x = baselines.MTDUNet(channels=(4, 8, 8, 16)).eval(), torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        whole = net(x)
+        for part, same in (("encoder.3", True), ("decoder.0", True), ("encoder.2", False)):
+            handle = net.get_submodule(part).register_forward_hook(lambda _, __, y: torch.zeros_like(y))
+            changed = net(x)
+            handle.remove()
+            assert torch.equal(changed.class_logits, whole.class_logits) == same
+            assert not torch.equal(changed.mask, whole.mask)

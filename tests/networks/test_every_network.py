@@ -11,8 +11,8 @@ from hybrid_attention.networks import (
     HybridLiteNet,
     HybridMultiTaskNet,
     MaskAndClasses,
-    MTLDUNet,
     MultiTaskOCANet,
+    MultiTaskUNet,
     PlainUNet,
     TripleEncoderUNet,
     baselines,
@@ -74,11 +74,11 @@ TABLE = [  # network, arguments, input shape, output channels, trainable paramet
     (PlainUNet, {"in_channels": 1, "channels": (4, 8, 16)}, (1, 1, 8, 12), 1, 8_274 - 2 * 9 * 4 - 5),
     (PlainUNet, {"channels": (4, 8, 16), "out_channels": 2}, (2, 3, 4, 5), 2, 8_274),
     (PlainUNet, {"spatial_dims": 3, "in_channels": 1, "channels": (4, 8)}, (1, 1, 5, 8, 7), 1, 5_333),
-    (MTLDUNet, {}, (2, 2, 64, 64), 2, 8_314_373),
-    (MTLDUNet, {"num_classes": None}, (1, 2, 33, 45), 2, 7_788_034),
-    (MTLDUNet, {"num_classes": 2, "in_channels": 3}, (1, 3, 8, 9), 2, 8_314_436),
-    (MTLDUNet, {"channels": (8, 16), "num_regions": 3}, (1, 2, 4, 6), 3, 32_206),
-    (MTLDUNet, {"spatial_dims": 3, "channels": (16, 24, 32)}, (1, 2, 9, 16, 11), 2, 444_325),
+    (MultiTaskUNet, {}, (2, 2, 64, 64), 2, 8_314_373),
+    (MultiTaskUNet, {"num_classes": None}, (1, 2, 33, 45), 2, 7_788_034),
+    (MultiTaskUNet, {"num_classes": 2, "in_channels": 3}, (1, 3, 8, 9), 2, 8_314_436),
+    (MultiTaskUNet, {"channels": (8, 16), "num_regions": 3}, (1, 2, 4, 6), 3, 32_206),
+    (MultiTaskUNet, {"spatial_dims": 3, "channels": (16, 24, 32)}, (1, 2, 9, 16, 11), 2, 444_325),
     (MultiTaskOCANet, {}, (2, 2, 64, 64), 2, 8_245_159),
     (MultiTaskOCANet, {"classify_on": "object_context"}, (1, 2, 40, 48), 2, 8_245_159),
     (MultiTaskOCANet, {"object_context": False}, (1, 2, 51, 77), 2, 8_228_101),
@@ -104,6 +104,9 @@ TABLE = [  # network, arguments, input shape, output channels, trainable paramet
     (baselines.nnunet_residual, {}, (1, 3, 33, 45), 1, 71_815_201),
     (baselines.AAUNet, {}, (1, 3, 33, 45), 1, 26_175_082),
     (baselines.AAUNet, {"channels": (64, 128, 256, 512, 1024)}, (1, 3, 16, 16), 1, 104_623_306),
+    (baselines.MTDUNet, {}, (2, 1, 33, 45), 2, 30_703_941),
+    (baselines.MTDUNet, {"num_classes": 2}, (1, 1, 32, 64), 2, 30_703_428),
+    (baselines.MTDUNet, {"num_classes": None}, (1, 1, 32, 33), 2, 30_703_941 - 512 * (21 * 512 + 1) - 3 * 513),
     (baselines.SwinUNet, {}, (1, 3, 33, 45), 1, 27_168_132),
     (baselines.SwinUNet, {"out_channels": 9}, (1, 3, 64, 64), 9, 27_168_900),
     (baselines.SwinUNet, {"window_size": 8, "in_channels": 1}, (2, 1, 32, 77), 1, 27_175_524 - 2 * 16 * 96),
@@ -124,13 +127,14 @@ SMALL = {  # name: network, arguments, input channels, smallest side
     "deep": (DeepAttentionUNet, SLIM_DEEP, 1, 4),
     "deep, no gates": (DeepAttentionUNet, SLIM_DEEP | {"attention_gates": False}, 1, 4),
     "plain": (PlainUNet, {"channels": (4, 8, 16)}, 3, 4),
-    "dunet": (MTLDUNet, {"channels": (16, 24, 32)}, 2, 8),
-    "dunet, masks alone": (MTLDUNet, {"channels": (16, 24), "num_classes": None}, 2, 4),
+    "unet, multi-task": (MultiTaskUNet, {"channels": (16, 24, 32)}, 2, 8),
+    "unet, masks alone": (MultiTaskUNet, {"channels": (16, 24), "num_classes": None}, 2, 4),
     "oca": (MultiTaskOCANet, {"channels": (32, 16, 24)}, 2, 8),
     "oca, no context": (MultiTaskOCANet, {"channels": (32, 16, 24), "object_context": False}, 2, 8),
     "oca, classes on context": (MultiTaskOCANet, {"channels": (16, 24), "classify_on": "object_context"}, 2, 4),
     "oca, masks alone": (MultiTaskOCANet, {"channels": (16, 24), "num_classes": None}, 2, 4),
     "aau_net": (baselines.AAUNet, {"channels": (4, 8, 16)}, 3, 4),
+    "mt_dunet": (baselines.MTDUNet, {"in_channels": 2, "channels": (4, 8, 16, 16)}, 2, 8),
     "swin_unet": (baselines.SwinUNet, {"channels": 12}, 3, 32),
     "oca, volumes": (MultiTaskOCANet, {"channels": (32, 16, 24), "spatial_dims": 3}, 2, 8),
 }
@@ -183,7 +187,7 @@ def test_shapes_and_parameter_counts(network, arguments, shape, channels, parame
         output = net(torch.rand(shape))
     mask = (shape[0], channels, *shape[2:])
     classes = arguments.get("num_classes", 3)
-    if network in (HybridMultiTaskNet, HybridLiteNet, MTLDUNet, MultiTaskOCANet):
+    if network in (HybridMultiTaskNet, HybridLiteNet, MultiTaskUNet, MultiTaskOCANet, baselines.MTDUNet):
         found = {name: tuple(part.shape) for name, part in output._asdict().items() if part is not None}
         expected = {"mask": mask}
         if network is MultiTaskOCANet and arguments.get("object_context", True):
@@ -288,7 +292,7 @@ SLOW = ("han", "triple, non-local")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) for name in SLOW] + ["deep", "plain", "dunet", "oca"]
+    "name", [pytest.param(name, marks=pytest.mark.slow) for name in SLOW] + ["deep", "plain", "unet, multi-task", "oca"]
 )
 def test_exported_program_equals_eager_at_other_sizes(name):
     net, least = fixed(name), 2 * ALL[name][3]
@@ -324,14 +328,15 @@ GOLDEN = {  # name: mean, spread and the last but one logit of the second image,
     "deep": [[-0.296, 0.27791, -0.0968144]],
     "deep, no gates": [[-0.429311, 0.335682, -0.20189]],
     "plain": [[-0.154137, 0.333043, 0.232752]],
-    "dunet": [[-0.516172, 0.606776, 0.419426], [-0.562598, 3.68124, 2.24426]],
-    "dunet, masks alone": [[1.08272, 1.75671, 0.605283]],
+    "unet, multi-task": [[-0.516172, 0.606776, 0.419426], [-0.562598, 3.68124, 2.24426]],
+    "unet, masks alone": [[1.08272, 1.75671, 0.605283]],
     "oca": [[6.7013, 3.53587, 10.1715], [12.6726, 3.17878, 11.1232], [-1.96934, 12.2895, -13.0998]],
     "oca, no context": [[5.10666, 12.2259, -3.9194], [-1.96934, 12.2895, -13.0998]],
     "oca, classes on context": [[0.401264, 1.30893, 1.61923], [3.6462, 3.93607, 3.61005], [-13.0325, 8.6434, -20.5195]],
     "oca, masks alone": [[0.401264, 1.30893, 1.61923], [3.6462, 3.93607, 3.61005]],
     "oca, volumes": [[7.35268, 2.67954, 10.559], [15.9115, 7.12485, 7.18412], [-1.84852, 15.4458, -15.4532]],
     "aau_net": [[0.0953112, 0.109191, 0.0821481]],
+    "mt_dunet": [[1.51121, 1.34977, 0.199439], [3.79308, 2.76456, 1.35246]],
     "swin_unet": [[-0.180158, 1.30891, -1.98549]],
     "basic_unet": [[-0.0296922, 0.308614, -1.23625]],
     "residual_unet": [[-16.2731, 81.2826, -6.02587]],

@@ -1,8 +1,8 @@
-"""What is particular to MTL-OCA and to MTL-DUNet, its baseline."""
+"""What is particular to MTL-OCA and to the U-Net of its size."""
 
 import pytest
 import torch
-from hybrid_attention.networks import MTLDUNet, MultiTaskOCANet
+from hybrid_attention.networks import MultiTaskOCANet, MultiTaskUNet
 
 CLASSES = 2 * 64 * 64 + 64 + 64 * 3 + 3
 HEAD = 64 * 2 + 2
@@ -45,7 +45,7 @@ def count(module):
 
 
 def test_parts_have_the_parameters_counted_by_hand():
-    net, plain = MultiTaskOCANet(), MTLDUNet()
+    net, plain = MultiTaskOCANet(), MultiTaskUNet()
     backbone = unet(stage, 2, (64, 128, 256))
     assert count(plain.backbone) == backbone == 7_787_904
     backbone += unet(projection, 2, (64, 128, 256))
@@ -120,7 +120,7 @@ def test_every_scale_has_its_say(net, part):
 
 def test_classes_of_the_baseline_come_from_the_bridge_and_not_from_the_decoder():
     torch.manual_seed(0)
-    net, x = MTLDUNet(channels=(16, 24, 32)).train(), images(2, 2, 32, 32)
+    net, x = MultiTaskUNet(channels=(16, 24, 32)).train(), images(2, 2, 32, 32)
     with torch.no_grad():
         whole = net(x)
         for part, same in ((net.backbone.decoder[0], True), (net.backbone.bridge, False)):
@@ -132,15 +132,15 @@ def test_classes_of_the_baseline_come_from_the_bridge_and_not_from_the_decoder()
 
 
 def test_single_task_has_the_same_mask():
-    net = MTLDUNet(channels=(16, 24)).eval()
-    single = MTLDUNet(channels=(16, 24), num_classes=None).eval()
+    net = MultiTaskUNet(channels=(16, 24)).eval()
+    single = MultiTaskUNet(channels=(16, 24), num_classes=None).eval()
     assert single.load_state_dict(net.state_dict(), strict=False).missing_keys == []
     x = images(1, 2, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(single(x).mask, net(x).mask)
 
 
-@pytest.mark.parametrize("network", [MultiTaskOCANet, MTLDUNet])
+@pytest.mark.parametrize("network", [MultiTaskOCANet, MultiTaskUNet])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,9 +5,9 @@ from hybrid_attention.networks import (
     AsMultiTask,
     LesionLogit,
     MaskAndClasses,
-    MTLDUNet,
     MultiTaskOCANet,
     MultiTaskOutput,
+    MultiTaskUNet,
     lesion_logit,
 )
 from torch import nn
@@ -59,7 +59,7 @@ def test_lesion_logit_of_saturated_regions_stays_finite():
     assert mask.grad.tolist() == [[[[-1.0, -1.0]], [[1.0, 1.0]]]]
 
 
-@pytest.mark.parametrize("network", [MultiTaskOCANet, MTLDUNet])
+@pytest.mark.parametrize("network", [MultiTaskOCANet, MultiTaskUNet])
 def test_grad_cam_explains_the_class_and_the_mask(network):
     torch.manual_seed(0)
     net, x = network(channels=(16, 16, 24)).eval(), torch.rand(2, 2, 32, 40)
@@ -75,15 +75,15 @@ def test_grad_cam_explains_the_class_and_the_mask(network):
 
 
 def test_mask_and_classes_of_a_volume_and_without_a_class_head():
-    net = MTLDUNet(spatial_dims=3, in_channels=1, channels=(8,)).eval()
-    alone = MTLDUNet(channels=(8, 8), num_classes=None).eval()
+    net = MultiTaskUNet(spatial_dims=3, in_channels=1, channels=(8,)).eval()
+    alone = MultiTaskUNet(channels=(8, 8), num_classes=None).eval()
     x = torch.rand(1, 2, 8, 8)
     with torch.no_grad():
         assert MaskAndClasses(net)(torch.rand(2, 1, 4, 5, 6)).shape == (2, 4, 4, 5, 6)
         assert torch.equal(MaskAndClasses(alone)(x), LesionLogit(alone)(x))
 
 
-@pytest.mark.parametrize("net", [MTLDUNet(channels=(8,)), nn.ModuleDict({"network": nn.Linear(1, 1)})])
+@pytest.mark.parametrize("net", [MultiTaskUNet(channels=(8,)), nn.ModuleDict({"network": nn.Linear(1, 1)})])
 def test_mask_and_classes_has_the_state_dict_of_its_network(net):
     both = MaskAndClasses(net)
     assert list(both.state_dict()) == list(net.state_dict())

@@ -2,7 +2,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.networks import MaskAndClasses, MTLDUNet
+from hybrid_attention.networks import MaskAndClasses, MultiTaskUNet
 from hybrid_attention.transforms import (
     ClearMaskIfNormald,
     MergeMasks,
@@ -198,7 +198,7 @@ def test_channels_go_their_ways():
 
 def test_takes_apart_what_the_network_put_together():
     torch.manual_seed(0)
-    net = MTLDUNet(channels=(8, 8), num_classes=4).eval()
+    net = MultiTaskUNet(channels=(8, 8), num_classes=4).eval()
     image = torch.rand(1, 2, 17, 24)
     with torch.no_grad():
         expected, one = net(image), MaskAndClasses(net)(image)

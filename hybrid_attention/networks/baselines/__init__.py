@@ -20,11 +20,13 @@ from hybrid_attention.networks.baselines.monai import (
     swin_unetr,
     unet_plus_plus,
 )
+from hybrid_attention.networks.baselines.mt_dunet import MTDUNet
 from hybrid_attention.networks.baselines.nnunet import nnunet, nnunet_residual
 from hybrid_attention.networks.baselines.swin_unet import SwinUNet
 
 __all__ = [
     "AAUNet",
+    "MTDUNet",
     "SwinUNet",
     "attention_unet",
     "basic_unet",

@@ -1,4 +1,4 @@
-"""U-Net with a classifier on its bridge (MTL-DUNet), or without it: the baselines of MTL-OCA."""
+"""U-Net with a classifier on its bridge, or without it, of the same size as MTL-OCA."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hybrid_attention.networks.multi_task_output import MultiTaskOutput
 from torch import nn
 
 
-class MTLDUNet(nn.Module):
+class MultiTaskUNet(nn.Module):
     """Segment with a U-Net, and classify from its deepest features.
 
-    The baselines of the paper's table 2, with the stages and widths of `MultiTaskOCANet` (trainable parameters with the
-    other arguments at their defaults):
+    It has the stages and widths of `MultiTaskOCANet`, and is not a published system: it shows what residual stages,
+    group norm and object context add at equal size. Trainable parameters with the other arguments at their defaults:
 
-    | num_classes | row                       | parameters |
-    |-------------|---------------------------|------------|
-    | 3           | MTL-DUNet                 |  8,314,373 |
-    | None        | UNet (single task: masks) |  7,788,034 |
+    | num_classes |               | parameters |
+    |-------------|---------------|------------|
+    | 3           |               |  8,314,373 |
+    | None        | masks alone   |  7,788,034 |
 
-    Classification as a single task is `num_classes=3`, trained without the loss of the masks.
+    The U-Net that Y. Lu et al. (doi:10.3389/fonc.2025.1567577, table 2) compare with is not described; this is what
+    stands for it here. The MT-DUNet of that table is `baselines.MTDUNet`.
 
     Reference:
-        C. Chen, W. Bai, D. Rueckert, "Multi-task Learning for Left Atrial Segmentation on GE-MRI", STACOM 2018,
-        doi:10.1007/978-3-030-12029-0_32, arXiv:1810.13205; as a baseline of Y. Lu et al.,
-        doi:10.3389/fonc.2025.1567577, table 2.
+        O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+        MICCAI 2015, doi:10.1007/978-3-319-24574-4_28.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -46,10 +46,8 @@ class MTLDUNet(nn.Module):
         ValueError: an argument or the input is invalid.
 
     Deviation:
-        A baseline of equal size, not an exact copy of the left-atrium network, which has five stages and classifies by
-        spatial pyramid pooling with dropout. Here widths and the number of stages are those of `MultiTaskOCANet`, and
-        the classifier is its two-layer perceptron on mean and maximum of the bridge's features. Stages have batch norm,
-        as there: group norm just before the mean would make the mean nearly constant.
+        Three scales and padded convolutions with batch norm; group norm just before the mean of the classifier would
+        make the mean nearly constant.
     """
 
     gradcam_layer = "backbone.bridge"  # what both tasks see
