@@ -34,6 +34,7 @@ ROWS = {
         "deep_attention_unet": "deep Attention U-Net, 3 channels",
         "mtl_oca": "MTL-OCA, masks alone, 3 channels",
         "unet_plus_plus": "U-Net++",
+        "unet_plus_plus_deep": "U-Net++, deep supervision",
         "aau_net": "AAU-Net",
         "swin_unet": "Swin-Unet",
         "plain_unet": "U-Net of HAN's paper",

@@ -71,7 +71,7 @@ class PadToStride(nn.Module):
     """Pad the input by repeating its border until every side is a multiple of the stride, and crop the output.
 
     Args:
-        network: returns one tensor, or a list whose last tensor has the highest resolution.
+        network: returns one tensor, or a list of tensors of the same size, one for each of its heads.
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels.
         stride: downsampling factor of the network's deepest features.
@@ -79,7 +79,8 @@ class PadToStride(nn.Module):
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side longer than `stride`
-        - output: (batch, out_channels, *spatial), logits
+        - output: (batch, out_channels, *spatial), logits, of several heads their mean; in training a network with
+          several heads gives the list of their logits, the last one first, for `monai.losses.DeepSupervisionLoss`
 
     Raises:
         ValueError: the input is invalid.
@@ -95,7 +96,7 @@ class PadToStride(nn.Module):
         self.stride = stride
         self.gradcam_layer = f"network.{gradcam_layer}"
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Return the logits at the input's size."""
         check_input(x, self.spatial_dims, self.in_channels, self.stride)
         if not torch.jit.is_tracing() and min(x.shape[2:]) == self.stride:
@@ -104,7 +105,11 @@ class PadToStride(nn.Module):
                 f"and can't be normalised over a single position, so every side must be longer than {self.stride}"
             )
         output = self.network(pad_to_multiple(x, self.stride))
-        return crop_like(output[-1] if isinstance(output, list) else output, x)
+        if isinstance(output, list):
+            if self.training and len(output) > 1:
+                return [crop_like(logits, x) for logits in reversed(output)]
+            output = torch.stack(output).mean(dim=0)
+        return crop_like(output, x)
 
 
 def without(network: nn.Module, *unused: str) -> nn.Module:

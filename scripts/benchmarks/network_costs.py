@@ -64,6 +64,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "U-Net with instance norm": baselines.basic_unet,
     "residual U-Net": baselines.residual_unet,
     "U-Net++": baselines.unet_plus_plus,
+    "U-Net++, deep supervision": partial(baselines.unet_plus_plus, deep_supervision=True),
     "Attention U-Net": baselines.attention_unet,
     "SegResNet": baselines.segresnet,
     "Swin UNETR": baselines.swin_unetr,

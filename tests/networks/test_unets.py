@@ -106,6 +106,18 @@ def test_a_closed_gate_hides_the_skip_and_an_open_one_shows_it_whole():
         assert not torch.allclose(gated(x, skip), plain(x, skip), atol=1e-3)
 
 
+def test_unet_plus_plus_gives_the_logits_of_its_four_nested_nets_in_training():
+    net = baselines.unet_plus_plus(channels=(4, 4, 8, 8, 8), deep_supervision=True)
+    x, target = torch.rand(2, 3, 33, 40), torch.ones(2, 1, 33, 40)
+    levels = net(x)  # its norms are the same in evaluation
+    assert [tuple(logits.shape) for logits in levels] == 4 * [(2, 1, 33, 40)]
+    torch.testing.assert_close(net.eval()(x), torch.stack(levels).mean(0))
+    heads = [getattr(net.network, f"final_conv_0_{level}").bias for level in (4, 3, 2, 1)]
+    loss = DeepSupervisionLoss(DiceLoss(sigmoid=True), weights=[1.0, 0.0, 0.0, 0.0])
+    gradients = torch.autograd.grad(loss(levels, target), heads)
+    assert [bool(gradient != 0) for gradient in gradients] == [True, False, False, False]
+
+
 class Tiny(nn.Module):
     def __init__(self):
         super().__init__()

@@ -67,9 +67,13 @@ def residual_unet(
 
 
 def unet_plus_plus(
-    spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, channels: Sequence[int] = WIDTHS
+    spatial_dims: int = 2,
+    in_channels: int = 3,
+    out_channels: int = 1,
+    channels: Sequence[int] = WIDTHS,
+    deep_supervision: bool = False,
 ) -> nn.Module:
-    """Build a U-Net++ without deep supervision; 9,119,233 parameters in 2D.
+    """Build a U-Net++; 9,119,233 parameters in 2D, 9,119,332 with deep supervision.
 
     Reference:
         Z. Zhou, M. M. Rahman Siddiquee, N. Tajbakhsh, J. Liang, "UNet++: A Nested U-Net Architecture for Medical Image
@@ -81,12 +85,21 @@ def unet_plus_plus(
         in_channels: number of input channels.
         out_channels: number of output channels.
         channels: width of the five scales, from fine to coarse.
+        deep_supervision: whether all four nested U-Nets, L1 to L4, have a head, as in the paper. In training the
+            network then returns their logits, those of L4 first, for `monai.losses.DeepSupervisionLoss`.
 
     Returns:
         A network for images with every side longer than 16.
+
+    Deviation:
+        MONAI's blocks: instance norm and leaky ReLU. The paper's "accurate" mode averages the probabilities of the four
+        heads; here, their logits.
     """
-    network = nets.BasicUNetPlusPlus(spatial_dims, in_channels, out_channels, features=(*channels, channels[0]))
-    without(network, "final_conv_0_1", "final_conv_0_2", "final_conv_0_3")  # heads of deep supervision
+    network = nets.BasicUNetPlusPlus(
+        spatial_dims, in_channels, out_channels, features=(*channels, channels[0]), deep_supervision=deep_supervision
+    )
+    if not deep_supervision:
+        without(network, "final_conv_0_1", "final_conv_0_2", "final_conv_0_3")
     return PadToStride(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_0_4")
 
 
@@ -107,6 +120,11 @@ def attention_unet(
 
     Returns:
         A network for images with every side longer than `2 ** (len(channels) - 1)`.
+
+    Deviation:
+        MONAI's form has strided convolutions instead of max-pooling, transposed convolutions instead of interpolation,
+        batch norm, and one convolution after each concatenation. Its gates are half as wide as the skip, and see the
+        upsampled features. `DeepAttentionUNet` is the form of one of this project's papers, with pooling.
     """
     halvings = len(channels) - 1
     network = nets.AttentionUnet(spatial_dims, in_channels, out_channels, channels, strides=(2,) * halvings)
