@@ -36,6 +36,8 @@ ROWS = {
         "unet_plus_plus": "U-Net++",
         "unet_plus_plus_deep": "U-Net++, deep supervision",
         "aau_net": "AAU-Net",
+        "bgra_gsa": "BGRA-GSA, EfficientNet-B7",
+        "bgra_gsa_b0": "BGRA-GSA, EfficientNet-B0",
         "swin_unet": "Swin-Unet",
         "plain_unet": "U-Net of HAN's paper",
     },

@@ -69,6 +69,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "SegResNet": baselines.segresnet,
     "Swin UNETR": baselines.swin_unetr,
     "AAU-Net": baselines.AAUNet,
+    "BGRA-GSA, EfficientNet-B7": baselines.BGRAGSA,
+    "BGRA-GSA, EfficientNet-B0": partial(baselines.BGRAGSA, encoder="efficientnet-b0"),
     "Swin-Unet": baselines.SwinUNet,
     "FlexibleUNet, EfficientNet-B0": baselines.flexible_unet,
     "FlexibleUNet, ResNet-34": partial(baselines.flexible_unet, backbone="resnet34"),

@@ -247,6 +247,6 @@ def test_one_override_puts_a_baseline_into_a_bundle(baseline):
         network |= {"in_channels": 3, "num_classes": None}
         network = {"_target_": "hybrid_attention.networks.LesionLogit", "network": network}
     parser = loaded(config("hybrid", "train"), network_def=network, channels_last=True, device="cpu")
-    net, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
+    net, loss = parser.get_parsed_content("network").eval(), parser.get_parsed_content("loss")
     logits = parser.get_parsed_content("train#inferer")(torch.rand(2, 3, 64, 64), net)
     assert loss(logits, torch.ones(2, 1, 64, 64)).isfinite()

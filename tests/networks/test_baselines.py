@@ -4,6 +4,7 @@ import pytest
 import torch
 from hybrid_attention.networks import baselines
 from hybrid_attention.networks.baselines.aau_net import HAAM
+from hybrid_attention.networks.baselines.bgra_gsa import BoundaryGuided, EdgeUnit, RegionAware
 from hybrid_attention.networks.baselines.mt_dunet import PyramidClassifier
 from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
 
@@ -17,6 +18,8 @@ def seed():
     ("network", "arguments", "message"),
     [
         (baselines.AAUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
+        (baselines.BGRAGSA, {"encoder": "resnet18"}, "efficientnet-b7.*got 'resnet18'"),
+        (baselines.BGRAGSA, {"channels": (8, 4)}, r"channels needs 5 widths, got \(8, 4\)"),
         (baselines.MTDUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
         (baselines.MTDUNet, {"num_classes": 1}, "num_classes must be at least 2, or None.*got 1"),
         (baselines.MTDUNet, {"num_regions": 1}, "num_regions must be at least 2.*got 1"),
@@ -143,3 +146,61 @@ def test_classes_of_mt_dunet_come_from_the_second_deepest_scale():
             handle.remove()
             assert torch.equal(changed.class_logits, whole.class_logits) == same
             assert not torch.equal(changed.mask, whole.mask)
+
+
+def test_parts_of_bgra_gsa_have_the_parameters_counted_from_its_authors_layers():
+    net = baselines.BGRAGSA()
+    parts = {
+        "encoder": ["encoder"],
+        "scales": ["scale_adaptive", "region_maps.0"],
+        "boundary": ["boundary", "boundary_maps", "boundary_head"],
+        "fusion": ["boundary_fuse"],
+        "decoder": ["decoder", "head"],
+        "region": ["region", "region_maps.1", "region_maps.2", "region_maps.3", "region_maps.4", "region_head"],
+    }
+    parts["region"].append("region_fuse")
+    counts = {
+        name: sum(weight.numel() for child in children for weight in net.get_submodule(child).parameters())
+        for name, children in parts.items()
+    }
+    assert counts == {
+        "encoder": 62_143_440,
+        "scales": 23_218_179,
+        "boundary": 2_666_617,
+        "fusion": 34,
+        "decoder": 12_614_145,
+        "region": 701_611,
+    }
+    assert sum(counts.values()) == sum(weight.numel() for weight in net.parameters())
+
+
+def test_bgra_gsa_gives_eight_masks_and_ten_boundaries_in_training_and_the_first_mask_after_it():
+    net, x = baselines.BGRAGSA(encoder="efficientnet-b0", channels=(32, 16, 8, 8, 4)).eval(), torch.rand(2, 3, 33, 40)
+    with torch.no_grad():
+        alone = net(x)
+        net.training = True  # norms stay in evaluation
+        masks, boundaries = net(x)
+    assert masks.shape == (2, 8, 33, 40) and boundaries.shape == (2, 10, 33, 40)
+    assert torch.equal(alone, masks[:, :1])
+
+
+def test_edges_of_bgra_gsa_strengthen_the_features_as_far_as_the_gate_lets_them():
+    unit = EdgeUnit(1)
+    torch.nn.init.constant_(unit.conv.weight, 1.0)
+    torch.nn.init.zeros_(unit.conv.bias)
+    x = torch.tensor([[[[-9.0, -9.0, -9.0, 9.0, 9.0, 9.0]]]])
+    low, high = torch.sigmoid(torch.tensor([-9.0, 9.0]))
+    torch.testing.assert_close(unit(x), torch.tensor([[[[0.0, 0.0, low - high, 0.0, 0.0, 0.0]]]]))
+    block, x = BoundaryGuided(3, 2), torch.rand(1, 3, 5, 6)
+    features = block.conv(x)
+    for bias, expected in ((-100.0, features), (100.0, features + block.third(features) * features)):
+        torch.nn.init.constant_(block.gate[0].bias, bias)
+        torch.testing.assert_close(block(x), expected)
+
+
+def test_region_of_bgra_gsa_hides_what_deeper_features_show():
+    block, deep, x = RegionAware(2, 3), torch.rand(1, 2, 2, 3), torch.rand(1, 3, 4, 6)
+    projected = block.project(deep).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    for bias, expected in ((100.0, projected), (-100.0, x + projected)):
+        torch.nn.init.constant_(block.reverse.bias, bias)
+        torch.testing.assert_close(block(deep, x), expected)

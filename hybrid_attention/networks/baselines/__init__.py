@@ -11,6 +11,7 @@ build of torch. `flexible_unet` has U-Nets on the same encoders.
 """
 
 from hybrid_attention.networks.baselines.aau_net import AAUNet
+from hybrid_attention.networks.baselines.bgra_gsa import BGRAGSA
 from hybrid_attention.networks.baselines.monai import (
     attention_unet,
     basic_unet,
@@ -25,6 +26,7 @@ from hybrid_attention.networks.baselines.nnunet import nnunet, nnunet_residual
 from hybrid_attention.networks.baselines.swin_unet import SwinUNet
 
 __all__ = [
+    "BGRAGSA",
     "AAUNet",
     "MTDUNet",
     "SwinUNet",
