@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, weights_of
-from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form, state_digest
+from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form
 from hybrid_attention.deploy.runtimes import require
-from hybrid_attention.engines.weight_files import load_weights
+from hybrid_attention.engines.weight_files import load_weights, weights_digest
 from hybrid_attention.transforms.calibration import TemperatureScaling
 from torch import nn
 
@@ -137,7 +137,7 @@ def whole_model(
     facts = {
         "name": folder.name,
         "version": hybrid_attention.__version__,
-        "weights_sha256": state_digest(network),
+        "weights_sha256": weights_digest(found),
         "intended_use": INTENDED_USE,
         **{name: json.dumps(settings[name]) for name in _SETTINGS[:-1]},
     }
