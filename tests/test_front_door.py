@@ -72,6 +72,7 @@ def test_many_lazily_in_order_and_in_threads(model, phantoms):
 def test_torch_predicts_the_same(model, phantoms):
     """The bundle's pipeline blurs before it shrinks, the whole file filters while it does."""
     by_torch = hybrid_attention.load_model(backend="torch", device="cpu")
+    assert model.name.startswith("hybrid_lite ") and by_torch.name.startswith("hybrid_lite, weights ")
     for path in sorted(phantoms.rglob("*[0-9]).png")):
         one, other = model.predict(path), by_torch.predict(path)
         assert abs(one.probability - other.probability).mean() < 0.02
@@ -79,7 +80,8 @@ def test_torch_predicts_the_same(model, phantoms):
 
 
 def test_the_command_writes_what_the_model_predicts(model, phantoms, tmp_path):
-    assert main(["predict", str(phantoms), "--out", str(tmp_path), "--uncertainty"]) == 0
+    assert main(["predict", str(phantoms), "--out", str(tmp_path), "--uncertainty", "--pdf"]) == 0
+    assert (tmp_path / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 5
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5
@@ -96,11 +98,12 @@ def test_the_command_writes_what_the_model_predicts(model, phantoms, tmp_path):
 def test_neither_torch_nor_monai(lesion, tmp_path):
     code = (
         "import sys; sys.modules.update(torch=None, monai=None); import hybrid_attention.cli as cli; "
-        f"sys.exit(cli.main(['predict', {str(lesion)!r}, '--out', {str(tmp_path / 'out')!r}]))"
+        f"sys.exit(cli.main(['predict', {str(lesion)!r}, '--out', {str(tmp_path / 'out')!r}, '--pdf']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "benign (1)_mask.png").is_file()
+    assert (tmp_path / "out" / "predictions.pdf").is_file()
 
 
 def test_the_threshold(lesion):

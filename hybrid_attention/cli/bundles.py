@@ -57,6 +57,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument(
         "--dicom_sr", action="store_true", help="the same, and DICOM Structured Reports of their measurements"
     )
+    predict.add_argument("--pdf", action="store_true", help="also write predictions.pdf, a page per image")
     predict.add_argument("--report", metavar="FILE", help="also write model, settings, time and images as JSON")
     predict.set_defaults(run=_predict, show_log=True)
 
@@ -91,7 +92,7 @@ def _predict(options: argparse.Namespace) -> None:
         from hybrid_attention.prediction.folder import predict_folder
 
         model = load_model(whole, threshold=options.threshold)
-        rows = predict_folder(model, options.images, options.out, frames, options.uncertainty)
+        rows = predict_folder(model, options.images, options.out, frames, options.uncertainty, options.pdf)
     else:
         rows = _predict_by_torch(options, frames)
     if options.report is not None:
@@ -157,6 +158,7 @@ def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> l
         gradcam=options.gradcam,
         dicom_seg=options.dicom_seg,
         dicom_sr=options.dicom_sr,
+        pdf=options.pdf,
     )
     return predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
 

@@ -16,6 +16,7 @@ from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_seg
 from hybrid_attention.deploy.dicom_sr import write_dicom_report
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.predictions import SavePredictions, plane
+from hybrid_attention.engines.weight_files import weights_digest
 from hybrid_attention.explain import SaveAttention, SaveGradCAMOverlays, SavePanels
 from hybrid_attention.explain.handlers import output_explained
 from hybrid_attention.prediction.result import by_class
@@ -33,6 +34,7 @@ def inference_handlers(
     uncertainty: bool = False,
     dicom_seg: bool = False,
     dicom_sr: bool = False,
+    pdf: str | None = None,
     gradcam: bool = False,
     panels: bool = False,
     layer: str | None = None,
@@ -49,6 +51,7 @@ def inference_handlers(
         uncertainty: a picture per image of the entropy; see `SavePredictions`.
         dicom_seg: a DICOM segmentation per DICOM file with a lesion; see `SaveDicomSegmentation`.
         dicom_sr: also a structured report per segmentation, which is then written in any case.
+        pdf: weight file of the network, which the pages of `predictions.pdf` name; None for no PDF.
         gradcam: see `SaveGradCAMOverlays`.
         panels: see `SavePanels`.
         layer: see `SaveGradCAMOverlays`.
@@ -66,12 +69,18 @@ def inference_handlers(
             probability=probability,
             uncertainty_key="uncertainty" if uncertainty else None,
             class_names=class_names,
+            pdf=None if pdf is None else model_name(type(network).__name__, pdf),
         ),
         *([SaveDicom(folder, report=dicom_sr, class_names=class_names)] if dicom_seg or dicom_sr else []),
         *([SaveGradCAMOverlays(folder, network, layer, output)] if gradcam else []),
         *([SavePanels(folder, network, layer, output)] if panels else []),
         *([SaveAttention(folder, network)] if attention else []),
     ]
+
+
+def model_name(name: str, weights: str | os.PathLike[str]) -> str:
+    """Return what reports call a network or bundle with its weights."""
+    return f"{name}, weights {Path(weights).name} {weights_digest(weights)[:12]}"
 
 
 class SaveDicom:

@@ -15,6 +15,7 @@ import torch
 from hybrid_attention.data.reading import GreyImage
 from hybrid_attention.deploy.backends import with_backend
 from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
+from hybrid_attention.deploy.handlers import model_name
 from hybrid_attention.engines import SavePredictions, load_weights
 from hybrid_attention.engines.bundles import root_cause
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
@@ -42,6 +43,7 @@ class Options:
         gradcam: also a heat map of what the network looks at.
         dicom_seg: also a DICOM segmentation for each DICOM file with a lesion.
         dicom_sr: the same, and a structured report for each.
+        pdf: also `predictions.pdf`, a page per image.
     """
 
     threshold: float | None = None
@@ -52,6 +54,7 @@ class Options:
     gradcam: bool = False
     dicom_seg: bool = False
     dicom_sr: bool = False
+    pdf: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -148,6 +151,7 @@ class BundleModel(Model):
         place = {} if device is None else {"device": f"$torch.device({device!r})"}
         parser = inference_parser(folder, ckpt_path=str(path), **given, **place)
         load_weights(parser.get_parsed_content("network_def"), path)
+        self.name = model_name(folder.name, path)
         precision = parser.get_parsed_content("precision")
         self._network = with_backend(backend, parser.get_parsed_content("placed_network"), precision, images=1)
         self._device: torch.device = parser.get_parsed_content("device")

@@ -31,6 +31,7 @@ class SavePredictions:
         class_names: names of the entries of the output's `class_probability`, (classes,); None for a network without
             class head.
         uncertainty_key: key of a map of the same shape, from 0 to 1, to be written; None for none.
+        pdf: see `ResultWriter`.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class SavePredictions:
         probability: bool = False,
         class_names: Sequence[str] | None = None,
         uncertainty_key: str | None = None,
+        pdf: str | None = None,
     ) -> None:
         self.folder = folder
         self.key = key
         self.probability = probability
         self.class_names = class_names
         self.uncertainty_key = uncertainty_key
+        self.pdf = pdf
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -55,7 +58,7 @@ class SavePredictions:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        self._writer = ResultWriter(self.folder)
+        self._writer = ResultWriter(self.folder, self.pdf)
 
     def _save(self, engine: Engine) -> None:
         for case, output in zip(engine.state.batch, engine.state.output, strict=True):

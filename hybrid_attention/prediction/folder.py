@@ -16,6 +16,7 @@ from hybrid_attention.data.files import prepare_output_folder, write_csv, write_
 from hybrid_attention.data.folder import PREDICTIONS, image_datalist
 from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
 from hybrid_attention.prediction.model import Model
+from hybrid_attention.prediction.pdf import PdfReport
 from hybrid_attention.prediction.result import Result
 
 WRITERS = 2  # threads that write pictures
@@ -31,14 +32,17 @@ class ResultWriter:
 
     Args:
         folder: of the files; see `Result.save`.
+        pdf: name of the model on the pages of `predictions.pdf`, one per image; None for no such file.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], pdf: str | None = None) -> None:
         self.folder = prepare_output_folder(folder)
         self.rows: list[dict[str, Any]] = []
         self._earlier = _listed(self.folder)
         self._writers = ThreadPoolExecutor(WRITERS)
-        self._pending: deque[Future[dict[str, Any]]] = deque()
+        self._pending: deque[tuple[Future[dict[str, Any]], Result]] = deque()
+        self._model = pdf
+        self._pdf: PdfReport | None = None
 
     def add(self, name: str, result: Result, **options: Any) -> None:
         """Write a result in the background.
@@ -48,15 +52,24 @@ class ResultWriter:
             result: for the image; a mask beside its file is the truth of the overlay.
             options: of `Result.save`.
         """
-        self._pending.append(self._writers.submit(_save, self.folder, name, result, options))
+        self._pending.append((self._writers.submit(_save, self.folder, name, result, options), result))
         if len(self._pending) > BEHIND:
-            self.rows.append(self._pending.popleft().result())
+            self._finish_first()
+
+    def _finish_first(self) -> None:
+        future, result = self._pending.popleft()
+        self.rows.append(future.result())
+        if self._model is not None:
+            self._pdf = self._pdf or PdfReport(self.folder / "predictions.pdf", self._model)
+            self._pdf.add(self.rows[-1]["case_id"], result)
 
     def close(self) -> None:
         """Wait for the files and write the tables."""
         while self._pending:
-            self.rows.append(self._pending.popleft().result())
+            self._finish_first()
         self._writers.shutdown()
+        if self._pdf is not None:
+            self._pdf.close()
         if self.rows:
             write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
             write_json(self.folder / "predictions.json", self.rows)
@@ -83,6 +96,7 @@ def predict_folder(
     out: str | os.PathLike[str],
     frames: str | Sequence[int] = "all",
     uncertainty: bool = False,
+    pdf: bool = False,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Segment an image or a folder of images into files.
@@ -93,6 +107,7 @@ def predict_folder(
         out: folder of the results; see `Result.save`.
         frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also write the entropy of each pixel's probability, 0 to 255 for 0 to 1 bit.
+        pdf: also write `predictions.pdf`, a page per image.
         progress: show a progress bar.
 
     Returns:
@@ -104,7 +119,7 @@ def predict_folder(
         ImportError: an image needs a package that is missing.
     """
     cases = image_datalist(images, results=out, frames=frames)
-    writer = ResultWriter(out)
+    writer = ResultWriter(out, model.name if pdf else None)
     try:
         for case, result in zip(cases, model.predict_many([case["image"] for case in cases], progress), strict=True):
             writer.add(case["case_id"], result, uncertainty=_entropy(result.probability) if uncertainty else None)

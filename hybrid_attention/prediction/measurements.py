@@ -13,7 +13,8 @@ from scipy import ndimage
 from skimage.measure import label, regionprops
 
 _DIGITS = 4
-_ELLIPTIC = 0.85  # overlap with an ellipse from which on a lesion is oval or round
+_ELLIPTIC = 0.85  # overlap with an ellipse below which a lesion is irregular
+_ROUGH = 1.1  # roughness of the margin above which it is irregular
 _ROUND = 0.9  # short over long axis from which on it is round
 
 
@@ -43,12 +44,12 @@ def measure_lesion(
       lobulated or spiculated ones.
     - `echo_ratio` and `posterior_echo_ratio`: see the functions of these names; None without an image.
     - `computed_orientation`: "parallel" if the lesion is at least as wide as tall, else "not parallel".
-    - `computed_shape`: "irregular" if `ellipse_overlap` is below 0.85, else "round" if the short axis is at least 0.9
-      of the long one, else "oval".
+    - `computed_shape`: "irregular" if `ellipse_overlap` is below 0.85 or `margin_roughness` above 1.1, else "round" if
+      the short axis is at least 0.9 of the long one, else "oval".
 
     The words are those of BI-RADS, but computed from the mask by rules, not read by a radiologist. That of the
     orientation follows BI-RADS' "wider than tall"; those of the shape are this project's: three undulations of a tenth
-    of the radius still count as gentle, corners do not.
+    of the radius still count as gentle, corners and spikes do not.
 
     Reference:
         C. J. D'Orsi et al., "ACR BI-RADS Atlas", 5th edition, 2013, ultrasound: orientation, shape, margin, echo
@@ -118,9 +119,10 @@ def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:
     height, width = (float(size) for size in region.image.shape * sizes)
     # scikit-image leaves holes that meet the outside in a corner
     outline = Outline(ndimage.binary_fill_holes(region.image), sizes)
-    perimeter, overlap = outline.perimeter, outline.ellipse_overlap()
+    perimeter, overlap, roughness = outline.perimeter, outline.ellipse_overlap(), outline.roughness()
     long_axis, short_axis = outline.axes()
-    smooth = "round" if short_axis >= _ROUND * long_axis else "oval"
+    irregular = overlap < _ELLIPTIC or roughness > _ROUGH
+    regular = "round" if short_axis >= _ROUND * long_axis else "oval"
     return {
         "largest_area": float(region.area),
         "long_axis": long_axis,
@@ -133,7 +135,7 @@ def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:
         "circularity": min(1.0, 4 * math.pi * outline.area / perimeter**2),
         "equivalent_diameter": float(region.equivalent_diameter_area),
         "ellipse_overlap": overlap,
-        "margin_roughness": outline.roughness(),
+        "margin_roughness": roughness,
         "computed_orientation": "parallel" if width >= height else "not parallel",
-        "computed_shape": smooth if overlap >= _ELLIPTIC else "irregular",
+        "computed_shape": "irregular" if irregular else regular,
     }

@@ -25,7 +25,12 @@ class Model(ABC):
     """A model that predicts the mask of an image; `load_model` makes one.
 
     Predictions may run in several threads at once.
+
+    Attributes:
+        name: of the model and its weights, for reports.
     """
+
+    name: str
 
     def predict(self, image: Any, spacing: Sequence[float] | None = None) -> Result:
         """Predict one image.
@@ -120,6 +125,7 @@ class OnnxModel(Model):
             raise ValueError(f"{self.path} was not written by `hybrid-attention export --whole`: it names no classes")
         self.facts: dict[str, str] = facts
         self.class_names: list[str] = json.loads(self.facts["class_names"])
+        self.name = f"{facts['name']} {facts['version']}, weights {facts['weights_sha256'][:12]}"
         self.threshold = threshold
 
     def compute(self, image: GreyImage) -> Result:

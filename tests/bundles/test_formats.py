@@ -171,8 +171,10 @@ def test_inference_as_a_user_runs_it(studies, tmp_path):
 @pytest.mark.parametrize("name", BUNDLES)
 def test_every_bundle_reads_dicom_and_writes_segmentations_and_reports(name, studies, tmp_path):
     out = tmp_path / "out"
-    switches = {"dicom_sr": True, "gradcam": True, "panels": True, "threshold": 0.0, "frames": "middle"}
-    parsed(name, studies, out, min_lesion_pixels=0, **switches).get_parsed_content("evaluator").run()
+    switches = {"dicom_sr": True, "pdf": True, "gradcam": True, "panels": True, "threshold": 0.0, "frames": "middle"}
+    parser = parsed(name, studies, out, min_lesion_pixels=0, ckpt_path=str(tmp_path / "model.pt"), **switches)
+    save_weights(parser.get_parsed_content("network_def"), tmp_path / "model.pt")
+    parser.get_parsed_content("evaluator").run()
     for stem in ("study/IM1", "study/still"):
         assert highdicom.seg.segread(out / f"{stem}_segmentation.dcm").pixel_array.any()
         report = highdicom.sr.srread(out / f"{stem}_report.dcm").content
@@ -180,6 +182,7 @@ def test_every_bundle_reads_dicom_and_writes_segmentations_and_reports(name, stu
         assert bool(report.get_image_measurement_groups()) == (name in ("hybrid_lite", "mtl_oca"))
     for stem in ("study/IM1#2", "study/still", "picture"):
         assert (out / f"{stem}_mask.png").is_file() and (out / f"{stem}_overlay.png").is_file()
+    assert (out / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 3
 
 
 def test_no_segmentations_unless_asked_for(studies, tmp_path):

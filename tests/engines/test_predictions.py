@@ -79,6 +79,13 @@ def test_pixels_that_are_not_square(tmp_path):
         assert mask.size == (60, 40) and sum(mask.tobytes()) == 255 * 35 * 13
 
 
+def test_a_pdf_of_all_images(images, tmp_path):
+    predicted(images, [box(20, 25), box(0, 0)], tmp_path / "out", pdf="a model")
+    assert (tmp_path / "out" / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 2
+    predicted(images, [box(20, 25), box(0, 0)], tmp_path / "other")
+    assert not (tmp_path / "other" / "predictions.pdf").exists()
+
+
 def test_nothing_marked_is_empty_in_csv_and_null_in_json(images, tmp_path):
     rows, typed = predicted(images[:1], [box(0, 0)], tmp_path / "out")
     assert (rows[0]["lesions"], rows[0]["total_area"], rows[0]["long_axis"], rows[0]["computed_orientation"]) == (

@@ -104,6 +104,9 @@ def test_shapes_from_outlines_in_polar_form():
     assert gentle["computed_shape"] == "round"
     assert measured(0.1, 3, 1.5)["computed_shape"] == "oval"
     assert measured(0.2, 3)["computed_shape"] == spiky["computed_shape"] == "irregular"
+    serrated = measured(0.1, 12)  # as close to a circle as the gentle one, but rough
+    assert serrated["ellipse_overlap"] == pytest.approx(gentle["ellipse_overlap"], abs=0.01)
+    assert serrated["margin_roughness"] > 1.1 and serrated["computed_shape"] == "irregular"
     tips = 2 * 12 * 117 * math.sin(math.pi / 12)  # the hull is close to the polygon of the twelve tips
     assert spiky["margin_roughness"] == pytest.approx(perimeter(0.3, 12) / tips, rel=0.02)
     assert gentle["margin_roughness"] == pytest.approx(1, abs=0.01)  # convex: a (n^2 - 1) is below 1
