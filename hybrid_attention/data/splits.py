@@ -19,6 +19,7 @@ from hybrid_attention.data.tables import read_table
 Cases = list[dict[str, Any]]
 PARTS = ("train", "validation", "test", "excluded")
 RULES = ("leak_free", "random", "paper")
+LEAKING = "near-duplicates on both sides"  # of the rule in words
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ def _parts_of_paper(left_out: Sequence[bool], cases: Cases, sizes: Sequence[int]
             names[index] = part
     for index in kept:
         names[index] = "train"
-    return names, f"the paper's sizes at random by seed {seed}, near-duplicates on both sides"
+    return names, f"the paper's sizes at random by seed {seed}, {LEAKING}"
 
 
 def _parts_by_folds(
@@ -248,7 +249,7 @@ def _parts_by_folds(
             name = f"grouped stratified folds by seed {seed}"
             folds += _stratified_group_folds(cases, num_folds, seed)
         if shuffled:
-            name = f"random folds by seed {seed} in place of {name}, near-duplicates on both sides"
+            name = f"random folds by seed {seed} in place of {name}, {LEAKING}"
             folds[-len(cases) :] = _shuffled_in_classes(folds[-len(cases) :], cases, seed)
         names[name] = None
     validation_fold = (fold + 1) % num_folds

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.data.splits import LEAKING
 from hybrid_attention.engines.run_record import provenance, trained_epochs
 from hybrid_attention.evaluation.metrics.classification import (
     class_points,
@@ -211,10 +212,11 @@ def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def _check_disjoint(runs: Sequence[Evaluation]) -> None:
-    """Check that no case, group or weight file is in two evaluations."""
+    """Check that no case or weight file is in two evaluations, and no group unless the split is said to leak."""
     seen: dict[tuple[str, str], Path] = {}
     for run in runs:
-        own = {(what, name) for what in ("case", "group") for name in run.cases["case_id" if what == "case" else what]}
+        kinds = ("case",) if LEAKING in run.record["split"] else ("case", "group")
+        own = {(what, name) for what in kinds for name in run.cases["case_id" if what == "case" else what]}
         if run.record.get("weights_sha256"):
             own.add(("weight file (SHA-256)", run.record["weights_sha256"]))
         for what, name in sorted(own):

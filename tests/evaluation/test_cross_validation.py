@@ -182,6 +182,15 @@ def test_what_does_not_belong_together(folds, tmp_path, change, record, message)
     assert not (tmp_path / "merged").exists()
 
 
+def test_random_folds_share_groups(folds, tmp_path):
+    """Of a split that says so."""
+    split = "random folds, near-duplicates on both sides, test fold {} of 3"
+    first = copied(folds[0], tmp_path, split=split.format(0))
+    shares = copied(folds[1], tmp_path, lambda rows: [{**rows[0], "group": "0"}, *rows[1:]], split=split.format(1))
+    merge_folds([first, shares], tmp_path / "merged")
+    assert (tmp_path / "merged" / "per_case.csv").is_file()
+
+
 def test_other_bad_folds(folds, tmp_path):
     runs = [copied(folder, tmp_path, weights_sha256="ab") for folder in folds]
     with pytest.raises(ValueError, match=r"\(SHA-256\) ab is in two folds"):
