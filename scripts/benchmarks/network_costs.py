@@ -71,6 +71,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "AAU-Net": baselines.AAUNet,
     "BGRA-GSA, EfficientNet-B7": baselines.BGRAGSA,
     "BGRA-GSA, EfficientNet-B0": partial(baselines.BGRAGSA, encoder="efficientnet-b0"),
+    "EH-Former, MiT-B5": baselines.EHFormer,
+    "EH-Former, MiT-B0": partial(baselines.EHFormer, backbone="mit_b0"),
     "Swin-Unet": baselines.SwinUNet,
     "FlexibleUNet, EfficientNet-B0": baselines.flexible_unet,
     "FlexibleUNet, ResNet-34": partial(baselines.flexible_unet, backbone="resnet34"),

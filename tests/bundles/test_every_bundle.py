@@ -243,6 +243,8 @@ def test_several_data_sets_from_the_command_line(sets, tmp_path):
 @pytest.mark.parametrize("baseline", baselines.__all__)
 def test_one_override_puts_a_baseline_into_a_bundle(baseline):
     network = {"_target_": f"hybrid_attention.networks.baselines.{baseline}"}
+    if baseline == "EHFormer":
+        network["backbone"] = "mit_b0"  # by default three of 81 million parameters
     if baseline == "MTDUNet":
         network |= {"in_channels": 3, "num_classes": None}
         network = {"_target_": "hybrid_attention.networks.LesionLogit", "network": network}

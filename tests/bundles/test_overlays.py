@@ -81,6 +81,17 @@ def test_deep_supervision_trains_heads_and_keeps_the_network_alone(phantoms, tmp
     assert not any(name.startswith("heads") for name in weights(tmp_path))
 
 
+def test_eh_former_starts_from_its_coarse_stage_and_lowers_the_weight_of_easy_regions(phantoms, tmp_path):
+    coarse = "{'_target_': 'hybrid_attention.networks.baselines.EHFormerCoarse', 'backbone': 'mit_b0'}"
+    trained([TRAIN, SCRATCH], phantoms, tmp_path / "coarse", "--network_def", coarse)
+    options = ["--network_def#backbone", "mit_b0", "--initial_weights", find_weights(tmp_path / "coarse")]
+    trained([TRAIN, SCRATCH, OVERLAYS / "eh_former.yaml"], phantoms, tmp_path, *options)
+    state = weights(tmp_path)
+    assert all(torch.equal(state[f"coarse.{name}"], value) for name, value in weights(tmp_path / "coarse").items())
+    assert state["alpha"] == 0.5  # after the only epoch
+    assert "pre-training" in json.loads((tmp_path / "models" / "training.json").read_text())["images"]
+
+
 def test_boundary_loss_is_added_to_the_region_loss(phantoms, tmp_path):
     boundary = OVERLAYS / "boundary_loss.yaml"
     for name, weight in (("without", 0.0), ("with", 0.1)):

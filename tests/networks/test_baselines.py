@@ -5,6 +5,8 @@ import torch
 from hybrid_attention.networks import baselines
 from hybrid_attention.networks.baselines.aau_net import HAAM
 from hybrid_attention.networks.baselines.bgra_gsa import BoundaryGuided, EdgeUnit, RegionAware
+from hybrid_attention.networks.baselines.eh_former import EasyHardFusion
+from hybrid_attention.networks.baselines.mix_transformer import BACKBONES, MixTransformer, ReducedAttention
 from hybrid_attention.networks.baselines.mt_dunet import PyramidClassifier
 from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
 
@@ -20,6 +22,7 @@ def seed():
         (baselines.AAUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
         (baselines.BGRAGSA, {"encoder": "resnet18"}, "efficientnet-b7.*got 'resnet18'"),
         (baselines.BGRAGSA, {"channels": (8, 4)}, r"channels needs 5 widths, got \(8, 4\)"),
+        (baselines.EHFormer, {"backbone": "b0"}, "mit_b5.*got 'b0'"),
         (baselines.MTDUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
         (baselines.MTDUNet, {"num_classes": 1}, "num_classes must be at least 2, or None.*got 1"),
         (baselines.MTDUNet, {"num_regions": 1}, "num_regions must be at least 2.*got 1"),
@@ -204,3 +207,56 @@ def test_region_of_bgra_gsa_hides_what_deeper_features_show():
     for bias, expected in ((100.0, projected), (-100.0, x + projected)):
         torch.nn.init.constant_(block.reverse.bias, bias)
         torch.testing.assert_close(block(deep, x), expected)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters"), [("mit_b0", 3_319_392), ("mit_b1", 13_151_424), ("mit_b2", 24_196_288)]
+)
+def test_mix_transformers_have_the_parameters_of_segformer(backbone, parameters):
+    net = MixTransformer(3, backbone)
+    assert sum(weight.numel() for weight in net.parameters()) == parameters
+    sides = [tuple(features.shape[1:]) for features in net(torch.rand(1, 3, 64, 96))]
+    assert sides == [(width, 64 // s, 96 // s) for width, s in zip(BACKBONES[backbone][0], (4, 8, 16, 32), strict=True)]
+
+
+def test_drawn_queries_of_eh_former_attend_evenly_and_the_others_as_before():
+    attention, x = ReducedAttention(8, 2, 2), torch.rand(1, 2, 4, 8)
+    even = torch.zeros(1, 1, 8, 1)
+    even[:, :, 5] = 1
+    before, after = attention(x, None).flatten(1, 2), attention(x, even).flatten(1, 2)
+    keys = attention.norm(attention.reduce(x.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2))
+    mean = attention.key_value(keys)[..., 8:].mean(dim=1)
+    torch.testing.assert_close(after[:, 5], attention.out(mean))
+    others = [place for place in range(8) if place != 5]
+    torch.testing.assert_close(after[:, others], before[:, others])
+    assert (after[:, 5] - before[:, 5]).abs().max() > 1e-4
+
+
+def test_difficulty_of_eh_former_is_half_variance_and_half_entropy():
+    net = baselines.EHFormer(backbone="mit_b0")
+    # six samples of a pixel that is undecided, of one that is now 0 and now 1, and of one that is always 1
+    samples = iter([torch.tensor([[[[0.0, 99.0 * sign, 99.0]]]]) for sign in (1, -1, 1, -1, 1, -1)])
+    net.coarse.forward = lambda x: next(samples)
+    assert net.difficulty(torch.rand(1, 3, 32, 32)).tolist() == [[[[0.5, 0.5, 0.0]]]]
+
+
+def test_coarse_part_of_eh_former_is_frozen_but_for_its_dropout():
+    net, x = baselines.EHFormer(backbone="mit_b0"), torch.rand(2, 3, 32, 32)
+    before = {name: value.clone() for name, value in net.coarse.state_dict().items()}
+    fused, easy, hard = net(x)
+    assert fused.shape == easy.shape == hard.shape == (2, 1, 32, 32)
+    assert all(torch.equal(value, before[name]) for name, value in net.coarse.state_dict().items())
+    assert not torch.equal(net.coarse(x), net.coarse(x))
+    net.eval()
+    assert torch.equal(net.coarse(x), net.coarse(x)) and torch.equal(net(x), net(x))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_alpha_of_eh_former_chooses_between_the_streams(alpha):
+    fusion = EasyHardFusion(16, 0).eval()
+    torch.nn.init.zeros_(fusion.gate.weight)  # g does not depend on the streams
+    easy, hard, other = torch.rand(3, 1, 16, 4, 4).unbind()
+    one, other_easy, other_hard = (
+        fusion(*streams, None, torch.tensor(alpha)) for streams in ((easy, hard), (other, hard), (easy, other))
+    )
+    assert torch.equal(one, other_easy) == (alpha == 0) and torch.equal(one, other_hard) == (alpha == 1)

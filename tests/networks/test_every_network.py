@@ -107,6 +107,8 @@ TABLE = [  # network, arguments, input shape, output channels, trainable paramet
     (baselines.AAUNet, {"channels": (64, 128, 256, 512, 1024)}, (1, 3, 16, 16), 1, 104_623_306),
     (baselines.BGRAGSA, {}, (1, 3, 33, 45), 1, 39_200_586 + 62_143_440),
     (baselines.BGRAGSA, {"encoder": E, "in_channels": 1}, (1, 1, 32, 64), 1, 28_645_706 + 3_595_388 - 2 * 32 * 9),
+    (baselines.EHFormerCoarse, {}, (1, 3, 33, 45), 1, 86_371_345),
+    (baselines.EHFormer, {}, (1, 3, 32, 33), 1, 184_258_051),
     (baselines.MTDUNet, {}, (2, 1, 33, 45), 2, 30_703_941),
     (baselines.MTDUNet, {"num_classes": 2}, (1, 1, 32, 64), 2, 30_703_428),
     (baselines.MTDUNet, {"num_classes": None}, (1, 1, 32, 33), 2, 30_703_941 - 512 * (21 * 512 + 1) - 3 * 513),
@@ -138,6 +140,8 @@ SMALL = {  # name: network, arguments, input channels, smallest side
     "oca, masks alone": (MultiTaskOCANet, {"channels": (16, 24), "num_classes": None}, 2, 4),
     "aau_net": (baselines.AAUNet, {"channels": (4, 8, 16)}, 3, 4),
     "bgra_gsa": (baselines.BGRAGSA, {"encoder": E, "channels": (32, 16, 8, 8, 4)}, 3, 32),
+    "eh_former, coarse": (baselines.EHFormerCoarse, {"backbone": "mit_b0"}, 3, 32),
+    "eh_former, frozen": (baselines.EHFormer, {"backbone": "mit_b0"}, 3, 32),
     "mt_dunet": (baselines.MTDUNet, {"in_channels": 2, "channels": (4, 8, 16, 16)}, 2, 8),
     "swin_unet": (baselines.SwinUNet, {"channels": 12}, 3, 32),
     "oca, volumes": (MultiTaskOCANet, {"channels": (32, 16, 24), "spatial_dims": 3}, 2, 8),
@@ -225,7 +229,7 @@ def test_backward_reaches_every_parameter(name):
     # A norm takes the bias before it out again, and softmax what φ's bias adds to a row: zero but for rounding.
     assert all(key.endswith((".conv.bias", "channel_gate.0.bias", "attention.phi.bias")) for key in dead)
     frozen = {key for key, _ in net.named_parameters() if key not in learning}
-    assert all(key.startswith("encoders.") for key in frozen) and bool(frozen) == ("frozen" in name)
+    assert all(key.startswith(("encoders.", "coarse.")) for key in frozen) and bool(frozen) == ("frozen" in name)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -342,6 +346,8 @@ GOLDEN = {  # name: mean, spread and the last but one logit of the second image,
     "oca, volumes": [[7.35268, 2.67954, 10.559], [15.9115, 7.12485, 7.18412], [-1.84852, 15.4458, -15.4532]],
     "aau_net": [[0.0953112, 0.109191, 0.0821481]],
     "bgra_gsa": [[0.275571, 0.0471593, 0.319992]],
+    "eh_former, coarse": [[1.06278, 0.80821, 0.979483]],
+    "eh_former, frozen": [[0.505434, 0.572772, 0.923399]],
     "mt_dunet": [[1.51121, 1.34977, 0.199439], [3.79308, 2.76456, 1.35246]],
     "swin_unet": [[-0.180158, 1.30891, -1.98549]],
     "basic_unet": [[-0.0296922, 0.308614, -1.23625]],

@@ -5,6 +5,8 @@
 The classes are systems that the four papers compare with, built here from their authors' descriptions; the functions
 build networks of MONAI and of nnU-Net's authors. All accept any image size, return logits, name a default layer for
 Grad-CAM, and are initialised at random, for a fair comparison. Bundles of grey images also need `'in_channels': 1`.
+`MTDUNet` is for the bundle `mtl_oca`, or within `LesionLogit`; in training `BGRAGSA`, `EHFormer` and `unet_plus_plus`
+with deep supervision return a list, for the loss that their docstring names.
 
 segmentation-models-pytorch is not included: it needs torchvision, whose published build can't be loaded with a CPU
 build of torch. `flexible_unet` has U-Nets on the same encoders.
@@ -12,6 +14,7 @@ build of torch. `flexible_unet` has U-Nets on the same encoders.
 
 from hybrid_attention.networks.baselines.aau_net import AAUNet
 from hybrid_attention.networks.baselines.bgra_gsa import BGRAGSA
+from hybrid_attention.networks.baselines.eh_former import EHFormer, EHFormerCoarse
 from hybrid_attention.networks.baselines.monai import (
     attention_unet,
     basic_unet,
@@ -28,6 +31,8 @@ from hybrid_attention.networks.baselines.swin_unet import SwinUNet
 __all__ = [
     "BGRAGSA",
     "AAUNet",
+    "EHFormer",
+    "EHFormerCoarse",
     "MTDUNet",
     "SwinUNet",
     "attention_unet",
