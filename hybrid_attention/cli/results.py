@@ -14,6 +14,9 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--intersection", action="store_true", help="compare only the cases that all runs share")
     compare.add_argument("--reference", metavar="NAME", help="test all other runs against this one, not all pairs")
     compare.add_argument("--score", default="dice", help="score for tests and figures (default: %(default)s)")
+    compare.add_argument(
+        "--cases", nargs="+", default=(), metavar="CASE", help="cases of the grid (default: best, median and worst)"
+    )
     compare.set_defaults(run=_compare)
 
     merge = commands.add_parser("merge", help="merge the test folds of a cross-validation into one run")
@@ -56,7 +59,7 @@ def add_commands(commands: Any) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from hybrid_attention.report import compare
 
-    page = compare(options.runs, options.out, options.intersection, options.reference, options.score)
+    page = compare(options.runs, options.out, options.intersection, options.reference, options.score, options.cases)
     print(f"report: {page}")
 
 

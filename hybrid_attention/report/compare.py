@@ -13,6 +13,7 @@ from hybrid_attention.evaluation.formatting import is_defined, plural
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text
 from hybrid_attention.report import page
+from hybrid_attention.report.case_figures import MAX_MODELS, draw_cases
 from hybrid_attention.report.figures import draw_comparison, write_figures
 from hybrid_attention.report.matching import Comparison, match_runs
 from hybrid_attention.report.settings import common_facts, differences, settings_table
@@ -26,6 +27,7 @@ from hybrid_attention.report.tables import (
     significance_tables,
     why_no_tests,
 )
+from hybrid_attention.report.training_figures import draw_trainings
 
 
 def compare(
@@ -34,6 +36,7 @@ def compare(
     intersection: bool = False,
     reference: str | None = None,
     score: str = "dice",
+    cases: Sequence[str] = (),
 ) -> Path:
     """Compare evaluation runs and write `report.html`, `tables.md`, `tables.tex` and `figures/`.
 
@@ -45,12 +48,14 @@ def compare(
         intersection: compare only the cases that all runs share; otherwise differing cases are an error.
         reference: name of a run to test all others against; None tests all pairs.
         score: score of the tests, the figures and the order of cases: "dice", "jaccard", ….
+        cases: cases to draw, see `draw_cases`.
 
     Returns:
         The path of `report.html`.
 
     Raises:
-        ValueError: a run is damaged, runs can't be compared, or curves or pictures are missing or damaged.
+        ValueError: a run is damaged, runs can't be compared, curves or pictures are missing or damaged, or `cases`
+            can't be drawn.
         OSError: `out` can't be written.
         ImportError: scikit-posthocs or statsmodels is missing.
     """
@@ -58,7 +63,7 @@ def compare(
     for run in comparison.runs:
         _require_curves(run)
     pictures = {run.name: page.picture_kinds(run) for run in comparison.runs}
-    cases = list(page.embedded_cases(comparison, pictures))
+    embedded = list(page.embedded_cases(comparison, pictures))
     classes = {run.name: found for run in comparison.runs if (found := class_summary(run.cases)) is not None}
     test, other, why = friedman(comparison), differences(comparison), why_no_tests(comparison)
     scores = score_tables(comparison)
@@ -70,13 +75,19 @@ def compare(
         "Significance": significance_tables(comparison, test),
         "Runs and settings": [settings_table(comparison)],
     }
-    figures = draw_comparison(comparison, test, classes)
+    figures = {
+        **draw_comparison(comparison, test, classes),
+        **draw_trainings(comparison.runs),
+        **draw_cases(comparison, pictures, cases),
+    }
     facts = _facts(comparison)
+    if "samples" in figures and "cases" not in figures and any(run.summary["lesion_cases"] for run in comparison.runs):
+        facts.append(f"No grid of cases, which shows at most {MAX_MODELS} models: compare fewer runs for one.")
     footer = (
         f"hybrid_attention {__version__}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC. "
         "For research only, not for clinical decisions."
     )
-    html = page.render(comparison, facts, tables, figures, pictures, cases, footer, other, why)
+    html = page.render(comparison, facts, tables, figures, pictures, embedded, footer, other, why)
     later = [table for section in list(tables)[2:] for table in tables[section]]
     sentences = [*facts, *(f"The runs differ in {text}." for text in other), *([why] if why else [])]
     folder = prepare_output_folder(out)

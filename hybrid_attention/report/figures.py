@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 # safe for colour-blind readers: M. Okabe, K. Ito, "Color Universal Design", 2008
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#999999"  # reference lines
-FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
+FIGURES = (
+    *("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion"),
+    *("training", "roc_parts", "cases", "gradcam", "edges", "samples"),
+)
 _LINES = ("-", "--", "-.", ":")
 
 
@@ -136,7 +139,7 @@ def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
 
     Args:
         folder: output folder.
-        drawings: from `draw_comparison`.
+        drawings: from `draw_comparison`, `draw_trainings` and `draw_cases`.
     """
     for name in FIGURES:
         png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"

@@ -40,12 +40,14 @@ class PairedScores:
     Args:
         scores: by run, one number per case.
         groups: one per case.
+        cases: their names.
         undefined: number of excluded lesion cases in which the score of a run is undefined.
         without_lesion: number of excluded cases without a lesion in a run's ground truth.
     """
 
     scores: dict[str, list[float]]
     groups: list[str]
+    cases: list[str]
     undefined: int
     without_lesion: int
 
@@ -109,6 +111,7 @@ def paired_scores(comparison: Comparison) -> PairedScores:
     return PairedScores(
         scores[kept].to_dict("list"),
         cases[0]["group"][kept].tolist(),
+        cases[0]["case_id"][kept].tolist(),
         int(lesion.sum() - kept.sum()),
         int((~lesion).sum()),
     )

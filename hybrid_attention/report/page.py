@@ -158,8 +158,8 @@ def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -
     base = max(with_pictures, key=_pixels)  # the first of those with the largest images
     place = comparison.runs.index(base)
     for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True):
-        image = _read(base, "images", rows[place])
-        truth = _read(base, "truths", rows[place])
+        image = read_picture(base, "images", rows[place])
+        truth = read_picture(base, "truths", rows[place])
         stored = [
             _of_run(run, row, kinds[run.name]) if kinds[run.name] else None
             for run, row in zip(comparison.runs, rows, strict=True)
@@ -220,19 +220,29 @@ def _base64(data: bytes) -> str:
 
 
 def _pixels(run: Evaluation) -> int:
-    width, height = _read(run, "images", run.cases.iloc[0]).size
+    width, height = read_picture(run, "images", run.cases.iloc[0]).size
     return width * height
 
 
 def _of_run(run: Evaluation, row: Row, kinds: Sequence[str]) -> dict[str, str]:
-    stored = {"mask": _one_bit(_read(run, "masks", row))}
+    stored = {"mask": _one_bit(read_picture(run, "masks", row))}
     for name, kind in (("probability", "probabilities"), ("gradcam", "gradcam")):
         there = kind in kinds and picture_path(run.folder, kind, row["case_id"]).is_file()
-        stored[name] = _webp(_read(run, kind, row), LONG_SIDE // 2, "map") if there else ""
+        stored[name] = _webp(read_picture(run, kind, row), LONG_SIDE // 2, "map") if there else ""
     return stored
 
 
-def _read(run: Evaluation, kind: str, row: Row) -> Image.Image:
+def read_picture(run: Evaluation, kind: str, row: Row) -> Image.Image:
+    """Read a picture of a case, in grey.
+
+    Args:
+        run: the evaluation.
+        kind: see `picture_path`.
+        row: the case's row of `per_case.csv`.
+
+    Raises:
+        ValueError: the picture is damaged or of another evaluation.
+    """
     path = picture_path(run.folder, kind, row["case_id"])
     try:
         with Image.open(path) as file:

@@ -12,6 +12,7 @@ from hybrid_attention.report.tables import score_tables
 from tests.evaluation.drawn_runs import write_run
 
 FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
+FIGURES += ("cases", "samples")
 
 
 def files(folder):
