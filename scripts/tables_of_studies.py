@@ -118,6 +118,7 @@ def leaks_table(experiment: Path) -> str:
     for free_name, random_name, title in LEAKS:
         if not (experiment / random_name / "per_case.csv").is_file():
             continue
+        run = read_record(experiment / free_name / "summary.json")
         free, mixed = (
             read_csv(experiment / name / "per_case.csv").set_index("case_id") for name in (free_name, random_name)
         )
@@ -139,7 +140,6 @@ def leaks_table(experiment: Path) -> str:
         "images with a near-duplicate in training",
         "other images",
     )
-    run = read_record(experiment / LEAKS[0][0] / "summary.json")
     size, epochs = run["settings"]["image_size"], run["provenance"]["overrides"]["epochs"]
     caption = (
         f"{len(free)} lesion images of BUSI, each tested once on five folds; {size} x {size} pixels, {epochs} epochs; "
