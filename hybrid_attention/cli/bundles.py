@@ -17,7 +17,9 @@ BACKENDS = ("auto", "torch", "onnx", "openvino")
 def add_commands(commands: Any) -> None:
     """Add the commands to those of an argument parser."""
     predict = commands.add_parser("predict", help="segment an image or a folder of images")
-    predict.add_argument("images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI or DICOM file, or a folder")
+    predict.add_argument(
+        "images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI, DICOM or video file, or a folder"
+    )
     predict.add_argument("--out", required=True, help="folder of masks, overlays, probability maps and predictions.csv")
     predict.add_argument("--bundle", help="name or folder (default: that of the weights, else hybrid_lite)")
     predict.add_argument(
@@ -49,7 +51,10 @@ def add_commands(commands: Any) -> None:
         "--frames",
         nargs="+",
         default=["all"],
-        help="frames of DICOM loops: all, middle, or numbers from 1 (default: all)",
+        help="frames of videos and DICOM loops: all, middle, or numbers from 1 (default: all)",
+    )
+    predict.add_argument(
+        "--smooth", type=int, default=1, metavar="N", help="average the probabilities of a loop over N frames, odd"
     )
     predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
     predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
@@ -92,7 +97,9 @@ def _predict(options: argparse.Namespace) -> None:
         from hybrid_attention.prediction.folder import predict_folder
 
         model = load_model(whole, threshold=options.threshold)
-        rows = predict_folder(model, options.images, options.out, frames, options.uncertainty, options.pdf)
+        rows = predict_folder(model, options.images, options.out, frames, options.uncertainty, options.pdf, smoothing=options.smooth)
+    elif options.smooth != 1:
+        raise ValueError("--smooth needs a whole ONNX model and none of torch's options: see `export --whole`")
     else:
         rows = _predict_by_torch(options, frames)
     if options.report is not None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
@@ -103,11 +103,11 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def strip_dicom_suffix(name: str) -> str:
-    """Return a name without the suffix of a DICOM file: `cine.dcm#3` gives `cine#3`."""
+def strip_frame_suffix(name: str, suffixes: Sequence[str] = DICOM_SUFFIXES) -> str:
+    """Return a name without the suffix of its file: `cine.dcm#3` gives `cine#3`."""
     match = _NUMBERED.match(name)
     stem, number = (match[1], "#" + match[2]) if match else (name, "")
-    for suffix in DICOM_SUFFIXES:
+    for suffix in suffixes:
         if stem.lower().endswith(suffix):
             return stem[: -len(suffix)] + number
     return name
@@ -192,8 +192,6 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
         ValueError: `frames` is invalid or names a frame that the file lacks, no decoder for its pixels is installed,
             or they contradict the header. Also the errors of `read_header`.
     """
-    if not (frames in ("all", "middle") if isinstance(frames, str) else isinstance(frames, Sequence) and frames):
-        raise ValueError(f"frames must be 'all', 'middle' or a list of numbers counted from 1, got {frames!r}")
     header = read_header(path)
     fault = syntax_fault(header) or length_fault(path, header)
     if fault is not None:
@@ -202,18 +200,29 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
     if modality not in ULTRASOUND:
         logger.warning("%s: its modality is %s, not ultrasound (US); it is read anyway", path, modality or "not given")
     count = frame_count(header)
-    if count == 1:
-        return [str(path)]
-    if frames == "all":
-        chosen: Sequence[Any] = range(1, count + 1)
-    elif frames == "middle":
-        chosen = [(count + 1) // 2]
-    else:
-        chosen = list(frames)
-    wrong = [number for number in chosen if number not in range(1, count + 1)]
+    return [str(path)] if count == 1 else [f"{path}#{number}" for number in chosen_frames(frames, count)]
+
+
+def chosen_frames(frames: str | Sequence[int], count: int) -> Sequence[int]:
+    """Return the numbers of the frames that are asked for.
+
+    Args:
+        frames: "all", "middle" (one), or numbers counted from 1.
+        count: of the frames in the file.
+
+    Raises:
+        ValueError: `frames` is something else, or names a frame that the file lacks.
+    """
+    if not (frames in ("all", "middle") if isinstance(frames, str) else isinstance(frames, Sequence) and frames):
+        raise ValueError(f"frames must be 'all', 'middle' or a list of numbers counted from 1, got {frames!r}")
+    if count == 0:
+        raise ValueError("it has no frames")
+    if isinstance(frames, str):
+        return range(1, count + 1) if frames == "all" else [(count + 1) // 2]
+    wrong = [number for number in frames if number not in range(1, count + 1)]
     if wrong:
         raise ValueError(f"frame {wrong[0]!r} does not exist: the file has {count}, counted from 1")
-    return [f"{path}#{number}" for number in chosen]
+    return frames
 
 
 def frame_geometry(header: Dataset) -> FrameGeometry:

@@ -13,6 +13,7 @@ from hybrid_attention.data.dicom import NoPictureError, frame_paths, is_dicom
 from hybrid_attention.data.files import files_below, is_note, name_fault, same_name
 from hybrid_attention.data.masks import find_masks, mask_owner
 from hybrid_attention.data.reading import ALL_SUFFIXES, is_image, strip_suffix
+from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, video_frame_paths
 
 # the table that an inference run writes into the folder of its results
 PREDICTIONS = "predictions.csv"
@@ -27,13 +28,13 @@ def image_datalist(
     """List an image, or all images below a folder, for inference.
 
     Masks named as in BUSI (`NAME_mask.png`) are checked with their image and never taken for images. Each frame of a
-    multi-frame DICOM file is a case, `NAME.dcm#1` and so on. DICOM files that are not images (reports, segmentations)
-    and folders below `source` with results of another inference run are skipped and logged.
+    video or a multi-frame DICOM file is a case, `NAME.dcm#1` and so on. DICOM files that are not images (reports,
+    segmentations) and folders below `source` with results of another inference run are skipped and logged.
 
     Args:
         source: an image file, or a folder that is searched with its subfolders.
         results: the folder for the results; if it lies below `source` it is not searched.
-        frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
+        frames: of videos and multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
 
     Returns:
         Dicts with `case_id` (path relative to the folder), `image` and `source` (both the path, with the frame's
@@ -42,7 +43,7 @@ def image_datalist(
     Raises:
         FileNotFoundError: `source` does not exist.
         ValueError: `results` is the folder of the images, where predicted masks would later pass for ground truth.
-        ImportError: there is a DICOM file, and pydicom is missing.
+        ImportError: there is a DICOM file or a video, and pydicom or PyAV is missing.
         DataError: no images, two images whose results would have the same name, or unreadable files; all are listed.
     """
     source = Path(source)
@@ -62,9 +63,11 @@ def image_datalist(
         logger.warning("%s is skipped: it contains results (%s), not images", folder, PREDICTIONS)
         files = [path for path in files if folder not in path.parents]
     if not source.is_file() or mask_owner(source) is not None:
-        files = image_files(files)  # a file on its own is judged by its content
+        files = image_files(files, videos=True)  # a file on its own is judged by its content
     if not files:
-        raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {source}; masks (*_mask*.png) don't count")
+        raise DataError(
+            f"no image ({', '.join((*ALL_SUFFIXES, *VIDEO_SUFFIXES))}) in {source}; masks (*_mask*.png) don't count"
+        )
     images, problems = expand_frames(files, frames, alone=source.is_file())
     cases: list[dict[str, Any]] = []
     owners: dict[str, Path] = {}
@@ -75,15 +78,21 @@ def image_datalist(
             problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
         owners[result] = image
         cases.append({"case_id": key, "image": str(image), "source": str(image)})
-    more, _ = inspect_cases([{**case, "label": find_masks(case["image"])} for case in cases])
+    masked = [{**case, "label": find_masks(case["image"])} for case in cases]
+    # frames of a video were read when they were listed
+    more, _ = inspect_cases([case for case in masked if case["label"] or not is_video(case["image"])])
     raise_if_invalid(problems + more, len(files), "repair or remove these files")
     if not cases:
         raise DataError(f"no image in {source}: its DICOM files are not images")
     return cases
 
 
-def image_files(files: Iterable[Path]) -> list[Path]:
+def image_files(files: Iterable[Path], videos: bool = False) -> list[Path]:
     """Return those of `files` that are images, and not masks by their names; the others are logged.
+
+    Args:
+        files: of a folder.
+        videos: return videos, too.
 
     Raises:
         DataError: names that are not UTF-8; all are listed.
@@ -96,7 +105,7 @@ def image_files(files: Iterable[Path]) -> list[Path]:
         if fault:
             faults.append(fault)
         elif mask_owner(path) is None:
-            (images if is_image(path) else others).append(path)
+            (images if is_image(path) or (videos and is_video(path)) else others).append(path)
     raise_if_invalid(faults, len(files), "rename them")
     log_left_out([path for path in others if not is_note(path)], "not an image of a supported format")
     return images
@@ -113,24 +122,24 @@ def log_left_out(files: Sequence[Path], reason: str) -> None:
 def expand_frames(
     files: Iterable[Path], frames: str | Sequence[int] = "all", alone: bool = False
 ) -> tuple[list[Path], list[str]]:
-    """List the images in files: each frame of a multi-frame DICOM file, else the file itself.
+    """List the images in files: each frame of a video or a multi-frame DICOM file, else the file itself.
 
     Args:
         files: images, from `image_files`.
-        frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
+        frames: of videos and multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
         alone: report a DICOM file that is not an image as a problem; False skips and logs it.
 
     Returns:
-        Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, one line per DICOM file.
+        Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, one line per file.
 
     Raises:
-        ImportError: there is a DICOM file, and pydicom is missing.
+        ImportError: there is a DICOM file or a video, and pydicom or PyAV is missing.
     """
     images: list[Path] = []
     problems: list[str] = []
     for file in files:
         try:
-            images += map(Path, frame_paths(file, frames) if is_dicom(file) else [file])
+            images += map(Path, loop_frames(file, frames))
         except NoPictureError as error:
             if alone:
                 problems.append(f"{file}: {error}")
@@ -139,6 +148,13 @@ def expand_frames(
         except ValueError as error:
             problems.append(f"{file}: {error}")
     return images, problems
+
+
+def loop_frames(file: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
+    """List the frames of a video or a DICOM file; of another file, itself; see `frame_paths`, `video_frame_paths`."""
+    if is_dicom(file):
+        return frame_paths(file, frames)
+    return video_frame_paths(file, frames) if is_video(file) else [str(file)]
 
 
 def result_path(folder: str | os.PathLike[str], case_id: str, what: str, suffix: str = ".png") -> Path:

@@ -20,11 +20,12 @@ from hybrid_attention.data.dicom import (
     geometry,
     is_dicom,
     split_frame,
-    strip_dicom_suffix,
+    strip_frame_suffix,
 )
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
 from hybrid_attention.data.grey import MAX_PIXELS
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
+from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, read_video_grey
 from PIL import Image, ImageOps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
@@ -70,12 +71,17 @@ def strip_suffix(name: str) -> str:
     for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    return strip_dicom_suffix(name)
+    return strip_frame_suffix(name, (*DICOM_SUFFIXES, *VIDEO_SUFFIXES))
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is a supported image: by its name, or by its first bytes for DICOM without a suffix."""
-    return str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path) or is_dicom(path)
+    """Return whether a file is a supported image: by its name, or by its first bytes for DICOM without a suffix.
+
+    Of a video the frames are images (`clip.mp4#3`), not the file.
+    """
+    if str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path) or is_dicom(path):
+        return True
+    return is_video(path) and split_frame(path)[1] is not None
 
 
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
@@ -84,7 +90,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     Args:
         path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PGM or PPM of any mode, rotated as its orientation tag says
             (the first of several pages); NIfTI with one slice; DICOM with one frame, or a frame of a DICOM file
-            (`cine.dcm#3`), cropped to the tissue.
+            (`cine.dcm#3`), cropped to the tissue; a frame of a video (`clip.mp4#3`).
 
     Returns:
         Array of shape (H, W); uint8 or float32.
@@ -92,7 +98,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         ValueError: the file is empty, truncated, not an image, larger than `MAX_PIXELS`, contains NaN, Inf or a single
             grey value, or is not one 2D slice or frame. The message does not name the file.
-        ImportError: the file is DICOM and pydicom is missing.
+        ImportError: the file is DICOM and pydicom is missing, or a video and PyAV is.
     """
     grey = read_plane(path)
     if grey.min() == grey.max():
@@ -128,6 +134,8 @@ def read_plane(
     try:
         if is_dicom(path):
             array = read_dicom_grey(path)
+        elif is_video(path):
+            array = read_video_grey(path)
         else:
             array = read_nifti(path) if is_nifti(path) else _read_picture(file, values, several_pages)
     except (ValueError, ImportError):

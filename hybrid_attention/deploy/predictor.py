@@ -161,6 +161,7 @@ class BundleModel(Model):
         self._preprocessing = Compose(chain[start + 1 :])  # what follows the reading of a file
         self._postprocessing: Any = parser.get_parsed_content("postprocessing")
         self._lock = Lock()  # some runtimes compute one image at a time
+        self.threshold = float(parser.get_parsed_content("threshold"))
         names = parser.get_parsed_content("class_names", default=None)
         self.class_names: list[str] = list(names or [])
 

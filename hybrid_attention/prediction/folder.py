@@ -5,20 +5,25 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.data.files import prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.folder import PREDICTIONS, image_datalist
 from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
+from hybrid_attention.prediction.loops import Tracker, smooth
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.pdf import PdfReport
 from hybrid_attention.prediction.result import Result
 
+LOOPS = "loops.csv"
 WRITERS = 2  # threads that write pictures
 BEHIND = 8  # images that may be queued for them
 
@@ -28,7 +33,8 @@ logger = logging.getLogger(__name__)
 class ResultWriter:
     """Write results while the network runs on the next images, and tables of all when it is closed.
 
-    `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same, typed.
+    `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same, typed. Where
+    several frames of a file were predicted, `loops.csv` has a row per file, see `Loop`; they are added in order.
 
     Args:
         folder: of the files; see `Result.save`.
@@ -38,6 +44,9 @@ class ResultWriter:
     def __init__(self, folder: str | os.PathLike[str], pdf: str | None = None) -> None:
         self.folder = prepare_output_folder(folder)
         self.rows: list[dict[str, Any]] = []
+        self.loops: list[dict[str, Any]] = []
+        self._loop: tuple[str, Tracker] | None = None  # the file whose frames are added
+        self._started = time.perf_counter()
         self._earlier = _listed(self.folder)
         self._writers = ThreadPoolExecutor(WRITERS)
         self._pending: deque[tuple[Future[dict[str, Any]], Result]] = deque()
@@ -52,6 +61,7 @@ class ResultWriter:
             result: for the image; a mask beside its file is the truth of the overlay.
             options: of `Result.save`.
         """
+        self._track(name, result)
         self._pending.append((self._writers.submit(_save, self.folder, name, result, options), result))
         if len(self._pending) > BEHIND:
             self._finish_first()
@@ -63,6 +73,23 @@ class ResultWriter:
             self._pdf = self._pdf or PdfReport(self.folder / "predictions.pdf", self._model)
             self._pdf.add(self.rows[-1]["case_id"], result)
 
+    def _track(self, name: str, result: Result) -> None:
+        _, number = split_frame(result.image.source or "")
+        file = name.rpartition("#")[0]
+        if self._loop is not None and (number is None or self._loop[0] != file):
+            self._end_loop()
+        if number is not None:
+            self._loop = self._loop or (file, Tracker(self._started))
+            self._loop[1].add(result)
+        self._started = time.perf_counter()
+
+    def _end_loop(self) -> None:
+        if self._loop is not None:
+            file, tracker = self._loop
+            loop = tracker.loop()
+            self.loops += [{"file": file, **loop.row()}] if loop.frames > 1 else []
+        self._loop = None
+
     def close(self) -> None:
         """Wait for the files and write the tables."""
         while self._pending:
@@ -73,6 +100,11 @@ class ResultWriter:
         if self.rows:
             write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
             write_json(self.folder / "predictions.json", self.rows)
+        self._end_loop()
+        if self.loops:
+            write_csv(self.folder / LOOPS, self.loops, list(self.loops[0]))
+        else:
+            (self.folder / LOOPS).unlink(missing_ok=True)  # of an earlier call
         found = sum(row["lesion_pixels"] > 0 for row in self.rows)
         logger.info("%d masks and overlays in %s; a lesion was predicted in %d", len(self.rows), self.folder, found)
         left = self._earlier - {row["case_id"] for row in self.rows}
@@ -98,6 +130,7 @@ def predict_folder(
     uncertainty: bool = False,
     pdf: bool = False,
     progress: bool = False,
+    smoothing: int = 1,
 ) -> list[dict[str, Any]]:
     """Segment an image or a folder of images into files.
 
@@ -105,23 +138,34 @@ def predict_folder(
         model: from `load_model`.
         images: file or folder; see `image_datalist`.
         out: folder of the results; see `Result.save`.
-        frames: of multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
+        frames: of videos and multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
         uncertainty: also write the entropy of each pixel's probability, 0 to 255 for 0 to 1 bit.
         pdf: also write `predictions.pdf`, a page per image.
         progress: show a progress bar.
+        smoothing: number of frames of a loop over which probabilities are averaged, odd; see `smooth`.
 
     Returns:
         The rows of `predictions.csv`.
 
     Raises:
         FileNotFoundError: `images` does not exist.
-        ValueError: unreadable images; all are named before any is segmented.
+        ValueError: unreadable images; all are named before any is segmented. `smoothing` is not odd, or some frames are
+            left out, so that neighbours are missing.
         ImportError: an image needs a package that is missing.
     """
+    if smoothing != 1 and frames != "all":
+        raise ValueError(f"smoothing needs all frames of a loop, got {frames}")
+    smooth((), smoothing, model.threshold)  # raises for an even number
     cases = image_datalist(images, results=out, frames=frames)
+    files = [split_frame(case["image"])[0] for case in cases]
+    pairs = zip(files, model.predict_many([case["image"] for case in cases], progress), strict=True)
+    results = chain.from_iterable(
+        smooth((result for _, result in loop), smoothing, model.threshold)
+        for _, loop in groupby(pairs, key=lambda pair: pair[0])
+    )
     writer = ResultWriter(out, model.name if pdf else None)
     try:
-        for case, result in zip(cases, model.predict_many([case["image"] for case in cases], progress), strict=True):
+        for case, result in zip(cases, results, strict=True):
             writer.add(case["case_id"], result, uncertainty=_entropy(result.probability) if uncertainty else None)
     finally:
         writer.close()

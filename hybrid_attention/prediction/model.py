@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hybrid_attention.data.folder import loop_frames
 from hybrid_attention.data.grey import stretched
 from hybrid_attention.data.reading import GreyImage
 from hybrid_attention.prediction.inputs import to_image
+from hybrid_attention.prediction.loops import Loop, Tracker, smooth
 from hybrid_attention.prediction.result import Result, by_class
 
 OUTPUTS = ("probability", "mask", "class_probability", "expected_dice")
@@ -28,9 +30,11 @@ class Model(ABC):
 
     Attributes:
         name: of the model and its weights, for reports.
+        threshold: probability from which on a pixel is lesion.
     """
 
     name: str
+    threshold: float
 
     def predict(self, image: Any, spacing: Sequence[float] | None = None) -> Result:
         """Predict one image.
@@ -79,6 +83,36 @@ class Model(ABC):
             while waiting:
                 yield self.compute(waiting.popleft().result())
 
+    def predict_loop(self, frames: Any, smoothing: int = 1, progress: bool = False) -> Loop:
+        """Predict the frames of one loop, and track its lesion; one frame after the other, whatever the length.
+
+        Args:
+            frames: path of a video or multi-frame DICOM file, or the images in order, each as `predict` takes it: a
+                list, or an array (frames, H, W).
+            smoothing: number of frames over which probabilities are averaged, odd; see `smooth`.
+            progress: show a progress bar.
+
+        Returns:
+            The lesion's best frame, its areas, the classes of the loop.
+
+        Raises:
+            TypeError: a frame is of another type.
+            ValueError: there are no frames, they differ in size or can't be read, or `smoothing` is not odd.
+
+        Example:
+            >>> loop = hybrid_attention.load_model().predict_loop("loop.dcm", smoothing=5)  # doctest: +SKIP
+            >>> loop.best_frame, loop.best.overlay(), loop.row()["long_axis"]  # doctest: +SKIP
+        """
+        tracker = Tracker()
+        if isinstance(frames, str | os.PathLike):
+            try:
+                frames = loop_frames(frames)
+            except ValueError as error:
+                raise ValueError(f"{os.fspath(frames)}: {error}") from None
+        for result in smooth(self.predict_many(frames, progress), smoothing, self.threshold):
+            tracker.add(result)
+        return tracker.loop()
+
     @abstractmethod
     def compute(self, image: GreyImage) -> Result:
         """Predict a grey image that was read."""
@@ -121,18 +155,18 @@ class OnnxModel(Model):
                 "--whole`"
             )
         facts = dict(self._session.get_modelmeta().custom_metadata_map)
-        if "class_names" not in facts:
+        if not {"class_names", "threshold"} <= set(facts):
             raise ValueError(f"{self.path} was not written by `hybrid-attention export --whole`: it names no classes")
         self.facts: dict[str, str] = facts
         self.class_names: list[str] = json.loads(self.facts["class_names"])
         self.name = f"{facts['name']} {facts['version']}, weights {facts['weights_sha256'][:12]}"
-        self.threshold = threshold
+        self.threshold = float(facts["threshold"]) if threshold is None else threshold
 
     def compute(self, image: GreyImage) -> Result:
         """Predict a grey image that was read."""
         pixels = image.pixels
         if pixels.dtype != np.uint8:
             pixels = stretched(pixels.astype(np.float64)).round().astype(np.uint8)
-        probability, mask, classes, _ = self._session.run(None, {"image": np.ascontiguousarray(pixels[..., None])})
-        predicted = mask.astype(bool) if self.threshold is None else probability >= self.threshold
-        return Result(image, predicted, probability, by_class(self.class_names, classes))
+        inputs = {"image": np.ascontiguousarray(pixels[..., None])}
+        probability, classes = self._session.run(["probability", "class_probability"], inputs)
+        return Result(image, probability >= self.threshold, probability, by_class(self.class_names, classes))

@@ -1,0 +1,133 @@
+"""Video files as loops: their frames as grey planes, read one after the other."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from hybrid_attention.data.dicom import chosen_frames, split_frame
+from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.grey import check_size
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
+_KEPT = 16  # frames that threads may ask for out of order
+_NAMED = 20  # frames in a message
+
+logger = logging.getLogger(__name__)
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file, or the file of a frame, is a video, by its name."""
+    return split_frame(path)[0].name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
+    """List the frames of a video, each of which is a case of its own.
+
+    The video is decoded once, to count its frames. Those with a single grey value are skipped and logged.
+
+    Args:
+        path: the file.
+        frames: "all", "middle" (one), or numbers counted from 1.
+
+    Returns:
+        `path#1`, `path#2` and so on.
+
+    Raises:
+        ValueError: the file is damaged, has no frames, or lacks one of `frames`. The message does not name the file.
+        ImportError: PyAV is missing.
+    """
+    blank: list[int] = []
+    count = 0
+    for plane in _planes(Path(path)):
+        count += 1
+        if plane.min() == plane.max():
+            blank.append(count)
+    chosen = chosen_frames(frames, count)
+    left_out = [number for number in chosen if number in set(blank)]
+    if left_out:
+        more = " and more" if len(left_out) > _NAMED else ""
+        names = ", ".join(map(str, left_out[:_NAMED]))
+        logger.warning("%s: frames with a single grey value are skipped: %s%s", path, names, more)
+    return [f"{path}#{number}" for number in chosen if number not in set(left_out)]
+
+
+def read_video_grey(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a frame of a video as a grey plane; one after another is fast, a step back reads from the start.
+
+    Args:
+        path: a frame, `clip.mp4#3`.
+
+    Returns:
+        uint8 array of shape (H, W), luma (ITU-R 601-2), turned as the file says.
+
+    Raises:
+        ValueError: the file is damaged, or no frame or one that it lacks is named. The message does not name the file.
+        ImportError: PyAV is missing.
+    """
+    file, number = split_frame(path)
+    if number is None:
+        raise ValueError(f"it is a video: name a frame, {file.name}#1 and so on, or use predict_loop")
+    status = file.stat()
+    return _reader(file, status.st_mtime_ns, status.st_size).frame(number)
+
+
+class _Reader:
+    """The frames of one video, for several threads that ask for about the same ones."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lock = path, Lock()
+        self.start()
+
+    def start(self) -> None:
+        self.planes, self.read = _planes(self.path), 0
+        self.kept: dict[int, np.ndarray] = {}
+
+    def frame(self, number: int) -> np.ndarray:
+        with self.lock:
+            if number <= self.read and number not in self.kept:
+                self.start()
+            while self.read < number:
+                plane = next(self.planes, None)
+                if plane is None:
+                    raise ValueError(f"frame {number} does not exist: the file has {self.read}, counted from 1")
+                self.read += 1
+                self.kept[self.read] = plane
+                self.kept.pop(self.read - _KEPT, None)
+            return self.kept[number]
+
+
+@lru_cache(maxsize=2)  # of the last files that were read, which stay open
+def _reader(path: Path, changed: int, size: int) -> _Reader:
+    return _Reader(path)
+
+
+def _planes(path: Path) -> Iterator[np.ndarray]:
+    """Decode the frames of a video."""
+    try:
+        import av
+        from av.error import FFmpegError
+    except ImportError:
+        raise ImportError(f"reading video needs PyAV: {how_to_install('video')}") from None
+    try:
+        # a playlist could name other files and addresses
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            if not container.streams.video:
+                raise ValueError("it has no video stream")
+            stream = container.streams.video[0]
+            check_size(stream.height, stream.width)
+            for frame in container.decode(stream):
+                yield _upright(frame)
+    except FFmpegError as error:
+        raise ValueError(f"truncated or damaged video ({error.strerror})") from None
+
+
+def _upright(frame: Any) -> np.ndarray:
+    grey = frame.to_ndarray(format="gray")
+    return np.ascontiguousarray(np.rot90(grey, round(frame.rotation / 90)))

@@ -1,0 +1,263 @@
+"""Smoothing and tracks by hand; loops of a moving phantom through the model and the command."""
+
+import csv
+import gc
+import weakref
+
+import hybrid_attention
+import numpy as np
+import pytest
+from hybrid_attention.cli import main
+from hybrid_attention.data.reading import GreyImage
+from hybrid_attention.phantoms import make_phantom
+from hybrid_attention.prediction.loops import GAP, Tracker, smooth
+from hybrid_attention.prediction.result import Result
+from PIL import Image
+
+from tests.data.dicom_files import region, write_dicom
+from tests.data.videos import write_video
+
+
+def result(probability, benign=0.5, spacing=None):
+    probability = np.asarray(probability, np.float32)
+    image = GreyImage(np.arange(probability.size, dtype=np.uint8).reshape(probability.shape), spacing=spacing)
+    return Result(image, probability >= 0.5, probability, {"benign": benign, "malignant": 1 - benign})
+
+
+def drawn(*rows, chance=0.8, **options):
+    """A frame: # is lesion with a probability of 0.8."""
+    return result([[chance if letter == "#" else 0 for letter in row] for row in rows], **options)
+
+
+def tracked(*frames):
+    tracker = Tracker()
+    for frame in frames:
+        tracker.add(frame)
+    return tracker.loop()
+
+
+def test_means_over_three_frames_by_hand():
+    chances = [0.9, 0.3, 0.6, 0.0]
+    found = list(smooth([result([[chance]], chance) for chance in chances], 3, threshold=0.5))
+    expected = [0.6, 0.6, 0.3, 0.3]  # two frames at the ends
+    assert [float(one.probability[0, 0]) for one in found] == pytest.approx(expected)
+    assert [one.classes["benign"] for one in found] == pytest.approx(expected)
+    assert [bool(one.mask[0, 0]) for one in found] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+@pytest.mark.parametrize("frames", [1, 3, 5, 7])
+def test_means_over_any_number(frames, count):
+    chances = np.random.default_rng(0).random((count, 2, 3)).astype(np.float32)
+    found = list(smooth(map(result, chances), frames, threshold=0.5))
+    assert len(found) == count
+    for place, one in enumerate(found):
+        mean = chances[max(0, place - frames // 2) : place + frames // 2 + 1].mean(axis=0)
+        np.testing.assert_allclose(one.probability, mean, rtol=1e-5)
+        np.testing.assert_array_equal(one.mask, one.probability >= 0.5)
+
+
+def test_no_more_frames_are_held_than_averaged():
+    alive = weakref.WeakSet()
+
+    def frames():
+        for _ in range(50):
+            made = result(np.full((4, 4), 0.7))
+            alive.add(made)
+            yield made
+
+    most = 0
+    for _ in smooth(frames(), 5, threshold=0.5):
+        gc.collect()
+        most = max(most, len(alive))
+    assert most <= 6
+
+
+@pytest.mark.parametrize("frames", [0, 2, -1])
+def test_only_odd_numbers_of_frames(frames):
+    with pytest.raises(ValueError, match=f"odd number of frames, as 5, got {frames}"):
+        smooth([], frames, threshold=0.5)
+
+
+def test_frames_of_different_sizes():
+    with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
+        list(smooth([result(np.ones((2, 2))), result(np.ones((2, 3)))], 3, threshold=0.5))
+    with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
+        tracked(result(np.ones((2, 2))), result(np.ones((2, 3))))
+    with pytest.raises(ValueError, match="at least one frame"):
+        tracked()
+
+
+def test_a_lesion_that_moves_beside_a_larger_one_of_one_frame():
+    loop = tracked(
+        drawn("##......", "##......", "........"),
+        drawn(".###....", ".###....", "........"),
+        drawn("..##.###", "..##.###", ".....###"),
+        drawn("...##...", "........", "........"),
+    )
+    assert (loop.frames, loop.best_frame) == (4, 2)
+    assert loop.areas == {1: 4, 2: 6, 3: 4, 4: 2}
+    np.testing.assert_array_equal(loop.lesion, loop.best.mask)
+    row = loop.row()
+    assert (row["frames"], row["frames_with_lesion"], row["best_frame"]) == (4, 4, 2)
+    assert (row["median_area"], row["min_area"], row["max_area"]) == (4, 2, 6)
+    assert (row["largest_area"], row["lesion_width"], row["lesion_height"], row["unit"]) == (6, 3, 2, "pixel")
+
+
+def test_the_best_frame_is_the_largest_section_that_is_sure():
+    loop = tracked(
+        drawn("###", "###", chance=0.5),  # 6 * 0.5
+        drawn("##.", "##.", chance=0.9),  # 4 * 0.9
+        drawn("##.", "##.", chance=0.8),
+    )
+    assert loop.best_frame == 2
+    assert loop.row()["expected_dice"] == pytest.approx(0.9 * 2 * 4 / (4 + 3.6))
+
+
+def test_measures_are_of_the_lesion_alone_and_in_millimetres():
+    loop = tracked(*[drawn("##..###", "##.....", "##.....", spacing=(0.5, 0.2))] * 2)
+    assert loop.best.mask.sum() == 9 and loop.lesion.sum() == 6
+    row = loop.row()
+    assert row["median_area"] == row["largest_area"] == pytest.approx(6 * 0.1)
+    assert (row["lesion_width"], row["lesion_height"], row["unit"]) == (0.4, 1.5, "mm")
+
+
+def test_of_two_parts_the_one_with_more_common_pixels_continues():
+    loop = tracked(drawn("#######"), drawn("##.####"), drawn("##....."))
+    assert loop.areas == {1: 7, 2: 4}
+
+
+def test_when_two_lesions_merge_the_one_with_more_common_pixels_continues():
+    loop = tracked(drawn("###.##."), drawn("###.##."), drawn("######."))
+    assert loop.areas == {1: 3, 2: 3, 3: 6}
+
+
+@pytest.mark.parametrize(("missed", "frames"), [(GAP, 2), (GAP + 1, 1)])
+def test_a_lesion_may_be_missed_for_some_frames(missed, frames):
+    loop = tracked(drawn("##"), *[drawn("..")] * missed, drawn("##"))
+    assert len(loop.areas) == frames
+
+
+def test_classes_are_means_over_the_frames_with_the_lesion():
+    loop = tracked(drawn("..", benign=0.9), drawn("##", benign=0.1), drawn("##", benign=0.4))
+    assert loop.classes == pytest.approx({"benign": 0.25, "malignant": 0.75})
+    assert loop.row()["predicted_class"] == "malignant"
+    assert loop.row()["probability_benign"] == 0.25
+
+
+def test_no_lesion():
+    loop = tracked(drawn("..", benign=0.9), drawn("..", benign=0.7))
+    assert loop.best_frame is None and not loop.lesion.any() and loop.areas == {}
+    assert loop.classes["benign"] == pytest.approx(0.8)
+    row, other = loop.row(), tracked(drawn("##")).row()
+    assert list(row) == list(other)  # columns of one table
+    assert [row[name] for name in ("best_frame", "median_area", "long_axis", "expected_dice")] == [None] * 4
+    assert row["frames_with_lesion"] == 0
+
+
+def test_frames_are_not_kept():
+    alive, tracker = weakref.WeakSet(), Tracker()
+    for step in range(300):
+        row = ["." * 40]
+        row[0] = row[0][: step % 40] + "#" + row[0][step % 40 + 1 :]  # a new track each time
+        made = drawn(*row)
+        alive.add(made)
+        tracker.add(made)
+    del made
+    gc.collect()
+    assert len(alive) <= GAP + 4  # the tracks that may go on, the first frame, the best track that ended
+
+
+@pytest.fixture(scope="module")
+def moving():
+    """A phantom's lesion that moves by two pixels per frame, with noise: frames and masks, (20, 96, 128)."""
+    phantom = make_phantom("malignant", 0, (96, 180), annotations=False)
+    noise = np.random.default_rng(0)
+    frames = [phantom.image[:, 2 * step : 2 * step + 128] + noise.normal(0, 12, (96, 128)) for step in range(20)]
+    truth = [phantom.masks[0][:, 2 * step : 2 * step + 128] for step in range(20)]
+    return np.stack(frames).clip(0, 255).astype(np.uint8), np.stack(truth)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return hybrid_attention.load_model()
+
+
+def test_a_moving_phantom(model, moving):
+    frames, truth = moving
+    loop = model.predict_loop(frames, smoothing=5)
+    assert loop.frames == 20 and len(loop.areas) >= 18
+    true = truth[loop.best_frame - 1]
+    assert 2 * (loop.lesion & true).sum() / (loop.lesion.sum() + true.sum()) > 0.7
+    rough = model.predict_loop(list(frames))
+    assert np.abs(np.diff(list(loop.areas.values()))).sum() < np.abs(np.diff(list(rough.areas.values()))).sum()
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_command_writes_a_row_per_loop(model, moving, tmp_path):
+    frames, _ = moving
+    (tmp_path / "in").mkdir()
+    write_dicom(
+        tmp_path / "in" / "a.dcm", frames, regions=[region(0, 0, 127, 95, delta=(0.01, 0.01))], NumberOfFrames=20
+    )
+    write_video(tmp_path / "in" / "b.mkv", frames, "ffv1", "gray")
+    Image.fromarray(frames[0]).save(tmp_path / "in" / "c.png")
+    out = tmp_path / "out"
+    assert main(["predict", str(tmp_path / "in"), "--out", str(out), "--smooth", "5"]) == 0
+    assert len(rows_of(out / "predictions.csv")) == 41
+    expected = model.predict_loop(frames, smoothing=5).row()
+    dicom, video = rows_of(out / "loops.csv")
+    assert (dicom["file"], video["file"]) == ("a.dcm", "b.mkv")
+    for name, value in expected.items():
+        if name != "frames_per_second":
+            assert video[name] == str(value), name
+    assert float(video["frames_per_second"]) > 0
+    assert (dicom["best_frame"], dicom["unit"]) == (video["best_frame"], "mm")
+    assert float(dicom["long_axis"]) == pytest.approx(expected["long_axis"] / 10, rel=0.02)
+    assert float(dicom["median_area"]) == pytest.approx(expected["median_area"] / 100, rel=0.02)
+    mask = np.asarray(Image.open(out / "b#7_mask.png")) > 0
+    results = smooth(model.predict_many(frames), 5, model.threshold)
+    np.testing.assert_array_equal(mask, [one.mask for one in results][6])
+    # the loop on its own by path, and a call without a loop
+    by_path = model.predict_loop(tmp_path / "in" / "a.dcm", smoothing=5)
+    assert str(by_path.row()["long_axis"]) == dicom["long_axis"]
+    assert main(["predict", str(tmp_path / "in" / "c.png"), "--out", str(out)]) == 0
+    assert not (out / "loops.csv").exists()
+
+
+def test_frames_without_grey_values_keep_the_numbers_of_the_others(model, moving, tmp_path):
+    frames = moving[0][:4].copy()
+    frames[0] = 0
+    write_video(tmp_path / "a.mkv", frames, "ffv1", "gray")
+    loop = model.predict_loop(tmp_path / "a.mkv")
+    assert loop.frames == 3 and set(loop.areas) <= {2, 3, 4}
+    with pytest.raises(ValueError, match=r"none\.mkv"):
+        model.predict_loop(tmp_path / "none.mkv")
+
+
+def test_smoothing_needs_neighbours_and_a_whole_model(moving, tmp_path, capsys):
+    path = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3)
+    words = ["predict", str(path), "--out", str(tmp_path / "out"), "--smooth"]
+    for more, message in (
+        (["4"], "odd number of frames, as 5, got 4"),
+        (["3", "--frames", "1", "3"], "needs all frames of a loop"),
+        (["3", "--backend", "torch"], "--smooth needs a whole ONNX model"),
+    ):
+        assert main(words + more) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_torch_writes_a_row_per_loop_too(moving, tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3)
+    assert main(["predict", str(path), "--out", str(tmp_path / "out"), "--backend", "torch"]) == 0
+    (row,) = rows_of(tmp_path / "out" / "loops.csv")
+    assert (row["file"], row["frames"]) == ("a.dcm", "3")
+    best = rows_of(tmp_path / "out" / "predictions.csv")[int(row["best_frame"]) - 1]
+    assert [row[name] for name in ("largest_area", "long_axis")] == [
+        best[name] for name in ("largest_area", "long_axis")
+    ]
