@@ -97,7 +97,9 @@ def _predict(options: argparse.Namespace) -> None:
         from hybrid_attention.prediction.folder import predict_folder
 
         model = load_model(whole, threshold=options.threshold)
-        rows = predict_folder(model, options.images, options.out, frames, options.uncertainty, options.pdf, smoothing=options.smooth)
+        rows = predict_folder(
+            model, options.images, options.out, frames, options.uncertainty, options.pdf, smoothing=options.smooth
+        )
     elif options.smooth != 1:
         raise ValueError("--smooth needs a whole ONNX model and none of torch's options: see `export --whole`")
     else:
