@@ -40,22 +40,25 @@ def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] 
         `path#1`, `path#2` and so on.
 
     Raises:
-        ValueError: the file is damaged, has no frames, or lacks one of `frames`. The message does not name the file.
+        ValueError: the file is damaged, has no frames that show something, or lacks one of `frames`. The message does
+            not name the file.
         ImportError: PyAV is missing.
     """
-    blank: list[int] = []
+    blank: set[int] = set()
     count = 0
     for plane in _planes(Path(path)):
         count += 1
         if plane.min() == plane.max():
-            blank.append(count)
+            blank.add(count)
     chosen = chosen_frames(frames, count)
-    left_out = [number for number in chosen if number in set(blank)]
+    left_out = [number for number in chosen if number in blank]
+    if len(left_out) == len(chosen):
+        raise ValueError("all of its frames have a single grey value")
     if left_out:
         more = " and more" if len(left_out) > _NAMED else ""
         names = ", ".join(map(str, left_out[:_NAMED]))
         logger.warning("%s: frames with a single grey value are skipped: %s%s", path, names, more)
-    return [f"{path}#{number}" for number in chosen if number not in set(left_out)]
+    return [f"{path}#{number}" for number in chosen if number not in blank]
 
 
 def read_video_grey(path: str | os.PathLike[str]) -> np.ndarray:

@@ -234,3 +234,14 @@ def test_missing_pydicom_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ImportError, match=r"needs pydicom: pip install '\.\[dicom\]'"):
         read_grey(file)
+
+
+def test_an_image_of_many_pixels_is_not_decoded(tmp_path):
+    from pydicom import dcmread
+
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((2, 2), np.uint8))
+    stored = dcmread(path)
+    stored.Rows, stored.Columns = 10000, 20000
+    stored.save_as(path)
+    with pytest.raises(ValueError, match="it has 20000x10000 pixels, more than 50 million"):
+        read_grey(path)

@@ -62,6 +62,8 @@ def test_frames_with_one_grey_value_are_skipped(tmp_path, caplog):
     path = write_video(tmp_path / "a.mkv", frames, "ffv1", "gray")
     assert video_frame_paths(path) == [f"{path}#2", f"{path}#4"]
     assert "a single grey value are skipped: 1, 3" in caplog.text
+    with pytest.raises(ValueError, match="all of its frames have a single grey value"):
+        video_frame_paths(path, [1, 3])
 
 
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2)])
