@@ -148,7 +148,7 @@ def test_inference_as_a_user_runs_it(studies, tmp_path):
     stems = ("picture", "study/IM1#1", "study/IM1#3", "study/still")
     maps = [f"{stem}_{what}.png" for stem in stems for what in ("mask", "uncertainty")]
     segmentations = ["study/IM1_segmentation.dcm", "study/still_segmentation.dcm"]
-    assert written == sorted([*maps, *segmentations, "predictions.csv", "predictions.json"])
+    assert written == sorted([*maps, *segmentations, "loops.csv", "predictions.csv", "predictions.json"])
 
     frame = dcmread(studies / "study" / "still.dcm")
     for what in ("mask", "uncertainty"):
@@ -166,6 +166,8 @@ def test_inference_as_a_user_runs_it(studies, tmp_path):
     assert set(rows.index) == {"picture.png", "study/still.dcm", "study/IM1#1", "study/IM1#3"}
     assert list(rows.loc[["picture.png", "study/still.dcm"], "unit"]) == ["pixel", "mm"]
     assert rows["total_area"]["study/still.dcm"] == pytest.approx(0.01 * rows["total_area"]["picture.png"])
+    loop = pd.read_csv(out / "loops.csv").squeeze()
+    assert (loop["file"], loop["frames"], loop["unit"]) == ("study/IM1", 2, "mm")
 
 
 @pytest.mark.parametrize("name", BUNDLES)
