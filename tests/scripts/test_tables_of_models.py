@@ -123,3 +123,23 @@ def test_measurements_against_pathology(script, tmp_path):
     assert (
         lines["| `computed_shape`", "oval"][0].startswith("33.3") and " of 3" in lines["| `computed_shape`", "oval"][0]
     )
+
+
+def test_attention_of_lesion_images_alone(script, tmp_path):
+    counts = {"a": (10, 10), "b": (20, 40), "normal": (0, 0)}  # true positives and negatives of 100 pixels
+    cases = [
+        {"case_id": name, "group": name, "tp": tp, "fn": fn, "fp": 0, "tn": 100 - tp - fn}
+        for name, (tp, fn) in counts.items()
+    ]
+    maps = [
+        {"case_id": name, "map": place, "entropy": entropy, "coverage": coverage, "lift": lift}
+        for name, entropy, coverage, lift in [("a", 0.5, 0.3, 1.5), ("b", 0.7, 0.3, 0.5), ("normal", 1.0, "nan", "nan")]
+        for place in ("gsa", "tsa")
+    ]
+    for row in maps[1::2]:
+        row.update(coverage="nan", lift="nan")  # of channels
+    write(tmp_path / "per_case.csv", cases)
+    write(tmp_path / "attention.csv", maps)
+    lines = script.attention_table(tmp_path).splitlines()
+    assert lines[0].startswith("2 lesion images, 40.0 % lesion on average")
+    assert lines[-2:] == ["| `gsa` | 0.600 | 30.0 | 1.00 [0.50, 1.50] | 50.0 |", "| `tsa` | 0.600 |  |  |  |"]
