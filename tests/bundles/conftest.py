@@ -12,7 +12,11 @@ RUNS = {  # overlays of the hybrid bundle, options of every command, options of 
     "hybrid": (["from_scratch"], QUICK[:2], QUICK[2:]),
     "hybrid_lite": ([], ["--image_size", "64"], ["--batch_size", "4", "--progressive_sizes", "{1: 32, 3: 64}"]),
     "mtl_oca": ([], ["--image_size", "48"], ["--batch_size", "4", "--network_def#channels", "[16,16]"]),
-    "explainable": ([], ["--image_size", "64", "--model", "15"], ["--batch_size", "8", "--learning_rate", "0.002"]),
+    "explainable": (
+        [],
+        ["--image_size", "64", "--model", "15"],
+        ["--batch_size", "8", "--learning_rate", "0.002", "--encoder_weights", "random"],
+    ),
     "attention_unet": (["from_scratch"], ["--image_size", "64", *SLIM], ["--learning_rate", "0.01"]),
 }
 
