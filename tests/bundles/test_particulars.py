@@ -42,7 +42,7 @@ def documented(name):
         counts = [int(cell.replace(",", "")) for cell in cells if re.fullmatch(r"\d{1,3}(,\d{3})+", cell)]
         options = next((cell.strip("`") for cell in cells if cell.startswith("`--")), None)
         if name == "explainable" and cells[0].isdigit():
-            options = f"--model {cells[0]} --encoder_weights random"
+            options = f"--model {cells[0]}"
         if counts and options:
             words = [variables.get(word.removeprefix("$"), word) for word in shlex.split(options)]
             yield counts, {key[2:]: value for key, value in zip(words[::2], words[1::2], strict=True)}
