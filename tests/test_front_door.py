@@ -145,8 +145,11 @@ def test_the_command_takes_a_whole_file(model, lesion, tmp_path, capsys):
     assert main(words) == 0
     mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")) > 0
     np.testing.assert_array_equal(mask, model.predict(lesion).mask)
-    assert main([*words, "--gradcam"]) == 1
-    assert "is a whole model" in capsys.readouterr().err
+    for more in (["--gradcam"], ["--bundle", "hybrid"]):
+        assert main([*words, *more]) == 1
+        assert "is a whole model" in capsys.readouterr().err
+    assert main([*words, "--report", str(tmp_path / "run.json")]) == 0
+    assert json.loads((tmp_path / "run.json").read_text())["weights_sha256"] == file_digest([whole_file(DEFAULT)])
 
 
 def test_archives_that_hold_no_model(tmp_path):

@@ -115,8 +115,8 @@ def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
     needs_torch = options.inference_settings or options.gradcam or options.dicom_seg or options.dicom_sr
     runs = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32") and not needs_torch
     if options.weights and options.weights.lower().endswith(".onnx"):
-        if not runs:
-            raise ValueError(f"{options.weights} is a whole model, which runs without torch and its options")
+        if not runs or options.bundle:
+            raise ValueError(f"{options.weights} is a whole model: leave --bundle and the options that need torch out")
         return str(options.weights)
     return whole_file(options.bundle or DEFAULT) if runs and not options.weights else None
 
@@ -140,12 +140,23 @@ def _write_report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], s
             "version": __version__,
             "options": given,
             "bundle": None if options.weights else known["bundles"].get(options.bundle or DEFAULT),
+            "weights_sha256": _weights_digest(options.weights) if options.weights else None,
             "packages": known["packages"],
             "processor": known["processor"],
             "seconds": round(seconds, 3),
             "images": images,
         },
     )
+
+
+def _weights_digest(weights: str) -> str:
+    if weights.lower().endswith(".onnx"):
+        from hybrid_attention.data.hashing import file_digest
+
+        return file_digest([weights])
+    from hybrid_attention.engines.weight_files import find_weights, weights_digest
+
+    return weights_digest(find_weights(weights))
 
 
 def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> list[dict[str, Any]]:

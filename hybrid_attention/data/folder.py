@@ -43,7 +43,8 @@ def image_datalist(
     Raises:
         FileNotFoundError: `source` does not exist.
         ValueError: `results` is the folder of the images, where predicted masks would later pass for ground truth.
-        ImportError: there is a DICOM file or a video, and pydicom or PyAV is missing.
+        ImportError: there is a DICOM file, and pydicom is missing; or `source` is a video, and PyAV is missing (in a
+            folder videos are then skipped and logged).
         DataError: no images, two images whose results would have the same name, or unreadable files; all are listed.
     """
     source = Path(source)
@@ -133,13 +134,17 @@ def expand_frames(
         Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, one line per file.
 
     Raises:
-        ImportError: there is a DICOM file or a video, and pydicom or PyAV is missing.
+        ImportError: there is a DICOM file, and pydicom is missing; or a single video, and PyAV is missing.
     """
     images: list[Path] = []
     problems: list[str] = []
     for file in files:
         try:
             images += map(Path, loop_frames(file, frames))
+        except ImportError as error:
+            if alone or not is_video(file):
+                raise
+            logger.warning("%s is skipped: %s", file, error)
         except NoPictureError as error:
             if alone:
                 problems.append(f"{file}: {error}")

@@ -153,7 +153,7 @@ def split_cases(
         lesions_only: leave out images without lesion, as the HAN paper does.
         seed: of the shuffle; not used for published folds and tables.
         split_csv: a table with your own split; see `parts_of_table`.
-        split_rule: `leak_free`, `random` or `paper`; not used with a table.
+        split_rule: `leak_free`, `random` or `paper`; with a table `leak_free`.
         paper_sizes: images for training, validation and test of the rule `paper`, with normal images; without them
             the parts shrink by the same share.
 
@@ -168,6 +168,8 @@ def split_cases(
     """
     if split_rule not in RULES:
         raise ValueError(f"split_rule must be one of {', '.join(RULES)}, got {split_rule!r}")
+    if split_csv is not None and split_rule != "leak_free":
+        raise ValueError(f"split_rule {split_rule} and split_csv {split_csv} exclude each other")
     by_set: dict[tuple[str, str], Cases] = {}
     for case in cases:  # by data set and folder
         own = (case.get("dataset", ""), case.get("image", "")[: -len(case["case_id"])])

@@ -49,7 +49,7 @@ def inference_handlers(
         network: what Grad-CAM and attention maps explain, in its eager form.
         probability: a picture per image of the probability of lesion; see `SavePredictions`.
         uncertainty: a picture per image of the entropy; see `SavePredictions`.
-        dicom_seg: a DICOM segmentation per DICOM file with a lesion; see `SaveDicomSegmentation`.
+        dicom_seg: a DICOM segmentation per DICOM file with a lesion; see `SaveDicom`.
         dicom_sr: also a structured report per segmentation, which is then written in any case.
         pdf: weight file of the network, which the pages of `predictions.pdf` name; None for no PDF.
         gradcam: see `SaveGradCAMOverlays`.
@@ -100,7 +100,7 @@ class SaveDicom:
 
     Raises:
         ImportError: (when the run starts) highdicom is missing.
-        ValueError: (during the run) two files would give one segmentation, or frames of a file are torn apart.
+        ValueError: (during the run) two files would give one segmentation, or frames of a file are not consecutive.
     """
 
     def __init__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -41,17 +40,6 @@ def config_files(argv: Sequence[str] | None = None) -> list[Path]:
     """Return the config files of a command line (default: `sys.argv`), as given."""
     given = command_line_options(argv).get("config_file", [])
     return [Path(str(name)) for name in (given if isinstance(given, (list, tuple)) else [given])]
-
-
-def command_words(options: Mapping[str, Any]) -> list[str]:
-    """Return options as words of a command line that `monai.bundle` reads back unchanged."""
-    words = []
-    for key, value in without_none(options).items():
-        texts = [json.dumps(value, ensure_ascii=False), repr(value)]
-        if isinstance(value, str) and not value.startswith("-"):
-            texts.insert(0, value)
-        words += [f"--{key}", next(text for text in texts if DefaultParseValue(text) == value)]
-    return words
 
 
 def without_none(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ Pixel = Sequence[int] | None
 Maps = dict[str, torch.Tensor]
 _WITH_ATTENTION = (
     "HybridAttentionNet, HybridMultiTaskNet and HybridLiteNet (with sfeb or tam), TripleEncoderUNet (with attention), "
-    "DeepAttentionUNet (with attention_gates), MultiTaskOCANet (with object_context) and baselines.attention_unet"
+    "DeepAttentionUNet (with attention_gates), MultiTaskOCANet (with object_context), "
+    "baselines.attention_unet and baselines.EHFormer"
 )
 
 
@@ -106,7 +107,7 @@ def attention_blocks(network: nn.Module) -> dict[str, nn.Module]:
         raise ValueError("attention maps need an eager network, got a scripted one")
     blocks = {name: block for name, block in network.named_modules() if type(block) in _BLOCKS}
     if not blocks:
-        raise ValueError(f"{kind} has no attention; networks that have are {_WITH_ATTENTION}")
+        raise ValueError(f"{kind} has no attention; networks with attention: {_WITH_ATTENTION}")
     return blocks
 
 

@@ -136,7 +136,7 @@ class TripleEncoderUNet(nn.Module):
         skips: whether each encoder's feature maps are added to the decoder's at strides 16, 8 and 4, through a 1x1
             convolution (not in the paper's counts).
         encoder_weights: initial weights of the encoders: None (random, logged; an error for frozen encoders); "random"
-            (frozen ones, too, for example before trained weights are loaded); "imagenet" (downloaded once); a folder
+            (also for frozen encoders, e.g. before trained weights are loaded); "imagenet" (downloaded once); a folder
             with the published files under their published names; or a mapping such as
             `{"resnet18": "imagenet", "densenet121": "densenet121-a639ec97.pth", "efficientnet-b0": None}`, with
             every encoder. For a single encoder also the path of its file.

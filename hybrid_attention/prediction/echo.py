@@ -21,7 +21,7 @@ def echo_ratio(image: np.ndarray, mask: np.ndarray, region: Any, sizes: np.ndarr
 
     Args:
         image: grey values of any range, (H, W).
-        mask: of all lesions, bool, (H, W); the others are no part of the ring.
+        mask: of all lesions, bool, (H, W); the others are excluded from the ring.
         region: the lesion, of scikit-image's `regionprops`.
         sizes: height and width of a pixel.
 
@@ -57,7 +57,8 @@ def posterior_echo_ratio(image: np.ndarray, box: tuple[int, int, int, int]) -> f
         box: first row, first column, last row and last column of the lesion; the last ones are exclusive.
 
     Returns:
-        The ratio; None if the lesion reaches the lower border or both sides, or the tissue beside is black.
+        The ratio; None if the lesion reaches the lower border, if less than a quarter of its width remains on both
+        sides, or if the tissue beside is black.
     """
     top, left, bottom, right = box
     height, width = bottom - top, right - left

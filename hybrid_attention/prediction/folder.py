@@ -155,7 +155,7 @@ def predict_folder(
     """
     if smoothing != 1 and frames != "all":
         raise ValueError(f"smoothing needs all frames of a loop, got {frames}")
-    smooth((), smoothing, model.threshold)  # raises for an even number
+    smooth((), smoothing, model.threshold)  # checks the number before images are read
     cases = image_datalist(images, results=out, frames=frames)
     files = [split_frame(case["image"])[0] for case in cases]
     pairs = zip(files, model.predict_many([case["image"] for case in cases], progress), strict=True)

@@ -13,6 +13,7 @@ from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.prediction.result import Result, class_columns
 from scipy import ndimage
 
+_OF_ALL = ("lesions", "total_area")  # measures of the lesions of an image
 GAP = 5  # frames in a row in which a lesion may be missed
 
 _CORNERS_TOUCH = np.ones((3, 3))
@@ -144,9 +145,6 @@ class Loop:
             **class_columns(self.classes),
             "frames_per_second": round(self.frames / max(self.seconds, 1e-9), 2),
         }
-
-
-_OF_ALL = ("lesions", "total_area")  # measures of the lesions of an image
 
 
 class Tracker:

@@ -40,8 +40,8 @@ def measure_lesion(
     - `equivalent_diameter`: of the disc of the same area.
     - `ellipse_overlap`: Jaccard index with the ellipse of the same centre and second moments, holes filled; 1 for an
       ellipse, 0.83 for a square.
-    - `margin_roughness`: perimeter over that of the convex hull; 1 for a smooth convex margin, more for indented,
-      lobulated or spiculated ones.
+    - `margin_roughness`: perimeter over that of the convex hull, clipped to 1 where the estimate is below it; 1 for a
+      smooth convex margin, more for indented, lobulated or spiculated ones.
     - `echo_ratio` and `posterior_echo_ratio`: see the functions of these names; None without an image.
     - `computed_orientation`: "parallel" if the lesion is at least as wide as tall, else "not parallel".
     - `computed_shape`: "irregular" if `ellipse_overlap` is below 0.85 or `margin_roughness` above 1.1, else "round" if

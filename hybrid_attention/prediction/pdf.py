@@ -14,8 +14,8 @@ from hybrid_attention.data.grey import stretched
 from hybrid_attention.prediction.result import Result
 
 RESEARCH_ONLY = (
-    "Research only: not a medical device, not for clinical decisions. All values are computed from the predicted mask "
-    "and the image by fixed rules; none was read or verified by a radiologist."
+    "Research only: not a medical device, not for clinical decisions. Measurements follow from the predicted mask and "
+    "the image by fixed rules; nothing was read or verified by a radiologist."
 )
 _STYLE = {"pdf.fonttype": 42, "font.size": 9}  # TrueType: text that can be searched and copied
 _A4 = (8.27, 11.69)  # inches
@@ -113,7 +113,7 @@ def _page(name: str, result: Result, model: str) -> Any:
     text(0.52, y - 0.03, f"{result.expected_dice:.2f}" + (": uncertain, check the outline" if low else ""))
     written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z")
     foot = f"{model}; hybrid_attention {__version__}; written {written}"
-    text(0.07, 0.10, "\n".join(textwrap.wrap(RESEARCH_ONLY, 118)), weight="bold", size=8)
+    text(0.07, 0.10, "\n".join(textwrap.wrap(RESEARCH_ONLY, 110)), weight="bold", size=8)
     text(0.07, 0.06, "\n".join(textwrap.wrap(foot, 125)), size=8)
     return figure
 

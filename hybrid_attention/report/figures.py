@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # safe for colour-blind readers: M. Okabe, K. Ito, "Color Universal Design", 2008
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#999999"  # reference lines
-FIGURES = (
-    *("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion"),
-    *("training", "roc_parts", "cases", "gradcam", "edges", "samples"),
+FIGURES = tuple(
+    "distribution roc calibration critical_difference pixel_confusion class_confusion training roc_parts cases gradcam "
+    "edges samples".split()
 )
 _LINES = ("-", "--", "-.", ":")
 

@@ -115,6 +115,8 @@ def test_rules_are_refused():
         split_cases(as_busi(), split_rule="paper")
     with pytest.raises(ValueError, match="leak_free, random, paper, got 'papers'"):
         split_cases(as_busi(), split_rule="papers")
+    with pytest.raises(ValueError, match=r"random and split_csv mine\.csv exclude"):
+        split_cases(as_busi(), split_csv="mine.csv", split_rule="random")
 
 
 def test_busi_needs_more_than_names():

@@ -1,5 +1,6 @@
 """Frames of videos, which PyAV writes here."""
 
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -98,3 +99,11 @@ def test_without_the_package(lossless, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r"reading video needs PyAV: pip install '\.\[video\]'"):
         image_datalist(lossless)
+
+
+def test_videos_among_images_are_skipped_without_the_package(lossless, phantoms, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "av", None)
+    for source in (lossless, next(phantoms.rglob("benign (1).png"))):
+        shutil.copy(source, tmp_path)
+    assert [case["case_id"] for case in image_datalist(tmp_path)] == ["benign (1).png"]
+    assert f"{lossless.name} is skipped: reading video needs PyAV" in caplog.text

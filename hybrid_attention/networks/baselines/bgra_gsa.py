@@ -256,10 +256,8 @@ class BGRAGSA(nn.Module):
         skips = skips[::-1]  # from coarse to fine, at strides 16, 8, 4, 2 after doubling
         scales = [STRIDE // 2**i for i in range(len(channels))]
         self.scale_adaptive = GlobalScaleAdaptive(deepest, channels[0])
-        self.boundary, self.boundary_fuse = (
-            nn.ModuleList([BoundaryGuided(channels[0] + deepest, channels[0])]),
-            nn.ModuleList(),
-        )
+        self.boundary = nn.ModuleList([BoundaryGuided(channels[0] + deepest, channels[0])])
+        self.boundary_fuse = nn.ModuleList()
         self.decoder, self.region = nn.ModuleList(), nn.ModuleList()
         for i, skip in enumerate(skips):
             self.boundary.append(BoundaryGuided(channels[i] + skip, channels[i + 1]))

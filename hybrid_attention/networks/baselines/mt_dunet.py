@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from hybrid_attention.networks.blocks.convolutions import check_input
+from hybrid_attention.networks.blocks.convolutions import check_input, resize_like
 from hybrid_attention.networks.blocks.multi_task_heads import NoClassifier, region_head
 from hybrid_attention.networks.blocks.unet_backbone import plain_stage
 from hybrid_attention.networks.multi_task_output import MultiTaskOutput
@@ -121,9 +120,5 @@ class MTDUNet(nn.Module):
             features.append(x)
         for i, stage in enumerate(self.decoder):
             skip = features[-2 - i]
-            x = stage(torch.cat([_resize_like(x, skip), skip], dim=1))
+            x = stage(torch.cat([resize_like(x, skip, "bilinear", align_corners=True), skip], dim=1))
         return MultiTaskOutput(mask=self.head(x), coarse_mask=None, class_logits=self.classifier(features[-2]))
-
-
-def _resize_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, size=other.shape[2:], mode="bilinear", align_corners=True)

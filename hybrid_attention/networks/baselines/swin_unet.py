@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from hybrid_attention.networks.blocks.convolutions import check_input, crop_like, pad_to_multiple
@@ -184,23 +184,20 @@ class SwinUNet(nn.Module):
         self.stride = PATCH * 2 ** (len(HEADS) - 1)
         widths = [channels * 2**i for i in range(len(HEADS))]
         rates = [drop_path * i / (len(HEADS) * DEPTH - 1) for i in range(len(HEADS) * DEPTH)]
-        stages = []
-        for _ in range(2):  # the decoder's stages are like the encoder's
-            stages.append(
-                [
-                    _stage(width, heads, window_size, rates[DEPTH * i : DEPTH * (i + 1)])
-                    for i, (width, heads) in enumerate(zip(widths, HEADS, strict=True))
-                ]
-            )
+
+        def stages(order: Iterable[int]) -> nn.ModuleList:
+            blocks = [_stage(widths[i], HEADS[i], window_size, rates[DEPTH * i : DEPTH * (i + 1)]) for i in order]
+            return nn.ModuleList(blocks)
+
         self.embed = nn.Conv2d(in_channels, channels, kernel_size=PATCH, stride=PATCH)
         self.embed_norm = nn.LayerNorm(channels)
-        self.encoder = nn.ModuleList(stages[0])
+        self.encoder = stages(range(len(HEADS)))
         self.merge = nn.ModuleList([PatchMerging(width) for width in widths[:-1]])
         self.norm = nn.LayerNorm(widths[-1])
         self.deepest = nn.Identity()  # a name for the deepest features, channels first
         self.expand = nn.ModuleList([PatchExpanding(width, width // 2) for width in reversed(widths[1:])])
         self.join = nn.ModuleList([nn.Linear(2 * width, width) for width in reversed(widths[:-1])])
-        self.decoder = nn.ModuleList(list(reversed(stages[1][:-1])))
+        self.decoder = stages(reversed(range(len(HEADS) - 1)))
         self.decoder_norm = nn.LayerNorm(channels)
         self.final_expand = PatchExpanding(channels, channels, scale=PATCH)
         self.head = nn.Conv2d(channels, out_channels, kernel_size=1, bias=False)

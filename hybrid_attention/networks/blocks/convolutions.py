@@ -134,9 +134,9 @@ def interpolation_mode(spatial_dims: int) -> str:
     return INTERPOLATION[spatial_dims]
 
 
-def resize_like(x: torch.Tensor, other: torch.Tensor, mode: str) -> torch.Tensor:
+def resize_like(x: torch.Tensor, other: torch.Tensor, mode: str, align_corners: bool = False) -> torch.Tensor:
     """Interpolate `x` to the spatial size of `other`."""
-    return F.interpolate(x, size=other.shape[2:], mode=mode, align_corners=False)
+    return F.interpolate(x, size=other.shape[2:], mode=mode, align_corners=align_corners)
 
 
 def upsample_2x(x: torch.Tensor, mode: str) -> torch.Tensor:
