@@ -100,7 +100,7 @@ NETWORKS = {
     "han": lambda: HybridAttentionNet(),
     "baseline": lambda: HybridAttentionNet(conv_block=False, sfeb=False, tam=False),
     "unet": lambda: PlainUNet(channels=(4, 8, 16)),
-    "triple": lambda: TripleEncoderUNet(freeze_encoders=True),
+    "triple": lambda: TripleEncoderUNet(freeze_encoders=True, encoder_weights="random"),
     "triple with non-local": lambda: TripleEncoderUNet(encoders=["resnet18"], attention="non_local", skips=True),
 }
 
