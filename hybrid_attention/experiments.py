@@ -22,8 +22,8 @@ import jsonschema
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
-from fire.parser import DefaultParseValue
 from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
+from hybrid_attention.engines.bundles import command_words
 from hybrid_attention.engines.command_line import OWN_OPTIONS, merge_configs, without_none
 from hybrid_attention.engines.run_record import RECORD, differences, without_folder
 from hybrid_attention.evaluation import merge_folds
@@ -57,17 +57,6 @@ _SCHEMA: dict[str, Any] = {
 
 def _say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
-
-
-def command_words(options: Mapping[str, Any]) -> list[str]:
-    """Return options as words of a command line that `monai.bundle` reads back unchanged."""
-    words = []
-    for key, value in without_none(options).items():
-        texts = [json.dumps(value, ensure_ascii=False), repr(value)]
-        if isinstance(value, str) and not value.startswith("-"):
-            texts.insert(0, value)
-        words += [f"--{key}", next(text for text in texts if DefaultParseValue(text) == value)]
-    return words
 
 
 @dataclass(frozen=True)

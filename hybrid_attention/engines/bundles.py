@@ -1,15 +1,19 @@
-"""Bundles: their folders, the check of overrides, and the errors of MONAI's runner."""
+"""Bundles: their folders, their commands with a check of overrides, and the errors of MONAI's runner."""
 
 from __future__ import annotations
 
 import atexit
+import json
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hybrid_attention
+from fire.parser import DefaultParseValue
 from hybrid_attention import data, phantoms
-from hybrid_attention.engines.command_line import command_line_options, config_files, merge_configs
+from hybrid_attention.engines.command_line import command_line_options, config_files, merge_configs, without_none
 
 METADATA = "configs/metadata.json"
 
@@ -66,6 +70,17 @@ def default_images(bundle_root: str) -> data.OnDemand:
         bundle_root: folder of the bundle.
     """
     return data.OnDemand(lambda: phantoms.write_phantom_dataset(run_folder(bundle_root) + "/data/phantoms"))
+
+
+def command_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line that `monai.bundle` reads back unchanged."""
+    words = []
+    for key, value in without_none(options).items():
+        texts = [json.dumps(value, ensure_ascii=False), repr(value)]
+        if isinstance(value, str) and not value.startswith("-"):
+            texts.insert(0, value)
+        words += [f"--{key}", next(text for text in texts if DefaultParseValue(text) == value)]
+    return words
 
 
 def check_overrides() -> None:

@@ -158,5 +158,5 @@ def test_attention_of_an_evaluation(attentive, cases, tmp_path):
 
 @pytest.mark.parametrize("handler", [SaveAttention, SaveAttentionNumbers])
 def test_a_network_without_attention_is_an_error_before_the_run(handler, trained, tmp_path):
-    with pytest.raises(ValueError, match="Detector has no attention; networks that have are HybridAttentionNet"):
+    with pytest.raises(ValueError, match="Detector has no attention; networks with attention: HybridAttentionNet"):
         handler(tmp_path, trained.net)
