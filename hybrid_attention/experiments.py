@@ -32,7 +32,6 @@ from monai.bundle import ConfigParser
 from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 
 StrPath = str | os.PathLike[str]
-
 _OPTIONS = ("options", "evaluation_options")
 _GIVEN = dict.fromkeys(("dataset_dir", "output_dir", "fold", "seed", "resume"))
 _SET_BY_RUNNER = {*_GIVEN, "part", "ckpt_dir", "ckpt_path", "evaluation_dir", *OWN_OPTIONS}
