@@ -320,7 +320,11 @@ def test_a_signal_ends_the_training_too(run_list, tmp_path, capsys, number):
         os.kill(os.getpid(), number)
 
     threading.Thread(target=signal_once_it_trains, daemon=True).start()
-    assert run_list(command=lambda *_: ["python", "-c", code]) == 3
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    try:
+        assert run_list(command=lambda *_: ["python", "-c", code]) == 3
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     assert "stopped: call again to continue" in capsys.readouterr().out
     with suppress(ChildProcessError):  # Python has seen it end already
         assert os.waitpid(int(pid.read_text()), 0)[1] == signal.SIGKILL
