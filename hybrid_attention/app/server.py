@@ -40,7 +40,7 @@ class PageServer(ThreadingHTTPServer):
         port: 0 for any that is free.
 
     Raises:
-        ValueError: there is no such port.
+        ValueError: the port is out of range.
         OSError: it is in use or not allowed.
         FileNotFoundError: the page or its model is not installed.
     """
@@ -77,7 +77,7 @@ def serve(port: int = PORT, browser: bool = True) -> None:
         browser: open the page in the default browser.
 
     Raises:
-        ValueError: there is no such port.
+        ValueError: the port is out of range.
         OSError: it is in use or not allowed.
         FileNotFoundError: the page or its model is not installed.
     """

@@ -17,7 +17,7 @@ from hybrid_attention.prediction.measurements import measure_lesion
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_SCHEME = "99HYBRID"  # of what DICOM has no code for
+_SCHEME = "99HYBRID"  # of concepts without a DICOM code
 
 
 def dicom_report(

@@ -26,7 +26,7 @@ def echo_ratio(image: np.ndarray, mask: np.ndarray, region: Any, sizes: np.ndarr
         sizes: height and width of a pixel.
 
     Returns:
-        The ratio; None if there is no ring, or it is black.
+        The ratio; None if the ring is empty or black.
     """
     reach = _RING * region.equivalent_diameter_area / 2
     margin = np.ceil(reach / sizes).astype(int)

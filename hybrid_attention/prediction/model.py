@@ -97,7 +97,7 @@ class Model(ABC):
 
         Raises:
             TypeError: a frame is of another type.
-            ValueError: there are no frames, they differ in size or can't be read, or `smoothing` is not odd.
+            ValueError: without frames, if they differ in size or can't be read, or `smoothing` is not odd.
 
         Example:
             >>> loop = hybrid_attention.load_model().predict_loop("loop.dcm", smoothing=5)  # doctest: +SKIP

@@ -46,7 +46,7 @@ def draw_trainings(runs: Sequence[Evaluation]) -> dict[str, Drawing]:
 
 
 def read_history(run: Evaluation) -> pd.DataFrame | None:
-    """Return the `history.csv` of a run's training; None if there is none that has the run's best epoch."""
+    """Return the `history.csv` of a run's training; None if no history has the run's best epoch."""
     for path in (run.folder / "history.csv", run.folder.resolve().parent / "history.csv"):
         if path.is_file():
             history = read_csv(path)

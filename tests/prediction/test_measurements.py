@@ -141,7 +141,7 @@ def test_echo():
     assert measure_lesion(mask, image=deep)["echo_ratio"] == pytest.approx(0.25, abs=1e-4)
     assert measure_lesion(mask)["echo_ratio"] is None
     other = mask.copy()
-    other[50:60, 82:84] = 1  # another lesion, of 200, is no part of the ring
+    other[50:60, 82:84] = 1  # another lesion, of 200, is excluded from the ring
     bright[50:60, 82:84] = 200
     assert measure_lesion(other, image=bright)["echo_ratio"] == 0.25
 

@@ -21,7 +21,7 @@ class SwinBlock(nn.Module):
 
     A map is padded to whole windows, and positions of the padding are not attended to. With `shift`, windows are moved
     by half their side, and positions that only the roll makes neighbours do not see each other. Along an axis on which
-    the map has a single window, there is no shift.
+    the map has a single window, nothing is shifted.
 
     Reference:
         Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021,
