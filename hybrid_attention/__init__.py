@@ -25,7 +25,7 @@ _SUBPACKAGES = (
 def __getattr__(name: str) -> Any:
     """Import a subpackage on first use, so that `import hybrid_attention` is fast and sufficient in a config."""
     if name == "load_model":
-        return importlib.import_module(f"{__name__}.model").load_model
+        return importlib.import_module(f"{__name__}.loading").load_model
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,13 +21,13 @@ ORDER = [
     {"explain", "report"},
     {"experiments"},
     {"deploy"},
-    {"model"},
+    {"loading"},
     {"app"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("experiments", "model")
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ("experiments", "loading")
 )
 
 

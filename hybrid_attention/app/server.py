@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from hybrid_attention.model import DEFAULT, WHOLE, bundles
+from hybrid_attention.loading import DEFAULT, WHOLE, bundles
 
 PORT = 8421
 ADDRESS = "127.0.0.1"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hybrid_attention.model import DEFAULT
+from hybrid_attention.loading import DEFAULT
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -93,8 +93,8 @@ def _predict(options: argparse.Namespace) -> None:
     start, frames = time.perf_counter(), _frames(options.frames)
     whole = _whole(options)
     if whole is not None:
-        from hybrid_attention.model import load_model
-        from hybrid_attention.prediction.folder import predict_folder
+        from hybrid_attention.loading import load_model
+        from hybrid_attention.prediction.predict_folder import predict_folder
 
         model = load_model(whole, threshold=options.threshold)
         rows = predict_folder(
@@ -110,7 +110,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
     """Return the whole ONNX file that the options ask for, or None if they need torch."""
-    from hybrid_attention.model import whole_file
+    from hybrid_attention.loading import whole_file
 
     needs_torch = options.inference_settings or options.gradcam or options.dicom_seg or options.dicom_sr
     runs = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32") and not needs_torch

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hybrid_attention
-from hybrid_attention.model import bundles, whole_file
+from hybrid_attention.loading import bundles, whole_file
 
 PACKAGES = ("onnxruntime", "torch", "monai", "openvino", "onnx", "pydicom", "highdicom")
 _INSTRUCTIONS = r"\b(avx2|avx512f|avx512_vnni|avx512_bf16|amx_bf16|amx_int8)\b"

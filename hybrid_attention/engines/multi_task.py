@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.losses import MultiTaskTarget
-from hybrid_attention.networks.multi_task_output import MultiTaskOutput, lesion_logit
+from hybrid_attention.networks.multi_task import MultiTaskOutput, lesion_logit
 from hybrid_attention.transforms import NamingCompose
 from hybrid_attention.transforms.chains import mask_of_logits
 from ignite.metrics import Accuracy, Loss, Metric

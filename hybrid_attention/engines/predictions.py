@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from hybrid_attention.data.reading import read_image
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.prediction.folder import ResultWriter
+from hybrid_attention.prediction.predict_folder import ResultWriter
 from hybrid_attention.prediction.result import Result, by_class
 from ignite.engine import Engine, Events
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.hashing import file_digest
-from hybrid_attention.networks.weights import mismatch
+from hybrid_attention.networks.pretrained import mismatch
 
 BEST = "model.pt"
 RELEASED = "released"

@@ -21,7 +21,7 @@ from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_pi
 from hybrid_attention.explain.attention_maps import attention_blocks, attention_maps, attention_numbers
 from hybrid_attention.explain.grad_cam import EmptyMaskError, Output, grad_cam, layer_name
 from hybrid_attention.explain.panels import draw_attention, draw_panels, heat_overlay
-from hybrid_attention.networks.multi_task_output import lesion_logit
+from hybrid_attention.networks.multi_task import lesion_logit
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from PIL import Image

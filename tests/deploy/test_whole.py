@@ -12,7 +12,7 @@ from hybrid_attention.cli import main
 from hybrid_attention.data import datalist, split_cases
 from hybrid_attention.deploy.bundles import bundle_folder
 from hybrid_attention.deploy.whole import OUTPUTS, export_whole, resize_matrix, whole_model
-from hybrid_attention.model import load_model
+from hybrid_attention.loading import load_model
 from hybrid_attention.prediction.result import expected_dice
 from monai.transforms import Resize
 from PIL import Image

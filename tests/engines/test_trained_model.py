@@ -180,8 +180,8 @@ def test_a_record_fetches_no_weights(weights):
     ("definition", "message"),
     [
         ({"_target_": "os.system", "command": "touch evil"}, r"names 'os\.system': only networks of hybrid_attention"),
-        ({"_target_": "hybrid_attention.networks.weights.torch.os.system", "command": "x"}, "only networks of"),
-        ({"_target_": "hybrid_attention.networks.weights.torch.load", "f": "x"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.pretrained.torch.os.system", "command": "x"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.pretrained.torch.load", "f": "x"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.torch", "f": "x"}, "only networks of"),
         ({"_target_": "monai.networks.nets.UNet"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.wrappers.with_group_norm"}, "only networks of"),

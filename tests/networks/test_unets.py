@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from hybrid_attention.networks import DeepAttentionUNet, DeepSupervision, HybridAttentionNet, PlainUNet, baselines
-from hybrid_attention.networks.deep_attention_unet import GatedDecoderStage
+from hybrid_attention.networks.attention_unet import GatedDecoderStage
 from monai.losses import DeepSupervisionLoss, DiceLoss
 from torch import nn
 

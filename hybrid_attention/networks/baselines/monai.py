@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hybrid_attention.networks.baselines.pad_to_stride import PadToStride, without
 from hybrid_attention.networks.blocks.convolutions import set_batch_norm_momentum
-from hybrid_attention.networks.wrappers import PadToStride, without
 from monai.networks import nets
 from torch import nn
 

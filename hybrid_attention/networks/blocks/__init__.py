@@ -7,7 +7,6 @@ from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.blocks.object_context import ObjectContext
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import GSA, TAM, TSA, AxialPositionEmbedding
-from hybrid_attention.networks.blocks.unet_backbone import UNetBackbone
 
 __all__ = [
     "CBAM",
@@ -21,7 +20,6 @@ __all__ = [
     "ObjectContext",
     "PooledClassifier",
     "SpatialGate",
-    "UNetBackbone",
     "conv_group_norm",
     "conv_norm_act",
     "conv_relu",

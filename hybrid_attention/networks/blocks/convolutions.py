@@ -25,6 +25,21 @@ def conv_norm_act(
     return Convolution(spatial_dims, in_channels, out_channels, kernel_size=kernel_size, norm="batch", act=act)
 
 
+def plain_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+    """Build two 3x3 convolutions, each with batch norm and ReLU.
+
+    In two dimensions it has `9 (Cin + Cout) Cout + 6 Cout` trainable parameters.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: number of input channels Cin.
+        out_channels: number of output channels Cout.
+    """
+    return nn.Sequential(
+        conv_norm_act(spatial_dims, in_channels, out_channels), conv_norm_act(spatial_dims, out_channels, out_channels)
+    )
+
+
 def conv_group_norm(
     spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, groups: int = GROUPS
 ) -> nn.Module:
@@ -121,6 +136,41 @@ def set_batch_norm_momentum(module: nn.Module, momentum: float = 0.1) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             part.momentum = momentum
+
+
+def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
+    """Replace every batch norm of a network with group norm, which does not depend on the batch.
+
+    Unlike the `norm` argument of MONAI's `FlexibleUNet`, which applies to the decoder only. Scales and shifts are
+    initialised: weights trained with batch norm are of no use without its statistics.
+
+    Reference:
+        Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
+
+    Args:
+        network: changed in place.
+        groups: number of groups; must divide the channels of every batch norm.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: the network has no batch norm, or its channels are not divisible by `groups`.
+    """
+    norms = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+    }
+    if not norms:
+        raise ValueError(f"{type(network).__name__} has no batch norm to replace")
+    for name, norm in norms.items():
+        if norm.num_features % groups:
+            raise ValueError(f"{name} has {norm.num_features} channels, which {groups} groups do not divide")
+    for name, norm in norms.items():
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, nn.GroupNorm(groups, norm.num_features, norm.eps, norm.affine))
+    return network
 
 
 def interpolation_mode(spatial_dims: int) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from hybrid_attention.networks.blocks.convolutions import check_input, resize_like
+from hybrid_attention.networks.blocks.convolutions import check_input, plain_stage, resize_like
 from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
-from hybrid_attention.networks.blocks.unet_backbone import plain_stage
-from hybrid_attention.networks.efficientnet_lite import EfficientNetLiteEncoder
-from hybrid_attention.networks.multi_task_output import MultiTaskOutput
-from hybrid_attention.networks.weights import WeightsSource
+from hybrid_attention.networks.encoders import EfficientNetLiteEncoder
+from hybrid_attention.networks.multi_task import MultiTaskOutput
+from hybrid_attention.networks.pretrained import WeightsSource
 from torch import nn
 
 

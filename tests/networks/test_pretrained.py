@@ -22,9 +22,9 @@ from hybrid_attention.networks import (
     ResNet18Encoder,
     TripleEncoderUNet,
     encoders,
-    triple_encoder_unet,
+    explainable,
 )
-from hybrid_attention.networks.weights import source_of_each
+from hybrid_attention.networks.pretrained import source_of_each
 from monai.bundle import ConfigParser
 
 from tests.networks.published import densenet121, efficientnet_b0, resnet18, save
@@ -79,7 +79,7 @@ def publish(files, monkeypatch):
         for name, path in files.items():
             here = dataclasses.replace(PUBLISHED[name], url=f"{address}/{names.get(CONSTANTS[name], path.name)}")
             monkeypatch.setattr(encoders, CONSTANTS[name], here)
-            monkeypatch.setitem(triple_encoder_unet.ENCODERS, name, (triple_encoder_unet.ENCODERS[name][0], here))
+            monkeypatch.setitem(explainable.ENCODERS, name, (explainable.ENCODERS[name][0], here))
 
     return published
 

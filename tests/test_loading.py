@@ -14,7 +14,7 @@ import pytest
 from hybrid_attention.cli import main
 from hybrid_attention.cli.info import facts as info
 from hybrid_attention.data.hashing import file_digest
-from hybrid_attention.model import DEFAULT, whole_file
+from hybrid_attention.loading import DEFAULT, whole_file
 from hybrid_attention.phantoms import write_phantom_dataset
 from hybrid_attention.prediction import model as models
 from PIL import Image

@@ -19,7 +19,7 @@ from hybrid_attention.networks.blocks.convolutions import (
 )
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, Encoder, ResNet18Encoder
-from hybrid_attention.networks.weights import (
+from hybrid_attention.networks.pretrained import (
     DENSENET121,
     EFFICIENTNET_B0,
     RESNET18,
