@@ -13,7 +13,7 @@ from hybrid_attention.data.files import write_json
 from hybrid_attention.deploy import export_whole
 from hybrid_attention.engines import TrainedRun, find_weights, save_released_weights
 from hybrid_attention.engines.run_record import RECORD
-from hybrid_attention.engines.weight_files import RELEASED, weights_digest
+from hybrid_attention.engines.trained_weights import RELEASED, weights_digest
 
 WHOLE = "model.onnx"  # rewritten where the bundle has one
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import torch
 from hybrid_attention.data.files import write_json
 from hybrid_attention.engines import find_weights, save_weights
 from hybrid_attention.engines.run_record import RECORD, read_record
-from hybrid_attention.engines.weight_files import BEST, read_weights, weights_digest
+from hybrid_attention.engines.trained_weights import BEST, read_weights, weights_digest
 from hybrid_attention.networks import HybridMultiTaskNet
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hybrid_attention import __version__
-from hybrid_attention.cli import app, bundles, data, experiments, info, results
+from hybrid_attention.cli import data, experiments, info, models
 
 # commands and options of earlier versions
 RENAMED = {"reliability": "calibrate", "--decision": "--inference_settings"}
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    for group in (bundles, app, data, results, experiments, info):
+    for group in (models, data, experiments, info):
         group.add_commands(commands)
     for stream in (sys.stdout, sys.stderr):  # replace characters that the terminal can't show
         if isinstance(stream, io.TextIOWrapper):

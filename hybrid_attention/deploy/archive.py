@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hybrid_attention
 from hybrid_attention.data.files import atomic_path, write_json
-from hybrid_attention.deploy.bundles import (
+from hybrid_attention.engines.bundles import (
     INFERENCE,
     METADATA,
     bundle_folder,
@@ -23,7 +23,7 @@ from hybrid_attention.deploy.bundles import (
     weights_of,
 )
 from hybrid_attention.engines.run_record import RECORD, read_record
-from hybrid_attention.engines.weight_files import BEST, read_weights, save_whole, weights_digest
+from hybrid_attention.engines.trained_weights import BEST, read_weights, save_whole, weights_digest
 from monai.bundle import ConfigParser
 
 _PACKAGE_FILES = {".py", ".csv", ".j2", ".css", ".js", ".typed"}

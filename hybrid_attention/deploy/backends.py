@@ -16,8 +16,8 @@ import hybrid_attention
 import torch
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.deploy.export import export_onnx, state_digest
-from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16, require
-from hybrid_attention.engines.inference import choose_precision
+from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16, require
+from hybrid_attention.engines.inferers import choose_precision
 from torch import nn
 
 # each with the packages that it needs, its own first

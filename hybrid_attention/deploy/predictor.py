@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from hybrid_attention.data.reading import GreyImage
 from hybrid_attention.deploy.backends import with_backend
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
-from hybrid_attention.deploy.handlers import model_name
-from hybrid_attention.engines import SavePredictions, load_weights
-from hybrid_attention.engines.bundles import root_cause
-from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.predictions import plane
+from hybrid_attention.deploy.outputs import SavePredictions, model_name
+from hybrid_attention.engines.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
+from hybrid_attention.engines.command_line import root_cause
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, PROBABILITY, plane
+from hybrid_attention.engines.trained_weights import load_weights
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.result import Result, by_class
 from monai.data import MetaTensor
@@ -172,7 +171,7 @@ class BundleModel(Model):
             data["pred"] = self._inferer(data["image"][None].to(self._device), self._network)[0].cpu()
         output = self._postprocessing(data)
         classes = by_class(self.class_names, output[CLASS_PROBABILITY]) if self.class_names else {}
-        probability = plane(output["probability"]).astype(np.float32)
+        probability = plane(output[PROBABILITY]).astype(np.float32)
         return Result(image, plane(output["pred"]) > 0.5, probability, classes)
 
 

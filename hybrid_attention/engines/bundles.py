@@ -1,21 +1,26 @@
-"""Bundles: their folders, their commands with a check of overrides, and the errors of MONAI's runner."""
+"""Bundles: where they are, and their networks and configs for inference with trained weights."""
 
 from __future__ import annotations
 
-import atexit
-import json
-import sys
+import os
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hybrid_attention
-from fire.parser import DefaultParseValue
+import torch
 from hybrid_attention import data, phantoms
-from hybrid_attention.engines.command_line import command_line_options, config_files, merge_configs, without_none
+from hybrid_attention.engines.command_line import config_files
+from hybrid_attention.engines.run_record import read_record, trained_setting
+from hybrid_attention.engines.trained_model import NETWORK, plain_definition
+from hybrid_attention.engines.trained_weights import RELEASED, find_weights, load_weights
+from monai.bundle import ConfigParser
 
 METADATA = "configs/metadata.json"
+INFERENCE = "configs/inference.yaml"
+DEFAULT_BUNDLE = "hybrid_lite"
+DEFAULT_NETWORK = "default_network"  # key of a config that reads the record by itself
+_PATHS = ("ckpt_path", "dataset_dir", "output_dir")
 
 
 def own_bundles() -> dict[str, Path]:
@@ -29,30 +34,25 @@ def own_bundles() -> dict[str, Path]:
     return {path.parents[1].name: path.parents[1] for path in found}
 
 
-def run_folder(bundle_root: str) -> str:
-    """Return the default output folder for the runs of a bundle.
+def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
+    """Return the folder of a bundle, given that folder or the name of one of `own_bundles`.
 
-    Args:
-        bundle_root: folder of the bundle.
-
-    Returns:
-        The bundle's folder; for a bundle in the installed package, a folder of its name in the working directory.
+    Raises:
+        ValueError: there is no such bundle.
     """
-    root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
-    return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
+    own = own_bundles()
+    if str(bundle) in own:
+        return own[str(bundle)]
+    if (Path(bundle) / METADATA).is_file():
+        return Path(bundle).resolve()
+    raise ValueError(f"{bundle} is not a bundle: choose {', '.join(sorted(own))}, or a folder with {METADATA}")
 
 
 def find_bundle_root(name: str) -> str:
-    """Find the folder of a bundle, from any working directory and even if it was moved.
+    """Return the folder of a bundle whose config is being run, from any working directory and even if it was moved.
 
     It is the parent of the `configs/` folder of the config file on the command line; without a command line (a workflow
     created in Python), the bundle of that name in `own_bundles`; else the working directory, as in MONAI.
-
-    Args:
-        name: folder name of the bundle below `bundles/`.
-
-    Returns:
-        Absolute path.
     """
     files = config_files()
     if files and files[0].is_file() and files[0].resolve().parent.name == "configs":
@@ -63,58 +63,118 @@ def find_bundle_root(name: str) -> str:
     return str(Path.cwd())
 
 
-def default_images(bundle_root: str) -> data.OnDemand:
-    """Return a folder of synthetic phantoms, which are written on first use.
+def run_folder(bundle_root: str) -> str:
+    """Return the default output folder for the runs of a bundle.
 
-    Args:
-        bundle_root: folder of the bundle.
+    It is the bundle's folder; for a bundle in the installed package, a folder of its name in the working directory.
     """
+    root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
+    return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
+
+
+def default_images(bundle_root: str) -> data.OnDemand:
+    """Return a folder of synthetic phantoms below `run_folder`, which are written on first use."""
     return data.OnDemand(lambda: phantoms.write_phantom_dataset(run_folder(bundle_root) + "/data/phantoms"))
 
 
-def command_words(options: Mapping[str, Any]) -> list[str]:
-    """Return options as words of a command line that `monai.bundle` reads back unchanged."""
-    words = []
-    for key, value in without_none(options).items():
-        texts = [json.dumps(value, ensure_ascii=False), repr(value)]
-        if isinstance(value, str) and not value.startswith("-"):
-            texts.insert(0, value)
-        words += [f"--{key}", next(text for text in texts if DefaultParseValue(text) == value)]
-    return words
-
-
-def check_overrides() -> None:
-    """Raise a ValueError that lists all faults that `merge_configs` finds in the command line."""
-    explain_errors()
-    faults = merge_configs(config_files(), command_line_options(), sys.argv)[1] if config_files() else []
-    if faults:
-        raise ValueError("; ".join(faults))
-
-
-@cache
-def explain_errors() -> None:
-    """Print the root cause of an uncaught error again as the last line of the output.
-
-    MONAI wraps errors of components in "Failed to instantiate component …", so that the cause is in the middle of a
-    long traceback.
-    """
-    atexit.register(_print_cause)
-
-
-def _print_cause() -> None:
-    error: BaseException | None = getattr(sys, "last_value", None)
-    if error is not None and root_cause(error) is not error:
-        print(f"\nThe cause: {type(root_cause(error)).__name__}: {root_cause(error)}", file=sys.stderr)
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """Return the error that MONAI wraps in "Failed to instantiate component …" and the like.
+def weights_of(folder: Path, weights: str | os.PathLike[str] | None = None) -> Path:
+    """Find the weights to use a bundle with.
 
     Args:
-        error: the caught error; the chain of causes may be circular, as after `raise root_cause(error) from error`.
+        folder: folder of the bundle.
+        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+
+    Returns:
+        The file, or the first of its parts.
+
+    Raises:
+        FileNotFoundError: there are none; the message names the bundles that come with weights.
     """
-    seen: set[int] = set()
-    while error.__cause__ is not None and str(error).startswith("Failed to ") and id(error) not in seen:
-        seen.add(id(error))
-        error = error.__cause__
-    return error
+    if weights is not None:
+        return find_weights(weights)
+    try:
+        return find_weights(folder)
+    except FileNotFoundError:
+        own = own_bundles()
+        released = [name for name in sorted(own) if any((own[name] / "models" / RELEASED).glob("model_1_of_*.pt"))]
+        others = f"; bundles that come with weights: {', '.join(released)}" if released else ""
+        raise FileNotFoundError(
+            f"the bundle {folder.name} has no trained weights: train it, or name the folder of a run "
+            f"(--weights RUN){others}"
+        ) from None
+
+
+def trained_bundle(weights: str | os.PathLike[str] | None) -> str:
+    """Return the name of the bundle that weights were trained with; the default one if their record does not say."""
+    name = "" if weights is None else _recorded_bundle(find_weights(weights))
+    return name if name in own_bundles() else DEFAULT_BUNDLE
+
+
+def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
+    """Read a bundle's config for inference.
+
+    If `ckpt_path` has a record of its training, the network is that of the record. Arguments that are the same in both,
+    including expressions, are taken from the config.
+
+    Args:
+        folder: folder of the bundle.
+        settings: new values of keys of the config; `A#B` is B in A.
+
+    Returns:
+        The parser; `get_parsed_content` builds parts.
+
+    Raises:
+        ValueError: the record is of another bundle, or its network is not allowed (see `plain_definition`).
+    """
+    parser = ConfigParser()
+    parser.read_config(str(folder / INFERENCE))
+    if "ckpt_path" in settings:
+        weights = settings["ckpt_path"]
+        trained_with = _recorded_bundle(weights)
+        if trained_with != folder.name and {trained_with, folder.name} <= set(own_bundles()):
+            raise ValueError(
+                f"{weights} were trained with the bundle {trained_with}, not {folder.name}: name that bundle"
+            )
+        trained = other_network(parser.config, weights)
+        if trained is not None:
+            own = parser.config[NETWORK]
+            same = {key: value for key, value in trained.items() if key in own and own[key] == value}
+            other = {key: value for key, value in trained.items() if key not in same}
+            parser.update({NETWORK: {**same, **plain_definition(other, {})}})
+    paths = {key: os.path.abspath(settings.pop(key)) for key in _PATHS if key in settings}
+    parser.update(settings)
+    parser.parse()
+    # not as text of the config, where # is another way to write ::, and $, @ and % begin an expression
+    parser.ref_resolver.resolved_content.update({"bundle_root": os.path.abspath(folder), **paths})
+    return parser
+
+
+def other_network(config: Mapping[str, Any], weights: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the definition of the network that weights were trained with.
+
+    It is None if it is the config's own, if there is no record, or if the config reads the record by itself.
+    """
+    own = config[NETWORK]
+    trained = trained_setting(weights, NETWORK, own)
+    same = {**trained, "encoder_weights": None} == {**own, "encoder_weights": None}
+    return None if same or DEFAULT_NETWORK in config else dict(trained)
+
+
+def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
+    """Build `network_def` of a bundle's config for inference, with trained weights and in evaluation mode.
+
+    Args:
+        folder: folder of the bundle.
+        weights: see `weights_of`.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+        ValueError: they are damaged or do not fit the network.
+    """
+    path = weights_of(folder, weights)
+    return load_weights(inference_parser(folder, ckpt_path=str(path)).get_parsed_content(NETWORK), path)
+
+
+def _recorded_bundle(weights: str | os.PathLike[str]) -> str:
+    configs = (read_record(weights) or {}).get("provenance", {}).get("config_files", {})
+    return next(iter(configs), "").partition("/")[0]

@@ -1,8 +1,10 @@
-"""The command line of `python -m monai.bundle run`, read as MONAI does, which accepts misspelt overrides in silence."""
+"""The command line of `python -m monai.bundle run`: its overrides, which MONAI does not check, and its errors."""
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import json
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -45,6 +47,30 @@ def config_files(argv: Sequence[str] | None = None) -> list[Path]:
 def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
     """Replace None, which the command line ignores, by an expression."""
     return {key: "$None" if value is None else value for key, value in options.items()}
+
+
+def command_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line that `monai.bundle` reads back unchanged."""
+    words = []
+    for key, value in without_none(options).items():
+        texts = [json.dumps(value, ensure_ascii=False), repr(value)]
+        if isinstance(value, str) and not value.startswith("-"):
+            texts.insert(0, value)
+        words += [f"--{key}", next(text for text in texts if DefaultParseValue(text) == value)]
+    return words
+
+
+def check_overrides() -> None:
+    """Raise a ValueError that lists all faults that `merge_configs` finds in the command line.
+
+    It also has the root cause of an uncaught error printed again at the end, since MONAI wraps errors of components in
+    "Failed to instantiate component …", with the cause in the middle of a long traceback.
+    """
+    atexit.unregister(_print_cause)
+    atexit.register(_print_cause)
+    faults = merge_configs(config_files(), command_line_options(), sys.argv)[1] if config_files() else []
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
 def merge_configs(
@@ -94,3 +120,18 @@ def _typed_faults(key: str, value: Any, default: Any) -> list[str]:
     if key in _PATHS and (not isinstance(value, (str, list, dict)) or "#" in str(value)):
         return [f"--{key} {value} is not read as a path: write ./2024 instead of 2024, ./a,b instead of a,b; avoid #"]
     return []
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error that MONAI wraps in "Failed to instantiate component …" and the like."""
+    seen: set[int] = set()  # the chain may be circular, as after `raise root_cause(error) from error`
+    while error.__cause__ is not None and str(error).startswith("Failed to ") and id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__
+    return error
+
+
+def _print_cause() -> None:
+    error: BaseException | None = getattr(sys, "last_value", None)
+    if error is not None and root_cause(error) is not error:
+        print(f"\nThe cause: {type(root_cause(error)).__name__}: {root_cause(error)}", file=sys.stderr)

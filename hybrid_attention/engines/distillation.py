@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from hybrid_attention.engines.weight_files import load_weights
+from hybrid_attention.engines.trained_weights import load_weights
 from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
 from hybrid_attention.networks import MultiTaskOutput
 from torch import nn

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from hybrid_attention import data
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.engines.inference import to_memory_format
+from hybrid_attention.engines.inferers import to_memory_format
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, DistributedSampler, DistributedWeightedRandomSampler
 from monai.engines.utils import default_prepare_batch

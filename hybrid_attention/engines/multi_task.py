@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from hybrid_attention.losses import MultiTaskTarget
 from hybrid_attention.networks.multi_task import MultiTaskOutput, lesion_logit
@@ -16,6 +17,7 @@ from monai.transforms import Transform
 from monai.utils import CommonKeys
 
 CLASS_INDEX = "class_index"
+PROBABILITY = "probability"
 CLASS_PROBABILITY = "class_probability"
 
 
@@ -152,6 +154,12 @@ def multi_task_metrics(
     )
     metrics = {"val_mean_dice": dice, "val_accuracy": accuracy, "val_loss": mean_loss}
     return {name: metric for name, metric in metrics.items() if metric is not None}
+
+
+def plane(array: Any) -> np.ndarray:
+    """Return one plane of an engine's output as an array, (H, W) or (1, H, W) -> (H, W)."""
+    values = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+    return values[0] if values.ndim == 3 else values
 
 
 def _whole(cases: Sequence[Any], kind: type) -> Any:

@@ -16,8 +16,8 @@ import monai
 import torch
 from hybrid_attention.data.hashing import case_digests, file_digest
 from hybrid_attention.engines.command_line import command_line_options, config_files
-from hybrid_attention.engines.inference import choose_precision, computes_bf16, cpu_capability
-from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.engines.inferers import choose_precision, computes_bf16, cpu_capability
+from hybrid_attention.engines.trained_weights import weights_digest
 from monai.bundle import ConfigParser
 
 RECORD = "training.json"

@@ -16,10 +16,9 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
-from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.predictions import PROBABILITY
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, provenance
-from hybrid_attention.engines.weight_files import holds_weights, weights_digest
+from hybrid_attention.engines.trained_weights import holds_weights, weights_digest
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.metrics.roc import PixelRoc, thinned

@@ -14,7 +14,7 @@ import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.run_record import check_against_training
 from hybrid_attention.engines.trained_model import TrainedRun, find_weights
-from hybrid_attention.engines.weight_files import RELEASED
+from hybrid_attention.engines.trained_weights import RELEASED
 from hybrid_attention.evaluation.metrics.calibration import (
     DEFAULT_THRESHOLD,
     PixelCalibration,

@@ -15,7 +15,7 @@ from hybrid_attention.data.files import atomic_path, prepare_output_folder, writ
 from hybrid_attention.data.folder import result_path
 from hybrid_attention.data.reading import read_grey
 from hybrid_attention.data.splits import Split
-from hybrid_attention.engines.predictions import PROBABILITY, plane
+from hybrid_attention.engines.multi_task import PROBABILITY, plane
 from hybrid_attention.evaluation import CaseScores
 from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture
 from hybrid_attention.explain.attention_maps import attention_blocks, attention_maps, attention_numbers

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from hybrid_attention.data.files import write_csv, write_json
-from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
 from hybrid_attention.deploy.export import export_onnx, inference_form
+from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
-from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
 from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
+from hybrid_attention.engines.bundles import bundle_folder, bundle_network
 from hybrid_attention.engines.run_record import commit, processor
 from network_costs import NETWORKS
 from torch import nn
@@ -188,7 +188,7 @@ def network_of(name: str) -> tuple[nn.Module, str, bool]:
     try:
         return bundle_network(folder, find_weights(folder)), name, True
     except FileNotFoundError:
-        from hybrid_attention.deploy.bundles import inference_parser
+        from hybrid_attention.engines.bundles import inference_parser
 
         network: nn.Module = inference_parser(folder).get_parsed_content("network_def")
         return network.eval(), name, False

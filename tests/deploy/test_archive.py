@@ -9,9 +9,9 @@ import torch
 from hybrid_attention.deploy import archive as archive_module
 from hybrid_attention.deploy import zoo_checks
 from hybrid_attention.deploy.archive import package, unpack_archive, verify, write_archive
-from hybrid_attention.deploy.bundles import bundle_folder, bundle_network, inference_parser
 from hybrid_attention.engines import save_weights
-from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser
+from hybrid_attention.engines.trained_weights import weights_digest
 from PIL import Image
 
 from tests.bundles.commands import BUNDLES

@@ -12,7 +12,7 @@ from hybrid_attention import cli
 from hybrid_attention.deploy import backends
 from hybrid_attention.deploy.backends import CHOICES, cache_path, convert, with_backend
 from hybrid_attention.deploy.export import export_onnx
-from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
+from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
 from hybrid_attention.engines import PrecisionInferer
 from hybrid_attention.networks.baselines import residual_unet
 from hybrid_attention.networks.blocks.sfeb import SFEB
@@ -116,7 +116,7 @@ def test_precisions_of_openvino(net, exported, monkeypatch):
         with torch.no_grad():
             difference = (OpenVINONetwork(exported, precision="bf16")(EXAMPLE) - net(EXAMPLE)).abs().max()
         assert 0 < difference < 0.05  # other arithmetic, but not by much
-    monkeypatch.setattr("hybrid_attention.deploy.runtimes.has_bf16", lambda: False)
+    monkeypatch.setattr("hybrid_attention.deploy.onnx_networks.has_bf16", lambda: False)
     with pytest.raises(ValueError, match="does not compute in bf16"):
         OpenVINONetwork(exported, precision="bf16")
 
@@ -221,7 +221,7 @@ def test_missing_package_is_named(backend, package, net, monkeypatch):
 
 def test_openvino_sends_nothing():
     code = (
-        "import os; from hybrid_attention.deploy.runtimes import require; require('openvino');"
+        "import os; from hybrid_attention.deploy.onnx_networks import require; require('openvino');"
         "from openvino.tools import ovc; print(ovc.telemetry.consent, os.environ.get('CI'))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
@@ -236,7 +236,7 @@ def network():
 
 
 def test_the_command_line_offers_all_of_them():
-    assert set(cli.bundles.BACKENDS) == set(CHOICES)
+    assert set(cli.models.BACKENDS) == set(CHOICES)
 
 
 def test_torch_is_the_network_itself(network):
@@ -260,7 +260,7 @@ def test_auto_converts_where_it_pays(network, monkeypatch):
 
 @pytest.mark.parametrize(("able", "backend", "precision"), [(True, "openvino", "bf16"), (False, "onnx", "fp32")])
 def test_the_precision_that_the_processor_computes(able, backend, precision, network, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.engines.inferers.computes_bf16", lambda kind: able)
     monkeypatch.setattr("hybrid_attention.deploy.backends.has_bf16", lambda: able)
     placed = with_backend("auto", network)
     assert (placed.backend, placed.precision) == (backend, precision)

@@ -4,10 +4,10 @@ import shutil
 import pytest
 import torch
 from hybrid_attention.cli import main
-from hybrid_attention.deploy.bundles import bundle_folder, bundle_network
 from hybrid_attention.deploy.export import export_bundle
 from hybrid_attention.engines import save_weights
-from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.engines.bundles import bundle_folder, bundle_network
+from hybrid_attention.engines.trained_weights import weights_digest
 from hybrid_attention.networks import MultiTaskOCANet
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -24,7 +24,7 @@ def logits(network, *shape):
 
 
 def test_onnx_and_int8_from_the_command_line(eager, phantoms, tmp_path, capsys):
-    from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork
+    from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork
 
     assert main(["export", "hybrid", "--out", str(tmp_path / "han.onnx")]) == 0
     assert "han.onnx (torch.onnx, traced): logits differ by" in capsys.readouterr().out
@@ -46,7 +46,7 @@ def test_torchscript(eager, tmp_path):
 
 
 def test_a_run_without_the_edge_channel(tmp_path):
-    from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork
+    from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork
 
     network = MultiTaskOCANet(in_channels=1, num_classes=None, channels=(16, 16))
     save_weights(network, tmp_path / "model.pt")

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import torch
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.deploy.export import export_onnx, export_torchscript, inference_form, state_digest
-from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork
+from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork
+from hybrid_attention.engines.bundles import bundle_folder, inference_parser
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from hybrid_attention.deploy.export import export_onnx
+from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork
 from hybrid_attention.deploy.quantize import quantize
-from hybrid_attention.deploy.runtimes import OnnxRuntimeNetwork, OpenVINONetwork
 from hybrid_attention.networks.blocks.non_local import NonLocal
 from torch import nn
 

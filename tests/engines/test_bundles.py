@@ -5,8 +5,8 @@ import hybrid_attention
 import pytest
 import yaml
 from hybrid_attention.engines import find_bundle_root, run_folder
-from hybrid_attention.engines.bundles import own_bundles, root_cause
-from hybrid_attention.engines.command_line import command_line_options, config_files, merge_configs
+from hybrid_attention.engines.bundles import own_bundles
+from hybrid_attention.engines.command_line import command_line_options, config_files, merge_configs, root_cause
 
 from tests.bundles.commands import BUNDLES, ROOT, bundle, config
 

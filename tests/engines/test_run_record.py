@@ -16,7 +16,7 @@ from hybrid_attention.engines.run_record import (
     warn_of_other_settings,
     without_folder,
 )
-from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.engines.trained_weights import weights_digest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
     ],
 )
 def test_recipe_tells_what_was_computed_in(options, able, computed, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.engines.inferers.computes_bf16", lambda kind: able)
     for config in sorted(ROOT.glob("bundles/*/configs/train.yaml")):
         monkeypatch.setattr(sys, "argv", ["run", "--config_file", str(config), "--device", "cpu", *options])
         recipe = effective_recipe()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hybrid_attention.engines import TrainedRun, find_weights, save_weights, trained_network
 from hybrid_attention.engines.trained_model import plain_definition
-from hybrid_attention.engines.weight_files import weights_digest
+from hybrid_attention.engines.trained_weights import weights_digest
 from hybrid_attention.networks import PlainUNet
 from torch import nn
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hybrid_attention.deploy import archive
 from hybrid_attention.deploy.archive import package, unpack_archive
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser
 from hybrid_attention.engines import save_weights
+from hybrid_attention.engines.bundles import bundle_folder, inference_parser
 from PIL import Image
 
 from tests.bundles.commands import BUNDLES

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from hybrid_attention.data.files import atomic_path
-from hybrid_attention.deploy.bundles import bundle_folder, inference_parser, weights_of
 from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form
-from hybrid_attention.deploy.runtimes import require
-from hybrid_attention.engines.weight_files import load_weights, weights_digest
+from hybrid_attention.deploy.onnx_networks import require
+from hybrid_attention.engines.bundles import bundle_folder, inference_parser, weights_of
+from hybrid_attention.engines.trained_weights import load_weights, weights_digest
 from hybrid_attention.transforms.calibration import TemperatureScaling
 from torch import nn
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.data import datalist, split_cases
-from hybrid_attention.deploy.bundles import bundle_folder
-from hybrid_attention.deploy.whole import OUTPUTS, export_whole, resize_matrix, whole_model
+from hybrid_attention.deploy.export_whole import OUTPUTS, export_whole, resize_matrix, whole_model
+from hybrid_attention.engines.bundles import bundle_folder
 from hybrid_attention.loading import load_model
 from hybrid_attention.prediction.result import expected_dice
 from monai.transforms import Resize
@@ -86,7 +86,7 @@ def test_resizing_is_monai_s(size):
 @pytest.mark.parametrize("variable", [None, "BUSI_DIR", "BUS_BRA_DIR"])
 def test_equals_the_bundle_s_own_pipeline(variable, phantoms, monkeypatch):
     """In fp32, as the file computes."""
-    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda *_: False)
+    monkeypatch.setattr("hybrid_attention.engines.inferers.computes_bf16", lambda *_: False)
     folder = phantoms if variable is None else os.environ.get(variable)
     if folder is None:
         pytest.skip(f"{variable} is not set")

@@ -1,4 +1,4 @@
-"""Commands that use a bundle: predict, export, package, verify."""
+"""Commands that use trained models: predict, app, export, package, verify."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hybrid_attention.loading import DEFAULT
+from hybrid_attention.app import PORT, serve
+from hybrid_attention.loading import DEFAULT, load_model, whole_file
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -66,6 +67,13 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--report", metavar="FILE", help="also write model, settings, time and images as JSON")
     predict.set_defaults(run=_predict, show_log=True)
 
+    app = commands.add_parser("app", help="open the page that segments images in the browser, on this computer alone")
+    app.add_argument(
+        "--port", type=int, default=PORT, help="port of the local server (default: %(default)s; 0: any free one)"
+    )
+    app.add_argument("--no_browser", action="store_true", help="print the address only")
+    app.set_defaults(run=_app)
+
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
     export.add_argument("bundle", help="name or folder")
     export.add_argument("--out", required=True, metavar="FILE", help="output file: .onnx, .ts or .pt")
@@ -93,7 +101,6 @@ def _predict(options: argparse.Namespace) -> None:
     start, frames = time.perf_counter(), _frames(options.frames)
     whole = _whole(options)
     if whole is not None:
-        from hybrid_attention.loading import load_model
         from hybrid_attention.prediction.predict_folder import predict_folder
 
         model = load_model(whole, threshold=options.threshold)
@@ -110,8 +117,6 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
     """Return the whole ONNX file that the options ask for, or None if they need torch."""
-    from hybrid_attention.loading import whole_file
-
     needs_torch = options.inference_settings or options.gradcam or options.dicom_seg or options.dicom_sr
     runs = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32") and not needs_torch
     if options.weights and options.weights.lower().endswith(".onnx"):
@@ -154,7 +159,7 @@ def _weights_digest(weights: str) -> str:
         from hybrid_attention.data.hashing import file_digest
 
         return file_digest([weights])
-    from hybrid_attention.engines.weight_files import find_weights, weights_digest
+    from hybrid_attention.engines.trained_weights import find_weights, weights_digest
 
     return weights_digest(find_weights(weights))
 
@@ -181,6 +186,10 @@ def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> l
         pdf=options.pdf,
     )
     return predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
+
+
+def _app(options: argparse.Namespace) -> None:
+    serve(options.port, not options.no_browser)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hybrid_attention.engines import FlipAverage, PrecisionInferer, choose_precision, to_memory_format
-from hybrid_attention.engines.inference import computes_bf16
+from hybrid_attention.engines.inferers import computes_bf16
 from hybrid_attention.networks import MultiTaskOutput
 from monai.inferers import SimpleInferer
 
@@ -55,7 +55,7 @@ def test_bad_precision():
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
 def test_auto_takes_what_the_processor_computes(able, expected, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inference.computes_bf16", lambda kind: able)
+    monkeypatch.setattr("hybrid_attention.engines.inferers.computes_bf16", lambda kind: able)
     assert choose_precision("auto", torch.device("cpu")) == expected
     assert choose_precision("fp32", "cpu") == "fp32"
     seen, net = [], network()
