@@ -7,41 +7,43 @@ python scripts/update_tables.py --check    # exit with 1 if a table is out of da
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import re
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from hybrid_attention.engines.run_record import trained_epochs
-from hybrid_attention.evaluation import CONVENTIONS, Evaluation, read_evaluation, summarize
-from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, score_interval
-from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.evaluation.results import read_record
-from hybrid_attention.prediction.result import PROBABILITY_PREFIX
-from table_rows import RELEASED, ROWS, UNCOMPARABLE_ROWS
-from tables_of_costs import (
-    COSTS,
-    cost_cells,
-    how_measured,
+from hybrid_attention.evaluation.formatting import percent, percent_interval, score_interval
+from hybrid_attention.evaluation.metrics.classification import rank_auc
+from hybrid_attention.evaluation.results import read_csv, read_record
+from hybrid_attention.evaluation.robustness import stress_summary
+from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_statistic
+from tables_of_networks import (
+    captioned,
+    classes_table,
+    conventions_table,
+    cross_validation_table,
+    grid,
     inference_table,
     network_costs_table,
+    one_run_table,
+    peers_table,
+    released_table,
+    results_table,
     speedup,
     training_table,
 )
-from tables_of_models import attention_table, averages_table, calibrate_table, measurements_table, stress_table
 from tables_of_studies import (
-    NORMAL_THRESHOLD,
     data_sets_table,
-    difference,
     leaks_table,
+    normal_images_table,
     normal_thresholds_table,
     recipes_table,
     study_table,
 )
 
-CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = (
@@ -50,249 +52,195 @@ PAGES = (
     RESULTS / "README.md",
     *sorted((ROOT / "bundles").glob("*/docs/README.md")),
 )
-# what all rows of a table must share
-_SAME = (
-    "split",
-    "settings.image_size",
-    "synthetic_data",
-    "lesion_cases",
-    "provenance.overrides.epochs",
-    "provenance.config_files",
-)
-_FALSE_POSITIVES = "false-positive rate on normal images"
-# the intervals do not cover the spread between seeds
-_INTERVAL = "95 % intervals by bootstrap over duplicate groups of images (not over seeds)"
+_STRENGTHS = (1, 3, 5)
+# measures of a lesion, and whether higher or lower values are suspicious by BI-RADS
+_SUSPICIOUS = {
+    "width_to_height": "lower",
+    "circularity": "lower",
+    "ellipse_overlap": "lower",
+    "margin_roughness": "higher",
+    "echo_ratio": "lower",
+    "posterior_echo_ratio": "lower",
+}
+_WORDS = ("computed_orientation", "computed_shape")
 
 
-def read_runs(experiment: Path) -> dict[str, Evaluation]:
-    """Read the runs of one experiment.
-
-    Args:
-        experiment: folder with one folder per run.
-
-    Returns:
-        Runs by the name of their folder.
-
-    Raises:
-        ValueError: there are no runs, or they differ in something they should share.
-    """
-    runs = {
-        name: read_evaluation(f"{title}={experiment / name}")
-        for name, title in ROWS[experiment.name].items()
-        if (experiment / name / "per_case.csv").is_file()
-    }
-    if not runs:
-        raise ValueError(f"no run with a per_case.csv in {experiment}")
-    first = next(iter(runs.values()))
-    same = [key for key in _SAME if key not in UNCOMPARABLE_ROWS.get(experiment.name, ())]
-    for name, run in runs.items():
-        other = [key for key in same if run.recorded(*key.split(".")) != first.recorded(*key.split("."))]
-        if other:
-            raise ValueError(f"{experiment}/{name} can't be compared with the other runs: {', '.join(other)} differ")
-    return runs
-
-
-def results_table(experiment: Path) -> str:
-    """Make the table of segmentation scores on lesion images."""
-    runs = list(read_runs(experiment).values())
-    rows = [
-        (run.name, *_dice_and_jaccard(run), percent(run.summary["pooled"]["dice"]["value"]), difference(run, runs[0]))
-        for run in runs
-    ]
-    header = ("network", "Dice", "median Dice", "Jaccard", "Dice, pooled over pixels", "Dice difference to first row")
-    return f"{_lesion_caption(*runs)}\n\n{markdown_grid(header, rows)}"
-
-
-def peers_table(experiment: Path) -> str:
-    """Make the table of Dice and computational cost per network, best Dice first."""
-    runs = list(read_runs(experiment).values())
-    costs = json.loads((RESULTS / "network_costs.json").read_text(encoding="utf-8"))
-    first = runs[0]
-    rows = [
-        (run.name, *cost_cells(costs["rows"][run.name]), *_dice_and_jaccard(run), difference(run, first))
-        for run in sorted(runs, key=lambda run: -run.summary["lesion_only"]["dice"]["mean"])
-    ]
-    header = ("network", *COSTS, "Dice", "median Dice", "Jaccard", f"Dice difference to {first.name}")
-    caption = f"{_lesion_caption(*runs)} Costs: {how_measured(costs)}."
-    return f"{caption}\n\n{markdown_grid(header, rows)}"
-
-
-def cross_validation_table(experiment: Path) -> str:
-    """Make the table of Dice on lesion images: per fold, averaged over folds, and over all images.
-
-    Args:
-        experiment: folder with one folder per run, which holds the merged folds and, in `fold_F`, each fold with its
-            `summary_validation.json`.
-
-    Raises:
-        ValueError: a run is not a cross-validation, or has other folds than the first run.
-    """
-    runs, rows = read_runs(experiment), []
-    first = next(iter(runs.values()))
-    for name, run in runs.items():
-        folds = run.recorded("folds")
-        if not folds:
-            raise ValueError(f"{experiment / name} is a single fold, not a cross-validation")
-        numbers = first.recorded("folds", "merged")
-        if folds["merged"] != numbers:
-            raise ValueError(f"{experiment / name} has folds {folds['merged']}, expected {numbers}")
-        places = [experiment / name / f"fold_{fold}" / "summary_validation.json" for fold in numbers]
-        validation = statistics.mean(read_record(place)["lesion_only"]["dice"]["mean"] for place in places)
-        mean, dice = folds["scores"]["dice_lesion_only"], run.summary["lesion_only"]["dice"]
+def stress_table(folder: Path) -> str:
+    """Make the table of Dice on degraded images, at three of the five strengths, from a `hybrid-attention stress`."""
+    summary, rows = stress_summary(read_csv(folder / "stress.csv", ("case_id", "class", "group"))), []
+    for kind, entry in summary["kinds"].items():
+        strengths = {one["strength"]: one for one in entry["strengths"]}
+        change = strengths[_STRENGTHS[-1]]["dice_difference"]
         rows.append(
-            (
-                run.name,
-                percent(validation),
-                *(percent(fold["scores"]["dice_lesion_only"]) for fold in folds["runs"]),
-                f"{percent(mean['mean'])} ± {percent(mean['sd'])}",
-                score_interval(dice),
-                percent(dice["median"]),
-                difference(run, first),
-            )
+            {
+                "degradation": kind,
+                "unit": entry["unit"],
+                **{f"Dice at strength {one}": percent(strengths[one]["dice"]["mean"]) for one in _STRENGTHS},
+                f"change at strength {_STRENGTHS[-1]}": score_interval(change, signed=True),
+            }
         )
-    means = ("mean of folds", "all images", "median", f"difference to {first.name}")
-    header = ("network", "validation", *(f"fold {fold}" for fold in numbers), *means)
-    caption = (
-        f"{first.recorded('split')}; {_size(first)}, {_epochs(*runs.values())}; Dice of "
-        f"{first.recorded('lesion_cases')} images in percent, each predicted by the network not "
-        f"trained on its fold; mean of folds ± standard deviation; {_INTERVAL}."
-    )
-    return f"{caption}\n\n{markdown_grid(header, rows)}"
+    clean = score_interval(summary["clean"]["dice"])
+    return captioned(f"{summary['lesion_cases']} lesion images; Dice without degradation: {clean}.", rows)
 
 
-def classes_table(experiment: Path) -> str:
-    """Make the tables of segmentation and classification scores, and the confusion matrix."""
-    runs = list(read_runs(experiment).values())
-    first, rows, confusions = runs[0], [], []
-    for run in runs:
-        scores = class_summary(run.cases)
-        masks = [score_interval(run.summary["lesion_only"][score]) for score in ("dice", "jaccard")]
-        masks += [percent(run.summary["pooled"][score]["value"]) for score in ("dice", "jaccard")]
-        classes = [score_interval(scores[score]) if scores else "" for score in CLASS_SCORES]
-        rows.append((run.name, *masks, difference(run, first), *classes))
-        for name, line in zip(scores["class_names"], scores["confusion"], strict=True) if scores else ():
-            confusions.append((run.name, name, *map(str, line)))
-    pooled = ("Dice, pooled", "Jaccard, pooled", "Dice difference to first row")
-    header = ("network", "Dice, lesion images", "Jaccard, lesion images", *pooled, *CLASS_SCORES.values())
-    predicted = [f"predicted {name}" for name in dict.fromkeys(line[1] for line in confusions)]
-    confusion = markdown_grid(("network", "true class", *predicted), confusions)
-    return f"{_caption(*runs)}\n\n{markdown_grid(header, rows)}\n\n{confusion}"
-
-
-def conventions_table(experiment: Path) -> str:
-    """Make the table of Dice under each convention, false-positive rate and pixel AUC.
-
-    Args:
-        experiment: folder with one folder per run, which also holds `summary_train.json` and
-            `summary_validation.json`, the summaries of the training and validation images.
-    """
-    runs, rows = read_runs(experiment), []
-    for name, run in runs.items():
-        dice = [score_interval(run.summary[convention]["dice"]) for convention in CONVENTIONS]
-        records = [read_record(experiment / name / f"summary{part}.json") for part in ("_train", "_validation", "")]
-        areas = " / ".join(number(record["pixel_roc"]["auc"], 3) for record in records)
-        rows.append((run.name, *dice, percent(run.summary["false_positive_rate_without_lesion"]), areas))
-    header = ("model", *CONVENTIONS, _FALSE_POSITIVES, "pixel AUC: training / validation / test")
-    return f"{_caption(*runs.values())}\n\n{markdown_grid(header, rows)}"
-
-
-def normal_images_table(experiment: Path) -> str:
-    """Make the table of scores with and without clearing the masks of images classified as normal."""
-    runs, rows = list(read_runs(experiment).values()), []
-    for run in runs:
-        rows.append((run.name, "as predicted", *_normal_cells(run.cases)))
-        if run.classes:
-            rows.append((run.name, "normal images cleared", *_normal_cells(emptied(run.cases, NORMAL_THRESHOLD))))
-    header = ("network", "masks", "Dice, lesion images", _FALSE_POSITIVES, "missed lesions", "Dice, all images")
-    caption = (
-        f"{_caption(*runs)} Cleared: masks of images whose probability of `normal` is {NORMAL_THRESHOLD} or more; "
-        "missed lesions: lesion images with an empty mask; all images: `empty_is_one`."
-    )
-    return f"{caption}\n\n{markdown_grid(header, rows)}"
-
-
-def emptied(cases: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the pixel counts that an evaluation with `normal_threshold` would give.
-
-    Args:
-        cases: with `tp`, `fp`, `fn`, `tn` and the class probabilities, from an evaluation without it.
-        threshold: probability of `normal` at which a mask is cleared.
-    """
-    empty, counts = cases[f"{PROBABILITY_PREFIX}normal"] >= threshold, cases[["group", "tp", "fp", "fn", "tn"]].copy()
-    for positive, negative in (("tp", "fn"), ("fp", "tn")):
-        counts.loc[empty, negative] += counts.loc[empty, positive]
-        counts.loc[empty, positive] = 0
-    return counts
-
-
-def released_table(results: Path) -> str:
-    """Make the table of test scores of the released weights.
-
-    Args:
-        results: the folder docs/results.
-    """
+def attention_table(folder: Path) -> str:
+    """Make the table of the attention to the lesion, one row per map, from an evaluation with `--attention True`."""
+    cases = read_csv(folder / "per_case.csv", ("case_id", "group"))
+    cases["area"] = (cases["tp"] + cases["fn"]) / cases[["tp", "fp", "fn", "tn"]].sum(axis=1)
+    lesions = cases[cases["area"] > 0]
+    found = read_csv(folder / "attention.csv", ("case_id",)).merge(lesions[["case_id", "group"]], on="case_id")
     rows = []
-    for bundle, folder in RELEASED.items():
-        run = read_evaluation(f"{bundle}={results / folder}")
-        dice, classes = run.summary["lesion_only"]["dice"], class_summary(run.cases)
-        cells = [score_interval(classes[name]) if classes else "none" for name in ("accuracy", "macro_auc")]
-        rate = percent(run.summary["false_positive_rate_without_lesion"])
-        rows.append((f"`{bundle}`", score_interval(dice), percent(dice["median"]), rate, *cells))
-    images, lesions = run.recorded("cases"), run.recorded("lesion_cases")
-    rate = f"false-positive rate, {images - lesions} normal images"
-    header = ("bundle", f"Dice, {lesions} images with lesion", "median Dice", rate, "class accuracy", "macro AUC")
-    return markdown_grid(header, rows)
-
-
-def one_run_table(folder: Path) -> str:
-    """Make the table of one run's scores, one row per convention."""
-    summary, names = read_evaluation(folder).summary, ("dice", "jaccard", "sensitivity", "precision")
-    rows = [(f"`{one}`", *(score_interval(summary[one][name]) for name in names)) for one in CONVENTIONS]
-    return markdown_grid(("convention", *(name.capitalize() for name in names)), rows)
-
-
-def _dice_and_jaccard(run: Evaluation) -> tuple[str, str, str]:
-    scores = run.summary["lesion_only"]
-    return score_interval(scores["dice"]), percent(scores["dice"]["median"]), score_interval(scores["jaccard"])
-
-
-def _normal_cells(cases: pd.DataFrame) -> tuple[str, ...]:
-    summary = summarize(cases)
-    empty = int(((cases["tp"] + cases["fp"] == 0) & (cases["tp"] + cases["fn"] > 0)).sum())
-    return (
-        score_interval(summary["lesion_only"]["dice"]),
-        percent(summary["false_positive_rate_without_lesion"]),
-        f"{empty} of {summary['lesion_cases']}",
-        score_interval(summary["empty_is_one"]["dice"]),
+    for name, own in found.groupby("map", sort=False):
+        cells = [""] * 3
+        if own["lift"].notna().all():
+            mean, low, high = bootstrap_mean(own["lift"], own["group"])
+            above = percent((own["lift"] > 1).mean())
+            cells = [percent(own["coverage"].mean()), f"{mean:.2f} [{low:.2f}, {high:.2f}]", above]
+        titles = ("attention on the lesion, %", "lift", "images with a lift above 1, %")
+        entropy = f"{own['entropy'].mean():.3f}"
+        rows.append({"map": f"`{name}`", "entropy": entropy, **dict(zip(titles, cells, strict=True))})
+    caption = (
+        f"{len(lesions)} lesion images, {percent(lesions['area'].mean())} % lesion on average; means, 95 % intervals "
+        "by bootstrap over duplicate groups."
     )
+    return captioned(caption, rows)
 
 
-def _size(run: Evaluation) -> str:
-    size = run.recorded("settings", "image_size")
-    return f"{size} x {size} pixels"
+def calibrate_table(folder: Path) -> str:
+    """Make the tables of test-time augmentation, threshold, temperature and failure prediction.
+
+    Args:
+        folder: output of `hybrid-attention calibrate`.
+
+    Raises:
+        ValueError: the Dice of a variant is not the mean of its cases.
+    """
+
+    def interval(row: dict[str, Any], name: str, signed: bool = False) -> str:
+        return percent_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], signed=signed)
+
+    summary = read_record(folder / "summary.json")
+    means = read_csv(folder / "cases.csv").groupby("variant")["dice"].mean()
+    rows, confidences = [], []
+    for one in summary["variants"]:
+        name = one["variant"]
+        if not math.isclose(means[name], one["test_dice_at_threshold"], abs_tol=1e-9):
+            raise ValueError(f"{folder}: the Dice of {name} is not the mean of its rows in cases.csv")
+        rows.append(
+            {
+                "prediction": _title(name),
+                "s/image": f"{one['seconds_per_image']:.2f}",
+                "Dice, validation": percent(one["validation_dice"]),
+                "Dice, test": interval(one, "test_dice"),
+                "difference": "" if name == summary["plain"] else interval(one, "difference", signed=True),
+                "threshold": f"{one['threshold']:.2f}",
+                "gain by threshold": interval(one, "threshold_gain", signed=True),
+                "temperature": f"{one['temperature']:.2f}",
+                "ECE": f"{one['ece']:.4f}",
+                "ECE, scaled": f"{one['ece_scaled']:.4f}",
+            }
+        )
+    for variant, scores in summary["confidence"].items():
+        for name, one in scores.items():
+            confidences.append(
+                {
+                    "prediction": _title(variant),
+                    "confidence": name.replace("_", " "),
+                    "AURC": percent_interval(**one["aurc"]),
+                    "E-AURC": percent_interval(**one["e_aurc"]),
+                    "rank correlation": f"{one['rank_correlation']:.2f}",
+                }
+            )
+    first = next(iter(next(iter(summary["confidence"].values())).values()))
+    orders = f"AURC of a random ranking: {percent(first['random'])}; of a perfect ranking: {percent(first['perfect'])}."
+    return f"{grid(rows)}\n\n{grid(confidences)}\n\n{orders}"
 
 
-def _epochs(*runs: Evaluation) -> str:
-    """Name the epochs of the trainings, once if they are the same in all rows."""
-    numbers = [str(trained_epochs(run.record["training"])) for run in runs]
-    return f"{numbers[0]} epochs" if len(set(numbers)) == 1 else f"{', '.join(numbers)} epochs (by row)"
+def averages_table(experiment: Path) -> str:
+    """Make the table of test-time augmentation and ensembles over all test folds.
 
+    Args:
+        experiment: folder with `calibrate/fold_F`, the outputs of `hybrid-attention calibrate` on the same networks.
 
-def _caption(*runs: Evaluation) -> str:
-    run = runs[0]
-    cases, lesions = run.recorded("cases"), run.recorded("lesion_cases")
-    return (
-        f"{run.recorded('split')}; {_size(run)}; {_epochs(*runs)}; {cases} images, {lesions} with lesion. "
-        f"Scores in percent, {_INTERVAL}."
+    Raises:
+        ValueError: there are no folds, they differ in their variants, or a case is in two of them.
+    """
+    folds = sorted((experiment / "calibrate").glob("fold_*"))
+    if not folds:
+        raise ValueError(f"no calibrate/fold_F in {experiment}")
+    variants = [{one["variant"]: one for one in read_record(fold / "summary.json")["variants"]} for fold in folds]
+    names = list(variants[0])
+    if any(list(fold) != names for fold in variants):
+        raise ValueError(f"the folds of {experiment}/calibrate differ in their variants")
+    cases = pd.concat([read_csv(fold / "cases.csv") for fold in folds]).dropna(subset="dice")
+    if cases.duplicated(["variant", "case_id"]).any():
+        raise ValueError(f"{experiment}/calibrate has a case in two folds")
+    first, rows = cases[cases["variant"] == names[0]]["dice"].to_numpy(), []
+    for name in names:
+        own, parts = cases[cases["variant"] == name], [fold[name] for fold in variants]
+        change = percent_interval(*bootstrap_mean(own["dice"].to_numpy() - first, own["group"]), signed=True)
+        thresholds = [part["threshold"] for part in parts]
+        rows.append(
+            {
+                "prediction": _title(name),
+                "s/image": f"{statistics.mean(part['seconds_per_image'] for part in parts):.2f}",
+                "Dice, validation": percent(statistics.mean(part["validation_dice"] for part in parts)),
+                "Dice, test": percent_interval(*bootstrap_mean(own["dice"], own["group"])),
+                "difference to first row": "" if name == names[0] else change,
+                "thresholds": f"{min(thresholds):.2f} to {max(thresholds):.2f}",
+            }
+        )
+    caption = (
+        f"{len(folds)} test folds, {len(first)} images, each predicted by networks not trained on its fold; 95 % "
+        "intervals by bootstrap over duplicate groups. Validation: mean of the folds at threshold 0.5; test: at the "
+        "threshold chosen on validation."
     )
+    return captioned(caption, rows)
 
 
-def _lesion_caption(*runs: Evaluation) -> str:
-    run = runs[0]
-    return (
-        f"{run.recorded('split')}; {_size(run)}; {_epochs(*runs)}; mean of {run.recorded('lesion_cases')} images in "
-        f"percent, {_INTERVAL}."
-    )
+def _title(variant: str) -> str:
+    return variant.replace("as is", "no augmentation")
+
+
+def measurements_table(path: Path) -> str:
+    """Make the tables of the agreement of lesion measurements with pathology, from `benchmarks/measurements.py`."""
+    table = read_csv(path, ("masks", "case_id", "group", "class"))
+    parts = {masks: table[table["masks"] == masks] for masks in ("true", "predicted")}
+    parts = {f"{masks} masks, {len(rows)} images": rows for masks, rows in parts.items()}
+    measures = [
+        {
+            "measure": f"`{name}`",
+            "malignant if": direction,
+            **{f"AUC, {title}": _malignancy_auc(rows, name, direction) for title, rows in parts.items()},
+        }
+        for name, direction in _SUSPICIOUS.items()
+    ]
+    words = [
+        {
+            "word": f"`{name}`",
+            "": word,
+            **{f"malignant, {title}": _malignant_share(rows[rows[name] == word]) for title, rows in parts.items()},
+        }
+        for name in _WORDS
+        for word in sorted(table[name].unique())
+    ]
+    return f"{grid(measures)}\n\n{grid(words)}"
+
+
+def _malignancy_auc(rows: pd.DataFrame, name: str, direction: str) -> str:
+    """Return the area under the ROC curve for malignancy, in percent with its interval, and how many are undefined."""
+    known = rows.dropna(subset=name)
+    malignant, values = (known["class"] == "malignant").to_numpy(), known[name].to_numpy(dtype=float)
+    signed = values if direction == "higher" else -values
+    area = bootstrap_statistic(lambda index: rank_auc(signed[index], malignant[index]), known["group"].tolist())
+    left_out = len(rows) - len(known)
+    return percent_interval(*area) + (f", without {left_out}" if left_out else "")
+
+
+def _malignant_share(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "none"
+    return f"{percent_interval(*bootstrap_mean(rows['class'] == 'malignant', rows['group']))} of {len(rows)}"
 
 
 # tables made from a folder under docs/results, by marker

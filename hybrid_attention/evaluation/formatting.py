@@ -28,11 +28,11 @@ def percent_interval(value: float | None, low: float, high: float, signed: bool 
     return text if text == UNDEFINED else f"{text} [{percent(low, signed)}, {percent(high, signed)}]"
 
 
-def score_interval(score: Mapping[str, float] | None) -> str:
+def score_interval(score: Mapping[str, float] | None, signed: bool = False) -> str:
     """Format a score of a summary, `mean` or `value` with `low` and `high`, in percent."""
     if score is None:
         return UNDEFINED
-    return percent_interval(score.get("mean", score.get("value")), score["low"], score["high"])
+    return percent_interval(score.get("mean", score.get("value")), score["low"], score["high"], signed)
 
 
 def score_spread(score: Mapping[str, float] | None) -> str:

@@ -22,7 +22,7 @@ def bootstrap_ratio(
 ) -> tuple[float, float, float]:
     """Estimate sum(numerators) / sum(denominators) with a percentile bootstrap interval over groups.
 
-    With all denominators 1, this is the mean over images. Images of a group are near-duplicates, so a bootstrap over
+    Images of a group are near-duplicates, so a bootstrap over
     single images, such as scipy's, gives intervals that are too narrow.
 
     Reference:
@@ -57,6 +57,11 @@ def bootstrap_ratio(
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(estimates, [tail, 1 - tail])
     return float(top.sum() / bottom.sum()), float(low), float(high)
+
+
+def bootstrap_mean(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float, float]:
+    """Estimate the mean over images with its 95 % interval; see `bootstrap_ratio`."""
+    return bootstrap_ratio(values, np.ones(len(values)), groups)
 
 
 def bootstrap_statistic(
@@ -229,7 +234,7 @@ def _pairwise(
     tests = []
     for (first, second), p, p_holm in zip(pairs, p_values, adjusted, strict=True):
         difference = table[first] - table[second]
-        mean, low, high = bootstrap_ratio(difference.tolist(), [1.0] * len(difference), groups)
+        mean, low, high = bootstrap_mean(difference, groups)
         tests.append(PairedTest(first, second, mean, low, high, p, float(p_holm), len(set(groups))))
     return tests
 

@@ -1,49 +1,35 @@
-import csv
 import json
 import shutil
-import statistics
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.scripts.load import ROOT, load_script
+from tests.scripts.load import RESULTS, cells_of, load_script, rows_of
+
+FOLD = RESULTS / "improved_fold0_128" / "calibrate"
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("update_tables")
 
 
 @pytest.fixture
-def script(tmp_path):
-    module = load_script("update_tables")
-    shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
-    module.RESULTS = tmp_path / "results"
-    return module
+def experiment(tmp_path):
+    """Two folds: real ones, and the same with other names of cases and all scores halved."""
+    shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_0")
+    other = shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_1") / "cases.csv"
+    cases = pd.read_csv(other)
+    cases["dice"] /= 2
+    cases[["case_id", "group"]] = "other " + cases[["case_id", "group"]].astype(str)
+    cases.to_csv(other, index=False)
+    return tmp_path
 
 
-def experiments(script):
-    return [path for path in script.RESULTS.iterdir() if path.is_dir()]
-
-
-def test_pages_are_true(script):
-    assert experiments(script)
-    for page in script.PAGES:
-        assert script.filled(page.read_text()) == page.read_text()
-
-
-def test_a_changed_case_is_noticed(script):
-    run = script.RESULTS / "busi_fold0_128" / "han"
-    lines = (run / "per_case.csv").read_text().splitlines()
-    cells, column = lines[1].split(","), lines[0].split(",").index("tp")
-    cells[column] = str(int(cells[column]) + 1)  # one true positive more
-    (run / "per_case.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    with pytest.raises(ValueError, match=r"summary\.json does not match per_case\.csv"):
-        script.results_table(run.parent)
-
-
-def test_a_dropped_case_is_noticed(script):
-    run = script.RESULTS / "busi_fold0_128" / "han"
-    lines = (run / "per_case.csv").read_text().splitlines()
-    (run / "per_case.csv").write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(ValueError, match=r"summary\.json does not match per_case\.csv"):
-        script.results_table(run.parent)
+def test_the_table_of_the_readme_is_true(script):
+    """Those of all pages: `scripts/update_tables.py --check`."""
+    page = script.PAGES[0].read_text()
+    assert script.filled(page) == page
 
 
 def test_a_changed_page_is_noticed(script):
@@ -53,163 +39,88 @@ def test_a_changed_page_is_noticed(script):
     assert filled.endswith("<!-- end of results -->\nrest")
 
 
-def test_rows_must_be_comparable(script):
-    runs = sorted((script.RESULTS / "busi_fold0_128").iterdir())
-    summary = runs[-1] / "summary.json"
-    summary.write_text(summary.read_text().replace('"image_size": 128', '"image_size": 256', 1))
-    with pytest.raises(ValueError, match="can't be compared with the other runs"):
-        script.results_table(runs[0].parent)
+def test_means_and_paired_differences_over_the_folds(script, experiment):
+    text = script.averages_table(experiment)
+    assert "2 test folds, 250 images" in text
+    means = 75 * pd.read_csv(FOLD / "cases.csv").groupby("variant")["dice"].mean()
+    rows = rows_of(text)
+    for name in ("strong: as is", "ensemble: mirror"):
+        shown = rows[name.replace("as is", "no augmentation")]["Dice, test"]
+        assert float(shown.split()[0]) == pytest.approx(means[name], abs=0.051)
+    gain = means["ensemble: mirror"] - means["strong: as is"]
+    assert float(rows["ensemble: mirror"]["difference to first row"].split()[0]) == pytest.approx(gain, abs=0.051)
+    assert rows["strong: no augmentation"]["difference to first row"] == ""
 
 
-def test_empty_experiment(script):
-    shutil.rmtree(script.RESULTS / "busi_fold0_128")
-    with pytest.raises(ValueError, match=r"no run with a per_case\.csv"):
-        script.results_table(script.RESULTS / "busi_fold0_128")
+def test_folds_that_do_not_belong_together(script, experiment):
+    with pytest.raises(ValueError, match="no calibrate/fold_F"):
+        script.averages_table(experiment / "calibrate")
+    other = experiment / "calibrate" / "fold_1"
+    shutil.copy(FOLD / "cases.csv", other)
+    with pytest.raises(ValueError, match="has a case in two folds"):
+        script.averages_table(experiment)
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps({**summary, "variants": summary["variants"][::-1]}))
+    with pytest.raises(ValueError, match="differ in their variants"):
+        script.averages_table(experiment)
 
 
-def test_conventions_of_one_run_and_of_many(script):
-    many = script.conventions_table(script.RESULTS / "explainable_fold0_128").splitlines()
-    one = script.one_run_table(script.RESULTS / "explainable_fold0_128" / "model_7").splitlines()
-    header = [cell.strip() for cell in many[2].split("|")]
-    row = next(line for line in many if line.startswith("| 7: no attention"))
-    cells = dict(zip(header, [cell.strip() for cell in row.split("|")], strict=True))
-    for line in one[2:]:
-        _, convention, dice, *_ = [cell.strip() for cell in line.split("|")]
-        assert cells[convention.strip("`")] == dice
-    assert len(cells["pixel AUC: training / validation / test"].split(" / ")) == 3
+def test_a_changed_row_changes_the_table(script, tmp_path):
+    folder = shutil.copytree(FOLD.parent / "han_strong_augmentation" / "stress", tmp_path / "stress")
+    before = cells_of(script.stress_table(folder))
+    cases = pd.read_csv(folder / "stress.csv", dtype=str, keep_default_na=False)
+    cases.loc[(cases["kind"] == "blur") & (cases["strength"] == "5"), "dice"] = "0.0"
+    cases.to_csv(folder / "stress.csv", index=False)
+    (changed,) = (row for row in cells_of(script.stress_table(folder)) if row not in before)
+    assert changed[0] == "blur" and changed[4] == "0.0" and changed[5].startswith("-78.6")
 
 
-def test_network_costs(script):
-    here = {"provenance": {"processor": "Some CPU, 2 threads"}}
-    rows = {
-        "HAN": {
-            "size": {"parameters": 15427713, "flops": 41049956352, **here},
-            "memory": {"training_memory_gib": 2.31, **here},
-            "speed": {"images_per_second": 4.386, "steps": 5, **here},
-        },
-        "U-Net": {"size": {"parameters": 34513345, "flops": 130694512640, **here}},
-    }
-    settings = {"image_size": 256, "batch_size": 10, "precision": "bf16", "channels_last": True}
-    (script.RESULTS / "network_costs.json").write_text(json.dumps({"settings": settings, "rows": rows}))
-    page = script.filled("a\n<!-- network_costs -->\nold\n<!-- end of network_costs -->\nb")
-    assert page.startswith("a\n<!-- network_costs -->\n256 x 256 pixels, bf16, channels_last, batches of 10, Some CPU,")
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
-    assert cells[2:] == [["HAN", "15,427,713", "41.0", "2.3", "4.39"], ["U-Net", "34,513,345", "130.7", "", ""]]
+def test_a_variant_that_is_not_the_mean_of_its_cases_is_noticed(script, tmp_path):
+    folder = shutil.copytree(FOLD, tmp_path / "calibrate")
+    script.calibrate_table(folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["variants"][0]["test_dice_at_threshold"] += 0.001
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match=r"is not the mean of its rows in cases\.csv"):
+        script.calibrate_table(folder)
 
 
-def cells_of(text, first):
-    """The rows of the tables in a text whose first cell is the one given."""
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    return [row for row in rows if row[0] == first]
+def test_measurements_against_pathology(script, tmp_path):
+    """Two malignant and two benign lesions: of the four pairs two are in order and one is tied."""
+    known = {"class": ["malignant", "malignant", "benign", "benign"], "group": range(4), "case_id": range(4)}
+    words = {"computed_orientation": "parallel", "computed_shape": ["oval", "round", "oval", "oval"]}
+    true = pd.DataFrame({**known, **words})
+    true[list(script._SUSPICIOUS)] = pd.DataFrame([[value] * len(script._SUSPICIOUS) for value in (1.0, 3.0, 1.0, 2.0)])
+    predicted = true.copy()
+    predicted.loc[3, "echo_ratio"] = float("nan")
+    table = pd.concat([true.assign(masks="true"), predicted.assign(masks="predicted")])
+    table.to_csv(tmp_path / "measurements.csv", index=False, na_rep="nan")
+    rows = {tuple(row[:2]): row[2:] for row in cells_of(script.measurements_table(tmp_path / "measurements.csv"))}
+    assert [cell.split()[0] for cell in rows["`margin_roughness`", "higher"]] == ["62.5", "62.5"]
+    assert [cell.split()[0] for cell in rows["`circularity`", "lower"]] == ["37.5", "37.5"]
+    of_all, of_three = rows["`echo_ratio`", "lower"]
+    assert of_all.startswith("37.5") and of_three.startswith("25.0") and "without 1" in of_three
+    assert rows["`computed_shape`", "oval"][0].startswith("33.3") and rows["`computed_shape`", "oval"][0].endswith(
+        "of 3"
+    )
 
 
-def test_classes_beside_masks(script):
-    experiment = script.RESULTS / "mtl_oca_folds_128"
-    text = script.classes_table(experiment)
-    with open(experiment / "mtl_oca" / "per_case.csv", newline="") as file:
-        cases = list(csv.DictReader(file))
-    (header,), (scores, *confusion) = cells_of(text, "network")[:1], cells_of(text, "MTL-OCA")
-    right = sum(case["predicted_class"] == case["class"] for case in cases)
-    accuracy = dict(zip(header, scores, strict=True))["class accuracy"]
-    assert accuracy.startswith(f"{100 * right / len(cases):.1f} [")
-    for _, name, *taken in confusion:
-        own = [case["predicted_class"] for case in cases if case["class"] == name]
-        assert list(map(int, taken)) == [own.count(other) for other in ("benign", "malignant", "normal")]
-    assert [row[1] for row in confusion] == ["benign", "malignant", "normal"]
-    (alone,) = cells_of(text, "U-Net, masks alone")
-    assert alone[-3:] == ["", "", ""] and alone[1]
-
-
-def test_peers_beside_their_costs(script):
-    text = script.peers_table(script.RESULTS / "peers_fold0_128")
-    costs = json.loads((script.RESULTS / "network_costs.json").read_text())["rows"]
-    rows = [cells for name in costs for cells in cells_of(text, name)]
-    assert len(rows) == len(list((script.RESULTS / "peers_fold0_128").iterdir()))
-    assert all(row[1] == f"{costs[row[0]]['size']['parameters']:,}" for row in rows)
-    order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:]
-    dice = {row[0]: float(row[5].split(" ")[0]) for row in rows}
-    assert order == sorted(order, key=lambda name: -dice[name])
-
-
-def cases_of(folder):
-    with open(folder / "per_case.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def dice_of(rows):
-    return statistics.mean(float(row["dice"]) for row in rows if int(row["tp"]) + int(row["fn"]) > 0)
-
-
-def test_every_network_of_the_lists_has_a_row_and_costs(script):
-    listed = yaml.safe_load((ROOT / "scripts" / "experiments" / "networks" / "all.yaml").read_text())["runs"]
-    rows = script.ROWS["peers_fold0_128"]
-    assert set(rows) == {run["name"] for run in listed}
-    assert set(rows.values()) <= set(load_script("benchmarks/network_costs").NETWORKS)
-
-
-def test_cross_validation_fold_by_fold(script):
-    experiment = script.RESULTS / "improved_folds_128"
-    ((header, *_), (row,)) = (cells_of(script.cross_validation_table(experiment), name) for name in ("network", "HAN"))
-    cells = dict(zip(header, row, strict=True))
-    folds = sorted((experiment / "han").glob("fold_*"))
-    scores = [100 * dice_of(cases_of(fold)) for fold in folds]
-    assert [float(cells[f"fold {fold.name[5:]}"]) for fold in folds] == pytest.approx(scores, abs=0.051)
-    mean, deviation = map(float, cells["mean of folds"].split(" ± "))
-    assert mean == pytest.approx(statistics.mean(scores), abs=0.051)
-    assert deviation == pytest.approx(statistics.stdev(scores), abs=0.051)
-    everything = [row for fold in folds for row in cases_of(fold)]
-    assert float(cells["all images"].split(" ")[0]) == pytest.approx(100 * dice_of(everything), abs=0.051)
-
-
-def test_runs_of_other_folds_are_no_one_cross_validation(script):
-    experiment = script.RESULTS / "improved_folds_128"
-    summary = experiment / "flexible_unet" / "summary.json"
-    record = json.loads(summary.read_text())
-    summary.write_text(json.dumps({**record, "folds": {**record["folds"], "merged": [7, 8]}}))
-    with pytest.raises(ValueError, match=r"has folds \[7, 8\], expected \[0"):
-        script.cross_validation_table(experiment)
-    summary.write_text(json.dumps({**record, "folds": None}))
-    with pytest.raises(ValueError, match="is a single fold"):
-        script.cross_validation_table(experiment)
-
-
-def test_released_weights(script):
-    text = script.released_table(script.RESULTS)
-    (row,) = cells_of(text, "`mtl_oca`")
-    rows = cases_of(script.RESULTS / "normal_images_fold0_128" / "hybrid_multi_task_from_masks")
-    empty = [row for row in rows if int(row["tp"]) + int(row["fn"]) == 0]
-    assert f"{len(empty)} normal images" in text and f"Dice, {len(rows) - len(empty)} images" in text
-    assert float(row[1].split(" ")[0]) == pytest.approx(100 * dice_of(rows), abs=0.051)
-    assert float(row[3]) == pytest.approx(100 * sum(int(case["fp"]) > 0 for case in empty) / len(empty), abs=0.051)
-    right = sum(case["predicted_class"] == case["class"] for case in rows)
-    assert float(row[4].split(" ")[0]) == pytest.approx(100 * right / len(rows), abs=0.051)
-
-
-def test_images_that_look_normal_get_an_empty_mask(script):
-    cases = pd.DataFrame(
-        {"group": "a", "probability_normal": [0.49, 0.5, 0.9], "tp": [5, 5, 0], "fp": [1, 1, 4], "fn": [2, 2, 0]}
-    ).assign(tn=[8, 8, 12])
-    emptied = script.emptied(cases, 0.5)
-    assert emptied[["tp", "fp", "fn", "tn"]].to_numpy().tolist() == [[5, 1, 2, 8], [0, 0, 7, 9], [0, 0, 0, 16]]
-
-
-def test_table_never_rounds_up_to_all_pixels(tmp_path):
-    row = {
-        **{"network": "HAN", "variant": "int8", "milliseconds": 10.0, "lower_quartile": 9.0, "upper_quartile": 11.0},
-        **{
-            "ratio": 4.126,
-            "largest_difference": 0.25,
-            "equal_pixels": 0.9999999,
-            "image_size": 64,
-            "batch_size": 1,
-            "dice": 0.75,
-            "dice_change": -0.0004,
-        },
-    }
-    failed = {"network": "HAN", "variant": "torch.compile", "failure": "no compiler"}
-    facts = {"versions": {"torch": "2"}, "repeats": 3, "processor": "CPU", "compared": 2, "images": "BUSI"}
-    path = tmp_path / "benchmark.json"
-    path.write_text(json.dumps({"provenance": facts, "rows": [row, failed]}))
-    lines = load_script("tables_of_costs").inference_table(path, trained=True).splitlines()
-    assert lines[4] == "| HAN | int8 | 10.0 (9.0-11.0) | 4.13 | 0.2 | 99.9999 | 75.00 (-0.04) |"
-    assert "no compiler" in lines[5]
+def test_attention_of_lesion_images_alone(script, tmp_path):
+    cases = pd.DataFrame({"case_id": ["a", "b", "normal"], "tp": [10, 20, 0], "fn": [10, 40, 0], "fp": 0})
+    cases.assign(group=cases["case_id"], tn=100 - cases["tp"] - cases["fn"]).to_csv(
+        tmp_path / "per_case.csv", index=False
+    )
+    nan = float("nan")
+    maps = [
+        *[("a", "gsa", 0.5, 0.3, 1.5), ("a", "tsa", 0.5, nan, nan)],
+        *[("b", "gsa", 0.7, 0.3, 0.5), ("b", "tsa", 0.7, nan, nan)],
+        *[("normal", "gsa", 1.0, nan, nan), ("normal", "tsa", 1.0, nan, nan)],
+    ]
+    table = pd.DataFrame(maps, columns=["case_id", "map", "entropy", "coverage", "lift"])
+    table.to_csv(tmp_path / "attention.csv", index=False, na_rep="nan")
+    text = script.attention_table(tmp_path)
+    assert text.startswith("2 lesion images, 40.0 % lesion on average")
+    assert cells_of(text)[1:] == [
+        ["`gsa`", "0.600", "30.0", "1.00 [0.50, 1.50]", "50.0"],
+        ["`tsa`", "0.600", "", "", ""],
+    ]

@@ -110,6 +110,21 @@ def class_probabilities(cases: pd.DataFrame) -> np.ndarray:
     return cases[[PROBABILITY_PREFIX + name for name in predicted_classes(cases)]].to_numpy(float)
 
 
+def rank_auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Return the area under the ROC curve from ranks (Mann–Whitney U); NaN for a single class.
+
+    scikit-learn is too slow for thousands of bootstrap samples.
+
+    Args:
+        scores: one per case.
+        positive: whether each case is of the class.
+    """
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return math.nan
+    return float((rankdata(scores)[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
 def _arrays(
     truth: Sequence[str], probabilities: Sequence[Sequence[float]] | np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -149,14 +164,7 @@ def _macro_auc(true: np.ndarray, table: np.ndarray) -> float:
 
 
 def _aucs(true: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return the areas from ranks (Mann–Whitney U); scikit-learn is too slow for thousands of bootstrap samples."""
-    ranks, areas = rankdata(table, axis=0), np.full(table.shape[1], math.nan)
-    for index in range(len(areas)):
-        own = true == index
-        count, others = int(own.sum()), int((~own).sum())
-        if count and others:
-            areas[index] = (ranks[own, index].sum() - count * (count + 1) / 2) / (count * others)
-    return areas
+    return np.array([rank_auc(table[:, index], true == index) for index in range(table.shape[1])])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
