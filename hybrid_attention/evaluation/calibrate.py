@@ -28,8 +28,8 @@ from hybrid_attention.evaluation.ensemble import (
     shared_cases,
     variants_of,
 )
+from hybrid_attention.evaluation.files import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.formatting import is_defined, markdown_grid, number, percent, percent_interval
-from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_ratio
 from hybrid_attention.evaluation.uncertainty import CONFIDENCES, RiskCoverage, risk_coverage, risk_coverage_scores
 
@@ -213,8 +213,8 @@ def _variant_table(scores: Mapping[str, VariantScores], plain: str, groups: Sequ
                 "no_temperature": one.no_temperature or "",
                 "ece": one.before.expected_error(),
                 "ece_scaled": one.after.expected_error(),
-                "marked_without_lesion": at_default,
-                "marked_without_lesion_at_threshold": at_chosen,
+                "false_positive_rate_without_lesion": at_default,
+                "false_positive_rate_without_lesion_at_threshold": at_chosen,
             }
         )
     return pd.DataFrame(rows)
@@ -227,7 +227,7 @@ def _case_table(scores: Mapping[str, VariantScores], cases: Sequence[Mapping[str
             "variant": name,
             **{key: case[key] for key in ("case_id", "class", "group")},
             "dice": float(one.chosen_dice[index]),
-            "marked_pixels": int(one.mask[index].sum()),
+            "predicted_pixels": int(one.mask[index].sum()),
             **{column: one.confidence[index].get(column, math.nan) for column in CONFIDENCES},
         }
         for name, one in scores.items()
@@ -271,9 +271,9 @@ def _text(summary: Mapping[str, Any]) -> str:
         f"Seconds on {summary['provenance']['processor']}, including reading."
     )
     parts.append(_variants_text(summary))
-    if is_defined(summary["variants"][0]["marked_without_lesion"]):
+    if is_defined(summary["variants"][0]["false_positive_rate_without_lesion"]):
         header = ["variant", "at 0.5", "at the chosen threshold"]
-        columns = ("marked_without_lesion", "marked_without_lesion_at_threshold")
+        columns = ("false_positive_rate_without_lesion", "false_positive_rate_without_lesion_at_threshold")
         rows = [[row["variant"], *(percent(row[name]) for name in columns)] for row in summary["variants"]]
         parts.append(f"False-positive rate on normal images (%):\n\n{markdown_grid(header, rows)}")
     parts += [f"{row['variant']}: {row['no_temperature']}" for row in summary["variants"] if row["no_temperature"]]

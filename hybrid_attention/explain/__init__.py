@@ -10,7 +10,7 @@ from hybrid_attention.explain.handlers import (
     SavePanels,
     evaluation_handlers,
 )
-from hybrid_attention.explain.panels import (
+from hybrid_attention.explain.pictures import (
     draw_attention,
     draw_panels,
     draw_uncertainty,

@@ -17,10 +17,10 @@ from hybrid_attention.data.reading import read_grey
 from hybrid_attention.data.splits import Split
 from hybrid_attention.engines.multi_task import PROBABILITY, plane
 from hybrid_attention.evaluation import CaseScores
-from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture
+from hybrid_attention.evaluation.files import LEFT_OUT, picture_path, write_picture
 from hybrid_attention.explain.attention_maps import attention_blocks, attention_maps, attention_numbers
 from hybrid_attention.explain.grad_cam import EmptyMaskError, Output, grad_cam, layer_name
-from hybrid_attention.explain.panels import draw_attention, draw_panels, heat_overlay
+from hybrid_attention.explain.pictures import draw_attention, draw_panels, heat_overlay
 from hybrid_attention.networks.multi_task import lesion_logit
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.engines import TrainedRun, save_weights
-from hybrid_attention.report.model_reports import draw_examples
+from hybrid_attention.report.stress import draw_examples
 from hybrid_attention.transforms.corruptions import Corruptd
 from monai.bundle import ConfigParser
 from PIL import Image

@@ -57,7 +57,7 @@ def test_files(out):
         row = next(row for row in variants if row["variant"] == name)
         assert float(row["test_dice_at_threshold"]) == pytest.approx(sum(dice) / len(dice))
         assert len(dice) == summary["cases"]["test"]["with_lesion"]
-        assert 0 <= float(row["marked_without_lesion"]) <= 1
+        assert 0 <= float(row["false_positive_rate_without_lesion"]) <= 1
     assert all((row["member_dice"] == "nan") == (row["variant"] == "as is") for row in cases)
     curve = rows_of(out / "risk_coverage.csv")
     assert {row["order"] for row in curve} >= {"expected_dice", "minus_entropy", "perfect", "random"}
@@ -92,8 +92,8 @@ def test_evaluation_takes_the_settings_over(out, trained, phantoms, tmp_path):
     assert evaluated["lesion_only"]["dice"]["mean"] == pytest.approx(row["test_dice_at_threshold"], abs=1e-4)
     assert evaluated["calibration"]["ece"] == pytest.approx(row["ece_scaled"], abs=1e-5)
     assert evaluated["decision"] == json.loads((out / "inference_settings.json").read_text())
-    marked = evaluated["false_positive_rate_without_lesion"]
-    assert marked == pytest.approx(row["marked_without_lesion_at_threshold"])
+    rate = evaluated["false_positive_rate_without_lesion"]
+    assert rate == pytest.approx(row["false_positive_rate_without_lesion_at_threshold"])
 
 
 def test_inference_takes_the_settings_over(out, trained, phantoms, tmp_path):
@@ -130,7 +130,7 @@ def test_an_ensemble_of_twins_is_the_run_itself(trained, phantoms, tmp_path):
             # rounding of the means can move single pixels over a threshold
             assert float(together[column]) == pytest.approx(float(alone[column]), abs=1e-4)
     for row in rows_of(tmp_path / "out" / "cases.csv"):
-        if row["variant"] == "ensemble: as is" and int(row["marked_pixels"]):
+        if row["variant"] == "ensemble: as is" and int(row["predicted_pixels"]):
             assert float(row["member_dice"]) == 1 and float(row["minus_disagreement"]) == pytest.approx(0, abs=1e-5)
 
 

@@ -8,7 +8,7 @@ from hybrid_attention.explain import (
     heat_overlay,
     write_uncertainty_pictures,
 )
-from hybrid_attention.explain.panels import GAP, MASK, TRUTH
+from hybrid_attention.explain.pictures import GAP, MASK, TRUTH
 from matplotlib import colormaps
 from PIL import Image
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hybrid_attention.engines import Prediction
 from hybrid_attention.evaluation.metrics.segmentation import overlap_scores
-from hybrid_attention.evaluation.robustness import checked_kinds, stress_summary, stress_table, stress_test
+from hybrid_attention.evaluation.stress import checked_kinds, stress_summary, stress_table, stress_test
 from hybrid_attention.transforms.corruptions import CORRUPTIONS
 from PIL import Image
 

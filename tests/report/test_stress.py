@@ -5,16 +5,9 @@ import pytest
 import torch
 from hybrid_attention.engines import Prediction
 from hybrid_attention.report.figures import legend, look_of, new_figure, write_figure
-from hybrid_attention.report.model_reports import (
-    calibration_figure,
-    draw_examples,
-    draw_stress,
-    write_calibration_figure,
-)
+from hybrid_attention.report.stress import draw_examples, draw_stress
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, Corrupt
 from PIL import Image
-
-from tests.evaluation.predicted import found
 
 TRUE = (slice(8, 20), slice(8, 24))  # of the image, (H, W)
 
@@ -130,49 +123,3 @@ def test_examples(case, tmp_path):
     assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is predicted
     write_figure(tmp_path / "examples.png", figure)
     assert Image.open(tmp_path / "examples.png").size[0] == 160 * 13
-
-
-@pytest.fixture(scope="module")
-def result():
-    return found()
-
-
-def lines(axes):
-    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
-
-
-def test_what_is_drawn(result):
-    scores = result.scores["mirror"]
-    figure = calibration_figure(result)
-    calibration, threshold, risk = figure.axes
-    assert figure.get_suptitle() == "mirror (net) (SYNTHETIC DATA)"
-    drawn = lines(calibration)
-    assert f"unscaled (ECE {scores.before.expected_error():.4f})" in drawn
-    after = drawn[f"temperature {scores.temperature:.2f} (ECE {scores.after.expected_error():.4f})"]
-    assert after.tolist() == scores.after.curve()[["mean_probability", "lesion_fraction"]].to_numpy().tolist()
-    curve, chosen, _ = threshold.get_lines()
-    assert len(curve.get_xydata()) == 99
-    assert chosen.get_xydata().tolist() == [[scores.choice.threshold, 100 * scores.choice.dice]]
-    assert curve.get_ydata().max() == pytest.approx(100 * scores.choice.dice)
-    names = [name.split(" (")[0] for name in lines(risk)]
-    assert names == [
-        "expected_dice",
-        "minus_entropy",
-        "member_dice",
-        "minus_disagreement",
-        "random ranking",
-        "perfect ranking",
-    ]
-    whole = 100 * (1 - scores.chosen_dice.mean())
-    for line in risk.get_lines()[:4]:
-        assert line.get_xydata()[-1] == pytest.approx([100, whole])  # with all kept, the order says nothing
-    perfect = lines(risk)[next(name for name in lines(risk) if name.startswith("perfect"))][:, 1]
-    assert all((np.array(line.get_ydata()) >= perfect - 1e-9).all() for line in risk.get_lines()[:4])
-
-
-def test_files_of_calibration(result, tmp_path):
-    assert len(calibration_figure(found(best="as is")).axes[2].get_lines()) == 4  # two confidence scores
-    write_calibration_figure(result, tmp_path)
-    with Image.open(tmp_path / "calibration.png") as picture:
-        assert picture.width > picture.height > 500
-    assert (tmp_path / "calibration.pdf").read_bytes().startswith(b"%PDF")

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 from hybrid_attention.evaluation import read_evaluation
-from hybrid_attention.report.matching import match_runs
-from hybrid_attention.report.settings import differences, settings_table
+from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.settings_of_runs import differences, settings_table
 
 
 @pytest.fixture
