@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.nifti import place_fault
-from hybrid_attention.data.reading import read_grey
+from hybrid_attention.data.reading import image_shape
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 
@@ -85,7 +85,9 @@ def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> 
 
 
 def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[list[str], list[dict[str, Any]]]:
-    """Read every image and mask once and list their faults.
+    """Read the header of every image and every mask, and list their faults.
+
+    Pixels of images are decoded once, when they are used: the reader then names a file whose pixels are damaged.
 
     Args:
         cases: dicts with `case_id`, `image` (path), `label` (list of mask paths; empty if there is no ground truth)
@@ -105,7 +107,7 @@ def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[li
 def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     problems = []
     try:
-        shape = read_grey(case["image"]).shape
+        shape = image_shape(case["image"])
     except ValueError as error:
         return [f"{case['image']}: {error}"], case
     masks = []

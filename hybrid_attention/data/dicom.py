@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
-from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.files import PICTURE_SUFFIXES, cached_by_file, how_to_install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -92,7 +92,7 @@ def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 def is_dicom(path: str | os.PathLike[str]) -> bool:
     """Return whether a file, or the file of a frame, is DICOM, by its name or its first bytes."""
     file, _ = split_frame(path)
-    if file.name.upper() == "DICOMDIR":
+    if file.name.upper() == "DICOMDIR" or file.name.lower().endswith(PICTURE_SUFFIXES):
         return False
     if file.name.lower().endswith(DICOM_SUFFIXES):
         return True
@@ -295,7 +295,12 @@ def _stated_spacing(header: Dataset) -> tuple[float, float] | None:
 
 def geometry(path: str | os.PathLike[str]) -> FrameGeometry:
     """Return size, box and spacing of a file, or of the file of a frame; see `frame_geometry`."""
-    return frame_geometry(read_header(split_frame(path)[0]))
+    return _geometry(split_frame(path)[0])
+
+
+@cached_by_file(100_000)
+def _geometry(path: Path) -> FrameGeometry:
+    return frame_geometry(read_header(path))
 
 
 def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:

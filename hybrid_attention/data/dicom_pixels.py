@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header, split_frame
-from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
-from hybrid_attention.data.grey import check_size, luma
+from hybrid_attention.data.dicom_syntax import SAMPLES, length_fault, syntax_fault
+from hybrid_attention.data.grey import luma
 from PIL import Image
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -47,17 +45,13 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"it has {count} frames: name one, {file.name}#1 to {file.name}#{count}")
     if number is not None and not 1 <= number <= count:
         raise ValueError(f"frame {number} does not exist: the file has {count}, counted from 1")
-    check_size(header.Rows, header.Columns)
-    kind = str(header.PhotometricInterpretation)
-    if kind not in (*_MONOCHROME, *_COLOUR, "PALETTE COLOR"):
-        known = ", ".join((*_MONOCHROME, *_COLOUR, "PALETTE COLOR"))
-        raise ValueError(f"the photometric interpretation {kind!r} can't be read; expected one of {known}")
     pixels = _decoded(file, header, (number or 1) - 1)
-    shape = (int(header.Rows), int(header.Columns), *((3,) if kind in _COLOUR else ()))
+    kind = str(header.PhotometricInterpretation)
+    shape = (int(header.Rows), int(header.Columns), *((3,) if SAMPLES[kind] == 3 else ()))
     if pixels.shape != shape:
         raise ValueError(f"its pixels are of shape {pixels.shape}; as {kind}, a frame would be of shape {shape}")
     try:
-        grey = _monochrome(pixels, header) if kind in _MONOCHROME else _luma(pixels, header)
+        grey = _monochrome(pixels, header) if kind.startswith("MONOCHROME") else _luma(pixels, header)
     except Exception as error:  # tables and windows that contradict themselves
         raise ValueError(f"damaged DICOM file ({error})") from None
     return np.ascontiguousarray(grey[frame_geometry(header).part], dtype=np.float32)

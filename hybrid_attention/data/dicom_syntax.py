@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hybrid_attention.data.files import cached_by_file
+from hybrid_attention.data.grey import check_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+# photometric interpretations, and their samples per pixel
+SAMPLES = {
+    **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
+    **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), 3),
+}
 _VIDEO = ("MPEG", "HEVC")
 _ITEM = b"\xfe\xff\x00\xe0"
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP")  # of JPEG and JPEG-LS, JPEG 2000, JP2
@@ -29,8 +37,14 @@ def syntax_fault(header: Dataset) -> str | None:
         header: of the file.
 
     Returns:
-        A message that names the missing package, or None if a decoder is installed.
+        A message, which names the package if one is missing; None if they can be decoded.
     """
+    check_size(header.Rows, header.Columns)
+    kind, samples = str(header.PhotometricInterpretation), int(header.get("SamplesPerPixel") or 1)
+    if kind not in SAMPLES:
+        return f"the photometric interpretation {kind!r} can't be read; expected one of {', '.join(SAMPLES)}"
+    if samples != SAMPLES[kind]:
+        return f"its header states {samples} samples per pixel as {kind}, expected {SAMPLES[kind]}"
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     if syntax is None:
         return "truncated or damaged DICOM file (it has no transfer syntax)"
@@ -57,8 +71,7 @@ def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
         A message, or None if they agree or compressed frames can't be counted.
     """
     try:
-        status = os.stat(path)
-        length, held = _length_and_frames(os.fspath(path), status.st_mtime_ns, status.st_size)
+        length, held = _length_and_frames(Path(path))
     except Exception as error:  # pydicom raises many kinds for a damaged file
         return f"truncated or damaged DICOM file ({error})"
     if length is None:
@@ -78,8 +91,8 @@ def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
     )
 
 
-@lru_cache(maxsize=64)  # called once per frame of a loop
-def _length_and_frames(path: str, changed: int, size: int) -> tuple[int | None, int | None]:
+@cached_by_file(64)  # called once per frame of a loop
+def _length_and_frames(path: Path) -> tuple[int | None, int | None]:
     """Return the bytes of pixel data and, if they are compressed and can be counted, the number of frames."""
     from pydicom import dcmread
 

@@ -9,10 +9,16 @@ import math
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+# of pictures, by which they are known
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 
 _PARTIAL = ".part."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -214,6 +220,26 @@ def name_fault(path: str | os.PathLike[str]) -> str | None:
 
 def _fail(error: OSError) -> None:
     raise error
+
+
+def cached_by_file(size: int) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
+    """Decorate a function of a file: its last `size` results are kept, each until the file changes."""
+
+    def decorate(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
+        @lru_cache(size)
+        def kept(path: Path, changed: int, length: int) -> Result:
+            return function(path)
+
+        @wraps(function)
+        def call(path: Path) -> Result:
+            if not path.is_file():
+                return function(path)  # which says so
+            status = path.stat()
+            return kept(path, status.st_mtime_ns, status.st_size)
+
+        return call
+
+    return decorate
 
 
 def how_to_install(extra: str) -> str:

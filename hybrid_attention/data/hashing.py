@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.dicom import split_frame
+from hybrid_attention.data.files import cached_by_file
 
 
 def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
@@ -24,15 +24,14 @@ def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         file, frame = split_frame(path)
-        status = file.stat()
-        digest.update(_digest(file, status.st_mtime_ns, status.st_size))
+        digest.update(_digest(file))
         if frame is not None:
             digest.update(f"#{frame}".encode())
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=8)  # called once per frame of a loop
-def _digest(file: Path, changed: int, size: int) -> bytes:
+@cached_by_file(100_000)
+def _digest(file: Path) -> bytes:
     return hashlib.sha256(file.read_bytes()).digest()
 
 

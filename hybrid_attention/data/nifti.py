@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hybrid_attention.data.files import cached_by_file
 from hybrid_attention.data.grey import check_size, luma
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -37,6 +39,11 @@ class SliceGeometry:
     affine: np.ndarray
     placed: bool
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture in pixels."""
+        return self.shape[self.axes[0]], self.shape[self.axes[1]]
+
     def to_plane(self, array: np.ndarray) -> np.ndarray:
         """Return the slice as a picture, (H, W), from an array of `shape`."""
         plane = array.squeeze(tuple(axis for axis in range(array.ndim) if axis not in self.axes))
@@ -45,9 +52,8 @@ class SliceGeometry:
 
     def to_file(self, plane: np.ndarray) -> np.ndarray:
         """Return a picture, (H, W), as the file would store it, an array of `shape`; ValueError if it doesn't fit."""
-        size = tuple(self.shape[axis] for axis in self.axes)
-        if plane.shape != size:
-            raise ValueError(f"a plane of {plane.shape} does not fit the slice of {size}")
+        if plane.shape != self.size:
+            raise ValueError(f"a plane of {plane.shape} does not fit the slice of {self.size}")
         stored = self._flipped(plane)
         return (stored if self.axes[0] < self.axes[1] else stored.T).reshape(self.shape)
 
@@ -84,7 +90,14 @@ def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
     Raises:
         ValueError: the file is damaged or has more than one slice.
     """
-    return _geometry(_load(path))
+    return _slice_geometry(Path(path))
+
+
+@cached_by_file(100_000)
+def _slice_geometry(path: Path) -> SliceGeometry:
+    geometry = _geometry(_load(path))
+    check_size(*geometry.size)
+    return geometry
 
 
 def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
@@ -101,7 +114,7 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
     """
     image = _load(path)
     geometry = _geometry(image)
-    check_size(*(geometry.shape[axis] for axis in geometry.axes))
+    check_size(*geometry.size)
     try:
         array = np.asarray(image.dataobj)
     except Exception as error:  # gzip and zlib raise many kinds for a damaged file

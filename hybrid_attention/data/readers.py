@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from hybrid_attention.data.masks import read_mask
 from hybrid_attention.data.reading import is_image, read_grey
+from monai.config import KeysCollection
 from monai.data import ImageReader
+from monai.transforms import LoadImaged
 from monai.utils import ensure_tuple
 
 
 class GreyReader(ImageReader):
     """MONAI image reader that opens every supported file with `read_grey`, so that checks and training see the same.
 
-    Several files for one key become channels. Use it as `LoadImaged(keys, reader=GreyReader)`; for masks use
-    `MaskReader`.
+    Several files for one key become channels. Use it as `ReadImaged(keys, GreyReader)`; for masks use `MaskReader`.
     """
 
     read_file = staticmethod(read_grey)
@@ -66,6 +67,23 @@ class GreyReader(ImageReader):
 
 
 class MaskReader(GreyReader):
-    """MONAI image reader for masks, by `read_mask`: `LoadImaged(keys, reader=MaskReader)` returns 0 and 1."""
+    """MONAI image reader for masks, by `read_mask`: `ReadImaged(keys, MaskReader)` returns 0 and 1."""
 
     read_file = staticmethod(read_mask)
+
+
+class ReadImaged(LoadImaged):
+    """`LoadImaged` with one reader, whose errors it raises; MONAI's goes on to other readers, which transpose images.
+
+    Args:
+        keys: keys of the paths.
+        reader: class of the reader.
+    """
+
+    def __init__(self, keys: KeysCollection, reader: type[ImageReader]) -> None:
+        super().__init__(keys, reader)
+        self.reader = reader()
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: ImageReader | None = None) -> dict[Hashable, Any]:
+        """Return `data` with the images of each key."""
+        return super().__call__(data, reader or self.reader)

@@ -6,8 +6,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,17 +23,19 @@ from hybrid_attention.data.dicom import (
     strip_frame_suffix,
 )
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
+from hybrid_attention.data.files import PICTURE_SUFFIXES, cached_by_file
 from hybrid_attention.data.grey import MAX_PIXELS
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
 from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, read_video_grey
 from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
-ALL_SUFFIXES = (*IMAGE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
+ALL_SUFFIXES = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 # formats are recognised by content; Pillow would hand others, such as PostScript, to external programs
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 COMPRESSION = 1  # of written PNG: four times as fast as the default, files a few percent larger
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF
+_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)  # tag of EXIF, and its values that exchange rows and columns
+_TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG has it
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def natural_order(path: Path) -> tuple[int | str, ...]:
 
 def strip_suffix(name: str) -> str:
     """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame is kept."""
-    for suffix in (*NIFTI_SUFFIXES[::-1], *IMAGE_SUFFIXES):
+    for suffix in (*NIFTI_SUFFIXES[::-1], *PICTURE_SUFFIXES):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return strip_frame_suffix(name, (*DICOM_SUFFIXES, *VIDEO_SUFFIXES))
@@ -79,7 +81,7 @@ def is_image(path: str | os.PathLike[str]) -> bool:
 
     Of a video the frames are images (`clip.mp4#3`), not the file.
     """
-    if str(path).lower().endswith(IMAGE_SUFFIXES) or is_nifti(path) or is_dicom(path):
+    if str(path).lower().endswith(PICTURE_SUFFIXES) or is_nifti(path) or is_dicom(path):
         return True
     return is_video(path) and split_frame(path)[1] is not None
 
@@ -123,14 +125,7 @@ def read_plane(
         ValueError: see `read_grey`, except for a single grey value.
         ImportError: the file is DICOM and pydicom is missing.
     """
-    file, _ = split_frame(path)
-    if file.is_dir():
-        raise ValueError("it is a folder, not an image")
-    if not file.is_file():
-        target = f": it is a link to {os.readlink(file)}" if file.is_symlink() else ""
-        raise ValueError(f"the file does not exist{target}")
-    if file.stat().st_size == 0:
-        raise ValueError("the file has zero bytes")
+    file = _existing_file(path)
     try:
         if is_dicom(path):
             array = read_dicom_grey(path)
@@ -151,27 +146,86 @@ def read_plane(
     return array
 
 
-def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_pages: bool) -> np.ndarray:
+def _existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return the file of an image or a frame, which is not empty."""
+    file, _ = split_frame(path)
+    if file.is_dir():
+        raise ValueError("it is a folder, not an image")
+    if not file.is_file():
+        target = f": it is a link to {os.readlink(file)}" if file.is_symlink() else ""
+        raise ValueError(f"the file does not exist{target}")
+    if file.stat().st_size == 0:
+        raise ValueError("the file has zero bytes")
+    return file
+
+
+def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return height and width of an image, those of the array of `read_grey`, from the header of its file.
+
+    Pixels are not decoded, except for a frame of a video. The checksums of a PNG are compared, which finds truncated
+    files; other damage is found by `read_grey`.
+
+    Args:
+        path: see `read_grey`.
+
+    Raises:
+        ValueError: the file can't be read; see `read_grey`.
+        ImportError: the file is DICOM and pydicom is missing, or a video and PyAV is.
+    """
+    file = _existing_file(path)
+    if is_dicom(path):
+        left, top, right, bottom = geometry(path).box
+        return bottom - top, right - left
+    if is_nifti(path):
+        return slice_geometry(path).size
+    if is_video(path):
+        height, width = read_video_grey(path).shape
+        return height, width
+    return _picture_shape(file)
+
+
+@cached_by_file(100_000)
+def _picture_shape(path: Path) -> tuple[int, int]:
+    with _opened(path) as image:
+        turned = False
+        if image.format != "PNG" or not _TAGS.isdisjoint(image.info):  # Pillow decodes a PNG to look for further tags
+            with suppress(Exception):
+                turned = image.getexif().get(_ORIENTATION) in _TURNED
+        width, height = image.size
+        if image.format == "PNG" and getattr(image, "fp", None) is not None:
+            image.verify()
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; errors, also those of the block, become a ValueError."""
     try:
         # given a file name, Pillow maps an uncompressed TIFF to memory, and garbles it when its tag says to rotate it
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's JPEG with more in it
-            image.load()
-            with suppress(Exception):  # viewers ignore a damaged tag, too
-                ImageOps.exif_transpose(image, in_place=True)
-            plane = np.array(values(image))
-            if image.mode.startswith("I;16") and _white_is_zero(image):
-                plane = 65535 - plane  # Pillow inverts only 8 bits
+            yield image
     except Image.UnidentifiedImageError:
-        start = path.open("rb").read(16)
-        hint = "a ZIP archive: unpack it first" if start.startswith(b"PK") else f"it starts with {start!r}"
+        start = path.open("rb").read(132)
+        hint = "a ZIP archive: unpack it first" if start.startswith(b"PK") else f"it starts with {start[:16]!r}"
+        hint = "a DICOM file: change its suffix to .dcm" if start.endswith(b"DICM") else hint
         raise ValueError(f"not an image ({hint})") from None
     except Image.DecompressionBombError:  # Pillow's own limit is higher
         raise ValueError(f"it has more than {MAX_PIXELS / 1e6:g} million pixels: crop it or save it smaller") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(f"truncated or damaged image ({error})") from None
+
+
+def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_pages: bool) -> np.ndarray:
+    with _opened(path) as image:
+        pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a phone's JPEG with more in it
+        image.load()
+        with suppress(Exception):  # viewers ignore a damaged tag, too
+            ImageOps.exif_transpose(image, in_place=True)
+        plane = np.array(values(image))
+        if image.mode.startswith("I;16") and _white_is_zero(image):
+            plane = 65535 - plane  # Pillow inverts only 8 bits
     if pages > 1:
         if not several_pages:
             raise ValueError(f"it has {pages} pages: save each as a file of its own")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from hybrid_attention.data.dicom import chosen_frames, split_frame
-from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.files import cached_by_file, how_to_install
 from hybrid_attention.data.grey import check_size
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
@@ -77,8 +76,7 @@ def read_video_grey(path: str | os.PathLike[str]) -> np.ndarray:
     file, number = split_frame(path)
     if number is None:
         raise ValueError(f"it is a video: name a frame, {file.name}#1 and so on, or use predict_loop")
-    status = file.stat()
-    return _reader(file, status.st_mtime_ns, status.st_size).frame(number)
+    return _reader(file).frame(number)
 
 
 class _Reader:
@@ -106,8 +104,8 @@ class _Reader:
             return self.kept[number]
 
 
-@lru_cache(maxsize=2)  # of the last files that were read, which stay open
-def _reader(path: Path, changed: int, size: int) -> _Reader:
+@cached_by_file(2)  # of the last files that were read, which stay open
+def _reader(path: Path) -> _Reader:
     return _Reader(path)
 
 

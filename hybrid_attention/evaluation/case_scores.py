@@ -15,7 +15,7 @@ from hybrid_attention.data.dicom import to_tissue
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.masks import merged_mask, read_mask
-from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
+from hybrid_attention.data.reading import image_shape, pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.trained_weights import holds_weights, weights_digest
@@ -186,7 +186,7 @@ class CaseScores:
     def _pixel_size(self, case: Mapping[str, Any], mask: torch.Tensor) -> tuple[float, ...]:
         """Return the size of a scored pixel along (H, W), in the unit of the distances."""
         spacing = (pixel_spacing if self.distance_unit == "mm" else pixel_proportions)(case["image"])
-        sizes = read_grey(case["image"]).shape
+        sizes = image_shape(case["image"])
         return tuple(
             own / scored * one for own, scored, one in zip(sizes, mask.shape[1:], spacing or (1.0, 1.0), strict=True)
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from hybrid_attention.data.readers import GreyReader, MaskReader
+from hybrid_attention.data.readers import GreyReader, MaskReader, ReadImaged
 from hybrid_attention.transforms.calibration import PredictiveEntropyd, TemperatureScalingd
 from hybrid_attention.transforms.edges import GaussianDerivativeMagnituded
 from hybrid_attention.transforms.masks import (
@@ -27,7 +27,6 @@ from monai.transforms import (
     EnsureTyped,
     FillHolesd,
     Invertd,
-    LoadImaged,
     RepeatChanneld,
     Resized,
     ScaleIntensityd,
@@ -53,15 +52,15 @@ def preprocessing(image_size: int, with_label: bool = True) -> Transforms:
     size = (image_size, image_size)
     if not with_label:
         return [
-            LoadImaged(IMAGE, GreyReader),
+            ReadImaged(IMAGE, GreyReader),
             EnsureChannelFirstd(IMAGE),
             ScaleIntensityd(IMAGE),
             Resized(IMAGE, size, mode="bilinear", anti_aliasing=True),
         ]
     both = (IMAGE, LABEL)
     return [
-        LoadImaged(IMAGE, GreyReader),
-        LoadImaged(LABEL, MaskReader),
+        ReadImaged(IMAGE, GreyReader),
+        ReadImaged(LABEL, MaskReader),
         EnsureChannelFirstd(both),
         MergeMasksd(LABEL),
         ScaleIntensityd(IMAGE),

@@ -243,14 +243,3 @@ def test_any_folder_and_its_links(tmp_path, caplog):
     (tmp_path / "in" / "gone.png").symlink_to("nowhere.png")
     with pytest.raises(DataError, match=r"gone\.png: the file does not exist: it is a link to nowhere\.png"):
         image_datalist(tmp_path / "in")
-
-
-def test_images_of_one_grey_value_are_listed(tmp_path):
-    Image.new("L", (9, 9), 0).save(tmp_path / "black.png")
-    Image.new("RGBA", (9, 9), (200, 100, 50, 0)).save(tmp_path / "invisible.png")
-    picture(tmp_path / "good.png")
-    with pytest.raises(DataError) as caught:
-        image_datalist(tmp_path)
-    assert str(caught.value).startswith("2 problem(s) in 3 case(s)")
-    assert "black.png: all pixels have the same grey value (0)" in str(caught.value)
-    assert "invisible.png: all pixels have the same grey value (0)" in str(caught.value)

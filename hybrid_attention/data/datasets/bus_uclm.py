@@ -10,7 +10,7 @@ from typing import Any
 from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
 from hybrid_attention.data.files import files_below
 from hybrid_attention.data.folder import image_files
-from PIL import Image
+from hybrid_attention.data.reading import image_shape
 
 TABLE = "INFO.csv"
 DEVICE = "Siemens ACUSON S2000"  # of all images
@@ -73,9 +73,8 @@ def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of an image; None if it can't be read, which the check of all files reports."""
+    """Return height and width of an image; None if it can't be read, which the check of all files reports."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError:
+        return image_shape(path)
+    except ValueError:
         return None

@@ -1,0 +1,104 @@
+"""How often files are opened: an image for its header, so that bad files are listed early, and for its pixels."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import hybrid_attention
+import pytest
+import torch
+from hybrid_attention.data import datalist, split_cases
+from hybrid_attention.data.hashing import case_digests, data_digest
+from hybrid_attention.evaluation import CaseScores
+from hybrid_attention.phantoms import write_phantom_dataset
+from hybrid_attention.prediction.folder import predict_folder
+from hybrid_attention.transforms import NamingCompose, network_input, preprocessing, validation_postprocessing
+from monai.data import CacheDataset, DataLoader
+from monai.engines import SupervisedEvaluator
+from PIL import Image
+
+OPENED = None
+
+
+def count(event, arguments):
+    if OPENED is not None and event == "open" and isinstance(arguments[0], str | Path):
+        OPENED[str(arguments[0])] += 1
+
+
+@pytest.fixture(scope="module")
+def hook():
+    sys.addaudithook(count)  # which can't be removed
+
+
+@pytest.fixture
+def opened(hook):
+    global OPENED
+    OPENED = Counter()
+    yield OPENED
+    OPENED = None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_phantom_dataset(tmp_path / "data", benign=3, malignant=2, normal=0, size=(64, 80))
+
+
+def images(cases):
+    return [case["image"] for case in cases]
+
+
+def masks(cases):
+    return [path for case in cases for path in case["label"]]
+
+
+def test_prediction(folder, tmp_path, opened):
+    model = hybrid_attention.load_model()
+    opened.clear()
+    rows = predict_folder(model, folder, tmp_path / "out")
+    assert {opened[str(folder / row["case_id"])] for row in rows} == {2}  # header, pixels
+
+
+def cached(cases):
+    return CacheDataset(cases, NamingCompose([*preprocessing(32), *network_input()]), progress=False)
+
+
+def test_start_of_a_training(folder, opened):
+    split = split_cases(datalist(folder), num_folds=3)
+    for part in (split.train, split.validation):
+        cached(part)
+        case_digests(part)
+    data_digest(split.train)
+    used = [*split.train, *split.validation]
+    assert {opened[path] for path in images(used)} == {3}  # header, pixels, digest for the record
+    assert {opened[path] for path in images(split.test)} == {1}
+    # pixels twice, since the area of the lesions decides what the images are before any are loaded; digest
+    assert {opened[path] for path in masks(split.train)} == {3}
+
+
+def test_evaluation(folder, tmp_path, opened):
+    cases, network = datalist(folder), torch.nn.Conv2d(1, 1, 1)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(cached(cases), batch_size=2),
+        network=network,
+        postprocessing=validation_postprocessing(),
+        val_handlers=[CaseScores(tmp_path / "out", cases, tmp_path / "model.pt")],
+    ).run()
+    assert (tmp_path / "out" / "summary.json").is_file()
+    assert {opened[path] for path in images(cases)} == {3}  # header, pixels, digest for the summary
+
+
+def test_broken_files_are_named_before_the_work_or_at_its_start(folder, tmp_path):
+    first, second = folder / "benign" / "benign (1).png", folder / "benign" / "benign (2).png"
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-40])  # its checksums tell
+    with pytest.raises(ValueError, match=r"benign \(1\)\.png: truncated or damaged image"):
+        datalist(folder)
+    first.write_bytes(whole)
+    Image.new("L", (80, 64)).save(second)  # only its pixels tell
+    cases = datalist(folder)
+    with pytest.raises(RuntimeError, match=r"benign \(2\)\.png: all pixels have the same grey value"):
+        cached(cases)
+    with pytest.raises(ValueError, match=r"benign \(2\)\.png: all pixels have the same grey value"):
+        predict_folder(hybrid_attention.load_model(), folder, tmp_path / "out")
