@@ -11,7 +11,7 @@ from hybrid_attention.data import datalist, split_cases
 from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.evaluation import CaseScores
 from hybrid_attention.phantoms import write_phantom_dataset
-from hybrid_attention.prediction.folder import predict_folder
+from hybrid_attention.prediction.predict_folder import predict_folder
 from hybrid_attention.transforms import NamingCompose, network_input, preprocessing, validation_postprocessing
 from monai.data import CacheDataset, DataLoader
 from monai.engines import SupervisedEvaluator
