@@ -62,6 +62,7 @@ _SUSPICIOUS = {
     "echo_ratio": "lower",
     "posterior_echo_ratio": "lower",
 }
+_OTHERS = ("attention of other images on the lesion, %", "lift of other images")
 _WORDS = ("computed_orientation", "computed_shape")
 
 
@@ -89,16 +90,18 @@ def attention_table(folder: Path) -> str:
     cases["area"] = (cases["tp"] + cases["fn"]) / cases[["tp", "fp", "fn", "tn"]].sum(axis=1)
     lesions = cases[cases["area"] > 0]
     found = read_csv(folder / "attention.csv", ("case_id",)).merge(lesions[["case_id", "group"]], on="case_id")
-    rows = []
+    rows, titles = [], ("attention on the lesion, %", "lift", "images with a lift above 1, %", *_OTHERS)
     for name, own in found.groupby("map", sort=False):
-        cells = [""] * 3
+        cells = dict.fromkeys(titles, "")
         if own["lift"].notna().all():
-            mean, low, high = bootstrap_mean(own["lift"], own["group"])
+            lift, others = (
+                "{:.2f} [{:.2f}, {:.2f}]".format(*bootstrap_mean(own[column], own["group"]))
+                for column in ("lift", "lift_of_others")
+            )
             above = percent((own["lift"] > 1).mean())
-            cells = [percent(own["coverage"].mean()), f"{mean:.2f} [{low:.2f}, {high:.2f}]", above]
-        titles = ("attention on the lesion, %", "lift", "images with a lift above 1, %")
-        entropy = f"{own['entropy'].mean():.3f}"
-        rows.append({"map": f"`{name}`", "entropy": entropy, **dict(zip(titles, cells, strict=True))})
+            values = percent(own["coverage"].mean()), lift, above, percent(own["coverage_of_others"].mean()), others
+            cells = dict(zip(titles, values, strict=True))
+        rows.append({"map": f"`{name}`", "entropy": f"{own['entropy'].mean():.3f}", **cells})
     caption = (
         f"{len(lesions)} lesion images, {percent(lesions['area'].mean())} % lesion on average; means, 95 % intervals "
         "by bootstrap over duplicate groups."

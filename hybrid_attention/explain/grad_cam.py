@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from hybrid_attention.networks.blocks.convolutions import interpolation_mode
 from monai.utils import convert_to_tensor
-from monai.visualize import GradCAM, ModelWithHooks
 from torch import nn
 
 Output = str | Callable[[Any], torch.Tensor] | None
@@ -74,9 +75,14 @@ def grad_cam(
     if isinstance(network, torch.jit.ScriptModule):
         raise ValueError("Grad-CAM needs an eager network, got a scripted one")
     layer = layer_name(network, layer)
-    model = _ScoredModel(network, layer, lambda result: _scores(_logits(result, output), mask, class_index))
     batch = convert_to_tensor(image, track_meta=False).detach().to(next(network.parameters(), image).dtype)
-    heat = GradCAM(model, target_layers=layer, postprocessing=lambda heat: heat.float())(batch)
+    maps, gradient = _maps_and_gradient(
+        network, layer, batch, lambda result: _scores(_logits(result, output), mask, class_index)
+    )
+    weights = gradient.flatten(2).mean(2).view(*maps.shape[:2], *[1] * (maps.dim() - 2))
+    heat = torch.relu((weights * maps).sum(dim=1, keepdim=True))
+    mode = interpolation_mode(batch.dim() - 2)
+    heat = F.interpolate(heat, batch.shape[2:], mode=mode, align_corners=False).float()
     peak = heat.amax(dim=tuple(range(1, heat.dim())), keepdim=True)
     normalized: torch.Tensor = heat / torch.where(peak > 0, peak, 1)
     return normalized
@@ -112,67 +118,50 @@ def _listed(names: list[str], wanted: str = "") -> str:
     return ", ".join(shown) + (f" … ({len(names)} in all)" if len(shown) < len(names) else "")
 
 
-class _ScoredModel(ModelWithHooks):
-    """Feature maps of a layer, and the gradients of a score per image.
+def _maps_and_gradient(
+    network: nn.Module, layer: str, image: torch.Tensor, score: Callable[[Any], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the feature maps of a layer, and the gradients of a score per image.
 
-    MONAI's own class explains only class logits, leaves hooks, parameter gradients and training modes behind, and fails
+    MONAI's `GradCAM` explains only class logits, leaves hooks, parameter gradients and training modes behind, and fails
     if an in-place operation follows the layer.
-
-    Args:
-        network: network to explain.
-        layer: name of the layer.
-        score: function from the network's output to scores, (batch,).
     """
+    features: list[Any] = []
 
-    def __init__(self, network: nn.Module, layer: str, score: Callable[[Any], torch.Tensor]) -> None:
-        super().__init__(network, layer)  # registers no hook
-        self.layer = layer
-        self.score_of = score
+    def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
+        features.append(output)
+        return output.clone() if isinstance(output, torch.Tensor) else output  # safe from in-place operations
 
-    def __call__(
-        self, x: torch.Tensor, class_idx: None = None, retain_graph: bool = False, **kwargs: Any
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor], tuple[torch.Tensor]]:
-        """Return scores, feature maps and gradients, as expected by `GradCAM.compute_map`."""
-        features: list[Any] = []
-
-        def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
-            features.append(output)
-            return output.clone() if isinstance(output, torch.Tensor) else output  # safe from in-place operations
-
+    hook = network.get_submodule(layer).register_forward_hook(keep)
+    try:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            torch.autocast(x.device.type, enabled=False),
-            evaluation_mode(self.model),
+            torch.autocast(image.device.type, enabled=False),
+            evaluation_mode(network),
         ):
-            hook = self.get_layer(self.layer).register_forward_hook(keep)
-            try:
-                result = self.model(x.clone().requires_grad_())  # gives gradients even if the parameters are frozen
-            finally:
-                hook.remove()
-            maps = self._feature_map(features)
-            scores = self.score_of(result)
-            gradient = None
+            result = network(image.clone().requires_grad_())  # gives gradients even if the parameters are frozen
+            maps = _feature_map(features, f"layer {layer!r} ({type(network.get_submodule(layer)).__name__})")
+            scores, gradient = score(result), None
             if maps.requires_grad and scores.requires_grad:
-                (gradient,) = torch.autograd.grad(scores.sum(), maps, retain_graph=retain_graph, allow_unused=True)
-        if gradient is None:
-            raise ValueError(f"the score does not depend on layer {self.layer!r}; choose one on the path to the output")
-        return scores.detach(), (maps.detach(),), (gradient.contiguous(),)  # GradCAM takes a view of the gradient
+                (gradient,) = torch.autograd.grad(scores.sum(), maps, allow_unused=True)
+    finally:
+        hook.remove()
+    if gradient is None:
+        raise ValueError(f"the score does not depend on layer {layer!r}; choose one on the path to the output")
+    return maps.detach(), gradient
 
-    def _feature_map(self, features: list[Any]) -> torch.Tensor:
-        kind = type(self.get_layer(self.layer)).__name__
-        if len(features) != 1:
-            raise ValueError(
-                f"layer {self.layer!r} ({kind}) runs {len(features)} times in a forward pass; choose one that runs once"
-            )
-        (maps,) = features
-        if not isinstance(maps, torch.Tensor) or maps.dim() not in (4, 5) or maps[0, 0].numel() == 1:
-            got = f"shape {tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
-            raise ValueError(
-                f"layer {self.layer!r} ({kind}) must output a feature map, (batch, channels, *spatial) with more than "
-                f"one position, got {got}"
-            )
-        return maps
+
+def _feature_map(features: list[Any], layer: str) -> torch.Tensor:
+    if len(features) != 1:
+        raise ValueError(f"{layer} runs {len(features)} times in a forward pass; choose one that runs once")
+    (maps,) = features
+    if not isinstance(maps, torch.Tensor) or maps.dim() not in (4, 5) or maps[0, 0].numel() == 1:
+        got = f"shape {tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
+        raise ValueError(
+            f"{layer} must output a feature map, (batch, channels, *spatial) with more than one position, got {got}"
+        )
+    return maps
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -173,7 +174,9 @@ class SavePanels(SaveGradCAMOverlays):
 class SaveAttentionNumbers:
     """Write how narrow the attention of each block is and how much of it is on the true lesion to `attention.csv`.
 
-    One row per image and map, with the columns of `attention_numbers`; see there and at `attention_maps`.
+    One row per image and map, with the columns of `attention_numbers`. Since lesions are mostly near the middle, a map
+    that ignores the image may cover them, too: `coverage_of_others` and `lift_of_others` are those of the mean map of
+    all other images on the same lesion.
 
     Args:
         folder: folder of the evaluation.
@@ -187,27 +190,44 @@ class SaveAttentionNumbers:
         attention_blocks(network)
         self.folder = Path(folder)
         self.network = network
+        self._start()
+
+    def _start(self, engine: Engine | None = None) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.masks: dict[str, torch.Tensor] = {}
+        self.sums: dict[str, torch.Tensor] = {}  # of the shares of attention over all images
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator whose output has the network's input as `image` and the true mask as `label`.
-
-        Args:
-            engine: the evaluator.
-        """
-        engine.add_event_handler(Events.STARTED, lambda engine: self.rows.clear())
+        """Attach to an evaluator whose output has the network's input as `image` and the true mask as `label`."""
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _measure(self, engine: Engine) -> None:
         for case, result in zip(engine.state.batch, engine.state.output, strict=True):
+            mask = self.masks[case["case_id"]] = result[CommonKeys.LABEL].cpu() > 0.5
             for name, attention in _maps_of(self.network, result).items():
-                numbers = attention_numbers(attention, None if attention.dim() == 1 else result[CommonKeys.LABEL].cpu())
-                rounded = {key: round(value, 4) for key, value in numbers.items()}
-                self.rows.append({"case_id": case["case_id"], "map": name, **rounded})
+                positions = attention.dim() > 1
+                numbers = attention_numbers(attention, mask if positions else None)
+                self.rows.append({"case_id": case["case_id"], "map": name, **numbers})
+                if positions:
+                    shares = (attention.double() / attention.sum()).nan_to_num()
+                    self.sums[name] = self.sums.get(name, torch.zeros_like(shares)) + shares
 
     def _finish(self, engine: Engine) -> None:
-        write_csv(self.folder / "attention.csv", self.rows, list(self.rows[0]))
+        others = len(self.masks) - 1
+        for row in self.rows:
+            mask, covered = self.masks[row["case_id"]], math.nan
+            if others and not math.isnan(row["coverage"]):
+                covered = (float(self.sums[row["map"]][mask].sum()) - row["coverage"]) / others
+            row |= {
+                "coverage_of_others": covered,
+                "lift_of_others": covered / (float(mask.double().mean()) or math.nan),
+            }
+        rounded = [
+            {key: round(one, 4) if isinstance(one, float) else one for key, one in row.items()} for row in self.rows
+        ]
+        write_csv(self.folder / "attention.csv", rounded, list(rounded[0]))
 
 
 class SaveAttention:

@@ -152,8 +152,10 @@ def test_attention_of_an_evaluation(attentive, cases, tmp_path):
     table = pd.read_csv(tmp_path / "attention.csv")
     assert list(table["case_id"]) == [name for name in NAMES for _ in range(2)] and list(table["map"]) == [0, 1] * 3
     assert table["lift"].isna().tolist() == [True, False] * 3
-    expected = attention_numbers(attention_maps(attentive, cases[2]["image"][None])["1"][0], lesion)
-    assert dict(table.iloc[5, 2:]) == pytest.approx(expected, abs=1e-4)
+    maps = [attention_maps(attentive, case["image"][None])["1"][0] for case in cases]
+    others = (maps[0] / maps[0].sum() + maps[1] / maps[1].sum()) / 2
+    control = {f"{key}_of_others": attention_numbers(others, lesion)[key] for key in ("coverage", "lift")}
+    assert dict(table.iloc[5, 2:]) == pytest.approx(attention_numbers(maps[2], lesion) | control, abs=1e-4)
 
 
 @pytest.mark.parametrize("handler", [SaveAttention, SaveAttentionNumbers])

@@ -112,15 +112,16 @@ def test_attention_of_lesion_images_alone(script, tmp_path):
     )
     nan = float("nan")
     maps = [
-        *[("a", "gsa", 0.5, 0.3, 1.5), ("a", "tsa", 0.5, nan, nan)],
-        *[("b", "gsa", 0.7, 0.3, 0.5), ("b", "tsa", 0.7, nan, nan)],
-        *[("normal", "gsa", 1.0, nan, nan), ("normal", "tsa", 1.0, nan, nan)],
+        *[("a", "gsa", 0.5, 0.3, 1.5, 0.2, 1.0), ("a", "tsa", 0.5, nan, nan, nan, nan)],
+        *[("b", "gsa", 0.7, 0.3, 0.5, 0.6, 1.0), ("b", "tsa", 0.7, nan, nan, nan, nan)],
+        *[("normal", "gsa", 1.0, nan, nan, nan, nan), ("normal", "tsa", 1.0, nan, nan, nan, nan)],
     ]
-    table = pd.DataFrame(maps, columns=["case_id", "map", "entropy", "coverage", "lift"])
+    numbers = ["entropy", "coverage", "lift", "coverage_of_others", "lift_of_others"]
+    table = pd.DataFrame(maps, columns=["case_id", "map", *numbers])
     table.to_csv(tmp_path / "attention.csv", index=False, na_rep="nan")
     text = script.attention_table(tmp_path)
     assert text.startswith("2 lesion images, 40.0 % lesion on average")
     assert cells_of(text)[1:] == [
-        ["`gsa`", "0.600", "30.0", "1.00 [0.50, 1.50]", "50.0"],
-        ["`tsa`", "0.600", "", "", ""],
+        ["`gsa`", "0.600", "30.0", "1.00 [0.50, 1.50]", "50.0", "40.0", "1.00 [1.00, 1.00]"],
+        ["`tsa`", "0.600", *[""] * 5],
     ]
