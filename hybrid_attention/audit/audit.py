@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
 from hybrid_attention.audit.features import Picture, describe, opencv
+from hybrid_attention.audit.leakage import random_leakage, read_split, split_leakage
 from hybrid_attention.audit.matching import Copy, find_near_duplicates, group_numbers
-from hybrid_attention.audit.rates import random_leakage, read_split, split_leakage
 from hybrid_attention.data.checks import DataError, raise_if_invalid
 from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER, is_synthetic
 from hybrid_attention.data.files import (
@@ -27,8 +27,8 @@ from hybrid_attention.data.files import (
     write_csv,
     write_json,
 )
-from hybrid_attention.data.folder import image_files
-from hybrid_attention.data.reading import natural_order, read_grey
+from hybrid_attention.data.images import natural_order, read_grey
+from hybrid_attention.data.listing import image_files
 from tqdm import tqdm
 
 _PAGE = "contact_sheet_{:03d}.png"
@@ -45,8 +45,8 @@ class AuditResult:
         same_frame_groups: one number per image; equal for images of the same frame.
         duplicate_groups: likewise; equal for images of the same or neighbouring frames.
         copies: the pairs that form the groups.
-        random_splits: see `rates.random_leakage`.
-        split: see `rates.split_leakage`; None if no split was given.
+        random_splits: see `leakage.random_leakage`.
+        split: see `leakage.split_leakage`; None if no split was given.
         split_counts: number of images by part of the split, with "not in the split" for those it does not name.
         synthetic: whether the folder contains phantoms.
     """
@@ -144,7 +144,7 @@ def audit(
     1. Time grows with the square of the number of images (see `shortlist`), memory linearly: about 0.4 MB per image.
 
     Args:
-        folder: images of the formats of `data.reading`, in folders of any depth (or the folder with the published
+        folder: images of the formats of `data.images`, in folders of any depth (or the folder with the published
             `Dataset_BUSI_with_GT`). Files named as masks (`NAME_mask.png`, `NAME_mask_1.png`), hidden ones, thumbnails,
             recycle bins and `out` are skipped; masks in a separate folder would be taken for images, so give the
             folder of the images.

@@ -5,7 +5,7 @@ from typing import Any
 
 _MODULES = {
     "DataError": "checks",
-    "GreyImage": "reading",
+    "GreyImage": "images",
     "GreyReader": "readers",
     "MaskReader": "readers",
     "OnDemand": "checks",
@@ -18,8 +18,8 @@ _MODULES = {
     "check_training_cases": "checks",
     "datalist": "datasets",
     "folder_datalist": "datasets",
-    "image_datalist": "folder",
-    "read_image": "reading",
+    "image_datalist": "listing",
+    "read_image": "images",
     "split_cases": "splits",
     "udiat_datalist": "datasets",
     "with_class_index": "checks",

@@ -8,9 +8,9 @@ from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
 
 from hybrid_attention.data.dicom import to_tissue
+from hybrid_attention.data.images import image_shape
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.nifti import place_fault
-from hybrid_attention.data.reading import image_shape
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 

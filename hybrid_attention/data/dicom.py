@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -12,21 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hybrid_attention.data.dicom_syntax import length_fault, syntax_fault
 from hybrid_attention.data.files import PICTURE_SUFFIXES, cached_by_file, how_to_install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-ULTRASOUND = ("US", "IVUS")
 
 _NUMBERED = re.compile(r"^(.+)#(\d+)$", re.DOTALL)
 _PREAMBLE = 128
 _CENTIMETRES = 3  # code of Physical Units X and Y Direction
 _TWO_DIMENSIONAL, _TISSUE = 1, 1  # codes of Region Spatial Format and Region Data Type
-
-logger = logging.getLogger(__name__)
 
 
 class NoPictureError(ValueError):
@@ -176,31 +171,6 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
     except (TypeError, ValueError):
         return []
     return found if all(map(math.isfinite, found)) else []
-
-
-def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
-    """List the frames of a DICOM file, each of which is a case of its own.
-
-    Args:
-        path: the file.
-        frames: which frames of a file with several: "all", "middle" (one), or numbers counted from 1.
-
-    Returns:
-        `[path]` for a file with one frame, else `path#1`, `path#2` and so on.
-
-    Raises:
-        ValueError: `frames` is invalid or names a frame that the file lacks, no decoder for its pixels is installed,
-            or they contradict the header. Also the errors of `read_header`.
-    """
-    header = read_header(path)
-    fault = syntax_fault(header) or length_fault(path, header)
-    if fault is not None:
-        raise ValueError(fault)
-    modality = header.get("Modality")
-    if modality not in ULTRASOUND:
-        logger.warning("%s: its modality is %s, not ultrasound (US); it is read anyway", path, modality or "not given")
-    count = frame_count(header)
-    return [str(path)] if count == 1 else [f"{path}#{number}" for number in chosen_frames(frames, count)]
 
 
 def chosen_frames(frames: str | Sequence[int], count: int) -> Sequence[int]:

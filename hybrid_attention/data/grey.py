@@ -1,11 +1,35 @@
-"""Grey values: how many may be read, converted from colours, and stretched from any range for a picture."""
+"""Grey values: from colours, stretched from any range for a picture, and how many may be read."""
 
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 MAX_PIXELS = 50_000_000  # of an image; predicting it takes 3 GB of memory
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2, as Pillow's
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """Convert a PIL image of any mode to grey without clipping.
+
+    1-bit, palette and colour images become 8-bit grey ("L", ITU-R 601-2 luma); 16-bit and 32-bit ones become float
+    ("F") with unchanged values, which PIL's own conversion would clip at 255; transparent pixels become black.
+
+    Args:
+        image: the opened image.
+
+    Returns:
+        An image of mode "L" or "F".
+    """
+    if image.mode == "L":
+        image.load()
+        return image
+    if image.mode[0] in "IF":
+        return image.convert("F")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        return Image.composite(with_alpha.convert("L"), Image.new("L", image.size), with_alpha.getchannel("A"))
+    return image.convert("L")
 
 
 def luma(colours: np.ndarray) -> np.ndarray:

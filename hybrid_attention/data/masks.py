@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from hybrid_attention.data.dicom import is_dicom
 from hybrid_attention.data.files import is_clutter, is_note, same_name
-from hybrid_attention.data.reading import is_image, natural_order, read_plane, strip_suffix
+from hybrid_attention.data.images import is_image, natural_order, read_plane, strip_suffix
 from PIL import Image
 from scipy import ndimage
 

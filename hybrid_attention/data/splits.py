@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from hybrid_attention.data.checks import on_demand, raise_if_invalid
 from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.tables import read_table
+from hybrid_attention.data.files import read_table
 
 Cases = list[dict[str, Any]]
 PARTS = ("train", "validation", "test", "excluded")

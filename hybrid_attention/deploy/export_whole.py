@@ -17,7 +17,7 @@ from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image
 from hybrid_attention.deploy.onnx_networks import require
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, weights_of
 from hybrid_attention.engines.trained_weights import load_weights, weights_digest
-from hybrid_attention.transforms.calibration import TemperatureScaling
+from hybrid_attention.transforms.probabilities import TemperatureScaling
 from torch import nn
 
 OUTPUTS = ("probability", "mask", "class_probability", "expected_dice")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hybrid_attention.data.reading import GreyImage
+from hybrid_attention.data.images import GreyImage
 from hybrid_attention.deploy.backends import with_backend
 from hybrid_attention.deploy.outputs import SavePredictions, model_name
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, trained_bundle, weights_of

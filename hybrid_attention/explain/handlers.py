@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.folder import result_path
-from hybrid_attention.data.reading import read_grey
+from hybrid_attention.data.images import read_grey
+from hybrid_attention.data.listing import result_path
 from hybrid_attention.data.splits import Split
 from hybrid_attention.engines.multi_task import PROBABILITY, plane
 from hybrid_attention.evaluation import CaseScores

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.grey import check_size, luma
-from hybrid_attention.data.reading import GreyImage, read_image, to_grey
+from hybrid_attention.data.grey import check_size, luma, to_grey
+from hybrid_attention.data.images import GreyImage, read_image
 from PIL import Image, ImageOps
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.data.files import prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.folder import PREDICTIONS, image_datalist
+from hybrid_attention.data.listing import PREDICTIONS, image_datalist
 from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
 from hybrid_attention.prediction.loops import Tracker, smooth
 from hybrid_attention.prediction.model import Model

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from hybrid_attention.data.files import atomic_path
-from hybrid_attention.data.folder import result_path
+from hybrid_attention.data.images import GreyImage
+from hybrid_attention.data.listing import result_path
 from hybrid_attention.data.nifti import SliceGeometry
-from hybrid_attention.data.reading import GreyImage
 from numpy.typing import ArrayLike
 from PIL import Image
 

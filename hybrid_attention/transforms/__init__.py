@@ -1,12 +1,7 @@
 """Transforms that MONAI lacks."""
 
-from hybrid_attention.transforms.calibration import (
-    PredictiveEntropy,
-    PredictiveEntropyd,
-    TemperatureScaling,
-    TemperatureScalingd,
-)
 from hybrid_attention.transforms.chains import (
+    NamingCompose,
     inference_preprocessing,
     network_input,
     postprocessing,
@@ -14,9 +9,8 @@ from hybrid_attention.transforms.chains import (
     validation_postprocessing,
     with_decision,
 )
-from hybrid_attention.transforms.corruptions import Corrupt, Corruptd
+from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, RandomSpeckle
 from hybrid_attention.transforms.edges import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
-from hybrid_attention.transforms.faults import RandomSpeckle
 from hybrid_attention.transforms.masks import (
     ClearMaskIfNormald,
     MergeMasks,
@@ -26,7 +20,12 @@ from hybrid_attention.transforms.masks import (
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
-from hybrid_attention.transforms.naming_compose import NamingCompose
+from hybrid_attention.transforms.probabilities import (
+    PredictiveEntropy,
+    PredictiveEntropyd,
+    TemperatureScaling,
+    TemperatureScalingd,
+)
 
 __all__ = [
     "ClearMaskIfNormald",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from hybrid_attention.data.readers import GreyReader, MaskReader, ReadImaged
-from hybrid_attention.transforms.calibration import PredictiveEntropyd, TemperatureScalingd
 from hybrid_attention.transforms.edges import GaussianDerivativeMagnituded
 from hybrid_attention.transforms.masks import (
     ClearMaskIfNormald,
@@ -16,11 +16,12 @@ from hybrid_attention.transforms.masks import (
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
-from hybrid_attention.transforms.naming_compose import NamingCompose
+from hybrid_attention.transforms.probabilities import PredictiveEntropyd, TemperatureScalingd
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
     CastToTyped,
+    Compose,
     CopyItemsd,
     DeleteItemsd,
     EnsureChannelFirstd,
@@ -36,6 +37,29 @@ from monai.transforms import (
 IMAGE, LABEL, PRED, PROBABILITY = "image", "label", "pred", "probability"
 
 Transforms = list[Callable[..., Any]]
+
+
+class NamingCompose(Compose):
+    """`Compose` whose errors name the file of the case; MONAI's name only the transform.
+
+    Raises:
+        RuntimeError: (at the call) a transform failed: the path under `source` or `image`, else `case_id`, and why.
+    """
+
+    def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the transformed case."""
+        try:
+            return super().__call__(input_, *args, **kwargs)
+        except Exception as error:
+            names = [input_.get(key) for key in ("source", "image", "case_id")] if isinstance(input_, Mapping) else []
+            name = next((os.fspath(each) for each in names if isinstance(each, str | os.PathLike)), None)
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            if name is None:
+                raise
+            text = f"{type(cause).__name__}: {cause}"
+            raise RuntimeError(text if name in text else f"{name}: {text}") from error
 
 
 def preprocessing(image_size: int, with_label: bool = True) -> Transforms:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hybrid_attention.data.reading import read_grey
+from hybrid_attention.data.images import read_grey
 from hybrid_attention.prediction.measurements import measure_lesion
 from PIL import Image
 

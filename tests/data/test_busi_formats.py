@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 from hybrid_attention.data import DataError, busi_datalist
-from hybrid_attention.data.reading import read_grey
+from hybrid_attention.data.images import read_grey
 from PIL import Image
 
 from tests.data.dicom_files import REPORT, header, region, write_dicom

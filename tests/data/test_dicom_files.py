@@ -9,7 +9,6 @@ from hybrid_attention.data import DataError, image_datalist
 from hybrid_attention.data.checks import inspect_cases
 from hybrid_attention.data.dicom import (
     NoPictureError,
-    frame_paths,
     geometry,
     is_dicom,
     read_header,
@@ -17,7 +16,8 @@ from hybrid_attention.data.dicom import (
     to_full_frame,
     to_tissue,
 )
-from hybrid_attention.data.reading import is_image, pixel_proportions, pixel_spacing, read_grey, strip_suffix
+from hybrid_attention.data.dicom_pixels import frame_paths
+from hybrid_attention.data.images import is_image, pixel_proportions, pixel_spacing, read_grey, strip_suffix
 from PIL import Image
 
 from tests.data.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, set_text, write_dicom

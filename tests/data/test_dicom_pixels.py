@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from hybrid_attention.data import DataError, GreyReader, dicom_syntax, image_datalist, reading
-from hybrid_attention.data.reading import read_grey
+from hybrid_attention.data import DataError, GreyReader, dicom_pixels, image_datalist, images
+from hybrid_attention.data.images import read_grey
 from monai.transforms import LoadImage
 from PIL import Image
 
@@ -206,10 +206,10 @@ def test_bytes_of_padding_are_no_contradiction(tmp_path):
 
 def test_any_error_of_a_decoder_names_the_file(tmp_path, monkeypatch):
     file = write_dicom(tmp_path / "a.dcm", RAMP)
-    monkeypatch.setattr(reading, "read_dicom_grey", lambda path: {}["Rows"])
+    monkeypatch.setattr(images, "read_dicom_grey", lambda path: {}["Rows"])
     with pytest.raises(ValueError, match=r"a\.dcm: it can't be read \(KeyError: 'Rows'\)"):
         GreyReader().read(file)
-    monkeypatch.setattr(reading, "read_dicom_grey", lambda path: np.zeros((2, 3, 4)))
+    monkeypatch.setattr(images, "read_dicom_grey", lambda path: np.zeros((2, 3, 4)))
     with pytest.raises(ValueError, match=r"a\.dcm: .*shape \(2, 3, 4\)"):
         GreyReader().read(file)
 
@@ -223,7 +223,7 @@ def test_reader_of_the_bundles(tmp_path):
 
 def test_missing_decoder_is_named(tmp_path, monkeypatch):
     file = write_dicom(tmp_path / "a.dcm", RAMP, syntax=JPEG_LOSSLESS, raw=jpeg_frames([RAMP]))
-    monkeypatch.setattr(dicom_syntax, "_has_decoder", lambda syntax: False)
+    monkeypatch.setattr(dicom_pixels, "_has_decoder", lambda syntax: False)
     with pytest.raises(
         ValueError, match=r"JPEG Lossless.* no decoder is installed: install pylibjpeg pylibjpeg-libjpeg"
     ):

@@ -6,12 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+from hybrid_attention.data import busi_datalist
+from hybrid_attention.data.datasets.busi import read_groups
 from hybrid_attention.data.files import (
     atomic_path,
     files_below,
     is_clutter,
     name_fault,
     prepare_output_folder,
+    read_table,
     same_name,
     write_csv,
     write_json,
@@ -140,3 +143,52 @@ def test_names_that_are_not_utf_8():
     path = os.fsdecode(b"folder/l\xe9sion.png")
     assert name_fault(path) == r"folder/l\xe9sion.png: the name is not valid UTF-8; rename it"
     assert name_fault("folder/l\u00e9sion.png") is None
+
+
+ROWS = [{"image_id": "benign/Läsion, links.png", "duplicate_group": "1"}, {"image_id": "b.png", "duplicate_group": ""}]
+GROUPS = {"benign/Läsion, links.png": "1", "b.png": "b.png"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_excel_saves(tmp_path, separator, encoding, end):
+    rows = [["image_id", "duplicate_group"], ['"benign/Läsion, links.png"', "1"], ["b.png", ""], ["", ""]]
+    path = tmp_path / "groups.csv"
+    path.write_bytes(end.join(separator.join(row) for row in rows).encode(encoding))
+    assert [row for _, row in read_table(path)] == ROWS
+    assert read_groups(path) == GROUPS
+
+
+def test_places_are_lines_of_the_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('a,b\n\n"x\ny",1\nz,2\n')
+    assert read_table(path, ["b"]) == [
+        (f"{path}, line 4", {"a": "x\ny", "b": "1"}),
+        (f"{path}, line 5", {"a": "z", "b": "2"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lacks the columns b; it has none"),
+        (b"a;c\n1;2\n", "lacks the columns b; it has a, c"),
+        (b"a,b\n1\n", "line 2: 1 cells, but the header has 2"),
+        (b"a,b\n1,2\n1,2,3\n", "line 3: 3 cells, but the header has 2"),
+        (b"PK\x03\x04\x14\0\x06\0\x08\0", "is not a CSV file"),
+        (b"a,b\n\x81,2\n", "is not a CSV file"),
+    ],
+)
+def test_what_is_no_such_table(tmp_path, content, message):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_table(path, ["b"])
+
+
+def test_an_image_in_two_groups_is_named(phantoms, tmp_path):
+    path = tmp_path / "groups.csv"
+    path.write_text("image_id,duplicate_group\na.png,1\nb.png,1\na.png,1\nb.png, 2\nc.png,3\n")
+    with pytest.raises(ValueError, match=r"groups\.csv .* has b\.png \(duplicate_group 1 and 2\)$"):
+        busi_datalist(phantoms, groups_csv=path)

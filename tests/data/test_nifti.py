@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 from hybrid_attention.data.checks import inspect_cases
+from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.data.nifti import place_fault, slice_geometry, write_nifti
-from hybrid_attention.data.reading import pixel_proportions, pixel_spacing, read_grey
 from PIL import Image
 
 PICTURE = np.arange(12, dtype=np.float32).reshape(4, 3)  # as stored: (W, H)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from hybrid_attention.data.checks import DataError
-from hybrid_attention.data.folder import image_datalist, image_files
-from hybrid_attention.data.reading import read_grey, read_image
+from hybrid_attention.data.images import read_grey, read_image
+from hybrid_attention.data.listing import image_datalist, image_files
 from hybrid_attention.data.video import video_frame_paths
 
 from tests.data.videos import write_video

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hybrid_attention.data.reading import read_grey
+from hybrid_attention.data.images import read_grey
 from hybrid_attention.engines import PrecisionInferer
 from hybrid_attention.explain import (
     SaveAttention,

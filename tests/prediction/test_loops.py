@@ -8,7 +8,7 @@ import hybrid_attention
 import numpy as np
 import pytest
 from hybrid_attention.cli import main
-from hybrid_attention.data.reading import GreyImage
+from hybrid_attention.data.images import GreyImage
 from hybrid_attention.phantoms import make_phantom
 from hybrid_attention.prediction.loops import GAP, Tracker, smooth
 from hybrid_attention.prediction.result import Result

@@ -8,7 +8,7 @@ import warnings
 import hybrid_attention
 import numpy as np
 import pytest
-from hybrid_attention.data.reading import GreyImage
+from hybrid_attention.data.images import GreyImage
 from hybrid_attention.prediction.pdf import PdfReport
 from hybrid_attention.prediction.result import Result
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hybrid_attention.data.images import read_image
 from hybrid_attention.data.masks import read_mask
-from hybrid_attention.data.reading import read_image
 from hybrid_attention.prediction.measurements import measure_lesion
 
 from tests.scripts.load import ROOT

@@ -16,7 +16,7 @@ from hybrid_attention.data.datasets.folder import folder_datalist
 from hybrid_attention.data.datasets.udiat import udiat_datalist
 from hybrid_attention.data.files import is_clutter
 from hybrid_attention.data.hashing import case_digests
-from hybrid_attention.data.reading import is_image
+from hybrid_attention.data.images import is_image
 
 Folder = str | os.PathLike[str]
 

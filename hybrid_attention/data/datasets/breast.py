@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
 
 TABLE = "*linical*.xlsx"  # its name has the date of its version
 

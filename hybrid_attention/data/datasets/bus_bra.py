@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
 from hybrid_attention.data.files import files_below
-from hybrid_attention.data.folder import image_files
+from hybrid_attention.data.listing import image_files
 
 TABLE, FOLDS = "bus_data.csv", "5-fold-cv.csv"
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, on_demand, raise_if_invalid
 from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.files import files_below, same_name
-from hybrid_attention.data.folder import expand_frames, image_files, log_left_out
+from hybrid_attention.data.files import files_below, read_index, same_name
+from hybrid_attention.data.images import ALL_SUFFIXES, natural_order, strip_suffix
+from hybrid_attention.data.listing import expand_frames, image_files, log_left_out
 from hybrid_attention.data.masks import find_masks
-from hybrid_attention.data.reading import ALL_SUFFIXES, natural_order, strip_suffix
-from hybrid_attention.data.tables import read_index
 
 CLASSES = ("benign", "malignant", "normal")
 PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published archive

@@ -8,12 +8,12 @@ from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
 from hybrid_attention.data.datasets.busi import read_groups
-from hybrid_attention.data.datasets.published import new_case
+from hybrid_attention.data.datasets.common import new_case
 from hybrid_attention.data.dicom import split_frame
 from hybrid_attention.data.files import files_below, same_name
-from hybrid_attention.data.folder import expand_frames, image_files
+from hybrid_attention.data.images import natural_order, strip_suffix
+from hybrid_attention.data.listing import expand_frames, image_files
 from hybrid_attention.data.masks import find_masks
-from hybrid_attention.data.reading import natural_order, strip_suffix
 
 
 def folder_datalist(

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.published import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
 from hybrid_attention.data.files import files_below
-from hybrid_attention.data.folder import image_files
-from hybrid_attention.data.reading import natural_order
+from hybrid_attention.data.images import natural_order
+from hybrid_attention.data.listing import image_files
 
 _TABLES = ("DatasetB.xlsx", "DatasetB.csv")
 

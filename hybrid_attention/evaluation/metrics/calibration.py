@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from hybrid_attention.transforms.calibration import MARGIN
+from hybrid_attention.transforms.probabilities import MARGIN
 from scipy.optimize import brentq
 
 BINS = 15

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
-from hybrid_attention.data.dicom import NoPictureError, frame_paths, is_dicom
+from hybrid_attention.data.dicom import NoPictureError, is_dicom
+from hybrid_attention.data.dicom_pixels import frame_paths
 from hybrid_attention.data.files import files_below, is_note, name_fault, same_name
+from hybrid_attention.data.images import ALL_SUFFIXES, is_image, strip_suffix
 from hybrid_attention.data.masks import find_masks, mask_owner
-from hybrid_attention.data.reading import ALL_SUFFIXES, is_image, strip_suffix
 from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, video_frame_paths
 
 # the table that an inference run writes into the folder of its results

@@ -1,10 +1,12 @@
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hybrid_attention.data import DataError, busi_datalist, image_datalist
+from hybrid_attention.data.listing import result_path
 from PIL import Image
 
 
@@ -243,3 +245,17 @@ def test_any_folder_and_its_links(tmp_path, caplog):
     (tmp_path / "in" / "gone.png").symlink_to("nowhere.png")
     with pytest.raises(DataError, match=r"gone\.png: the file does not exist: it is a link to nowhere\.png"):
         image_datalist(tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("case_id", "expected"),
+    [
+        ("a/b.png", "out/a/b_mask.png"),
+        ("b.v2.nii.gz", "out/b.v2_mask.png"),
+        ("a/b.dcm#3", "out/a/b#3_mask.png"),
+        ("1.2.3", "out/1.2.3_mask.png"),
+    ],
+)
+def test_the_name_of_a_result_is_that_of_its_image(case_id, expected):
+    assert result_path("out", case_id, "mask") == Path(expected)
+    assert result_path(Path("out"), case_id, "mask", ".nii.gz") == Path(expected.replace(".png", ".nii.gz"))

@@ -24,7 +24,7 @@ from hybrid_attention.data.dicom import (
 )
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
 from hybrid_attention.data.files import PICTURE_SUFFIXES, cached_by_file
-from hybrid_attention.data.grey import MAX_PIXELS
+from hybrid_attention.data.grey import MAX_PIXELS, to_grey
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
 from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, read_video_grey
 from PIL import Image, ImageOps
@@ -38,29 +38,6 @@ _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)  # tag of EXIF, and its values that ex
 _TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG has it
 
 logger = logging.getLogger(__name__)
-
-
-def to_grey(image: Image.Image) -> Image.Image:
-    """Convert a PIL image of any mode to grey without clipping.
-
-    1-bit, palette and colour images become 8-bit grey ("L", ITU-R 601-2 luma); 16-bit and 32-bit ones become float
-    ("F") with unchanged values, which PIL's own conversion would clip at 255; transparent pixels become black.
-
-    Args:
-        image: the opened image.
-
-    Returns:
-        An image of mode "L" or "F".
-    """
-    if image.mode == "L":
-        image.load()
-        return image
-    if image.mode[0] in "IF":
-        return image.convert("F")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        with_alpha = image.convert("RGBA")
-        return Image.composite(with_alpha.convert("L"), Image.new("L", image.size), with_alpha.getchannel("A"))
-    return image.convert("L")
 
 
 def natural_order(path: Path) -> tuple[int | str, ...]:

@@ -1,5 +1,5 @@
 import pytest
-from hybrid_attention.audit.rates import random_leakage, read_split, split_leakage
+from hybrid_attention.audit.leakage import random_leakage, read_split, split_leakage
 from hybrid_attention.data.checks import DataError
 
 NAMES = ["a.png", "b.png", "c.png", "d.png", "e.png"]

@@ -11,8 +11,7 @@ from zipfile import BadZipFile
 
 import pandas as pd
 from hybrid_attention.data.checks import inspect_cases, raise_if_invalid
-from hybrid_attention.data.files import how_to_install
-from hybrid_attention.data.tables import read_table
+from hybrid_attention.data.files import how_to_install, read_table
 
 CLASSES = ("benign", "malignant", "normal")
 

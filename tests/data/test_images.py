@@ -3,9 +3,9 @@ import zlib
 import nibabel
 import numpy as np
 import pytest
+from hybrid_attention.data.images import is_image, read_grey
 from hybrid_attention.data.masks import read_mask
 from hybrid_attention.data.readers import GreyReader
-from hybrid_attention.data.reading import is_image, read_grey
 from monai.transforms import LoadImage
 from PIL import Image
 
