@@ -78,8 +78,6 @@ class BCEJaccardLoss(_Loss):
         jaccard = self.jaccard(input, target)  # (b, c, 1, 1)
         self.terms = {"bce": bce.detach().mean(), "jaccard": jaccard.detach().mean()}
         loss = self.bce_weight * bce + self.jaccard_weight * jaccard  # (b, c, 1, 1)
-        if self.reduction == LossReduction.MEAN.value:
-            return loss.mean()
-        if self.reduction == LossReduction.SUM.value:
-            return loss.sum()
-        return loss
+        if self.reduction == "none":
+            return loss
+        return loss.mean() if self.reduction == "mean" else loss.sum()

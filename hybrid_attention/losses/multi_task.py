@@ -92,18 +92,16 @@ class MultiTaskLoss(nn.Module):
         jaccard_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        weights = (coarse_weight, segmentation_weight, classification_weight)
+        weights = (coarse_weight, segmentation_weight, classification_weight, jaccard_weight)
         if not all(weight >= 0 for weight in weights) or segmentation_weight + classification_weight == 0:
             raise ValueError(
-                "coarse_weight, segmentation_weight and classification_weight must be at least 0, and the last two not "
-                f"both 0, got {coarse_weight}, {segmentation_weight} and {classification_weight}"
+                "coarse_weight, segmentation_weight, classification_weight and jaccard_weight must be at least 0, and "
+                f"the second and third not both 0, got {', '.join(map(str, weights))}"
             )
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise ValueError(f"class_weights must all be more than 0, got {list(class_weights)}")
         if not (focal_gamma == 0 or focal_gamma >= 1):
             raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}")
-        if not jaccard_weight >= 0:
-            raise ValueError(f"jaccard_weight must be at least 0, got {jaccard_weight}")
         self.terms: dict[str, torch.Tensor] = {}
         self.coarse_weight = coarse_weight
         self.segmentation_weight = segmentation_weight
@@ -158,10 +156,7 @@ class MultiTaskLoss(nn.Module):
         if self.class_weights is None:
             return losses.mean()
         if len(self.class_weights) != classes:
-            raise ValueError(
-                f"class_weights has {len(self.class_weights)} values but the network has {classes} classes "
-                f"(class_logits {tuple(logits.shape)})"
-            )
+            raise ValueError(f"class_weights has {len(self.class_weights)} values for {classes} classes")
         weights = self.class_weights.to(logits)[labels]  # (B,)
         return (weights * losses).sum() / weights.sum()
 

@@ -1,4 +1,7 @@
-"""Networks: one file per bundle, named as the bundle, and the encoders and blocks that they are composed of."""
+"""Networks: one file per bundle, named as the bundle, and the encoders and blocks that they are composed of.
+
+Everywhere `spatial_dims` is 2 or 3; `in_channels` and `out_channels` are numbers of channels of input and output.
+"""
 
 from hybrid_attention.networks.attention_unet import DeepAttentionUNet
 from hybrid_attention.networks.baselines.unet import MultiTaskUNet, PlainUNet

@@ -12,16 +12,7 @@ from torch import nn
 
 
 def dropout_stage(spatial_dims: int, in_channels: int, out_channels: int, dropout: float) -> nn.Module:
-    """Build two 3x3 convolutions, each with batch norm and ReLU, with dropout between them.
-
-    In two dimensions it has `9 (Cin + Cout) Cout + 6 Cout` trainable parameters.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels Cin.
-        out_channels: number of output channels Cout.
-        dropout: rate of the dropout.
-    """
+    """Build two 3x3 convolutions, each with batch norm and ReLU, with dropout between them."""
     return nn.Sequential(
         conv_norm_act(spatial_dims, in_channels, out_channels),
         nn.Dropout(dropout),
@@ -41,11 +32,8 @@ class GatedDecoderStage(nn.Module):
     """Upsample to the skip's size and convolve, gate the skip with the result, concatenate, and convolve twice.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels from the coarser stage.
-        skip_channels: channels of the skip.
         out_channels: channels of the upsampled features, of the gate's inside and of the output.
-        dropout: rate of the dropout between the two convolutions.
         attention_gate: whether the skip is gated.
 
     Shape:
@@ -102,9 +90,6 @@ class DeepAttentionUNet(nn.Module):
         arXiv:1804.03999, eq. 1 and 2.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
         channels: width of each encoder stage, from fine to coarse.
         bottleneck_channels: width of the bottleneck.
         decoder_channels: width of each decoder stage and of the gate that feeds it, from coarse to fine.
@@ -115,9 +100,6 @@ class DeepAttentionUNet(nn.Module):
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
         - output: (batch, out_channels, *spatial), logits
-
-    Raises:
-        ValueError: an argument or the input is invalid.
 
     Deviation:
         The paper does not give the width of the bottleneck; here width and dropout are those of the deepest encoder

@@ -23,7 +23,6 @@ class DeepSupervision(nn.Module):
         network: returns one tensor, (batch, out_channels, *spatial).
         layers: channels of the feature maps by the name of the module that returns them, from fine to coarse.
         out_channels: of the network.
-        spatial_dims: number of spatial dimensions, 2 or 3.
 
     Shape:
         - input: as the network

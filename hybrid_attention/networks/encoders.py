@@ -48,7 +48,6 @@ class Encoder(nn.Module):
             `load_encoder_weights`.
         published: the published file.
         spatial_dims: number of spatial dimensions.
-        in_channels: number of input channels.
 
     Raises:
         ValueError: the weights do not fit; see `load_encoder_weights`, also for other errors.
@@ -96,7 +95,7 @@ class DenseNet121Encoder(Encoder):
           pooling, and down by the transitions
 
     Raises:
-        ValueError: When `depth` is neither 3 nor 4, or the weights do not fit; see `load_encoder_weights`.
+        ValueError: `depth` is neither 3 nor 4, or the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(
@@ -133,9 +132,6 @@ class ResNet18Encoder(Encoder):
     Shape:
         - input: (batch, in_channels, *spatial), every side at least `stride`
         - output: list of the feature maps in the module's table; an odd side is rounded up
-
-    Raises:
-        ValueError: the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(self, spatial_dims: int = 2, in_channels: int = 3, weights: WeightsSource = None) -> None:
@@ -165,6 +161,16 @@ class ResNet18Encoder(Encoder):
         )
 
 
+def efficientnet(name: str, spatial_dims: int, in_channels: int) -> EfficientNetBN:
+    """Build MONAI's EfficientNet, with a swish that can be scripted and the momentum of the other encoders."""
+    net = EfficientNetBN(name, pretrained=False, spatial_dims=spatial_dims, in_channels=in_channels)
+    set_batch_norm_momentum(net)
+    for stack in net._blocks:
+        for block in stack:
+            block._swish = nn.SiLU()
+    return net
+
+
 class EfficientNetB0Encoder(Encoder):
     """EfficientNet-B0 with its head convolution, without its classifier: 4,007,548 parameters in two dimensions.
 
@@ -178,21 +184,14 @@ class EfficientNetB0Encoder(Encoder):
         - input: (batch, in_channels, *spatial), every side at least `stride`
         - output: list of the feature maps in the module's table; an odd side is rounded down. The padding is
           TensorFlow's "same", as in the training of the published weights, only for sides that are multiples of 32
-
-    Raises:
-        ValueError: the weights do not fit; see `load_encoder_weights`.
-
     Deviation:
         `torch.nn.SiLU` replaces MONAI's memory-efficient swish: it computes the same, and can be scripted and exported.
         Batch norm has momentum 0.1, as in the other encoders, instead of 0.01; see `set_batch_norm_momentum`.
     """
 
     def __init__(self, spatial_dims: int = 2, in_channels: int = 3, weights: WeightsSource = None) -> None:
-        net = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=spatial_dims, in_channels=in_channels)
-        set_batch_norm_momentum(net)
+        net = efficientnet("efficientnet-b0", spatial_dims, in_channels)
         blocks = [block for stack in net._blocks for block in stack]
-        for block in blocks:
-            block._swish = nn.SiLU()
 
         def named(first: int, last: int) -> dict[str, nn.Module]:
             return {f"block{i}": blocks[i] for i in range(first, last + 1)}
@@ -341,7 +340,7 @@ class EfficientNetLiteEncoder(Encoder):
         - output: list of the feature maps in the table; an odd side is rounded up
 
     Raises:
-        ValueError: When `size` is unknown, or the weights do not fit; see `load_encoder_weights`.
+        ValueError: `size` is unknown, or the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(

@@ -41,12 +41,7 @@ STRIDE = 32
 
 
 class AdditiveSkip(nn.Module):
-    """Add each encoder's feature map after a 1x1 convolution.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        encoder_channels: channels of each encoder's feature map; if empty, the input is returned.
-        channels: channels of the input and of the output.
+    """Add each encoder's feature map after a 1x1 convolution; without encoders, return the input.
 
     Shape:
         - input: (batch, channels, *spatial) and a list of (batch, encoder channels, *spatial)
@@ -69,10 +64,7 @@ class TripleDecoderStage(nn.Module):
     """Add the skips, apply a depthwise separable convolution and attention, and upsample by two.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: channels from the coarser stage.
         encoder_channels: channels of each encoder's feature map at this scale; none without skips.
-        out_channels: channels of the output.
         attention: block after the convolution: CBAM, NonLocal or `nn.Identity()`.
 
     Shape:
@@ -124,9 +116,7 @@ class TripleEncoderUNet(nn.Module):
         1027 (2025), doi:10.1038/s41598-024-84504-y, figure 2, table 1.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels; ImageNet weights need 3.
-        out_channels: number of output channels.
         encoders: one or more of "resnet18", "densenet121", "efficientnet-b0"; their features are concatenated in
             this order.
         attention: block in every decoder stage: "cbam", "non_local" or None.
@@ -144,10 +134,7 @@ class TripleEncoderUNet(nn.Module):
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least 32
         - output: (batch, out_channels, *spatial), logits
-
-    Raises:
-        ValueError: an argument or the input is invalid.
-        FileNotFoundError: When the path `encoder_weights` does not exist.
+        FileNotFoundError: the path `encoder_weights` does not exist.
         RuntimeError: the weights can't be downloaded, or their file is damaged.
 
     Deviation:
@@ -178,8 +165,6 @@ class TripleEncoderUNet(nn.Module):
         encoder_weights: WeightsSources = None,
     ) -> None:
         super().__init__()
-        if isinstance(encoders, str):
-            raise ValueError(f"encoders must be a list of names, as in ['resnet18'], got the text {encoders!r}")
         if not encoders or not set(encoders) <= set(ENCODERS) or len(set(encoders)) < len(encoders):
             raise ValueError(f"encoders must be one or more different names out of {tuple(ENCODERS)}, got {encoders!r}")
         if attention not in ATTENTIONS:
@@ -232,14 +217,7 @@ class TripleEncoderUNet(nn.Module):
 
 
 class TripleEncoderModel(NamedTuple):
-    """A row of the paper's table 1.
-
-    Args:
-        attention: "cbam", "non_local" or None.
-        encoders: names as `TripleEncoderUNet` takes them.
-        freeze_encoders: whether only the decoder learns.
-        loss: "bce" or "dice".
-    """
+    """A row of the paper's table 1: arguments of `TripleEncoderUNet`, and the loss, "bce" or "dice"."""
 
     attention: str | None
     encoders: tuple[str, ...]
@@ -248,44 +226,28 @@ class TripleEncoderModel(NamedTuple):
 
 
 _R, _D, _E = "resnet18", "densenet121", "efficientnet-b0"
+# numbers of the models with cross-entropy and with Dice loss; attention, encoders, frozen
+_ROWS: list[tuple[int, int, str | None, tuple[str, ...], bool]] = [
+    (1, 2, "cbam", (_R, _D, _E), False),
+    (3, 4, "non_local", (_R, _D, _E), False),
+    (6, 5, None, (_R, _D, _E), True),
+    (7, 8, None, (_R, _D, _E), False),
+    (11, 9, "non_local", (_R, _D, _E), True),
+    (12, 10, "cbam", (_R, _D, _E), True),
+    (14, 13, None, (_D, _E), True),
+    (15, 16, None, (_R, _E), True),
+    (17, 18, None, (_R, _D), True),
+    (19, 20, None, (_D, _E), False),
+]
 MODELS = {
-    1: TripleEncoderModel("cbam", (_R, _D, _E), False, "bce"),
-    2: TripleEncoderModel("cbam", (_R, _D, _E), False, "dice"),
-    3: TripleEncoderModel("non_local", (_R, _D, _E), False, "bce"),
-    4: TripleEncoderModel("non_local", (_R, _D, _E), False, "dice"),
-    5: TripleEncoderModel(None, (_R, _D, _E), True, "dice"),
-    6: TripleEncoderModel(None, (_R, _D, _E), True, "bce"),
-    7: TripleEncoderModel(None, (_R, _D, _E), False, "bce"),
-    8: TripleEncoderModel(None, (_R, _D, _E), False, "dice"),
-    9: TripleEncoderModel("non_local", (_R, _D, _E), True, "dice"),
-    10: TripleEncoderModel("cbam", (_R, _D, _E), True, "dice"),
-    11: TripleEncoderModel("non_local", (_R, _D, _E), True, "bce"),
-    12: TripleEncoderModel("cbam", (_R, _D, _E), True, "bce"),
-    13: TripleEncoderModel(None, (_D, _E), True, "dice"),
-    14: TripleEncoderModel(None, (_D, _E), True, "bce"),
-    15: TripleEncoderModel(None, (_R, _E), True, "bce"),
-    16: TripleEncoderModel(None, (_R, _E), True, "dice"),
-    17: TripleEncoderModel(None, (_R, _D), True, "bce"),
-    18: TripleEncoderModel(None, (_R, _D), True, "dice"),
-    19: TripleEncoderModel(None, (_D, _E), False, "bce"),
-    20: TripleEncoderModel(None, (_D, _E), False, "dice"),
+    number: TripleEncoderModel(attention, encoders, frozen, loss)
+    for bce, dice, attention, encoders, frozen in _ROWS
+    for number, loss in ((bce, "bce"), (dice, "dice"))
 }
 
 
 def triple_encoder_model(number: int) -> TripleEncoderModel:
-    """Return the settings of one of the paper's models.
-
-    Reference:
-        S. Anari, S. Sadeghi, G. Sheikhi, R. Ranjbarzadeh, M. Bendechache, "Explainable attention based breast tumor
-        segmentation using a combination of UNet, ResNet, DenseNet, and EfficientNet models", Scientific Reports 15,
-        1027 (2025), doi:10.1038/s41598-024-84504-y, table 1.
-
-    Args:
-        number: from 1 to 20.
-
-    Raises:
-        ValueError: there is no model of that number.
-    """
+    """Return the settings of one of the paper's models, 1 to 20 of table 1; a ValueError for another number."""
     if number not in MODELS:
         raise ValueError(f"model must be a number from 1 to {len(MODELS)}, as in the paper's table 1, got {number!r}")
     return MODELS[number]

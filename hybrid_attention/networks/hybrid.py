@@ -40,9 +40,7 @@ class DecoderStage(nn.Module):
     """Reduce and enhance the skip, upsample the input to its size, concatenate and convolve.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels from the coarser stage.
-        encoder_channels: channels of the encoder's feature map.
         out_channels: channels of the reduced skip and of the output.
         enhance: block on the reduced skip: SFEB or `nn.Identity()`.
 
@@ -85,9 +83,7 @@ class HybridAttentionNet(nn.Module):
         (2025), doi:10.1038/s41598-025-23213-6.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels; ImageNet weights need 3.
-        out_channels: number of output channels.
         conv_block: whether the bottleneck has the convolution block with batch norm.
         sfeb: whether bottleneck and skips have spatial feature enhancement blocks.
         tam: whether the bottleneck ends in the transformer attention module.
@@ -109,7 +105,7 @@ class HybridAttentionNet(nn.Module):
 
     Raises:
         ValueError: an argument or the input is invalid, or a training batch holds one image (with SFEB).
-        FileNotFoundError: When the file `encoder_weights` does not exist.
+        FileNotFoundError: the file `encoder_weights` does not exist.
         RuntimeError: the weights can't be downloaded, or their file is damaged.
 
     Deviation:
@@ -204,8 +200,6 @@ class HybridMultiTaskNet(nn.Module):
     has 15,559,877 trainable parameters.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included.
         options: further arguments of `HybridAttentionNet`.
@@ -214,9 +208,6 @@ class HybridMultiTaskNet(nn.Module):
         - input: (batch, in_channels, *spatial), as `HybridAttentionNet` takes it
         - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask None, class_logits
           (batch, num_classes) or None; all of them logits
-
-    Raises:
-        ValueError: an argument or the input is invalid.
     """
 
     gradcam_layer = "network.bottleneck"  # what both tasks see

@@ -16,13 +16,7 @@ from torch import nn
 
 
 class LiteDecoderStage(nn.Module):
-    """Upsample to the size of the skip, concatenate, and convolve twice.
-
-    Args:
-        in_channels: channels from the coarser stage.
-        skip_channels: channels of the skip.
-        out_channels: channels of the output.
-        enhance: block on the skip: SFEB or `nn.Identity()`.
+    """Enhance the skip (SFEB or `nn.Identity()`), upsample the input to its size, concatenate, and convolve twice.
 
     Shape:
         - input: (batch, in_channels, *coarse) and (batch, skip_channels, height, width)

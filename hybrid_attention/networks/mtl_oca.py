@@ -26,17 +26,7 @@ def residual_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn
     """Build two 3x3 convolutions, each with group norm and ReLU, with a residual connection.
 
     If the widths differ, the residual connection is a 1x1 convolution with `(Cin + 1) Cout` parameters.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels Cin.
-        out_channels: number of output channels Cout.
-
-    Raises:
-        ValueError: When `out_channels` is not a multiple of 8.
     """
-    if out_channels < 1 or out_channels % GROUPS:
-        raise ValueError(f"channels must be multiples of {GROUPS}, the groups of the group norm, got {out_channels}")
     norm = ("group", {"num_groups": GROUPS})
     return ResidualUnit(spatial_dims, in_channels, out_channels, adn_ordering="NA", norm=norm, act="relu")
 
@@ -59,8 +49,6 @@ class UNetBackbone(nn.Module):
         which has three stages, a bridge of twice the width, and three stages.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
         channels: width of each encoder stage, from fine to coarse.
         stage: builds a stage: `plain_stage` or `residual_stage`.
 
@@ -68,17 +56,12 @@ class UNetBackbone(nn.Module):
         - input: (batch, in_channels, *spatial), any size with every side at least `stride`
         - output: (batch, channels[0], *spatial) from the decoder and (batch, 2 channels[-1], *deepest) from the
           bridge, whose sides are those of the input divided by `stride`, rounded down
-
-    Raises:
-        ValueError: When `spatial_dims` or `channels` is invalid.
     """
 
     def __init__(
         self, spatial_dims: int, in_channels: int, channels: Sequence[int], stage: Callable[[int, int, int], nn.Module]
     ) -> None:
         super().__init__()
-        if not channels:
-            raise ValueError(f"channels needs at least one stage, got {tuple(channels)}")
         self.mode = interpolation_mode(spatial_dims)
         self.stride: int = 2 ** len(channels)
         self.bridge_channels = 2 * channels[-1]
@@ -109,11 +92,6 @@ class UNetBackbone(nn.Module):
 
 class ObjectContextRefinement(nn.Module):
     """Predict coarse regions, and fuse each pixel's features with their context.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels, in and out.
-        num_regions: number of regions, the background included.
 
     Shape:
         - input: (batch, channels, *spatial)
@@ -160,7 +138,6 @@ class MultiTaskOCANet(nn.Module):
         doi:10.3389/fonc.2025.1567577, figures 1, 2, table 6.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of input channels; 2 in the paper: the image and the magnitude of its Gaussian derivative.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included (the paper's K).

@@ -26,13 +26,7 @@ def lesion_logit(output: MultiTaskOutput) -> torch.Tensor:
     """Return the logit of "not background" from the logits of the regions.
 
     Its sigmoid is the probability of all regions but the first under their softmax: with two regions the logit is
-    `mask[:, 1] - mask[:, 0]`. Evaluation, prediction and Grad-CAM use this single logit.
-
-    Args:
-        output: of a multi-task network.
-
-    Returns:
-        Logits of shape (batch, 1, *spatial).
+    `mask[:, 1] - mask[:, 0]`, (batch, 1, *spatial). Evaluation, prediction and Grad-CAM use this single logit.
     """
     return output.mask[:, 1:].logsumexp(dim=1, keepdim=True) - output.mask[:, :1]
 
@@ -61,8 +55,7 @@ class LesionLogit(nn.Module):
     """Return a multi-task network's lesion logit alone, as a network for masks does; see `lesion_logit`.
 
     Args:
-        network: returns a `MultiTaskOutput`. Its `gradcam_layer`, if it has one, becomes that of this
-            module.
+        network: returns a `MultiTaskOutput`. Its `gradcam_layer`, if it has one, becomes that of this module.
 
     Shape:
         - input: as the network

@@ -153,8 +153,8 @@ def load_encoder_weights(
         source: None or "random" for random weights; "imagenet" for the published file, from the installed package that
             contains it or downloaded once into the cache of `torch.hub`; or the path of such a file.
         published: the file's URL and names.
-        spatial_dims: number of spatial dimensions of the encoder.
-        in_channels: number of input channels of the encoder.
+        spatial_dims: of the encoder.
+        in_channels: of the encoder.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -223,9 +223,6 @@ def _read(path: Path, published: PublishedWeights) -> dict[str, torch.Tensor]:
         raise RuntimeError(f"{path} cannot be read as PyTorch weights ({error}). {published.advice}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, expected a dict of tensors. {published.advice}")
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path} holds NaN or infinity in {name}. {published.advice}")
     return state
 
 
@@ -248,14 +245,9 @@ def _fill(encoder: nn.Module, state: dict[str, torch.Tensor], path: Path, publis
 
 
 def mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str:
-    """Describe in one line how weights differ from those of a network; empty if they fit.
+    """Describe in one line how given weights differ from a network's own state dict; empty if they fit.
 
-    Args:
-        own: state dict of the network.
-        given: state dict to load.
-
-    Returns:
-        For example "12 weights missing (tam.query.weight, …), 1 weights of another shape (…)".
+    For example "12 weights missing (tam.query.weight, …), 1 weights of another shape (…)".
     """
     faults = {
         "missing": [name for name in own if name not in given],

@@ -149,15 +149,10 @@ def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """The outer outline of one component, holes filled.
+    """The outer outline of one component, holes filled."""
 
-    Args:
-        lesion: the component, (H, W), bool, cut to its rows and columns.
-        sizes: height and width of a pixel, (2,).
-    """
-
-    lesion: np.ndarray
-    sizes: np.ndarray
+    lesion: np.ndarray  # the component, (H, W), bool, cut to its rows and columns
+    sizes: np.ndarray  # height and width of a pixel, (2,)
 
     @property
     def area(self) -> float:

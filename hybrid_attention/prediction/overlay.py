@@ -11,11 +11,10 @@ TRUE_POSITIVE = (0, 200, 0)
 FALSE_POSITIVE = (230, 0, 0)
 FALSE_NEGATIVE = (40, 90, 255)
 OUTLINE = (255, 200, 0)
+OPACITY = 0.45  # of the colours of errors
 
 
-def draw_overlay(
-    image: ArrayLike, prediction: ArrayLike, truth: ArrayLike | None = None, alpha: float = 0.45
-) -> np.ndarray:
+def draw_overlay(image: ArrayLike, prediction: ArrayLike, truth: ArrayLike | None = None) -> np.ndarray:
     """Draw a predicted mask over its grey image.
 
     With ground truth, true positives are green, false positives red and false negatives blue, as in the figures of the
@@ -29,16 +28,13 @@ def draw_overlay(
         image: grey values of any range, (H, W).
         prediction: mask, (H, W); above 0.5 is lesion.
         truth: ground-truth mask, (H, W), or None.
-        alpha: opacity of the colours, from 0 to 1.
 
     Returns:
         uint8 array of shape (H, W, 3).
 
     Raises:
-        ValueError: the shapes differ or are not 2D, or `alpha` is out of range.
+        ValueError: the shapes differ or are not 2D.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be from 0 to 1, got {alpha}")
     grey, predicted = np.asarray(image, dtype=np.float32), np.asarray(prediction) > 0.5
     true = None if truth is None else np.asarray(truth) > 0.5
     shapes = {array.shape for array in (grey, predicted, true) if array is not None}
@@ -49,11 +45,11 @@ def draw_overlay(
         width = max(1, round(min(grey.shape) / 200))
         _paint(picture, predicted & ~ndimage.binary_erosion(predicted, iterations=width), OUTLINE, 1.0)
     else:
-        _paint(picture, predicted & true, TRUE_POSITIVE, alpha)
-        _paint(picture, predicted & ~true, FALSE_POSITIVE, alpha)
-        _paint(picture, ~predicted & true, FALSE_NEGATIVE, alpha)
+        _paint(picture, predicted & true, TRUE_POSITIVE)
+        _paint(picture, predicted & ~true, FALSE_POSITIVE)
+        _paint(picture, ~predicted & true, FALSE_NEGATIVE)
     return picture.round().astype(np.uint8)
 
 
-def _paint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], alpha: float) -> None:
+def _paint(picture: np.ndarray, where: np.ndarray, colour: tuple[int, int, int], alpha: float = OPACITY) -> None:
     picture[where] = (1 - alpha) * picture[where] + alpha * np.asarray(colour, dtype=np.float32)

@@ -59,12 +59,7 @@ class PdfReport:
         self._pages = self._open.enter_context(PdfPages(temporary, metadata=about))
 
     def add(self, name: str, result: Result) -> None:
-        """Add a page.
-
-        Args:
-            name: of the image.
-            result: for the image.
-        """
+        """Add a page with the name of an image as title."""
         from matplotlib import rc_context
 
         with rc_context(_STYLE):

@@ -54,13 +54,7 @@ class ResultWriter:
         self._pdf: PdfReport | None = None
 
     def add(self, name: str, result: Result, **options: Any) -> None:
-        """Write a result in the background.
-
-        Args:
-            name: of the image.
-            result: for the image; a mask beside its file is the truth of the overlay.
-            options: of `Result.save`.
-        """
+        """Write a result in the background by `Result.save`; a mask beside the image is the truth of the overlay."""
         self._track(name, result)
         self._pending.append((self._writers.submit(_save, self.folder, name, result, options), result))
         if len(self._pending) > BEHIND:

@@ -56,13 +56,9 @@ class Result:
         return measure_lesion(self.mask, spacing or self.image.proportions, unit, pixels)
 
     def overlay(self, truth: ArrayLike | None = None) -> np.ndarray:
-        """Draw the outline of the mask over the image, or its errors against a true mask; see `draw_overlay`.
+        """Draw the outline of the mask over the image, or its errors against a true mask: uint8, (H, W, 3).
 
-        Args:
-            truth: ground-truth mask, (H, W).
-
-        Returns:
-            uint8 array of shape (H, W, 3).
+        See `draw_overlay`.
         """
         from hybrid_attention.prediction.overlay import draw_overlay
 
@@ -121,11 +117,7 @@ class Result:
 
 
 def class_columns(classes: Mapping[str, float]) -> dict[str, Any]:
-    """Return the class columns of a table: `predicted_class`, the most probable one, and `probability_<class>`.
-
-    Args:
-        classes: probability by name; empty for a model that does not classify, which has none of the columns.
-    """
+    """Return the class columns of a table, `predicted_class` and `probability_<class>`; none without classes."""
     if not classes:
         return {}
     values = {PROBABILITY_PREFIX + name: round(float(value), 6) for name, value in classes.items()}

@@ -245,7 +245,7 @@ def test_one_override_puts_a_baseline_into_a_bundle(baseline):
     network = {"_target_": f"hybrid_attention.networks.baselines.{baseline}"}
     if baseline == "EHFormer":
         network["backbone"] = "mit_b0"  # by default three of 81 million parameters
-    if baseline == "MTDUNet":
+    if baseline in ("MTDUNet", "MultiTaskUNet"):
         network |= {"in_channels": 3, "num_classes": None}
         network = {"_target_": "hybrid_attention.networks.LesionLogit", "network": network}
     parser = loaded(config("hybrid", "train"), network_def=network, channels_last=True, device="cpu")

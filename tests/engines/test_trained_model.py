@@ -184,7 +184,7 @@ def test_a_record_fetches_no_weights(weights):
         ({"_target_": "hybrid_attention.networks.pretrained.torch.load", "f": "x"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.torch", "f": "x"}, "only networks of"),
         ({"_target_": "monai.networks.nets.UNet"}, "only networks of"),
-        ({"_target_": "hybrid_attention.networks.wrappers.with_group_norm"}, "only networks of"),
+        ({"_target_": "hybrid_attention.networks.blocks.convolutions.with_group_norm"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.blocks.convolutions.conv_group_norm"}, "only networks of"),
         ({"_target_": "hybrid_attention.networks.lesion_logit", "output": 1}, "only networks of"),
         (

@@ -1,4 +1,4 @@
-"""The blocks by hand: CBAM, depthwise separable convolution, group norm, SFEB and TAM."""
+"""The blocks by hand: CBAM, depthwise separable convolution, group norm, SFEB, TAM, non-local and object context."""
 
 import math
 
@@ -14,12 +14,15 @@ from hybrid_attention.networks.blocks import (
     TSA,
     AxialPositionEmbedding,
     ChannelGate,
+    NonLocal,
+    ObjectContext,
     SpatialGate,
-    conv_group_norm,
     depthwise_separable,
 )
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,9 @@ def count(module):
         *((CBAM(2, c), n) for c, n in ((512, 65_634), (256, 16_482), (128, 4_194), (64, 1_122))),
         *((SFEB(2, c), 28 * c**2 + 9 * c) for c in (8, 64, 256)),
         *((depthwise_separable(2, i, o), 11 * i + i * o + 2 * o) for i, o in ((2816, 512), (512, 256), (128, 64))),
-        (TAM(2, 256, 64, 16), 88_384),
+        (TAM(2, 256, 64, 16), 16_576 + 1_024 + 12_288 + 8_576 + 49_920),
+        *((NonLocal(2, c), 2 * c**2 + 5 * c // 2) for c in (512, 64)),
+        *((ObjectContext(dims, c), 2 * c**2 + 15 * c // 2) for dims, c in ((2, 16), (3, 64))),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -46,32 +51,12 @@ def test_parameter_counts(block, parameters):
 
 
 @pytest.mark.parametrize(
-    ("block", "shape"),
-    [
-        (CBAM(2, 8), (2, 8, 7, 5)),
-        (CBAM(2, 8), (1, 8, 1, 1)),
-        (CBAM(3, 8), (2, 8, 3, 5, 4)),
-        *((SFEB(2, 6, pooling), (2, 6, 7, 5)) for pooling in ("local", "global")),
-        *((SFEB(3, 6, pooling), (2, 6, 4, 5, 3)) for pooling in ("local", "global")),
-        (TAM(2, 24, 8).eval(), (2, 24, 16, 16)),
-        (TAM(2, 24, 8).eval(), (1, 24, 5, 9)),
-        (TAM(2, 24, 8).eval(), (1, 24, 1, 1)),
-        (TAM(3, 24, 8).eval(), (1, 24, 3, 4, 5)),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_keeps_the_shape(block, shape):
-    assert block(torch.rand(shape)).shape == shape
-
-
-@pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CBAM(2, 12), "reduction=8, got 12"),
         (lambda: SFEB(2, 4, "median"), r"'local', 'global'.*got 'median'"),
-        (lambda: GSA(2, 7), "multiple.*got 7"),
-        (lambda: AxialPositionEmbedding(3, 2), "spatial_dims=3, got 2"),
-        (lambda: conv_group_norm(2, 4, 12), "multiple of 8.*got 12"),
+        (lambda: TSA(2, 6, num_heads=4), "6 and 4"),
+        (lambda: GSA(2, 6, num_heads=2), "6 and 2"),
+        (lambda: TSA(2, 6, scale="rows"), "'rows'"),
         (lambda: with_group_norm(nn.Conv2d(3, 8, 3)), "Conv2d"),
     ],
 )
@@ -109,27 +94,7 @@ def test_spatial_gate_sees_mean_and_maximum_over_the_channels_seven_wide():
     torch.testing.assert_close(gate(x)[0, :, 4, 4], torch.tensor([4.0, -2.0]) * torch.sigmoid(torch.tensor(3.0)))
 
 
-def test_channels_come_before_positions_and_both_gates_lie_between_zero_and_one():
-    block, x = CBAM(2, 8), torch.rand(2, 8, 6, 5) + 0.1
-    torch.testing.assert_close(block(x), block.spatial_gate(block.channel_gate(x)))
-    assert not torch.allclose(block(x), block.channel_gate(block.spatial_gate(x)))
-    share = block(x) / x
-    assert 0 < share.min() and share.max() < 1
-
-
 # ---- depthwise separable convolution
-
-
-def test_depthwise_part_keeps_the_channels_apart_and_sees_three_pixels_each_way():
-    depthwise = depthwise_separable(2, 2, 1).depthwise
-    nn.init.ones_(depthwise.conv.weight)
-    x = torch.zeros(1, 2, 5, 5)
-    x[0, 0, 2, 2] = 1.0
-    y = depthwise.conv(x)
-    expected = torch.zeros(5, 5)
-    expected[1:4, 1:4] = 1.0
-    torch.testing.assert_close(y[0, 0], expected)
-    assert y[0, 1].abs().max() == 0
 
 
 def test_both_activations_end_at_six():
@@ -154,23 +119,6 @@ def test_whole_network_does_without_batch_norm():
     assert network.gradcam_layer == plain.gradcam_layer
 
 
-def test_one_image_gives_what_it_gives_in_a_batch():
-    network = with_group_norm(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, eps=0.5)), groups=2).train()
-    images = torch.rand(4, 3, 9, 9)
-    torch.testing.assert_close(network(images)[:1], network(images[:1]))
-    features = network[0](images)
-    grouped = features.reshape(4, 2, -1)
-    expected = (grouped - grouped.mean(-1, keepdim=True)) / (grouped.var(-1, unbiased=False, keepdim=True) + 0.5).sqrt()
-    torch.testing.assert_close(network(images), expected.reshape(features.shape))
-
-
-def test_channels_that_groups_do_not_divide_leave_the_network_as_it_is():
-    network = nn.Sequential(nn.BatchNorm2d(8), nn.BatchNorm2d(12))
-    with pytest.raises(ValueError, match="1 has 12 channels"):
-        with_group_norm(network)
-    assert isinstance(network[0], nn.BatchNorm2d)
-
-
 # ---- SFEB
 
 
@@ -183,25 +131,6 @@ def randomised(block):
             nn.init.uniform_(part.weight, 0.5, 1.5)
             nn.init.uniform_(part.bias, 0.5, 1.0)
     return block
-
-
-@pytest.mark.parametrize("pooling", ["local", "global"])
-def test_without_the_fused_features_only_the_residual_is_left(pooling):
-    block, x = randomised(SFEB(2, 4, pooling)), torch.randn(1, 4, 6, 5)
-    assert not torch.allclose(block(x), x)
-    nn.init.zeros_(block.fuse.adn.N.weight)
-    nn.init.zeros_(block.fuse.adn.N.bias)
-    assert torch.equal(block(x), x)
-
-
-def test_gate_scales_each_channel_of_the_fused_features():
-    block, x = randomised(SFEB(2, 2)), torch.randn(1, 2, 6, 5)
-    nn.init.zeros_(block.gate.adn.N.weight)
-    block.gate.adn.N.bias.data = torch.tensor([100.0, 100.0])  # sigmoid 1
-    fused = block(x) - x
-    block.gate.adn.N.bias.data = torch.log(torch.tensor([1 / 3, 3.0]))  # sigmoid 1/4 and 3/4
-    assert fused.abs().amin(dim=1).max() > 0
-    torch.testing.assert_close(block(x) - x, fused * torch.tensor([0.25, 0.75]).view(1, 2, 1, 1))
 
 
 def test_sfeb_is_the_paper_s_formula():
@@ -220,17 +149,6 @@ def test_sfeb_is_the_paper_s_formula():
     pooled = torch.cat([windows.nan_to_num(-1.0).amax(-1), windows.nanmean(-1)], dim=1)
     gate = conv(block.gate, x.mean((2, 3), keepdim=True), 0).sigmoid()
     torch.testing.assert_close(block(x), conv(block.fuse, pooled, 1).relu() * gate + x)
-
-
-def test_local_pooling_sees_the_neighbourhood_of_one_bright_pixel():
-    block = SFEB(2, 1)
-    x = torch.zeros(1, 1, 5, 5)
-    x[0, 0, 1, 3] = 9.0
-    near = torch.zeros(5, 5)
-    near[0:3, 2:5] = 1.0
-    torch.testing.assert_close(block.max_pool(x)[0, 0], 9 * near)
-    torch.testing.assert_close(block.avg_pool(x)[0, 0, 1:3, 2:4], torch.ones(2, 2))
-    torch.testing.assert_close(block.avg_pool(x)[0, 0, 0, 4], torch.tensor(9 / 4))  # a corner has four pixels
 
 
 @pytest.mark.parametrize(("pool", "shape"), [(nn.AvgPool2d, (2, 3, 5, 4)), (nn.AvgPool3d, (2, 3, 3, 5, 4))])
@@ -262,11 +180,6 @@ def test_training_with_one_image_says_what_to_do(form):
 
 
 # ---- TAM
-
-
-def test_parameters_of_the_parts_of_tam():
-    parts = {name: count(part) for name, part in TAM(2, 256, 64, 16).named_children()}
-    assert parts == {"reduce": 16_576, "position": 1_024, "tsa": 12_288, "gsa": 8_576, "expand": 49_920}
 
 
 @pytest.mark.parametrize(("dims", "channels", "widths"), [(2, 6, [3, 3]), (3, 8, [3, 3, 2])])
@@ -323,19 +236,6 @@ def test_heads_do_not_see_each_other_s_channels(kind):
     assert (before[:, 4:] - after[:, 4:]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [
-        (lambda: TSA(2, 6, num_heads=4), "6 and 4"),
-        (lambda: GSA(2, 6, num_heads=2), "6 and 2"),
-        (lambda: TSA(2, 6, scale="rows"), "'rows'"),
-    ],
-)
-def test_heads_and_scales_are_checked(make, named):
-    with pytest.raises(ValueError, match=named):
-        make()
-
-
 def test_only_the_position_embedding_tells_places_apart():
     """Without it, a rolled input gives the rolled output; with it, another one."""
     tam, x = TAM(2, 12, 8, grid=6).eval(), torch.randn(1, 12, 6, 6)
@@ -350,16 +250,6 @@ def test_only_the_position_embedding_tells_places_apart():
         for axis in tam.position.axes:
             axis.zero_()
         torch.testing.assert_close(tam(rolled(x)), rolled(tam(x)))
-
-
-def test_position_reaches_channel_attention_only():
-    tam, x, seen = TAM(2, 12, 8, grid=6).eval(), torch.randn(1, 12, 6, 6), {}
-    tam.tsa.register_forward_pre_hook(lambda _, args: seen.update(tsa=args[0]))
-    tam.gsa.register_forward_pre_hook(lambda _, args: seen.update(gsa=args[0]))
-    tam(x)
-    torch.testing.assert_close(seen["gsa"], tam.reduce(x))
-    torch.testing.assert_close(seen["tsa"], tam.position(tam.reduce(x)))
-    assert not torch.equal(seen["tsa"], seen["gsa"])
 
 
 def test_channel_attention_equals_loops():
@@ -383,3 +273,92 @@ def test_spatial_attention_equals_an_explicit_softmax():
     attention = logits.flatten(3).softmax(-1).view_as(logits)
     assert attention.std() > 1e-3
     torch.testing.assert_close(gsa(x), torch.einsum("bhwyx,bcyx->bchw", attention, v))
+
+
+# ---- non-local
+
+
+def non_local_explicit(block, x):
+    """Equations 1 to 6 of the paper, with the whole map in memory."""
+    theta, phi, g = (part(x).flatten(2) for part in (block.theta, block.phi, block.g))
+    attention = torch.einsum("bci,bcj->bij", theta, phi).softmax(-1)
+    mixed = torch.einsum("bij,bcj->bci", attention, g)
+    return x + block.w(mixed.unflatten(2, x.shape[2:]))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest number of elements that any operation returns, in the backward pass too."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return result
+
+
+@pytest.mark.parametrize(("spatial_dims", "shape"), [(2, (2, 6, 5, 7)), (2, (1, 6, 1, 1)), (3, (2, 6, 3, 4, 2))])
+def test_non_local_and_its_gradients_equal_the_explicit_softmax(spatial_dims, shape):
+    block = NonLocal(spatial_dims, 6).double()
+    for part in (block.theta, block.phi):
+        part.weight.data *= 5  # far from the plain mean over all positions
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    outputs = [block(x), non_local_explicit(block, x)]
+    torch.testing.assert_close(*outputs)
+    inputs = [x, *block.parameters()]
+    weights = torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(*(torch.autograd.grad((y * weights).sum(), inputs) for y in outputs))
+
+
+def largest(function, x, dtype):
+    with LargestTensor() as seen, torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        function(x).float().square().mean().backward()
+    return seen.elements
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [64])
+def test_the_map_between_positions_is_never_held(channels, dtype, memory_format):
+    """1024 positions: their map has 2^20 entries a picture, and nothing else comes near that."""
+    block = NonLocal(2, channels)
+    x = torch.randn(1, channels, 32, 32, requires_grad=True).to(memory_format=memory_format)
+    assert largest(block, x, dtype) <= 1024 * channels
+    explicit = largest(lambda y: non_local_explicit(block, y), x, dtype)
+    assert explicit == 2**20  # the measure sees the map where there is one
+
+
+# ---- object context
+
+
+def block_of(spatial_dims=2, channels=16):
+    """A block in float64 whose transforms are far from the identity of a fresh group norm."""
+    block = ObjectContext(spatial_dims, channels).double()
+    for parameter in block.parameters():
+        parameter.data.normal_(0.1, 0.6)
+    return block
+
+
+def object_context_explicit(block, x, regions):
+    """Equations 1 to 3 of the paper for one image: x (C, n) and regions (K, n)."""
+
+    def unit(part, y, groups):
+        y = part.conv.weight.flatten(1) @ y + part.conv.bias[:, None]
+        return functional.group_norm(y[None], groups, part.adn.N.weight, part.adn.N.bias)[0].relu()
+
+    f = x @ regions.softmax(1).T  # eq. 1, (C, K)
+    likeness = unit(block.query, x, 8).T @ unit(block.key, f, 1) / math.sqrt(len(x) / 2)
+    return unit(block.context, unit(block.value, f, 1) @ likeness.softmax(1).T, 8)  # eq. 2 and 3
+
+
+@pytest.mark.parametrize(("spatial_dims", "size", "regions"), [(2, (3, 5), 2), (2, (4, 2), 3), (3, (2, 3, 2), 2)])
+def test_object_context_equals_the_equations(spatial_dims, size, regions):
+    block = block_of(spatial_dims)
+    x = torch.randn(2, 16, *size, dtype=torch.float64)
+    logits = 2 * torch.randn(2, regions, *size, dtype=torch.float64)
+    context = block(x, logits)
+    assert context.shape == x.shape
+    for image, maps, result in zip(x.flatten(2), logits.flatten(2), context.flatten(2), strict=True):
+        torch.testing.assert_close(result, object_context_explicit(block, image, maps), rtol=1e-9, atol=1e-9)
+    assert context.std() > 0.1

@@ -1,6 +1,5 @@
 """Published weights, from files made here in the published format and served over the loopback interface."""
 
-import ast
 import dataclasses
 import functools
 import http.server
@@ -11,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 from hybrid_attention.networks import (
     DENSENET121,
     EFFICIENTNET_B0,
@@ -25,7 +23,6 @@ from hybrid_attention.networks import (
     explainable,
 )
 from hybrid_attention.networks.pretrained import source_of_each
-from monai.bundle import ConfigParser
 
 from tests.networks.published import densenet121, efficientnet_b0, resnet18, save
 
@@ -90,34 +87,24 @@ def starts_from(net, name):
 
 KNOWN = [  # of the published files: names, and the shape or None where there is none
     (R, "conv1.weight", (64, 3, 7, 7)),
-    (R, "layer1.1.conv2.weight", (64, 64, 3, 3)),
     (R, "layer1.0.downsample.0.weight", None),
-    (R, "layer2.0.downsample.0.weight", (128, 64, 1, 1)),
     (R, "layer2.0.downsample.0.bias", None),
-    (R, "layer4.0.downsample.1.running_mean", (512,)),
     (D, "features.conv0.weight", (64, 3, 7, 7)),
     (D, "features.denseblock1.denselayer1.norm.1.running_mean", (64,)),
     (D, "features.denseblock3.denselayer24.conv.2.weight", (32, 128, 3, 3)),
-    (D, "features.transition2.norm.weight", (512,)),
-    (D, "classifier.weight", (1000, 1024)),
     (E, "_conv_stem.weight", (32, 3, 3, 3)),
-    (E, "_blocks.0._depthwise_conv.weight", (32, 1, 3, 3)),
     (E, "_blocks.0._expand_conv.weight", None),
     (E, "_blocks.3._depthwise_conv.weight", (144, 1, 5, 5)),
-    (E, "_blocks.15._project_conv.weight", (320, 1152, 1, 1)),
     (E, "_fc.weight", (1000, 1280)),
 ]
 
 
-@pytest.mark.parametrize(("name", "key", "shape"), KNOWN)
-def test_the_published_names_are_the_known_ones(name, key, shape):
+def test_the_published_names_are_the_known_ones():
     """Guard the imitation itself."""
-    tensor = STATES[name]().get(key)
-    assert (tensor if tensor is None else tuple(tensor.shape)) == shape
-
-
-def test_published_files():
     assert [len(STATES[name]()) for name in (R, D, E)] == [102, 606, 360]
+    for name, key, shape in KNOWN:
+        tensor = STATES[name]().get(key)
+        assert (tensor if tensor is None else tuple(tensor.shape)) == shape
     names = ["resnet18-f37072fd.pth", "densenet121-a639ec97.pth", "efficientnet-b0-355c32eb.pth"]
     assert [PUBLISHED[name].file_name for name in (R, D, E)] == names
 
@@ -161,14 +148,10 @@ def test_network_differs_from_a_random_start_in_the_encoder_only(files, caplog):
     ("name", "change", "message"),
     [
         (D, lambda s: s.pop("features.denseblock2.denselayer3.conv.2.weight"), r"1 weights missing \(denseblock2"),
-        (D, lambda s: s.pop("features.norm0.running_var"), r"missing \(norm0.running_var\)"),
         (D, lambda s: s.update({"features.fire.weight": torch.ones(1)}), r"unexpected \(fire.weight\)"),
         (D, lambda s: s.update({"features.norm0.bias": torch.ones(65)}), r"norm0.bias \(65,\) for \(64,\)"),
-        (D, lambda s: s.clear(), "missing.*, …"),
         (R, lambda s: s.pop("layer3.0.downsample.1.bias"), r"1 weights missing \(layer3.0.downsample.1.bias\)"),
-        (R, lambda s: s.update({"layer2.0.downsample.0.bias": torch.ones(128)}), r"unexpected \(layer2.0.downsample"),
         (E, lambda s: s.pop("_blocks.7._se_expand.bias"), r"missing \(block7._se_expand.bias\)"),
-        (E, lambda s: s.update({"_blocks.16._bn0.bias": torch.ones(1)}), r"unexpected \(block16._bn0.bias\)"),
         (R, lambda s: (s.clear(), s.update(efficientnet_b0())), "does not fit ResNet18Encoder.*missing"),
     ],
 )
@@ -215,13 +198,12 @@ def test_missing_damaged_and_foreign_files(files, tmp_path, name, write, error, 
         DenseNet121Encoder(weights=tmp_path / name)
 
 
-@pytest.mark.parametrize("network", [HybridAttentionNet, TripleEncoderUNet])
 @pytest.mark.parametrize(
     ("arguments", "message"), [({"in_channels": 2}, "got 2"), ({"spatial_dims": 3}, "spatial_dims=2, got 3")]
 )
-def test_only_flat_images_with_one_or_three_channels_have_imagenet_weights(network, arguments, message):
+def test_only_flat_images_with_one_or_three_channels_have_imagenet_weights(arguments, message):
     with pytest.raises(ValueError, match=message):
-        network(encoder_weights="imagenet", **arguments)
+        ResNet18Encoder(weights="imagenet", **arguments)
 
 
 # ---- the internet, played by a server here
@@ -261,25 +243,15 @@ def test_an_unreachable_file_is_an_error_and_never_a_random_start(publish, serve
 # ---- several encoders at once
 
 
-def test_a_folder_fills_all(files, publish):
+def test_a_folder_fills_all_and_a_mapping_those_it_gives_a_file(files, publish, caplog):
     publish()
     net = TripleEncoderUNet(encoder_weights=str(files[R].parent))
     assert all(starts_from(net, name) for name in STATES)
-
-
-def test_a_mapping_fills_those_it_gives_a_file(files, caplog):
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="hybrid_attention"):
         net = TripleEncoderUNet(encoder_weights={E: str(files[E]), R: files[R], D: None})
     assert [starts_from(net, name) for name in (R, D, E)] == [True, False, True]
     assert ["random weights" in record.getMessage() for record in caplog.records] == [False, True, False]
-
-
-def test_config_files_and_command_lines_can_say_it(files):
-    text = f"net:\n  _target_: hybrid_attention.networks.TripleEncoderUNet\n  encoders: [{R}]\n  encoder_weights:\n"
-    config = yaml.safe_load(text + f"    {R}: {files[R]}\n")
-    assert starts_from(ConfigParser(config).get_parsed_content("net"), R)
-    option = ast.literal_eval(f"{{'{R}': '{files[R]}', '{E}': None}}")
-    assert starts_from(TripleEncoderUNet(encoders=[R, E], encoder_weights=option), R)
 
 
 @pytest.mark.parametrize(
@@ -295,15 +267,10 @@ def test_missing_files_are_named_with_their_address(files, tmp_path, given, mess
         TripleEncoderUNet(encoder_weights=given(tmp_path, files))
 
 
-@pytest.mark.parametrize("given", [{R: None}, {R: None, D: None, E: None}, {}])
+@pytest.mark.parametrize("given", [{R: None}, {R: None, D: None, E: None}])
 def test_a_mapping_names_each_encoder(given):
     with pytest.raises(ValueError, match=r"\('resnet18', 'efficientnet-b0'\)"):
         source_of_each(given, {R: RESNET18, E: EFFICIENTNET_B0})
-
-
-@pytest.mark.parametrize("word", [None, "random", "imagenet"])
-def test_one_word_counts_for_all(word):
-    assert source_of_each(word, PUBLISHED) == dict.fromkeys(PUBLISHED, word)
 
 
 def test_frozen_encoders_need_weights_or_the_word_random(files):

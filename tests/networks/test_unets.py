@@ -43,17 +43,8 @@ def test_start_carries_the_signal_to_the_deepest_scale(network, arguments, deepe
 @pytest.mark.parametrize(
     ("network", "arguments", "message"),
     [
-        (PlainUNet, {"channels": (8,)}, r"two scales, got \(8,\)"),
         (PlainUNet, {"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
-        (DeepAttentionUNet, {"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         (DeepAttentionUNet, SLIM | {"decoder_channels": (5, 4, 3)}, "'decoder_channels': 3"),
-        (DeepAttentionUNet, SLIM | {"decoder_dropout": (0.1,)}, "'decoder_dropout': 1"),
-        (
-            DeepAttentionUNet,
-            {"channels": (), "decoder_channels": (), "encoder_dropout": (), "decoder_dropout": ()},
-            "'channels': 0",
-        ),
-        (baselines.nnunet, {"stages": 1}, "stages must be 2 or more, got 1"),
     ],
 )
 def test_bad_arguments_are_refused(network, arguments, message):
@@ -82,13 +73,6 @@ def test_each_stage_has_its_own_dropout_and_gate_width():
     assert rates(net.bottleneck) == [0.3]
     assert [rates(part) for part in net.decoder] == [[0.3], [0.3], [0.25], [0.25]]
     assert [stage.gate.W_x[0].conv.out_channels for stage in net.decoder] == [256, 128, 64, 32]
-
-
-def test_dropout_works_in_training_only():
-    net, x = DeepAttentionUNet(**SLIM), torch.rand(2, 1, 16, 16)
-    assert not torch.equal(net(x), net(x))
-    net.eval()
-    assert torch.equal(net(x), net(x))
 
 
 def test_a_closed_gate_hides_the_skip_and_an_open_one_shows_it_whole():
@@ -139,22 +123,15 @@ def test_deep_supervision_gives_own_logits_first_then_one_map_a_layer():
     assert set(network.state_dict()) == names
 
 
-def test_deep_supervision_reaches_heads_and_features():
-    network = Tiny()
-    nn.init.zeros_(network.head.weight)  # no gradient through the network's own head
-    supervised = DeepSupervision(network, {"coarse": 4})
-    nn.init.ones_(supervised.heads[0].weight)
-    target = torch.zeros(2, 1, 8, 12)
-    target[:, :, :4] = 1
-    DeepSupervisionLoss(DiceLoss(sigmoid=True))(supervised(torch.rand(2, 1, 8, 12)), target).backward()
-    assert supervised.heads[0].weight.grad.abs().sum() > 0
-    assert network.coarse.weight.grad.abs().sum() > 0
-
-
 def test_layers_of_han_that_the_overlay_of_deep_supervision_names():
     network = HybridAttentionNet()
-    outputs = DeepSupervision(network, {"decoder.1": 128, "decoder.0": 256})(torch.rand(2, 3, 32, 32))
+    supervised = DeepSupervision(network, {"decoder.1": 128, "decoder.0": 256})
+    nn.init.ones_(supervised.heads[0].weight)
+    outputs = supervised(torch.rand(2, 3, 32, 32))
     assert [output.shape[-1] for output in outputs] == [32, 8, 4]
+    outputs[1].sum().backward()
+    assert all(network.get_submodule(name).weight.grad is None for name in ("head", "final.conv"))
+    assert network.encoder.stages[0].conv0.weight.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize(("layers", "error", "message"), [({}, ValueError, "layers"), ({"x": 4}, AttributeError, "x")])
@@ -167,14 +144,3 @@ def test_missing_package_of_nnunet_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[baselines\]'"):
         baselines.nnunet()
-
-
-def test_efficientnet_encoder_evaluates_with_the_statistics_of_the_last_steps():
-    encoder = baselines.flexible_unet().train().network.encoder
-    x = torch.rand(2, 3, 32, 32)
-    norm, seen = encoder._bn0, []
-    norm.register_forward_pre_hook(lambda module, args: seen.append(args[0].var(dim=(0, 2, 3))))
-    with torch.no_grad():
-        for _ in range(60):
-            encoder(x)
-    torch.testing.assert_close(norm.running_var, seen[-1], rtol=0.1, atol=0.01)

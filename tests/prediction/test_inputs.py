@@ -14,11 +14,7 @@ RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 def test_arrays_of_any_type(dtype):
     np.testing.assert_array_equal(to_image(RAMP.astype(dtype)).pixels, RAMP)
     np.testing.assert_array_equal(to_image(RAMP[..., None].astype(dtype)).pixels, RAMP)
-
-
-def test_any_range():
-    values = RAMP * 7.5 - 300
-    np.testing.assert_array_equal(to_image(values).pixels, values)
+    np.testing.assert_array_equal(to_image(RAMP * 7.5 - 300).pixels, RAMP * 7.5 - 300)
 
 
 def test_colour_becomes_luma():
@@ -56,16 +52,13 @@ def test_a_dicom_data_set_states_its_spacing(tmp_path):
         (np.array([[0, np.inf], [1, 2]]), "1 values"),
         (np.zeros((3, 3, 4)), "four channels"),
         (np.zeros((3, 3), bool), "got bool"),
-        (np.zeros((3, 3), object), "got object"),
         (np.zeros((2, 3, 2)), r"got \(2, 3, 2\)"),
-        (np.zeros((0, 3)), r"got \(0, 3\)"),
         (RAMP[:1], r"two rows and columns at least, got \(1, 4\)"),
         (RAMP * 1e300, "11 values"),
         (np.full((3, 3), 7), r"same grey value \(7\)"),
         (np.broadcast_to(np.uint8(7), (10000, 20000)), "it has 20000x10000 pixels, more than 50 million"),
         (Image.fromarray(np.array([[np.nan, 1], [2, 3]], np.float32)), "1 values"),
         (Image.new("L", (4, 3)), r"same grey value \(0\)"),
-        (Image.new("1", (7072, 7072)), "it has 7072x7072 pixels, more than 50 million"),
         (Path(__file__).parent, "it is a folder, not an image"),
         ("missing.png", r"missing\.png: the file does not exist"),
     ],

@@ -1,7 +1,6 @@
 """Smoothing and tracks by hand; loops of a moving phantom through the model and the command."""
 
 import csv
-import gc
 import weakref
 
 import hybrid_attention
@@ -45,8 +44,8 @@ def test_means_over_three_frames_by_hand():
     assert [bool(one.mask[0, 0]) for one in found] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 9])
-@pytest.mark.parametrize("frames", [1, 3, 5, 7])
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("frames", [1, 3, 7])
 def test_means_over_any_number(frames, count):
     chances = np.random.default_rng(0).random((count, 2, 3)).astype(np.float32)
     found = list(smooth(map(result, chances), frames, threshold=0.5))
@@ -68,7 +67,6 @@ def test_no_more_frames_are_held_than_averaged():
 
     most = 0
     for _ in smooth(frames(), 5, threshold=0.5):
-        gc.collect()
         most = max(most, len(alive))
     assert most <= 6
 
@@ -122,14 +120,15 @@ def test_measures_are_of_the_lesion_alone_and_in_millimetres():
     assert (row["lesion_width"], row["lesion_height"], row["unit"]) == (0.4, 1.5, "mm")
 
 
-def test_of_two_parts_the_one_with_more_common_pixels_continues():
-    loop = tracked(drawn("#######"), drawn("##.####"), drawn("##....."))
-    assert loop.areas == {1: 7, 2: 4}
-
-
-def test_when_two_lesions_merge_the_one_with_more_common_pixels_continues():
-    loop = tracked(drawn("###.##."), drawn("###.##."), drawn("######."))
-    assert loop.areas == {1: 3, 2: 3, 3: 6}
+@pytest.mark.parametrize(
+    ("rows", "areas"),
+    [
+        (("#######", "##.####", "##....."), {1: 7, 2: 4}),  # one splits
+        (("###.##.", "###.##.", "######."), {1: 3, 2: 3, 3: 6}),  # two merge
+    ],
+)
+def test_the_part_with_more_common_pixels_continues(rows, areas):
+    assert tracked(*map(drawn, rows)).areas == areas
 
 
 @pytest.mark.parametrize(("missed", "frames"), [(GAP, 2), (GAP + 1, 1)])
@@ -164,7 +163,6 @@ def test_frames_are_not_kept():
         alive.add(made)
         tracker.add(made)
     del made
-    gc.collect()
     assert len(alive) <= GAP + 4  # the tracks that may go on, the first frame, the best track that ended
 
 

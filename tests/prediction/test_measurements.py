@@ -77,9 +77,12 @@ def test_rectangles():
     assert found["long_axis_angle"] == 0
     assert found["perimeter"] == pytest.approx(100, rel=0.04)
     assert found["equivalent_diameter"] == pytest.approx(math.sqrt(4 * 400 / math.pi), abs=1e-4)
-    tall = measure_lesion(box(10, 30))
+    assert measure_lesion(np.ones((10, 40))) == measure_lesion(box(40, 10))  # also at the border of the image
+    # 20 pixels of 0.1 mm across and 15 of 0.2 mm into depth: 2 by 3 mm
+    tall = measure_lesion(box(20, 15), (0.2, 0.1))
+    assert (tall["lesion_width"], tall["lesion_height"], tall["largest_area"]) == (2, 3, 6)
     assert (tall["width_to_height"], tall["computed_orientation"], tall["long_axis_angle"]) == (
-        0.3333,
+        0.6667,
         "not parallel",
         90,
     )
@@ -171,14 +174,6 @@ def test_echo_at_borders():
     assert measure_lesion(box(20, 10), image=dark)["echo_ratio"] is None
 
 
-def test_pixels_that_are_not_square_turn_a_lesion():
-    # 20 pixels of 0.1 mm across and 15 of 0.2 mm into depth: 2 by 3 mm
-    found = measure_lesion(box(20, 15), (0.2, 0.1))
-    assert (found["lesion_width"], found["lesion_height"], found["largest_area"]) == (2, 3, 6)
-    assert found["computed_orientation"] == "not parallel"
-    assert measure_lesion(box(20, 15))["computed_orientation"] == "parallel"
-
-
 def test_the_largest_of_several():
     mask = box(20, 10)
     mask[30:34, 40:42] = 1
@@ -197,11 +192,6 @@ def test_holes_are_no_outline():
     assert found["largest_area"] == hollow.sum() < whole["largest_area"]
 
 
-def test_a_mask_at_the_border_is_measured_as_inside():
-    inside, whole = measure_lesion(box(20, 10)), measure_lesion(np.ones((10, 20)))
-    assert inside == whole
-
-
 def test_one_pixel():
     found = measure_lesion(box(1, 1), (0.25, 0.5))
     assert (found["lesions"], found["largest_area"]) == (1, 0.125)
@@ -209,7 +199,7 @@ def test_one_pixel():
     assert 0 < found["short_axis"] <= 0.25 and found["circularity"] <= 1 and found["perimeter"] > 0
 
 
-def test_nothing_marked():
+def test_an_empty_mask():
     found = measure_lesion(torch.zeros(8, 6), (1, 1))
     assert (found["lesions"], found["total_area"], found["largest_area"], found["unit"]) == (0, 0, 0, "mm")
     assert all(found[name] is None for name in (*SHAPES, *ECHOES))
@@ -228,8 +218,5 @@ def test_nothing_marked():
 def test_bad_arguments(mask, spacing, message):
     with pytest.raises(ValueError, match=message):
         measure_lesion(mask, spacing)
-
-
-def test_an_image_of_another_shape():
     with pytest.raises(ValueError, match=r"shape of the mask, \(8, 6\), got \(6, 8\)"):
         measure_lesion(np.ones((8, 6)), image=np.ones((6, 8)))

@@ -64,10 +64,6 @@ def test_what_is_written_is_read_again():
     assert class_probabilities(cases).tolist() == [[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]]
 
 
-def test_without_a_class_head():
-    assert predicted_classes(pd.DataFrame({"case_id": ["a"], "dice": [1.0]})) == []
-
-
 def test_more_probabilities_than_names():
     with pytest.raises(ValueError, match="gives 3 class probabilities for the classes benign, malignant"):
         by_class(["benign", "malignant"], [0.2, 0.3, 0.5])

@@ -5,8 +5,8 @@
 The classes are systems that the four papers compare with, built here from their authors' descriptions; the functions
 build networks of MONAI and of nnU-Net's authors. All accept any image size, return logits, name a default layer for
 Grad-CAM, and are initialised at random, for a fair comparison. Bundles of grey images also need `'in_channels': 1`.
-`MTDUNet` is for the bundle `mtl_oca`, or within `LesionLogit`; in training `BGRAGSA`, `EHFormer` and `unet_plus_plus`
-with deep supervision return a list, for the loss that their docstring names.
+`MTDUNet` and `MultiTaskUNet` are for the bundle `mtl_oca`, or within `LesionLogit`; in training `BGRAGSA`, `EHFormer`
+and `unet_plus_plus` with deep supervision return a list, for the loss that their docstring names.
 
 segmentation-models-pytorch is not included: it needs torchvision, whose published build can't be loaded with a CPU
 build of torch. `flexible_unet` has U-Nets on the same encoders.
@@ -27,6 +27,7 @@ from hybrid_attention.networks.baselines.monai import (
 from hybrid_attention.networks.baselines.mt_dunet import MTDUNet
 from hybrid_attention.networks.baselines.nnunet import nnunet, nnunet_residual
 from hybrid_attention.networks.baselines.swin_unet import SwinUNet
+from hybrid_attention.networks.baselines.unet import MultiTaskUNet, PlainUNet
 
 __all__ = [
     "BGRAGSA",
@@ -34,6 +35,8 @@ __all__ = [
     "EHFormer",
     "EHFormerCoarse",
     "MTDUNet",
+    "MultiTaskUNet",
+    "PlainUNet",
     "SwinUNet",
     "attention_unet",
     "basic_unet",

@@ -24,13 +24,7 @@ class HAAM(nn.Module):
     `m = sigmoid(conv1x1(ReLU(ch + s)))`; output `BN(conv3x3(concat(m ch, (1 - m) s)))`.
 
     Reference:
-        G. Chen, L. Li, Y. Dai, J. Zhang, M. H. Yap, "AAU-Net: An Adaptive Attention U-Net for Breast Lesions
-        Segmentation in Ultrasound Images", IEEE TMI 42, 1289-1300 (2023), arXiv:2204.12077, figure 3, as the hybrid
-        adaptive attention module of the authors' code.
-
-    Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels F.
+        That of `AAUNet`, figure 3, as the hybrid adaptive attention module of the authors' code.
 
     Shape:
         - input: (batch, in_channels, height, width)
@@ -75,8 +69,6 @@ class AAUNet(nn.Module):
         arXiv:2204.12077, and the authors' code of the module.
 
     Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels.
         channels: width of each scale, from fine to coarse.
 
     Shape:
@@ -98,8 +90,6 @@ class AAUNet(nn.Module):
         self, in_channels: int = 3, out_channels: int = 1, channels: Sequence[int] = (32, 64, 128, 256, 512)
     ) -> None:
         super().__init__()
-        if len(channels) < 2:
-            raise ValueError(f"channels needs at least two scales, got {tuple(channels)}")
         self.in_channels = in_channels
         self.stride = 2 ** (len(channels) - 1)
         self.pool = nn.MaxPool2d(2)

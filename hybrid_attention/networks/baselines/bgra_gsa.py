@@ -6,15 +6,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from hybrid_attention.networks.blocks.convolutions import (
-    check_input,
-    conv_norm_act,
-    crop_like,
-    pad_to_multiple,
-    set_batch_norm_momentum,
-)
+from hybrid_attention.networks.blocks.convolutions import check_input, conv_norm_act, crop_like, pad_to_multiple
+from hybrid_attention.networks.encoders import efficientnet
 from monai.networks.blocks import Convolution
-from monai.networks.nets import EfficientNetBN
 from torch import nn
 
 ENCODERS = tuple(f"efficientnet-b{size}" for size in range(8))
@@ -25,13 +19,8 @@ STRIDE = 32
 class EfficientNetFeatures(nn.Module):
     """EfficientNet up to its last block, as an encoder of five feature maps.
 
-    Reference:
-        M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
-        arXiv:1905.11946.
-
     Args:
         name: "efficientnet-b0" to "efficientnet-b7".
-        in_channels: number of input channels.
 
     Shape:
         - input: (batch, in_channels, height, width), sides that are multiples of 32
@@ -40,11 +29,7 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self, name: str, in_channels: int) -> None:
         super().__init__()
-        net = EfficientNetBN(name, pretrained=False, in_channels=in_channels)
-        set_batch_norm_momentum(net)
-        for stack in net._blocks:
-            for block in stack:
-                block._swish = nn.SiLU()
+        net = efficientnet(name, 2, in_channels)
         self.stem = nn.Sequential(net._conv_stem_padding, net._conv_stem, net._bn0, nn.SiLU())
         self.stages = nn.ModuleList()
         for before, last in zip((-1, *FEATURES), FEATURES, strict=False):
@@ -63,10 +48,6 @@ class EfficientNetFeatures(nn.Module):
 
 class SideMap(nn.Module):
     """Predict one logit per pixel from coarse features: 1x1 convolution, transposed convolution, 1x1 convolution.
-
-    Args:
-        channels: number of input channels.
-        scale: factor of the sides.
 
     Shape:
         - input: (batch, channels, height, width)
@@ -88,10 +69,6 @@ class SideMap(nn.Module):
 
 class GlobalScaleAdaptive(nn.Module):
     """Sum three dilated convolutions, weigh the sum per position and per channel, and join both.
-
-    Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels.
 
     Shape:
         - input: (batch, in_channels, height, width)
@@ -138,7 +115,6 @@ class BoundaryGuided(nn.Module):
 
     Args:
         in_channels: channels of the deep features and the skip together.
-        out_channels: number of output channels.
 
     Shape:
         - input: (batch, in_channels, height, width)
@@ -160,10 +136,6 @@ class BoundaryGuided(nn.Module):
 class ResidualStage(nn.Module):
     """Convolve twice, with a 1x1 convolution as residual connection.
 
-    Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-
     Shape:
         - input: (batch, in_channels, height, width)
         - output: (batch, out_channels, height, width)
@@ -183,10 +155,6 @@ class ResidualStage(nn.Module):
 
 class RegionAware(nn.Module):
     """Keep of the decoder's features what the deeper ones do not show yet, and add the deeper ones.
-
-    Args:
-        deep_channels: channels of the deeper features.
-        channels: channels of the decoder's features and of the output.
 
     Shape:
         - input: (batch, deep_channels, height / 2, width / 2) and (batch, channels, height, width)
@@ -215,7 +183,6 @@ class BGRAGSA(nn.Module):
         doi:10.1109/JBHI.2023.3285789, and the authors' code.
 
     Args:
-        in_channels: number of input channels.
         encoder: "efficientnet-b0" to "efficientnet-b7", the authors'. B0 is for CPUs.
         channels: width of the deepest features and of the four decoder stages, from coarse to fine.
 
@@ -224,9 +191,6 @@ class BGRAGSA(nn.Module):
         - output: (batch, 1, height, width), logits; in training a list of the logits of eight masks, the first of them
           the prediction, and of ten boundaries, (batch, 8, height, width) and (batch, 10, height, width), for
           `hybrid_attention.losses.MaskAndBoundaryLoss`
-
-    Raises:
-        ValueError: an argument or the input is invalid.
 
     Deviation:
         The gate of the edges is a sigmoid. In the authors' code it is a softmax over a single channel, which is 1

@@ -20,12 +20,6 @@ DROPOUT = 0.5
 class ResidualUp(nn.Module):
     """Upsample by a transposed convolution, concatenate the skip, and convolve twice with a residual connection.
 
-    Args:
-        in_channels: number of input channels.
-        skip_channels: channels of the skip, 0 for none.
-        out_channels: number of output channels.
-        dropout: rate between the convolutions.
-
     Shape:
         - input: (batch, in_channels, height, width), and (batch, skip_channels, 2 height, 2 width) or None
         - output: (batch, out_channels, 2 height, 2 width)
@@ -55,10 +49,6 @@ class ResidualUp(nn.Module):
 class ResidualDecoder(nn.Module):
     """Decode the four feature maps of a mix transformer; 4,928,337 parameters with the widths of B1 to B5.
 
-    Args:
-        channels: width of each feature map.
-        dropout: rate within the stages.
-
     Shape:
         - input: list of four feature maps, at strides 4, 8, 16 and 32
         - output: (batch, 1, height, width), logits
@@ -87,20 +77,15 @@ class EHFormerCoarse(nn.Module):
     The first stage of EH-Former. Trained, its dropout tells which regions are hard.
 
     Reference:
-        X. Qu et al., "EH-Former: Regional easy-hard-aware transformer for breast lesion segmentation in ultrasound
-        images", Information Fusion 109, 102430 (2024), doi:10.1016/j.inffus.2024.102430, and the authors' code.
+        That of `EHFormer`.
 
     Args:
-        in_channels: number of input channels.
         backbone: "mit_b0" to "mit_b5", the authors'; B0 is for CPUs.
         dropout: rate on each feature map and within the decoder's stages.
 
     Shape:
         - input: (batch, in_channels, height, width), any size with every side at least 32
         - output: (batch, 1, height, width), logits
-
-    Raises:
-        ValueError: an argument or the input is invalid.
 
     Deviation:
         Random initial weights instead of SegFormer's. Images are padded to a multiple of 32 with their last row or
@@ -130,10 +115,6 @@ class EasyHardFusion(nn.Module):
     `y = alpha (1 - g) SA(easy) + (1 - alpha) g SA(hard)`, with spatial gates SA and a channel gate
     `g = sigmoid(conv1x1(GAP(concat(hard, easy, finer))))`; output `ReLU(BN(conv3x3(CA(y)))) + finer`, with CBAM's
     channel gate CA and the finer features after a convolution and max-pooling.
-
-    Args:
-        channels: channels of each stream and of the output.
-        finer_channels: channels of the finer scale, 0 for none.
 
     Shape:
         - input: twice (batch, channels, height, width); (batch, finer_channels, 2 height, 2 width) or None; alpha, one
@@ -178,16 +159,12 @@ class EHFormer(nn.Module):
         images", Information Fusion 109, 102430 (2024), doi:10.1016/j.inffus.2024.102430, and the authors' code.
 
     Args:
-        in_channels: number of input channels.
         backbone: "mit_b0" to "mit_b5", the authors'; B0 is for CPUs.
 
     Shape:
         - input: (batch, in_channels, height, width), any size with every side at least 32
         - output: (batch, 1, height, width), logits; in training a list of three, of the fused, the easy and the hard
           stream, for `monai.losses.DeepSupervisionLoss`
-
-    Raises:
-        ValueError: an argument or the input is invalid.
 
     Deviation:
         The authors shift the attention logits of a drawn query by -1e12, after which, rounded, all are equal; here they

@@ -28,8 +28,6 @@ class ReducedAttention(nn.Module):
     """Attend from each position to the positions of a smaller map.
 
     Args:
-        channels: number of channels, in and out.
-        heads: number of attention heads.
         reduction: factor by which a strided convolution shortens the sides of keys and values.
 
     Shape:
@@ -65,14 +63,8 @@ class ReducedAttention(nn.Module):
 class MixBlock(nn.Module):
     """Attend, then apply a perceptron with a depthwise convolution, both after a layer norm and with a residual.
 
-    Args:
-        channels: number of channels, in and out.
-        heads: number of attention heads.
-        reduction: of the attention.
-
     Shape:
-        - input: as `ReducedAttention`
-        - output: (batch, height, width, channels)
+        - input and output: as `ReducedAttention`
     """
 
     def __init__(self, channels: int, heads: int, reduction: int) -> None:
@@ -96,9 +88,6 @@ class MixStage(nn.Module):
     """Embed overlapping patches, and apply blocks.
 
     Args:
-        in_channels: number of input channels.
-        channels: number of output channels.
-        depth: number of blocks.
         stage: number of the stage, from 0, which decides on heads, reduction, patches and `BLUR`.
 
     Shape:
@@ -137,16 +126,12 @@ class MixTransformer(nn.Module):
         2021, arXiv:2105.15203, table 6. The uneven attention is that of EH-Former; see `EHFormer`.
 
     Args:
-        in_channels: number of input channels.
         backbone: "mit_b0" to "mit_b5".
 
     Shape:
         - input: (batch, in_channels, height, width), sides that are multiples of 32; and the uncertainty of each pixel,
           (batch, 1, any, any), values from 0 to 1, or None
         - output: list of four feature maps, at strides 4, 8, 16 and 32
-
-    Raises:
-        ValueError: unknown backbone.
     """
 
     def __init__(self, in_channels: int, backbone: str) -> None:

@@ -1,4 +1,7 @@
-"""Baselines from MONAI. By default the width is 32 at the finest scale and doubles at each coarser one, if possible."""
+"""Baselines from MONAI, for images with every side longer than their stride.
+
+`channels` are the widths of the scales, from fine to coarse: by default 32 at the finest, doubled at each coarser one.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,6 @@ def basic_unet(
     Reference:
         T. Falk et al., "U-Net: deep learning for cell counting, detection, and morphometry", Nature Methods 16, 67-70
         (2019), doi:10.1038/s41592-018-0261-2, as `monai.networks.nets.BasicUNet`.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        channels: width of the five scales, from fine to coarse.
-
-    Returns:
-        A network for images with every side longer than 16.
     """
     network = nets.BasicUNet(spatial_dims, in_channels, out_channels, features=(*channels, channels[0]))
     return PadToStride(network, spatial_dims, in_channels, stride=16, gradcam_layer="upcat_1")
@@ -44,15 +38,6 @@ def residual_unet(
     Reference:
         E. Kerfoot et al., "Left-Ventricle Quantification Using Residual U-Net", STACOM 2018,
         doi:10.1007/978-3-030-12029-0_40, as `monai.networks.nets.UNet`.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        channels: width of each scale, from fine to coarse.
-
-    Returns:
-        A network for images with every side longer than `2 ** (len(channels) - 1)`.
 
     Deviation:
         Batch norm, as in the tutorials. MONAI's default, instance norm, is also applied to the last unit, where it
@@ -75,21 +60,13 @@ def unet_plus_plus(
 ) -> nn.Module:
     """Build a U-Net++; 9,119,233 parameters in 2D, 9,119,332 with deep supervision.
 
+    With `deep_supervision` all four nested U-Nets, L1 to L4, have a head, as in the paper. In training the network then
+    returns their logits, those of L4 first, for `monai.losses.DeepSupervisionLoss`.
+
     Reference:
         Z. Zhou, M. M. Rahman Siddiquee, N. Tajbakhsh, J. Liang, "UNet++: A Nested U-Net Architecture for Medical Image
         Segmentation", DLMIA 2018, doi:10.1007/978-3-030-00889-5_1, with the paper's widths, as
         `monai.networks.nets.BasicUNetPlusPlus`.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        channels: width of the five scales, from fine to coarse.
-        deep_supervision: whether all four nested U-Nets, L1 to L4, have a head, as in the paper. In training the
-            network then returns their logits, those of L4 first, for `monai.losses.DeepSupervisionLoss`.
-
-    Returns:
-        A network for images with every side longer than 16.
 
     Deviation:
         MONAI's blocks: instance norm and leaky ReLU. The paper's "accurate" mode averages the probabilities of the four
@@ -112,15 +89,6 @@ def attention_unet(
         O. Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018, arXiv:1804.03999, as
         `monai.networks.nets.AttentionUnet`.
 
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        channels: width of each scale, from fine to coarse.
-
-    Returns:
-        A network for images with every side longer than `2 ** (len(channels) - 1)`.
-
     Deviation:
         MONAI's form has strided convolutions instead of max-pooling, transposed convolutions instead of interpolation,
         batch norm, and one convolution after each concatenation. Its gates are half as wide as the skip, and see the
@@ -140,19 +108,12 @@ def segresnet(
 ) -> nn.Module:
     """Build a SegResNet without its variational autoencoder; 6,299,073 parameters in 2D.
 
+    `init_filters`, the width of the finest scale, is a multiple of 8; the paper's `dropout_prob`
+    of the first features is 0.2.
+
     Reference:
         A. Myronenko, "3D MRI brain tumor segmentation using autoencoder regularization", BrainLes 2018,
         doi:10.1007/978-3-030-11726-9_28, with the paper's width, as `monai.networks.nets.SegResNet`.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        init_filters: width of the finest scale; a multiple of 8.
-        dropout_prob: of the first features; the paper's is 0.2.
-
-    Returns:
-        A network for images with every side longer than 8.
     """
     network = nets.SegResNet(spatial_dims, init_filters, in_channels, out_channels, dropout_prob)
     return PadToStride(network, spatial_dims, in_channels, stride=8, gradcam_layer="up_layers.2")
@@ -161,18 +122,11 @@ def segresnet(
 def swin_unetr(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, feature_size: int = 24) -> nn.Module:
     """Build a Swin UNETR; 6,302,875 parameters in 2D, 25,139,275 with the paper's `feature_size=48`.
 
+    `feature_size`, the width of the finest scale, is a multiple of 12; 24 is the size of the other baselines.
+
     Reference:
         A. Hatamizadeh et al., "Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI Images",
         BrainLes 2021, doi:10.1007/978-3-031-08999-2_22, as `monai.networks.nets.SwinUNETR`.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        feature_size: width of the finest scale; a multiple of 12. MONAI's default is the size of the other baselines.
-
-    Returns:
-        A network for images with every side longer than 32.
     """
     network = nets.SwinUNETR(in_channels, out_channels, feature_size=feature_size, spatial_dims=spatial_dims)
     return PadToStride(network, spatial_dims, in_channels, stride=32, gradcam_layer="decoder1")
@@ -185,19 +139,12 @@ def flexible_unet(
 
     In 2D it has 5,367,117 parameters with efficientnet-b0 and 23,653,745 with resnet34.
 
+    `backbone` is "efficientnet-b0" to "efficientnet-b8", or "resnet10" to "resnet200" (those that MONAI has).
+
     Reference:
         M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
         arXiv:1905.11946, or K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
         as `monai.networks.nets.FlexibleUNet`.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        backbone: "efficientnet-b0" to "efficientnet-b8", or "resnet10" to "resnet200" (those that MONAI has).
-
-    Returns:
-        A network for images with every side longer than 32.
 
     Deviation:
         Batch norm of an EfficientNet encoder has momentum 0.1 instead of MONAI's 0.01; see `set_batch_norm_momentum`.

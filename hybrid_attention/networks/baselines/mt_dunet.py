@@ -22,10 +22,6 @@ class PyramidClassifier(nn.Module):
         K. He, X. Zhang, S. Ren, J. Sun, "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual
         Recognition", ECCV 2014, arXiv:1406.4729.
 
-    Args:
-        channels: number of input channels, and width of the hidden layer.
-        num_classes: number of classes.
-
     Shape:
         - input: (batch, channels, height, width), any size
         - output: (batch, num_classes), logits
@@ -66,7 +62,6 @@ class MTDUNet(nn.Module):
         doi:10.3389/fonc.2025.1567577, tables 2 to 5, name it MT-DUNet and MTL-DUNet.
 
     Args:
-        in_channels: number of input channels.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included.
         channels: width of each scale, from fine to coarse.
@@ -75,9 +70,6 @@ class MTDUNet(nn.Module):
         - input: (batch, in_channels, height, width), any size with every side at least `2 ** (len(channels) - 1)`
         - output: `MultiTaskOutput`: mask (batch, num_regions, height, width), coarse_mask None, class_logits
           (batch, num_classes) or None; all of them logits
-
-    Raises:
-        ValueError: an argument or the input is invalid.
 
     Deviation:
         The authors' inputs have sides that 32 divides; here decoder features are interpolated to the size of the skip.
@@ -91,10 +83,6 @@ class MTDUNet(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512, 512, 512),
     ) -> None:
         super().__init__()
-        if len(channels) < 2:
-            raise ValueError(f"channels needs at least two scales, got {tuple(channels)}")
-        if num_classes is not None and num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, or None for no class head, got {num_classes}")
         self.in_channels = in_channels
         self.stride = 2 ** (len(channels) - 1)
         self.pool = nn.MaxPool2d(2)

@@ -15,24 +15,16 @@ MAX_WIDTH = {2: 512, 3: 320}
 def nnunet(spatial_dims: int = 2, in_channels: int = 3, out_channels: int = 1, stages: int = 6) -> nn.Module:
     """Build nnU-Net's U-Net; 20,617,697 parameters in 2D with 6 stages, 33,469,409 with 7.
 
+    `stages` is the number of scales. nnU-Net's planner halves the size while a side has 4 or more positions: 6 scales
+    for sides of 128 to 255 pixels, 7 for 256 to 511. Every side of an image must be longer than `2 ** (stages - 1)`.
+
     Reference:
         F. Isensee, P. F. Jaeger, S. A. A. Kohl, J. Petersen, K. H. Maier-Hein, "nnU-Net: a self-configuring method for
         deep learning-based biomedical image segmentation", Nature Methods 18, 203-211 (2021),
         doi:10.1038/s41592-020-01008-z, as `PlainConvUNet` of its authors' dynamic-network-architectures.
 
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        stages: number of scales. nnU-Net's planner halves the size while a side has 4 or more positions: 6 scales for
-            sides of 128 to 255 pixels, 7 for 256 to 511.
-
-    Returns:
-        A network for images with every side longer than `2 ** (stages - 1)`.
-
     Raises:
         ImportError: dynamic-network-architectures is not installed.
-        ValueError: there are fewer than two stages.
 
     Deviation:
         No deep supervision: the bundles' losses expect one mask.
@@ -48,26 +40,12 @@ def nnunet_residual(spatial_dims: int = 2, in_channels: int = 3, out_channels: i
 
     In 2D it has 71,815,201 parameters with 6 stages, 105,914,401 with 7.
 
+    Arguments, result, errors and deviation are those of `nnunet`.
+
     Reference:
         F. Isensee et al., "nnU-Net Revisited: A Call for Rigorous Validation in 3D Medical Image Segmentation",
         MICCAI 2024, arXiv:2404.09556, as `ResidualEncoderUNet` of its authors'
         dynamic-network-architectures.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        stages: number of scales, as in `nnunet`.
-
-    Returns:
-        A network for images with every side longer than `2 ** (stages - 1)`.
-
-    Raises:
-        ImportError: dynamic-network-architectures is not installed.
-        ValueError: there are fewer than two stages.
-
-    Deviation:
-        No deep supervision: the bundles' losses expect one mask.
     """
     blocks = [(1, 3, 4, 6)[min(stage, 3)] for stage in range(stages)]
     network = _architectures().ResidualEncoderUNet(
@@ -88,8 +66,6 @@ def _architectures() -> Any:
 
 def _plan(spatial_dims: int, in_channels: int, out_channels: int, stages: int) -> dict[str, Any]:
     """Return the arguments that both networks share."""
-    if stages < 2:
-        raise ValueError(f"stages must be 2 or more, got {stages}")
     return {
         "input_channels": in_channels,
         "n_stages": stages,

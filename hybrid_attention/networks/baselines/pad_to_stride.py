@@ -12,8 +12,6 @@ class PadToStride(nn.Module):
 
     Args:
         network: returns one tensor, or a list of tensors of the same size, one for each of its heads.
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
         stride: downsampling factor of the network's deepest features.
         gradcam_layer: the network's default layer for Grad-CAM.
 
@@ -21,9 +19,6 @@ class PadToStride(nn.Module):
         - input: (batch, in_channels, *spatial), any size with every side longer than `stride`
         - output: (batch, out_channels, *spatial), logits, of several heads their mean; in training a network with
           several heads gives the list of their logits, the last one first, for `monai.losses.DeepSupervisionLoss`
-
-    Raises:
-        ValueError: the input is invalid.
     """
 
     def __init__(

@@ -27,16 +27,8 @@ class SwinBlock(nn.Module):
         Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021,
         arXiv:2103.14030, section 3.2, with MONAI's window attention.
 
-    Args:
-        channels: number of channels C, in and out.
-        heads: number of attention heads.
-        window_size: side of the windows.
-        shift: whether the windows are shifted.
-        drop_path: probability of dropping each branch of an image in training.
-
     Shape:
-        - input: (batch, height, width, channels), any size
-        - output: the same
+        - input and output: (batch, height, width, channels), any size
     """
 
     def __init__(self, channels: int, heads: int, window_size: int, shift: bool, drop_path: float) -> None:
@@ -87,9 +79,6 @@ class SwinBlock(nn.Module):
 class PatchMerging(nn.Module):
     """Concatenate the channels of 2x2 neighbours, normalise, and halve the channels by a linear layer.
 
-    Args:
-        channels: number of input channels C.
-
     Shape:
         - input: (batch, height, width, C), even sides
         - output: (batch, height / 2, width / 2, 2 C)
@@ -109,11 +98,6 @@ class PatchMerging(nn.Module):
 
 class PatchExpanding(nn.Module):
     """Widen the channels by a linear layer, move them to finer positions, and normalise.
-
-    Args:
-        channels: number of input channels.
-        out_channels: number of output channels.
-        scale: factor of the sides.
 
     Shape:
         - input: (batch, height, width, channels)
@@ -145,8 +129,6 @@ class SwinUNet(nn.Module):
         doi:10.1007/978-3-031-25066-8_9, arXiv:2105.05537, figure 1, and the authors' code.
 
     Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels.
         channels: width C of the finest scale, a multiple of 3 that doubles at each of the three coarser ones.
         window_size: side of the attention windows, in patches of 4x4 pixels; 7 at the authors' 224 pixels.
         drop_path: probability of dropping a residual branch in the last block of the encoder; it rises linearly from 0.
@@ -155,8 +137,8 @@ class SwinUNet(nn.Module):
         - input: (batch, in_channels, height, width), any size with every side at least 32
         - output: (batch, out_channels, height, width), logits
 
-    Raises:
-        ValueError: an argument or the input is invalid.
+        `torch.export` with dynamic sides needs more than one window at every scale, that is a minimum above
+        `32 * window_size`, and `prefer_deferred_runtime_asserts_over_guards=True`.
 
     Deviation:
         Grey images may enter as one channel (`in_channels=1`); the authors repeat it. Any size is accepted: an image is
@@ -178,8 +160,6 @@ class SwinUNet(nn.Module):
         super().__init__()
         if channels < HEADS[0] or channels % HEADS[0]:
             raise ValueError(f"channels must be a multiple of {HEADS[0]}, the heads of the first stage, got {channels}")
-        if window_size < 1:
-            raise ValueError(f"window_size must be at least 1, got {window_size}")
         self.in_channels = in_channels
         self.stride = PATCH * 2 ** (len(HEADS) - 1)
         widths = [channels * 2**i for i in range(len(HEADS))]

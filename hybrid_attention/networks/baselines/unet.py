@@ -23,11 +23,6 @@ from torch import nn
 class UNetDecoderStage(nn.Module):
     """Upsample to the skip's size, convolve, concatenate the skip, and convolve twice.
 
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: channels from the coarser stage.
-        out_channels: channels of the skip and of the output.
-
     Shape:
         - input: (batch, in_channels, *coarse) and (batch, out_channels, *spatial)
         - output: (batch, out_channels, *spatial)
@@ -63,17 +58,11 @@ class PlainUNet(nn.Module):
         MICCAI 2015, doi:10.1007/978-3-319-24574-4_28. Widths and count: arXiv:2506.16592, table 2.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
         channels: width of each scale, from fine to coarse.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** (len(channels) - 1)`
         - output: (batch, out_channels, *spatial), logits
-
-    Raises:
-        ValueError: there are fewer than two `channels`, or the input is invalid.
 
     Deviation:
         Padded convolutions keep the size, unlike the original's; upsampling followed by a 3x3 convolution fits the
@@ -89,8 +78,6 @@ class PlainUNet(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512, 1024),
     ) -> None:
         super().__init__()
-        if len(channels) < 2:
-            raise ValueError(f"channels needs at least two scales, got {tuple(channels)}")
         interpolation_mode(spatial_dims)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
@@ -138,8 +125,6 @@ class MultiTaskUNet(nn.Module):
         MICCAI 2015, doi:10.1007/978-3-319-24574-4_28.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
         num_classes: number of classes of the image, or None for no class head.
         num_regions: number of regions of the mask, the background included.
         channels: width of each encoder stage, from fine to coarse; the bridge is twice as wide as the last.
@@ -148,9 +133,6 @@ class MultiTaskUNet(nn.Module):
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
         - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask None, class_logits
           (batch, num_classes) or None; all of them logits
-
-    Raises:
-        ValueError: an argument or the input is invalid.
 
     Deviation:
         Three scales and padded convolutions with batch norm; group norm just before the mean of the classifier would

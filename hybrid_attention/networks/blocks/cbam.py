@@ -10,26 +10,11 @@ from torch import nn
 class ChannelGate(nn.Module):
     """Scale each channel by `sigmoid(MLP(mean(x)) + MLP(max(x)))`, with one MLP for both.
 
-    Reference:
-        S. Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv:1807.06521, eq. 2.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels C, in and out.
-        reduction: the hidden layer of the MLP has C / reduction units.
-
-    Shape:
-        - input: (batch, channels, *spatial)
-        - output: the same
-
-    Raises:
-        ValueError: When `channels` is not a multiple of `reduction`.
+    See `CBAM`, eq. 2 of its paper.
     """
 
     def __init__(self, spatial_dims: int, channels: int, reduction: int = 8) -> None:
         super().__init__()
-        if channels % reduction:
-            raise ValueError(f"channels must be a multiple of reduction={reduction}, got {channels}")
         conv = Conv[Conv.CONV, spatial_dims]
         self.axes = list(range(2, 2 + spatial_dims))
         self.mlp = nn.Sequential(
@@ -52,15 +37,7 @@ class ChannelGate(nn.Module):
 class SpatialGate(nn.Module):
     """Scale each position by `sigmoid(conv7(concat(mean, max)))`, both taken over the channels.
 
-    Reference:
-        S. Woo et al., arXiv:1807.06521, eq. 3.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-
-    Shape:
-        - input: (batch, channels, *spatial), any size
-        - output: the same
+    See `CBAM`, eq. 3 of its paper.
     """
 
     def __init__(self, spatial_dims: int) -> None:
@@ -86,16 +63,10 @@ class CBAM(nn.Module):
         S. Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv:1807.06521, eq. 1.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels C, in and out.
         reduction: the hidden layer of the channel gate has C / reduction units.
 
     Shape:
-        - input: (batch, channels, *spatial), any size
-        - output: the same
-
-    Raises:
-        ValueError: When `channels` is not a multiple of `reduction`.
+        - input and output: (batch, channels, *spatial), any size
 
     Deviation:
         Reduction 8 and the absence of biases and of a batch norm follow from the parameter counts of S. Anari et al.

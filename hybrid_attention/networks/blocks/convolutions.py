@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +28,7 @@ def conv_norm_act(
 
 
 def plain_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Build two 3x3 convolutions, each with batch norm and ReLU.
-
-    In two dimensions it has `9 (Cin + Cout) Cout + 6 Cout` trainable parameters.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels Cin.
-        out_channels: number of output channels Cout.
-    """
+    """Build two 3x3 convolutions, each with batch norm and ReLU: `9 (Cin + Cout) Cout + 6 Cout` parameters in 2D."""
     return nn.Sequential(
         conv_norm_act(spatial_dims, in_channels, out_channels), conv_norm_act(spatial_dims, out_channels, out_channels)
     )
@@ -43,25 +37,7 @@ def plain_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Mo
 def conv_group_norm(
     spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3, groups: int = GROUPS
 ) -> nn.Module:
-    """Build a convolution (with bias) followed by group norm and ReLU.
-
-    In two dimensions a unit with kernel size 3 has `9 Cin Cout + 3 Cout` trainable parameters.
-
-    Reference:
-        Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 1 to 3.
-        in_channels: number of input channels Cin.
-        out_channels: number of output channels Cout.
-        kernel_size: of the convolution.
-        groups: number of groups whose channels are normalised together.
-
-    Raises:
-        ValueError: When `out_channels` is not a multiple of `groups`.
-    """
-    if out_channels < 1 or out_channels % groups:
-        raise ValueError(f"channels must be a multiple of {groups}, the groups of the group norm, got {out_channels}")
+    """Build a convolution (with bias) followed by group norm and ReLU: `9 Cin Cout + 3 Cout` parameters in 2D."""
     norm = ("group", {"num_groups": groups})
     return Convolution(
         spatial_dims, in_channels, out_channels, kernel_size=kernel_size, adn_ordering="NA", norm=norm, act="relu"
@@ -78,11 +54,6 @@ def depthwise_separable(spatial_dims: int, in_channels: int, out_channels: int) 
         A. G. Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
         arXiv:1704.04861, figure 3; with ReLU6 as in S. Anari et al., doi:10.1038/s41598-024-84504-y, "Depthwise
         separable convolutions".
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels Cin.
-        out_channels: number of output channels Cout.
     """
     return nn.Sequential(
         OrderedDict(
@@ -106,11 +77,7 @@ def init_glorot_uniform(module: nn.Module) -> None:
         X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks",
         AISTATS 2010, eq. 16.
     """
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d):
-            nn.init.xavier_uniform_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+    _init_convolutions(module, nn.init.xavier_uniform_)
 
 
 def init_he_normal(module: nn.Module) -> None:
@@ -120,9 +87,13 @@ def init_he_normal(module: nn.Module) -> None:
         K. He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10; O. Ronneberger, P. Fischer, T. Brox, "U-Net",
         MICCAI 2015, section 3.
     """
+    _init_convolutions(module, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
+
+
+def _init_convolutions(module: nn.Module, init: Callable[[torch.Tensor], torch.Tensor]) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Conv3d):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            init(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
 
@@ -142,7 +113,7 @@ def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
     """Replace every batch norm of a network with group norm, which does not depend on the batch.
 
     Unlike the `norm` argument of MONAI's `FlexibleUNet`, which applies to the decoder only. Scales and shifts are
-    initialised: weights trained with batch norm are of no use without its statistics.
+    initialised, as weights trained with batch norm are of no use without its statistics.
 
     Reference:
         Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
@@ -165,20 +136,13 @@ def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
     if not norms:
         raise ValueError(f"{type(network).__name__} has no batch norm to replace")
     for name, norm in norms.items():
-        if norm.num_features % groups:
-            raise ValueError(f"{name} has {norm.num_features} channels, which {groups} groups do not divide")
-    for name, norm in norms.items():
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, nn.GroupNorm(groups, norm.num_features, norm.eps, norm.affine))
     return network
 
 
 def interpolation_mode(spatial_dims: int) -> str:
-    """Return the mode of linear interpolation for a number of spatial dimensions.
-
-    Raises:
-        ValueError: When `spatial_dims` is neither 2 nor 3.
-    """
+    """Return the mode of linear interpolation for a number of spatial dimensions."""
     if spatial_dims not in INTERPOLATION:
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
     return INTERPOLATION[spatial_dims]
@@ -214,16 +178,7 @@ def crop_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def check_training_batch(x: torch.Tensor, training: bool, block: str) -> None:
-    """Raise an error if a block with batch norm on one value per channel is trained with a batch of one.
-
-    Args:
-        x: the batch.
-        training: whether the block is in training mode.
-        block: its name, for the message.
-
-    Raises:
-        ValueError: a training batch has one item.
-    """
+    """Raise an error if a block with batch norm on one value per channel is trained with a batch of one."""
     if training and x.shape[0] == 1:
         raise ValueError(
             f"{block} got a batch of 1 in training mode: its gate normalises one value per channel over the batch. "
@@ -233,17 +188,7 @@ def check_training_batch(x: torch.Tensor, training: bool, block: str) -> None:
 
 
 def check_input(x: torch.Tensor, spatial_dims: int, in_channels: int, stride: int) -> None:
-    """Raise an error if a network can't process a batch.
-
-    Args:
-        x: the batch.
-        spatial_dims: expected number of spatial dimensions.
-        in_channels: expected number of channels.
-        stride: total stride of the network, the smallest size that it can process.
-
-    Raises:
-        ValueError: the number of dimensions or of channels differs, or a side is shorter than `stride`.
-    """
+    """Raise an error if the dimensions or channels of a batch differ from these, or a side is shorter than `stride`."""
     if torch.jit.is_tracing():  # sizes are tensors then, and comparisons would become constants of the graph
         return
     if x.dim() != spatial_dims + 2:

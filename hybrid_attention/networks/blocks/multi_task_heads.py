@@ -8,32 +8,14 @@ from torch import nn
 
 
 def region_head(spatial_dims: int, in_channels: int, num_regions: int) -> nn.Module:
-    """Build the 1x1 convolution that predicts the logits of the regions.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        num_regions: number of regions, the background included.
-
-    Raises:
-        ValueError: there are fewer than two regions.
-    """
+    """Build the 1x1 convolution that predicts the logits of the regions, the background included."""
     if num_regions < 2:
         raise ValueError(f"num_regions must be at least 2 (background and lesion), got {num_regions}")
     return Conv[Conv.CONV, spatial_dims](in_channels, num_regions, kernel_size=1)
 
 
 def class_head(spatial_dims: int, in_channels: int, num_classes: int | None) -> nn.Module:
-    """Build the head that predicts the logits of the classes, or for None one that returns None.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels.
-        num_classes: number of classes, or None.
-
-    Raises:
-        ValueError: there are fewer than two classes.
-    """
+    """Build the head that predicts the logits of the classes, or for None one that returns None."""
     if num_classes is None:
         return NoClassifier()
     if num_classes < 2:
@@ -46,11 +28,6 @@ class PooledClassifier(nn.Module):
 
     The hidden layer has C units: `2 C² + C + C classes + classes` trainable parameters. The maximum is used because
     group norm makes the means nearly constant: from them alone the classes are hardly learned in a short training.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of input channels C.
-        num_classes: number of classes.
 
     Shape:
         - input: (batch, in_channels, *spatial), any size

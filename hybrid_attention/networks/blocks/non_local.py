@@ -21,15 +21,10 @@ class NonLocal(nn.Module):
         X. Wang, R. Girshick, A. Gupta, K. He, "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971, eq. 1-6.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels C, in and out; even.
 
     Shape:
-        - input: (batch, channels, *spatial), any size
-        - output: the same
-
-    Raises:
-        ValueError: When `channels` is odd.
+        - input and output: (batch, channels, *spatial), any size
 
     Deviation:
         No batch norm, according to the parameter counts of S. Anari et al. (doi:10.1038/s41598-024-84504-y, table 1). W
@@ -39,8 +34,6 @@ class NonLocal(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
-        if channels % 2:
-            raise ValueError(f"channels must be even (the embeddings have half as many), got {channels}")
         conv = Conv[Conv.CONV, spatial_dims]
         self.theta = conv(channels, channels // 2, kernel_size=1)
         self.phi = conv(channels, channels // 2, kernel_size=1)
@@ -58,9 +51,5 @@ class NonLocal(nn.Module):
 
 
 def positions_first(x: torch.Tensor) -> torch.Tensor:
-    """Return (batch, 1, positions, channels), contiguous, which attention without a stored map requires.
-
-    Args:
-        x: (batch, channels, *spatial).
-    """
+    """Return (batch, 1, positions, channels), contiguous, which attention without a stored map requires."""
     return x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()  # (b, c, n) -> (b, n, c) -> (b, 1, n, c)

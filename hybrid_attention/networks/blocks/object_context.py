@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hybrid_attention.networks.blocks.convolutions import GROUPS, conv_group_norm
+from hybrid_attention.networks.blocks.convolutions import conv_group_norm
 from torch import nn
 
 
@@ -26,15 +26,11 @@ class ObjectContext(nn.Module):
         Semantic Segmentation", ECCV 2020, arXiv:1909.11065.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         channels: number of channels C; a multiple of 16.
 
     Shape:
         - input: features (batch, channels, *spatial) and logits of the regions (batch, regions, *spatial)
         - output: (batch, channels, *spatial)
-
-    Raises:
-        ValueError: When `channels` is not a multiple of 16.
 
     Deviation:
         Eq. 1 does not define how d is normalised, and eq. 2 not what l is: both are as in the ECCV paper, whose
@@ -44,8 +40,6 @@ class ObjectContext(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
-        if channels < 1 or channels % (2 * GROUPS):
-            raise ValueError(f"channels of object-contextual attention must be a multiple of 16, got {channels}")
         width = channels // 2
         self.scale = width**-0.5
         self.query = conv_group_norm(spatial_dims, channels, width, kernel_size=1)  # φ

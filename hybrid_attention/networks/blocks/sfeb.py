@@ -17,12 +17,8 @@ class WindowMean(nn.Module):
     It equals average pooling with `padding=1, count_include_pad=False`, which in three dimensions PyTorch does not
     support for maps smaller than the window, such as a bottleneck's.
 
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-
     Shape:
-        - input: (batch, channels, *spatial), any size
-        - output: the same
+        - input and output: (batch, channels, *spatial), any size
     """
 
     def __init__(self, spatial_dims: int) -> None:
@@ -47,16 +43,13 @@ class SFEB(nn.Module):
         Ultrasound Images", arXiv:2506.16592, figure 3 and eq. 6-15.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels C, in and out.
         pooling: "local" pools over 3x3 windows with stride 1; "global" pools to one value per channel.
 
     Shape:
-        - input: (batch, channels, *spatial)
-        - output: the same
+        - input and output: (batch, channels, *spatial)
 
     Raises:
-        ValueError: When `pooling` is unknown, or a training batch has one item.
+        ValueError: `pooling` is unknown, or a training batch has one item.
 
     Deviation:
         The paper calls both pools "global" (eq. 8, 9). Global pools would leave one constant per channel without

@@ -18,22 +18,15 @@ class AxialPositionEmbedding(nn.Module):
     In two dimensions the first half of the channels depends on the row only and the second half on the column only.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels of the features; if not divisible, the first axes have one more.
+        channels: those of the features; if not divisible, the first axes have one more.
         grid: number of learned positions along each axis; other sizes are interpolated linearly.
 
     Shape:
-        - input: (batch, channels, *spatial), any size
-        - output: the same
-
-    Raises:
-        ValueError: there are fewer channels than axes.
+        - input and output: (batch, channels, *spatial), any size
     """
 
     def __init__(self, spatial_dims: int, channels: int, grid: int = REFERENCE_GRID) -> None:
         super().__init__()
-        if channels < spatial_dims:
-            raise ValueError(f"channels must be at least spatial_dims={spatial_dims}, got {channels}")
         self.spatial_dims = spatial_dims
         widths = [channels // spatial_dims + (axis < channels % spatial_dims) for axis in range(spatial_dims)]
         self.axes = nn.ParameterList([nn.Parameter(torch.empty(1, width, grid)) for width in widths])
@@ -60,14 +53,11 @@ class TSA(nn.Module):
         arXiv:2506.16592, eq. 1-4; its cited source is B. Chen et al., "TransAttUnet", arXiv:2107.05274.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels c, in and out.
         num_heads: number of heads; each attends between its share of the channels.
         scale: d_k of the equation: "positions" (h·w) or "channels" (those of a head).
 
     Shape:
-        - input: (batch, channels, *spatial)
-        - output: the same
+        - input and output: (batch, channels, *spatial)
 
     Raises:
         ValueError: `channels` is not a multiple of `num_heads`, or `scale` is unknown.
@@ -81,7 +71,7 @@ class TSA(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, num_heads: int = 1, scale: str = "positions") -> None:
         super().__init__()
-        if num_heads < 1 or channels % num_heads:
+        if channels % num_heads:
             raise ValueError(f"channels must be a multiple of num_heads, got {channels} and {num_heads}")
         if scale not in TSA_SCALES:
             raise ValueError(f"scale must be one of {', '.join(TSA_SCALES)}, got {scale!r}")
@@ -110,13 +100,10 @@ class GSA(nn.Module):
         arXiv:2506.16592, eq. 5.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        channels: number of channels c, in and out.
         num_heads: number of heads; each has its share of the embeddings' channels.
 
     Shape:
-        - input: (batch, channels, *spatial)
-        - output: the same
+        - input and output: (batch, channels, *spatial)
 
     Raises:
         ValueError: `channels` is not a multiple of twice `num_heads`.
@@ -128,11 +115,8 @@ class GSA(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, num_heads: int = 1) -> None:
         super().__init__()
-        if num_heads < 1 or channels % (2 * num_heads):
-            raise ValueError(
-                f"channels must be a multiple of 2 * num_heads (the embeddings have half as many), got {channels} and "
-                f"{num_heads} heads"
-            )
+        if channels % (2 * num_heads):
+            raise ValueError(f"channels must be a multiple of 2 * num_heads, got {channels} and {num_heads}")
         self.value = conv_norm_act(spatial_dims, channels, channels, kernel_size=1)  # F^c
         self.query = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F1^cc
         self.key = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F2^cc
@@ -161,7 +145,6 @@ class TAM(nn.Module):
         Ultrasound Images", arXiv:2506.16592, section 3.1 and figure 2.
 
     Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: number of channels in and out.
         inner_channels: number of channels of both attentions; even.
         grid: number of learned positions along each axis.
@@ -169,8 +152,7 @@ class TAM(nn.Module):
         tsa_scale: see `TSA`.
 
     Shape:
-        - input: (batch, in_channels, *spatial), any size
-        - output: the same
+        - input and output: (batch, in_channels, *spatial), any size
 
     Deviation:
         This module is about 50 % certain: the paper gives no widths, and other arrangements have the same parameter
