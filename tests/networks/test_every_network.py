@@ -196,6 +196,38 @@ def test_shapes_and_parameter_counts(network, arguments, shape, channels, parame
     assert sum(p.numel() for p in net.parameters() if p.requires_grad) == parameters
 
 
+BAD = [  # network, arguments, message
+    (HybridAttentionNet, {"sfeb_pooling": "mean"}, "got 'mean'"),
+    (HybridAttentionNet, {"spatial_dims": 1}, "spatial_dims must be 2 or 3, got 1"),
+    (HybridAttentionNet, {"encoder": "vgg16"}, "vgg16"),
+    (HybridAttentionNet, {"encoder": "efficientnet-lite0", "spatial_dims": 3}, "spatial_dims=2, got 3"),
+    (HybridMultiTaskNet, {"num_regions": 1}, "num_regions must be at least 2.*got 1"),
+    (HybridLiteNet, {"channels": (16, 8)}, r"channels .*\[16, 8\]"),
+    (HybridLiteNet, {"num_classes": 1}, "num_classes must be at least 2, or None.*got 1"),
+    (TripleEncoderUNet, {"encoders": [R, "vgg16"]}, r"got \['resnet18', 'vgg16'\]"),
+    (TripleEncoderUNet, {"encoders": R}, "got 'resnet18'"),
+    (TripleEncoderUNet, {"attention": "se"}, r"\('cbam', 'non_local', None\), got 'se'"),
+    (DeepAttentionUNet, SLIM_DEEP | {"decoder_channels": (5, 4, 3)}, "'decoder_channels': 3"),
+    (PlainUNet, {"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
+    (MultiTaskUNet, {"num_regions": 1}, "num_regions must be at least 2.*got 1"),
+    (MultiTaskOCANet, {"channels": (32, 20)}, r"num_channels \(20\) must be divisible by num_groups \(8\)"),
+    (MultiTaskOCANet, {"channels": (24, 32)}, r"num_channels \(12\) must be divisible by num_groups \(8\)"),
+    (MultiTaskOCANet, {"classify_on": "encoder"}, r"\('backbone', 'object_context'\), got 'encoder'"),
+    (MultiTaskOCANet, {"classify_on": "object_context", "object_context": False}, "object_context=False"),
+    (MultiTaskOCANet, {"classify_on": "object_context", "num_classes": None}, "num_classes=None"),
+    (baselines.BGRAGSA, {"encoder": "resnet18"}, "efficientnet-b7.*got 'resnet18'"),
+    (baselines.BGRAGSA, {"channels": (8, 4)}, r"channels needs 5 widths, got \(8, 4\)"),
+    (baselines.EHFormer, {"backbone": "b0"}, "mit_b5.*got 'b0'"),
+    (baselines.SwinUNet, {"channels": 8}, "multiple of 3.*got 8"),
+]
+
+
+@pytest.mark.parametrize(("network", "arguments", "message"), BAD)
+def test_bad_arguments_are_refused(network, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        network(**arguments)
+
+
 def test_every_baseline_is_tested():
     names = set(baselines.__all__)
     assert names <= {row[0].__name__ for row in TABLE} & {row[0].__name__ for row in ALL.values()}

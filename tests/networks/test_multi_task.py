@@ -5,7 +5,6 @@ from hybrid_attention.networks import (
     AsMultiTask,
     LesionLogit,
     MaskAndClasses,
-    MultiTaskOCANet,
     MultiTaskOutput,
     MultiTaskUNet,
     lesion_logit,
@@ -49,21 +48,6 @@ def test_lesion_logit_names_the_layer_of_its_network_for_grad_cam(monkeypatch):
     assert torch.jit.script(network)(MASK).tolist() == [[[[3.0, -5.0]]]]
     with pytest.raises(ValueError, match="gradcam_layer"):
         grad_cam(network, MASK)
-
-
-@pytest.mark.parametrize("network", [MultiTaskOCANet, MultiTaskUNet])
-def test_grad_cam_explains_the_class_and_the_mask(network):
-    torch.manual_seed(0)
-    net, x = network(channels=(16, 16, 24)).eval(), torch.rand(2, 2, 32, 40)
-    region = torch.zeros(2, 1, 32, 40)
-    region[:, :, 8:20, 10:30] = 1
-    first, second = (grad_cam(net, x, output="class_logits", class_index=index) for index in (0, 1))
-    mask = grad_cam(net, x, output=lesion_logit, mask=region)
-    assert first.shape == second.shape == mask.shape == (2, 1, 32, 40)
-    assert max(first.max(), second.max()) == 1  # with random weights one class may have nothing that speaks for it
-    assert mask.flatten(1).amax(dim=1).tolist() == [1, 1]
-    assert not torch.equal(first, second)
-    torch.testing.assert_close(grad_cam(LesionLogit(net), x, mask=region), mask)
 
 
 def test_mask_and_classes_of_a_volume_and_without_a_class_head():
