@@ -30,7 +30,7 @@ from hybrid_attention.evaluation.ensemble import (
 )
 from hybrid_attention.evaluation.files import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.formatting import is_defined, markdown_grid, number, percent, percent_interval
-from hybrid_attention.evaluation.statistics import bootstrap_ratio
+from hybrid_attention.evaluation.statistics import bootstrap_mean
 from hybrid_attention.evaluation.uncertainty import CONFIDENCES, RiskCoverage, risk_coverage, risk_coverage_scores
 
 SETTINGS = "inference_settings.json"
@@ -43,7 +43,7 @@ class Calibration:
     """Result of `calibrate`.
 
     Args:
-        scores: scores by variant.
+        scores: by variant.
         plain: reference variant: the single run without augmentation with the best validation Dice.
         best: variant with the best validation Dice at its own threshold.
         test: predictions of the test cases.
@@ -81,12 +81,9 @@ def calibrate(
         runs: folders of trained runs, weight files, or `NAME=FOLDER`; several are also evaluated as an ensemble.
         dataset_dir: folder of the images, or several.
         folder: output folder.
-        device: device of the networks; None for a GPU if there is one.
+        device: None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
-
-    Returns:
-        Scores, predictions of the test cases, and the summary.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
@@ -152,14 +149,7 @@ def calibrate(
 
 
 def risk_curves(scores: VariantScores) -> dict[str, RiskCoverage]:
-    """Return the risk–coverage curves of a variant over the test images with a lesion.
-
-    Args:
-        scores: scores of the variant.
-
-    Returns:
-        Curves by confidence score; the last, `perfect`, ranks by the Dice itself.
-    """
+    """Return the risk–coverage curves of the test images with a lesion by confidence; `perfect` ranks by the Dice."""
     lesions = scores.lesion_cases
     dice = scores.chosen_dice[lesions]
     confidences = {name: [scores.confidence[case][name] for case in lesions] for name in scores.confidence[0]}
@@ -183,15 +173,11 @@ def _run_record(run: TrainedRun) -> dict[str, Any]:
 
 
 def _variant_table(scores: Mapping[str, VariantScores], plain: str, groups: Sequence[Hashable]) -> pd.DataFrame:
-    """Make the table of variants, one per row.
-
-    Dice is the mean over the lesion images, with a 95 % interval by bootstrap over groups; `difference` is to the
-    reference variant at threshold 0.5, `threshold_gain` to the same variant at 0.5.
-    """
+    """Make the table of variants; `difference` is to the reference variant, `threshold_gain` to threshold 0.5."""
 
     def interval(name: str, values: np.ndarray) -> dict[str, float]:
         lesions = np.flatnonzero(~np.isnan(values)).tolist()
-        mean, low, high = bootstrap_ratio(values[lesions], np.ones(len(lesions)), [groups[one] for one in lesions])
+        mean, low, high = bootstrap_mean(values[lesions], [groups[one] for one in lesions])
         return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
     rows = []

@@ -47,9 +47,6 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
         folders: evaluations of at least two test folds, each with the weights trained for this fold.
         out: folder of the merged evaluation, different from `folders`.
 
-    Returns:
-        `out`.
-
     Raises:
         ValueError: there are fewer than two folds, an evaluation is damaged, its split has no test fold, or the
             evaluations don't match: they share a case, group, fold or weight file, or differ in part, settings, recipe,
@@ -94,26 +91,15 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
 
 
 def scores_by_fold(cases: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """Score each fold of a merged evaluation.
+    """Compute `FOLD_SCORES` of each fold of a table of cases with the column `fold`, NaN if undefined.
 
-    Args:
-        cases: table of cases with the column `fold`.
-
-    Returns:
-        By fold, each of `FOLD_SCORES`, NaN if undefined; those of classes only if there are class probabilities.
+    Those of classes are left out if there are no class probabilities.
     """
     return {int(fold): _scores(own) for fold, own in cases.groupby("fold")}
 
 
 def mean_over_folds(by_fold: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return the mean and standard deviation of each score over folds.
-
-    Args:
-        by_fold: from `scores_by_fold`.
-
-    Returns:
-        For each score `mean`, `sd` (n - 1; NaN for one fold) and `folds`, the number of folds in which it is defined.
-    """
+    """Return `mean`, `sd` (n - 1; NaN for one fold) and `folds`, the number with a defined score, of each score."""
     spreads = {}
     for name in next(iter(by_fold.values())):
         values = [scores[name] for scores in by_fold.values() if not math.isnan(scores[name])]

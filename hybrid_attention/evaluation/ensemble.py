@@ -50,12 +50,9 @@ def open_runs(
         runs: folders, weight files, or `NAME=FOLDER`. The default name is the part of the path that differs from the
             other runs.
         dataset_dir: folder of the images, or several.
-        device: device of the networks; None for a GPU if there is one.
+        device: None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
-
-    Returns:
-        The runs by name, in order.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
@@ -77,11 +74,7 @@ def open_runs(
 
 
 def shared_cases(runs: Mapping[str, TrainedRun], part: str) -> Cases:
-    """Return the cases of a part of the split, which must be the same for all runs and unseen in their training.
-
-    Args:
-        runs: runs by name.
-        part: `validation` or `test`.
+    """Return the validation or test cases, which must be the same for all runs and unseen in their training.
 
     Raises:
         ValueError: the runs have different cases, or one was trained on some of them.
@@ -105,7 +98,7 @@ class EnsemblePredictions:
     """Predictions of each run for each flip of each case.
 
     Args:
-        cases: cases of the data list.
+        cases: of the data list.
         images: first channel of the network's input, (cases, H, W).
         target: true masks of 0 and 1, (cases, H, W).
         probability: lesion probability by run and flip, flipped back, each (cases, H, W).
@@ -119,10 +112,6 @@ class EnsemblePredictions:
 
 def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePredictions:
     """Predict cases with each run and flip.
-
-    Args:
-        runs: runs by name.
-        cases: cases of the data list.
 
     Raises:
         ValueError: the masks of the runs differ, in size or content.
@@ -147,13 +136,7 @@ def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePr
 
 
 def seconds_per_image(run: TrainedRun, cases: Cases, flips: Sequence[Flip]) -> float:
-    """Measure the time per image, including reading and resizing.
-
-    Args:
-        run: a run that has already predicted, as warm-up.
-        cases: cases of the data list; only the first few are predicted.
-        flips: flips to average.
-    """
+    """Measure the time per image, including reading and resizing, of a run that has already predicted."""
     timed = cases[:_TIMED_CASES]
     start = time.perf_counter()
     run.predict(timed, flips)
@@ -162,13 +145,7 @@ def seconds_per_image(run: TrainedRun, cases: Cases, flips: Sequence[Flip]) -> f
 
 @dataclass(frozen=True)
 class Variant:
-    """A set of predictions to average.
-
-    Args:
-        name: name of the variant.
-        runs: names of the runs.
-        flips: flips of each run.
-    """
+    """A set of predictions to average: some flips of some runs."""
 
     name: str
     runs: tuple[str, ...]
@@ -180,11 +157,7 @@ class Variant:
 
 
 def variants_of(runs: Sequence[str]) -> list[Variant]:
-    """List the variants of each run, and of several runs together: as is, with the mirror image, and with all flips.
-
-    Args:
-        runs: names of the runs.
-    """
+    """List the variants of each run, and of several runs together: as is, with the mirror image, and with all flips."""
     kinds: list[tuple[tuple[str, ...], str]] = [((run,), f"{run}: " if len(runs) > 1 else "") for run in runs]
     if len(runs) > 1:
         kinds.append((tuple(runs), "ensemble: "))
@@ -196,7 +169,7 @@ class VariantScores:
     """Scores of a variant; temperature and threshold are chosen on the validation cases only.
 
     Args:
-        variant: the variant.
+        variant: what is averaged.
         seconds: measured time per image.
         validation_dice: mean Dice of the validation images with a lesion at threshold 0.5.
         temperature: temperature fitted on validation; 1 if none fits.
@@ -240,12 +213,6 @@ def score_variant(
     variant: Variant, validation: EnsemblePredictions, test: EnsemblePredictions, seconds: float
 ) -> VariantScores:
     """Choose temperature and threshold of a variant on the validation cases, and score it on the test cases.
-
-    Args:
-        variant: the variant.
-        validation: predictions of the validation cases.
-        test: predictions of the test cases.
-        seconds: measured time per image.
 
     Raises:
         ValueError: no validation image has a lesion.

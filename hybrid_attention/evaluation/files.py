@@ -123,13 +123,7 @@ def nested(record: Any, keys: Sequence[str]) -> Any:
 
 
 def name_and_place(run: str | os.PathLike[str]) -> tuple[str, str]:
-    """Split `NAME=FOLDER`.
-
-    Args:
-        run: as given. An existing path that contains "=" is taken as a path without a name.
-
-    Returns:
-        The name, empty if none is given, and the folder.
+    """Split `NAME=FOLDER`; the name is empty for a folder alone, also for an existing one with "=" in its name.
 
     Raises:
         ValueError: the name or the folder is empty.
@@ -172,15 +166,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_evaluation(folder: Path, cases: pd.DataFrame, summary: Mapping[str, Any]) -> str:
-    """Write `per_case.csv`, `summary.json` and `summary.md`.
+    """Write `per_case.csv`, `summary.json` and `summary.md`, and return the text of the last.
 
     Args:
-        folder: folder of the evaluation.
+        folder: of the evaluation.
         cases: one row per case.
-        summary: result of `summarize`, with `synthetic_data`, `part` and `split`.
-
-    Returns:
-        The text of `summary.md`: warnings, if any, the split and the scores.
+        summary: from `summarize`, with `synthetic_data`, `part` and `split`.
     """
     text = "\n\n".join([*warnings_of(summary), summary["split"], summary_table(summary)]) + "\n"
     write_table(folder / "per_case.csv", cases)
@@ -190,11 +181,7 @@ def write_evaluation(folder: Path, cases: pd.DataFrame, summary: Mapping[str, An
 
 
 def warnings_of(summary: Mapping[str, Any]) -> list[str]:
-    """Return warnings if the numbers of a summary do not measure quality.
-
-    Args:
-        summary: with `synthetic_data` and `part`.
-    """
+    """Return warnings if the numbers of a summary, by its `synthetic_data` and `part`, do not measure quality."""
     warnings = []
     if summary["synthetic_data"]:
         warnings.append("SYNTHETIC DATA (computed phantoms): these numbers say nothing about patients")
@@ -218,28 +205,18 @@ def _differences(computed: Mapping[str, Any], recorded: Mapping[str, Any], path:
 
 
 def picture_path(folder: str | os.PathLike[str], kind: str, case_id: str) -> Path:
-    """Return the path of the picture of a case.
+    """Return the path of the picture of a case: `FOLDER/KIND/CASE.png`, for frame 3 of a loop `FOLDER/KIND/LOOP#3.png`.
 
     Args:
-        folder: folder of the evaluation.
+        folder: of the evaluation.
         kind: `images`, `truths`, `masks`, `probabilities`, `overlays` or `gradcam`.
-        case_id: `folder/name.png`; subfolders are kept.
-
-    Returns:
-        `FOLDER/KIND/folder/name.png`; for the frame `folder/loop.dcm#3`, `FOLDER/KIND/folder/loop#3.png`.
+        case_id: subfolders are kept.
     """
     return Path(folder) / kind / f"{strip_suffix(case_id)}.png"
 
 
 def write_picture(folder: str | os.PathLike[str], kind: str, case_id: str, picture: np.ndarray) -> None:
-    """Write a picture of a case, by rename.
-
-    Args:
-        folder: folder of the evaluation.
-        kind: see `picture_path`.
-        case_id: `folder/name.png`.
-        picture: uint8, (H, W) or (H, W, 3).
-    """
+    """Write a picture of a case, uint8 of shape (H, W) or (H, W, 3), by rename; see `picture_path`."""
     with atomic_path(picture_path(folder, kind, case_id)) as temporary:
         Image.fromarray(picture).save(temporary)
 
@@ -252,18 +229,10 @@ def write_pictures(
     truth: torch.Tensor,
     probability: torch.Tensor | None = None,
 ) -> None:
-    """Write image, ground truth, mask, probability map and overlay of a case, in the size of the arrays.
+    """Write image, ground truth, mask, probability map and overlay of a case, all of shape (H, W).
 
     Masks hold 0 and 255, probabilities 0 to 255 for 0 to 1; the grey values of the image are stretched to 0 to 255. A
     heat map of an earlier evaluation is removed.
-
-    Args:
-        folder: folder of the evaluation.
-        case_id: `folder/name.png`.
-        image: grey values of any range, (H, W).
-        prediction: predicted mask, (H, W).
-        truth: ground-truth mask, (H, W).
-        probability: lesion probability from 0 to 1, (H, W), or None.
     """
     picture_path(folder, "gradcam", case_id).unlink(missing_ok=True)
     fractions: dict[str, np.ndarray] = {

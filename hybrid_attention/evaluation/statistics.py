@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,8 @@ def bootstrap_ratio(
         denominators: one per case, not negative.
         groups: one per case; cases of one group are drawn together.
         resamples: number of bootstrap samples.
-        confidence: confidence level of the interval.
-        seed: seed of the resampling.
+        confidence: of the interval.
+        seed: of the resampling.
 
     Returns:
         Estimate, lower and upper bound.
@@ -71,17 +71,9 @@ def bootstrap_statistic(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Estimate any statistic of cases with a percentile bootstrap interval over groups.
+    """Estimate any statistic of cases with a percentile bootstrap interval over groups; see `bootstrap_ratio`.
 
-    Args:
-        statistic: function of the indices of cases, with repetitions, that returns a number or NaN.
-        groups: one per case; cases of one group are drawn together.
-        resamples: number of bootstrap samples.
-        confidence: confidence level of the interval.
-        seed: seed of the resampling.
-
-    Returns:
-        The statistic of all cases, lower and upper bound; samples in which it is NaN are ignored.
+    The statistic is a function of the indices of cases, with repetitions. Samples in which it is NaN are ignored.
     """
     index = _group_index(groups)
     units = [np.flatnonzero(index == unit) for unit in range(index.max() + 1)]
@@ -195,15 +187,8 @@ def paired_accuracy_tests(
 
     Args:
         correct: by network, 1 (correct) or 0 per case.
-        groups: one per case.
-        reference: network to compare all others with; None compares all pairs.
-
-    Returns:
-        One test per pair, in the order of `correct`.
-
-    Raises:
-        ValueError: as for `paired_tests`.
-        ImportError: statsmodels is missing.
+        groups: as for `paired_tests`, like `reference`, the result and the errors.
+        reference: as for `paired_tests`.
     """
     return _pairwise(
         _checked(correct, groups, at_least=2),
@@ -239,15 +224,16 @@ def _pairwise(
     return tests
 
 
-def _sign_flip_p_value(sums: np.ndarray, resamples: int = 9999, seed: int = 0) -> float:
+def _sign_flip_p_value(sums: np.ndarray) -> float:
     """Return the two-sided p-value of the total of group sums under all (or many random) sign flips."""
+    from scipy.stats import permutation_test
+
     moved = sums[sums != 0]
-    reached = abs(moved.sum()) - 1e-9
-    if 2 ** len(moved) <= resamples:
-        flipped = np.array(list(product((-1, 1), repeat=len(moved))), dtype=float) @ moved
-        return float((np.abs(flipped) >= reached).mean())
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, len(moved)))
-    return float((1 + (np.abs(signs @ moved) >= reached).sum()) / (1 + resamples))
+    if len(moved) < 2:
+        return 1.0  # both signs reach the total
+    return float(
+        permutation_test((moved,), np.sum, permutation_type="samples", n_resamples=9999, random_state=0).pvalue
+    )
 
 
 def friedman_test(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from hybrid_attention.data.files import prepare_output_folder, write_json
 from hybrid_attention.data.hashing import data_digest
@@ -16,9 +15,9 @@ from hybrid_attention.engines.run_record import provenance
 from hybrid_attention.engines.trained_model import Prediction, TrainedRun
 from hybrid_attention.engines.trained_weights import weights_digest
 from hybrid_attention.evaluation.files import warnings_of, write_table, write_text
-from hybrid_attention.evaluation.formatting import UNDEFINED, markdown_grid, percent_interval, plural, score_interval
+from hybrid_attention.evaluation.formatting import markdown_grid, plural, score_interval
 from hybrid_attention.evaluation.metrics.segmentation import confusion_counts, has_lesion, overlap_scores
-from hybrid_attention.evaluation.statistics import bootstrap_ratio
+from hybrid_attention.evaluation.statistics import bootstrap_mean
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS, Corruptd
 
 CLEAN = "clean"
@@ -41,11 +40,7 @@ class StressTest:
     summary: dict[str, Any]
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write `stress.csv`, `summary.json` and `summary.md`.
-
-        Args:
-            folder: output folder, created if missing.
-        """
+        """Write `stress.csv`, `summary.json` and `summary.md`."""
         folder = prepare_output_folder(folder)
         write_table(folder / "stress.csv", self.cases)
         write_json(folder / "summary.json", self.summary)
@@ -62,10 +57,7 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
         run: the trained network.
         part: `train`, `validation` or `test`.
         kinds: keys of `CORRUPTIONS`; None for all.
-        seed: seed of the degradations.
-
-    Returns:
-        Scores of all cases and their summary.
+        seed: of the degradations.
 
     Raises:
         ValueError: a kind is unknown or given twice, or the part has no case.
@@ -147,9 +139,6 @@ def stress_table(summary: Mapping[str, Any]) -> str:
 
     Args:
         summary: from `stress_summary`, with `part` and `synthetic_data`.
-
-    Returns:
-        Title, notes, and one row per kind and strength.
     """
     normal = summary["cases"] - summary["lesion_cases"]
     header = ["kind", "strength", "level", "Dice (%)", "Dice difference (points)"]
@@ -159,7 +148,7 @@ def stress_table(summary: Mapping[str, Any]) -> str:
     for kind, entry in blocks:
         level = ", ".join(f"{number:.3g}" for number in entry["level"])
         line = [kind, str(entry["strength"]), level, score_interval(entry["dice"])]
-        line.append(_signed(entry["dice_difference"]) if "dice_difference" in entry else "")
+        line.append(score_interval(entry["dice_difference"], signed=True) if "dice_difference" in entry else "")
         lines.append([*line, score_interval(entry[FALSE_POSITIVES])] if normal else line)
     notes = [
         f"{plural(summary['cases'], 'image')} of the {summary['part']} part, {summary['lesion_cases']} with lesion. "
@@ -196,9 +185,4 @@ def _interval(values: pd.Series, groups: pd.Series, kept: pd.Series) -> dict[str
     """Return the mean over the kept cases; None if there are none."""
     if not kept.any():
         return None
-    mean, low, high = bootstrap_ratio(values[kept], np.ones(int(kept.sum())), groups[kept])
-    return {"mean": mean, "low": low, "high": high}
-
-
-def _signed(score: Mapping[str, float] | None) -> str:
-    return UNDEFINED if score is None else percent_interval(score["mean"], score["low"], score["high"], signed=True)
+    return dict(zip(("mean", "low", "high"), bootstrap_mean(values[kept], groups[kept]), strict=True))

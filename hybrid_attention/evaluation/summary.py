@@ -27,7 +27,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
     has_lesion,
     overlap_scores,
 )
-from hybrid_attention.evaluation.statistics import bootstrap_ratio
+from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_ratio
 
 CONVENTIONS = {
     "lesion_only": "mean over the images with a lesion",
@@ -102,14 +102,9 @@ def summarize(cases: pd.DataFrame) -> dict[str, Any]:
 
 
 def scores_by_convention(cases: pd.DataFrame, convention: str) -> pd.DataFrame:
-    """Return the scores of each case under a convention.
+    """Return the scores of each case, one column each, under `lesion_only`, `empty_is_one` or `empty_is_zero`.
 
-    Args:
-        cases: with `tp`, `fp`, `fn`, `tn`.
-        convention: `lesion_only`, `empty_is_one` or `empty_is_zero`.
-
-    Returns:
-        One column per score of `SCORES`; NaN where the convention excludes the case.
+    They are NaN where the convention excludes the case.
     """
     scores, lesion = pd.DataFrame(overlap_scores(cases), index=cases.index), has_lesion(cases)
     if convention == "lesion_only":
@@ -125,7 +120,7 @@ def _per_image(scores: pd.Series, groups: pd.Series) -> dict[str, float]:
     values = scores[defined]
     if values.empty:
         return {"mean": math.nan, "low": math.nan, "high": math.nan, "median": math.nan, "images": 0}
-    mean, low, high = bootstrap_ratio(values, np.ones(len(values)), groups[defined])
+    mean, low, high = bootstrap_mean(values, groups[defined])
     return {"mean": mean, "low": low, "high": high, "median": float(values.median()), "images": len(values)}
 
 
@@ -139,15 +134,11 @@ def _pooled(cases: pd.DataFrame, over: Sequence[str], under: Sequence[str]) -> d
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """Format a summary as Markdown tables.
+    """Format a summary as Markdown: scores in percent by convention, other scores, classes, and folds.
 
     Args:
         summary: from `summarize`, optionally with `distance_unit`, `pixel_roc`, `calibration`, `classification` and
             `folds`.
-
-    Returns:
-        Overlap scores in percent with 95 % intervals under each convention, followed by the other scores, the
-        classification scores and the scores per fold.
     """
     with_normal = summary["cases"] > summary["lesion_cases"]
     means = ["lesion_only", *(["empty_is_one", "empty_is_zero"] if with_normal else [])]

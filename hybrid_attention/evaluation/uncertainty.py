@@ -61,9 +61,9 @@ def confidence_scores(
 
     Args:
         probability: lesion probability, (*spatial), ideally calibrated.
-        mask: mask made from it, lesion above 0.5.
-        member_masks: masks of the single predictions, (members, *spatial), or None for a single prediction.
-        disagreement: disagreement of the predictions, from `mutual_information`, or None.
+        mask: made from it, lesion above 0.5.
+        member_masks: of the single predictions, (members, *spatial), or None for a single prediction.
+        disagreement: from `mutual_information`, or None.
 
     Returns:
         The scores of `CONFIDENCES`; the last two only if their arguments are given. For an empty mask, the lowest
@@ -141,9 +141,6 @@ def risk_coverage(confidence: Sequence[float], risk: Sequence[float]) -> RiskCov
         confidence: one number per case, higher is better.
         risk: one number per case, lower is better.
 
-    Returns:
-        The curve and its areas.
-
     Raises:
         ValueError: there is no case, the lengths differ, or a number is not finite.
     """
@@ -160,12 +157,6 @@ def risk_coverage_scores(
     confidence: Sequence[float], risk: Sequence[float], groups: Sequence[Hashable], resamples: int = 1000
 ) -> dict[str, dict[str, float] | float]:
     """Measure how well a confidence score predicts failures, with intervals over groups of near-duplicates.
-
-    Args:
-        confidence: one number per case.
-        risk: one number per case.
-        groups: one per case.
-        resamples: number of bootstrap samples.
 
     Returns:
         `aurc`, `e_aurc` and `gain` over a random ranking, each with `value`, `low` and `high` (95 % interval); the

@@ -96,9 +96,6 @@ def attention_maps(network: nn.Module, image: torch.Tensor, pixel: Pixel = None)
 def attention_blocks(network: nn.Module) -> dict[str, nn.Module]:
     """Return the blocks with attention by name.
 
-    Args:
-        network: not scripted.
-
     Raises:
         ValueError: there are none, or the network is scripted.
     """

@@ -66,11 +66,7 @@ class SaveGradCAM:
         self.skipped: list[str] = []
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator whose output has the network's input as `image`.
-
-        Args:
-            engine: the evaluator.
-        """
+        """Attach to an evaluator whose output has the network's input as `image`."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._explain)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -84,19 +80,18 @@ class SaveGradCAM:
         for case, result in zip(engine.state.batch, engine.state.output, strict=True):
             image = result[CommonKeys.IMAGE][None].to(device)
             try:
-                heat = grad_cam(self.network, image, self.layer, output=self.output)[0, 0].cpu()
+                heat = grad_cam(self.network, image, self.layer, output=self.output)[0].cpu()
+                self.written += 1
             except EmptyMaskError:
                 self.skipped.append(case["case_id"])
-                self._write_without_heat(case, result)
-            else:
-                self.written += 1
-                self._write(case, result, heat)
+                heat = None
+            self._write(case, result, heat)
 
-    def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor) -> None:
-        write_picture(self.folder, "gradcam", case["case_id"], (heat.numpy() * 255).round().astype(np.uint8))
-
-    def _write_without_heat(self, case: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        picture_path(self.folder, "gradcam", case["case_id"]).unlink(missing_ok=True)
+    def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor | None) -> None:
+        if heat is None:
+            picture_path(self.folder, "gradcam", case["case_id"]).unlink(missing_ok=True)
+        else:
+            write_picture(self.folder, "gradcam", case["case_id"], (heat[0].numpy() * 255).round().astype(np.uint8))
 
     def _finish(self, engine: Engine) -> None:
         write_json(self.folder / "gradcam" / LEFT_OUT, self.skipped)
@@ -113,16 +108,7 @@ class SaveGradCAMOverlays(SaveGradCAM):
 
     An image `a/b.png` or `a/b.nii.gz` gives `a/b_gradcam.png` in the image's own size, plus the bar. The image must
     have been resized as a whole for the network, as in the bundles. Images in which the network predicts no lesion are
-    skipped; pictures of an earlier run are removed.
-
-    Args:
-        folder: output folder; subfolders of the images are kept.
-        network: network of the engine, not scripted.
-        layer: name of the layer; None for `network.gradcam_layer`.
-        output: part of the network's output to explain; see `grad_cam`.
-
-    Raises:
-        ValueError: the network has no such layer.
+    skipped; pictures of an earlier run are removed. The arguments are those of `SaveGradCAM`.
     """
 
     kind = "gradcam"
@@ -133,16 +119,13 @@ class SaveGradCAMOverlays(SaveGradCAM):
     def _write(self, case: Mapping[str, Any], result: Mapping[str, Any], heat: torch.Tensor | None) -> None:
         image = read_grey(case["source"])
         if heat is not None:
-            heat = at_size(heat[None], image.shape).clamp(0, 1)  # rounding may exceed 1
+            heat = at_size(heat, image.shape).clamp(0, 1)  # rounding may exceed 1
         path, picture = result_path(self.folder, case["case_id"], self.kind), self._draw(image, result, heat)
         if picture is None:
             path.unlink(missing_ok=True)
             return
         with atomic_path(path) as temporary:
             Image.fromarray(picture).save(temporary)
-
-    def _write_without_heat(self, case: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        self._write(case, result, None)
 
     def _finish(self, engine: Engine) -> None:
         self._log()
@@ -152,17 +135,9 @@ class SavePanels(SaveGradCAMOverlays):
     """Write a row of four panels for each image of an inference run; see `draw_panels`.
 
     An image `a/b.png` or `a/b.nii.gz` gives `a/b_panels.png`, with panels in the image's own size. The heat map
-    explains the network's own mask, at a probability of 0.5 and before postprocessing.
-
-    Args:
-        folder: output folder; subfolders of the images are kept.
-        network: network of the engine, not scripted. The engine's output holds the processed mask as `pred` and the
-            lesion probability as `probability`, (H, W) or (1, H, W), in the image's own size.
-        layer: name of the layer; None for `network.gradcam_layer`.
-        output: part of the network's output to explain; see `grad_cam`.
-
-    Raises:
-        ValueError: the network has no such layer.
+    explains the network's own mask, at a probability of 0.5 and before postprocessing. The engine's output holds the
+    processed mask as `pred` and the lesion probability as `probability`, (H, W) or (1, H, W), in the image's own size.
+    The arguments are those of `SaveGradCAM`.
     """
 
     kind = "panels"
@@ -249,11 +224,7 @@ class SaveAttention:
         self.network = network
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator whose output has the network's input as `image`.
-
-        Args:
-            engine: the evaluator.
-        """
+        """Attach to an evaluator whose output has the network's input as `image`."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
 
     def _write(self, engine: Engine) -> None:
@@ -294,34 +265,14 @@ def evaluation_handlers(
 ) -> list[Any]:
     """Return the handlers that score a part of a split and, for the networks given, write what explains them.
 
-    Args:
-        folder: see `CaseScores`.
-        split: split of the cases.
-        part: `train`, `validation` or `test`.
-        weights: see `CaseScores`.
-        score_size: see `CaseScores`.
-        settings: see `CaseScores`.
-        decision: see `CaseScores`.
-        gradcam_network: network to explain; None for no heat maps.
-        layer: see `SaveGradCAM`.
-        explained: "mask" or "class" if the network predicts both; None if its output is the logit of the mask.
-        class_names: see `CaseScores`.
-        attention_network: network whose attention is measured, see `SaveAttentionNumbers`; None for none.
+    `gradcam_network`, `layer` and `explained` ("mask" or "class" if the network predicts both) are for `SaveGradCAM`,
+    `attention_network` for `SaveAttentionNumbers`, the others for `CaseScores`.
 
     Raises:
-        ValueError: `explained` is invalid; see also `CaseScores`, `SaveGradCAM` and `SaveAttentionNumbers`.
+        ValueError: `explained` is invalid; see also the handlers.
     """
-    scores = CaseScores(
-        folder,
-        split.part(part),
-        weights,
-        split.rule,
-        part,
-        settings,
-        class_names=class_names,
-        decision=decision,
-        score_size=score_size,
-    )
+    cases = split.part(part)
+    scores = CaseScores(folder, cases, weights, split.rule, part, settings, class_names, decision, score_size)
     heat = [] if gradcam_network is None else [SaveGradCAM(folder, gradcam_network, layer, output_explained(explained))]
     attention = [] if attention_network is None else [SaveAttentionNumbers(folder, attention_network)]
     return [scores, *heat, *attention]

@@ -126,12 +126,12 @@ def draw_uncertainty(
     """Draw the outlines of mask and ground truth over the image, and next to it entropy and disagreement as heat maps.
 
     Args:
-        image: grey values of any range, (H, W); small images are enlarged by an integer factor.
-        mask: predicted mask, (H, W), lesion above 0.5.
-        truth: ground truth, (H, W), lesion above 0.5.
-        entropy: entropy in bits, from 0 to 1, (H, W).
-        disagreement: disagreement of averaged predictions in bits, from 0 to 1, (H, W), or None.
-        title: title of the first panel.
+        image: grey values of any range, (H, W), as all planes; small images are enlarged by an integer factor.
+        mask: predicted mask, lesion above 0.5.
+        truth: ground truth, lesion above 0.5.
+        entropy: in bits, from 0 to 1.
+        disagreement: of averaged predictions in bits, from 0 to 1, or None.
+        title: of the first panel.
 
     Returns:
         uint8 array of shape (rows, columns, 3).
@@ -155,14 +155,7 @@ def draw_uncertainty(
 def write_uncertainty_pictures(result: Calibration, folder: str | os.PathLike[str]) -> int:
     """Write a picture per test case, predicted by the best variant on validation, to `FOLDER/uncertainty/CASE.png`.
 
-    The titles hold the Dice and the expected Dice.
-
-    Args:
-        result: result of `calibrate`.
-        folder: output folder.
-
-    Returns:
-        The number of pictures.
+    The titles hold the Dice and the expected Dice. Returns the number of pictures.
     """
     scores, test, entropy = result.scores[result.best], result.test, PredictiveEntropy()
     for index, case in enumerate(test.cases):

@@ -22,12 +22,6 @@ def calibration_figure(result: Calibration) -> Figure:
     From left to right: the share of lesion pixels by predicted probability on the test images, before and after
     temperature scaling; the mean Dice of the validation images by threshold, with the chosen one; the risk–coverage
     curves of the test images, with those of a random and a perfect ranking.
-
-    Args:
-        result: from `calibrate`.
-
-    Returns:
-        The figure, for `savefig`.
     """
     figure = new_figure(12.6, 5.2)
     scores = result.scores[result.best]
@@ -45,12 +39,7 @@ def calibration_figure(result: Calibration) -> Figure:
 
 
 def write_calibration_figure(result: Calibration, folder: str | os.PathLike[str]) -> None:
-    """Write the figure as `calibration.png` and `calibration.pdf`.
-
-    Args:
-        result: from `calibrate`.
-        folder: of its files.
-    """
+    """Write the figure as `calibration.png` and `calibration.pdf`."""
     figure = calibration_figure(result)
     for suffix in (".pdf", ".png"):
         write_figure(Path(folder) / f"calibration{suffix}", figure)

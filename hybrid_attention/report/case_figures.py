@@ -70,11 +70,7 @@ def draw_cases(
 
 
 def typical_cases(comparison: Comparison) -> dict[str, str]:
-    """Return the lesion cases with the best, median and worst score, the mean over the runs.
-
-    Returns:
-        Cases by "best", "median" and "worst"; fewer if there are fewer cases.
-    """
+    """Return the lesion cases with the "best", "median" and "worst" mean score over the runs, as far as there are."""
     paired = paired_scores(comparison)
     means = np.mean(list(paired.scores.values()), axis=0)
     order = [paired.cases[index] for index in np.argsort(-means, kind="stable")]

@@ -50,9 +50,6 @@ def compare(
         score: score of the tests, the figures and the order of cases: "dice", "jaccard", ….
         cases: cases to draw, see `draw_cases`.
 
-    Returns:
-        The path of `report.html`.
-
     Raises:
         ValueError: a run is damaged, runs can't be compared, curves or pictures are missing or damaged, or `cases`
             can't be drawn.

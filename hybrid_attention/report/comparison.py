@@ -55,16 +55,13 @@ class PairedScores:
 def match_runs(
     runs: Sequence[Evaluation], intersection: bool = False, reference: str | None = None, score: str = "dice"
 ) -> Comparison:
-    """Match the cases of runs.
+    """Match the cases of runs, in the order of the first run.
 
     Args:
         runs: one or more.
         intersection: compare only the cases that all runs share; see `Evaluation.select`.
         reference: name of a run to compare all others with.
         score: score of the tests, one of `SCORES`.
-
-    Returns:
-        The comparison, cases in the order of the first run.
 
     Raises:
         ValueError: score or reference is unknown, two runs have the same name, synthetic and real data are mixed, the

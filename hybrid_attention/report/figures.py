@@ -34,12 +34,7 @@ _LINES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a comparison.
-
-    Args:
-        figure: the figure.
-        caption: caption, one sentence.
-    """
+    """A figure of a comparison, and its caption of one sentence."""
 
     figure: Figure
     caption: str
@@ -58,12 +53,7 @@ class Drawing:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure.
-
-    Args:
-        width: in inches; the page shows 80 pixels per inch.
-        height: in inches.
-    """
+    """Return an empty figure of a size in inches; the page shows 80 pixels per inch."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -99,11 +89,8 @@ def draw_comparison(
 
     Args:
         comparison: the runs.
-        test: Friedman test of three runs or more, or None.
+        test: of three runs or more, or None.
         classes: result of `class_summary` for each run that predicts classes.
-
-    Returns:
-        Drawings by name.
 
     Raises:
         ImportError: scikit-posthocs is missing.
@@ -135,12 +122,7 @@ def draw_comparison(
 
 
 def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
-    """Write each figure as PNG and PDF, and remove those of an earlier report.
-
-    Args:
-        folder: output folder.
-        drawings: from `draw_comparison`, `draw_trainings` and `draw_cases`.
-    """
+    """Write each figure as PNG and PDF, and remove those of an earlier report."""
     for name in FIGURES:
         png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
         if name in drawings:

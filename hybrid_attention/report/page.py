@@ -45,7 +45,7 @@ def render(
     differences: Sequence[str] = (),
     why_no_tests: str = "",
 ) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
         comparison: the runs.
@@ -57,9 +57,6 @@ def render(
         footer: version and date.
         differences: differences between the runs other than the network.
         why_no_tests: reason why there are no tests, if so.
-
-    Returns:
-        HTML.
     """
     from matplotlib import colormaps
 
@@ -233,12 +230,7 @@ def _of_run(run: Evaluation, row: Row, kinds: Sequence[str]) -> dict[str, str]:
 
 
 def read_picture(run: Evaluation, kind: str, row: Row) -> Image.Image:
-    """Read a picture of a case, in grey.
-
-    Args:
-        run: the evaluation.
-        kind: see `picture_path`.
-        row: the case's row of `per_case.csv`.
+    """Read a picture of a case, given by its row of `per_case.csv`, in grey; see `picture_path`.
 
     Raises:
         ValueError: the picture is damaged or of another evaluation.
@@ -261,10 +253,9 @@ def read_picture(run: Evaluation, kind: str, row: Row) -> Image.Image:
 
 
 def _fitted(picture: Image.Image, long_side: int, method: Image.Resampling) -> Image.Image:
-    shrink = min(1.0, long_side / max(picture.size))
-    if shrink == 1:
-        return picture
-    return picture.resize((max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink))), method)
+    fitted = picture.copy()
+    fitted.thumbnail((long_side, long_side), method, reducing_gap=None)
+    return fitted
 
 
 def _webp(picture: Image.Image, long_side: int, use: str) -> str:

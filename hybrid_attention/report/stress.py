@@ -54,12 +54,9 @@ def stress(
         out: folder of the report.
         part: part of the split of the training: `train`, `validation` or `test`.
         kinds: keys of `CORRUPTIONS`; None for all.
-        seed: seed of the degradations.
+        seed: of the degradations.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
-
-    Returns:
-        The folder of the report.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
@@ -96,10 +93,7 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw Dice against strength, one panel per kind and one line per run, with its 95 % interval.
 
     Args:
-        summaries: from `stress_summary`, by name of the run, all of the same kinds.
-
-    Returns:
-        The figure; strength 0 is the undegraded image.
+        summaries: from `stress_summary`, by name of the run, all of the same kinds; strength 0 is the undegraded image.
     """
     kinds = list(next(iter(summaries.values()))["kinds"])
     columns = min(_COLUMNS, len(kinds))
@@ -136,17 +130,7 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
 def draw_examples(
     runs: Mapping[str, TrainedRun], case: Mapping[str, Any], kinds: Sequence[str], seed: int = 0
 ) -> Figure:
-    """Draw a case without and with each kind of degradation, with true and predicted outlines.
-
-    Args:
-        runs: trained networks by name.
-        case: case of the data list.
-        kinds: keys of `CORRUPTIONS`.
-        seed: seed of the degradations.
-
-    Returns:
-        The figure: one block of `SHOWN` strengths per kind.
-    """
+    """Draw a case without and with each kind of degradation at `SHOWN` strengths, with true and predicted outlines."""
     image = read_grey(case["image"]).astype(np.float32)[None]  # (1, H, W)
     masks = np.stack([to_tissue(read_mask(path), case["image"]) for path in case["label"]])
     white, truth = full_scale(image), merged_mask(list(masks)).astype(float)

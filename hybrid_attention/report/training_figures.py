@@ -25,12 +25,6 @@ def draw_trainings(runs: Sequence[Evaluation]) -> dict[str, Drawing]:
 
     `training` needs `history.csv` in the folder of the evaluation or above it, as a training writes it; `roc_parts`
     needs evaluations of other parts beside the folder, as `--part train` and `--part validation` write them.
-
-    Args:
-        runs: evaluations.
-
-    Returns:
-        Drawings by name.
     """
     histories = {index: history for index, run in enumerate(runs) if (history := read_history(run)) is not None}
     parts = [found for run in runs if len(found := parts_of(run)) > 1]

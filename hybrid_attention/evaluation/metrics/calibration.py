@@ -38,12 +38,7 @@ class PixelCalibration:
         self.lesion_pixels = np.zeros(bins, dtype=np.int64)
 
     def update(self, probability: torch.Tensor, target: torch.Tensor) -> None:
-        """Add the pixels of an image or a batch.
-
-        Args:
-            probability: lesion probability, from 0 to 1, any shape.
-            target: mask of 0 and 1 of the same shape.
-        """
+        """Add pixels: lesion probability from 0 to 1, and mask of 0 and 1, of any shape."""
         bins = len(self.pixels)
         values, true = probability.double().flatten(), (target > 0.5).double().flatten()
         index = (values * bins).long().clamp(max=bins - 1)
@@ -52,11 +47,7 @@ class PixelCalibration:
         self.lesion_pixels += torch.bincount(index, weights=true, minlength=bins).long().cpu().numpy()
 
     def curve(self) -> pd.DataFrame:
-        """Return the reliability curve.
-
-        Returns:
-            One row per bin with pixels: edges `low` and `high`, `pixels`, `mean_probability`, `lesion_fraction`.
-        """
+        """Return `low`, `high` (edges), `pixels`, `mean_probability` and `lesion_fraction` of each bin with pixels."""
         edges, filled = np.linspace(0, 1, len(self.pixels) + 1), np.flatnonzero(self.pixels)
         pixels = self.pixels[filled]
         return pd.DataFrame(
@@ -127,13 +118,7 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """Result of `choose_threshold`.
-
-    Args:
-        threshold: the best threshold.
-        dice: mean Dice of the lesion images at this threshold.
-        curve: table with `threshold` and `dice`, one row per threshold.
-    """
+    """The best threshold, the mean Dice of the lesion images at it, and the curve: `threshold` and `dice`."""
 
     threshold: float
     dice: float

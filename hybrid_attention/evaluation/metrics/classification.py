@@ -56,17 +56,9 @@ def class_points(
 ) -> dict[str, Any]:
     """Score predicted classes like `classification_scores`, without intervals.
 
-    Args:
-        truth: name of the true class, one per case.
-        probabilities: class probabilities, (cases, classes), rows add up to 1.
-        class_names: names of the columns.
-
     Returns:
         `cases`, `class_names`, `accuracy`, `balanced_accuracy`, `macro_auc`, `macro_f1`, `classes` (by name: `cases`
         and `CLASS_MEASURES`) and `confusion` (rows: true classes, columns: predicted classes).
-
-    Raises:
-        ValueError: as for `classification_scores`.
     """
     names = list(class_names)
     true, table = _arrays(truth, probabilities, names)

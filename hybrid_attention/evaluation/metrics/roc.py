@@ -29,11 +29,11 @@ class PixelRoc:
         """Add the pixels of an image or a batch.
 
         Args:
-            probability: lesion probability, from 0 to 1, any shape.
+            probability: lesion probability, any shape.
             target: mask of 0 and 1 of the same shape.
 
         Raises:
-            ValueError: the shapes differ, or a probability is NaN or out of range.
+            ValueError: the shapes differ, or a probability is NaN or not from 0 to 1.
         """
         if probability.shape != target.shape:
             raise ValueError(
