@@ -48,7 +48,7 @@ def release(run: str, bundle: str, dataset_dir: list[str]) -> Path:
 def start_multi_task(source: str | Path, folder: str | Path, in_channels: int = 2, num_classes: int = 3) -> Path:
     """Write weights for HAN with a class head: those of a HAN for masks, and an untrained class head.
 
-    The record beside them says what the masks were learned from, so that no later evaluation uses it as a test.
+    The record beside them names the images that the masks were trained on, so that no later evaluation tests on them.
 
     Args:
         source: run, bundle or weight file of a HAN for masks, with its record.

@@ -198,7 +198,7 @@ def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def _check_disjoint(runs: Sequence[Evaluation]) -> None:
-    """Check that no case or weight file is in two evaluations, and no group unless the split is said to leak."""
+    """Check that no case or weight file is in two evaluations, and no group unless the split leaks on purpose."""
     seen: dict[tuple[str, str], Path] = {}
     for run in runs:
         kinds = ("case",) if LEAKING in run.record["split"] else ("case", "group")

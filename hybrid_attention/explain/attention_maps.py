@@ -111,9 +111,10 @@ def attention_blocks(network: nn.Module) -> dict[str, nn.Module]:
 def attention_numbers(attention: torch.Tensor, mask: torch.Tensor | None = None) -> dict[str, float]:
     """Measure how narrow an attention map is, and how much of it is on the lesion.
 
-    With the shares p of the attention at n positions or channels, the entropy is `-sum(p log p) / log n`: 1 if all are
-    alike, 0 if one has it all. The coverage is the sum of p within the lesion, and the lift is the coverage divided by
-    the lesion's share of the image: 1 for attention that ignores the lesion, above 1 for attention to it.
+    With the shares p of the attention at n positions or channels, the entropy is `-sum(p log p) / log n`: 1 if all
+    shares are equal, 0 if one position or channel has all attention. The coverage is the sum of p within the lesion,
+    and the lift is the coverage divided by the lesion's share of the image: 1 for attention that ignores the lesion,
+    above 1 for attention to it.
 
     Args:
         attention: map of one image, at least 0.

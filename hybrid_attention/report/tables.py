@@ -360,7 +360,7 @@ def _accuracy_table(comparison: Comparison) -> Table | None:
     return Table(
         key="paired-accuracy",
         title="Differences in classification accuracy",
-        header=("first minus second", "difference (%)", "p (sign flips)", "p (Holm)"),
+        header=("first minus second", "difference (%)", "p (permutation)", "p (Holm)"),
         rows=[_paired_row(test) for test in tests],
         note=(
             f"Over {plural(len(groups), 'image')} in {plural(len(set(groups)), 'duplicate group')}; 95 % intervals by "

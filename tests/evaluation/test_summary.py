@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hybrid_attention.evaluation import classification_scores
 from hybrid_attention.evaluation.formatting import p_value, percent, plural, score_interval, score_spread
-from hybrid_attention.evaluation.summary import scores_by_convention, summarize, summary_table
+from hybrid_attention.evaluation.summary import summarize, summary_table
 
 
 def case(tp, fp, fn, tn=100, group="a"):
@@ -25,13 +25,6 @@ def test_two_conventions_by_hand():
     assert summary["pooled"]["jaccard"]["value"] == pytest.approx(40 / 100)
     assert summary["pooled"]["specificity"]["value"] == pytest.approx(200 / 230)
     assert summary["false_positive_rate_without_lesion"] is None
-
-
-def test_scores_of_one_case_by_hand():
-    cases = pd.DataFrame([case(10, 10, 10), case(0, 0, 0)])
-    dice = [scores_by_convention(cases, name)["dice"] for name in ("lesion_only", "empty_is_one", "empty_is_zero")]
-    assert [scores[0] for scores in dice] == [0.5, 0.5, 0.5]
-    assert np.isnan(dice[0][1]) and [scores[1] for scores in dice[1:]] == [1, 0]
 
 
 def test_images_without_lesion_and_empty_predictions():
@@ -76,14 +69,6 @@ def test_conventions_by_hand(convention, dice, precision, specificity):
     assert scores["dice"]["mean"] == scores["f1"]["mean"] == pytest.approx(dice)
     assert scores["precision"]["mean"] == pytest.approx(precision)
     assert scores["specificity"]["mean"] == pytest.approx(specificity)
-
-
-def test_ceiling_of_empty_is_zero():
-    rows = [case(50, 0, 0, group=str(index)) for index in range(62)]
-    rows += [case(0, 0, 0, group=f"n{index}") for index in range(16)]
-    summary = summary_of(rows)  # nothing wrong anywhere
-    assert summary["empty_is_zero"]["dice"]["mean"] == pytest.approx(62 / 78)
-    assert summary["empty_is_one"]["dice"]["mean"] == summary["lesion_only"]["dice"]["mean"] == 1
 
 
 def test_distances_and_lesions_where_counted():

@@ -74,14 +74,6 @@ def test_risk_coverage_by_hand():
     assert curve.gain == pytest.approx(-0.2 / 3)
 
 
-def test_the_order_by_risk_is_perfect_and_its_reverse_the_worst():
-    areas = {order: risk_coverage(order, RISK).area for order in permutations((1, 2, 3))}
-    best, worst = risk_coverage([3, 2, 1], RISK), risk_coverage([1, 2, 3], RISK)
-    assert best.excess == 0 and best.area == min(areas.values())
-    assert worst.area == max(areas.values())
-    assert np.mean(list(areas.values())) == pytest.approx(best.random)  # the mean over all orders
-
-
 def test_ties_are_the_mean_over_their_orders():
     tied = risk_coverage([1, 0, 0, 0], [0.0, 0.2, 0.4, 0.9])
     orders = [risk_coverage([9, *order], [0.0, 0.2, 0.4, 0.9]) for order in permutations((1, 2, 3))]

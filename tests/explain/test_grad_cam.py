@@ -1,7 +1,6 @@
 """Grad-CAM against hand calculation and MONAI's, on every network; does it depend on what the network has learned?"""
 
 import copy
-from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -204,28 +203,6 @@ def test_the_disc_is_explained_and_not_the_square(trained):
         assert region.mean() < 0.3
 
 
-def test_hiding_the_hottest_pixels_lowers_the_score_more_than_hiding_others(trained):
-    heat = grad_cam(trained.net, trained.images)
-
-    def mean_logit(images):
-        with torch.no_grad():
-            logits = trained.net(images)
-        return (logits * trained.truth).sum(dim=(1, 2, 3)) / trained.truth.sum(dim=(1, 2, 3))
-
-    def without(where):
-        """Replace the 50 highest pixels of each map by the background."""
-        images = trained.images.clone()
-        for image, map_ in zip(images, where, strict=True):
-            image.view(-1)[map_.flatten().topk(50).indices] = 0
-        return images
-
-    before = mean_logit(trained.images)
-    fall = before - mean_logit(without(heat))
-    for shift in ((16, 16), (0, 16), (16, 0)):
-        elsewhere = before - mean_logit(without(heat.roll(shift, dims=(2, 3))))
-        assert torch.all(fall > elsewhere + 5)
-
-
 X, ONES = torch.rand(2, 2, 8, 8), torch.ones(2, 1, 8, 8)
 NET = PlainUNet(in_channels=2, channels=(2, 4, 8))
 
@@ -286,21 +263,3 @@ def test_other_errors(channels):
     with pytest.raises(ValueError, match=r"… \(80 in all\)") as caught:
         layer_name(many, "7.1")
     assert str(caught.value).count(",") == 29
-
-
-def test_scores_are_mean_logits_and_class_logits():
-    """The gradient of the score is 1 / pixels in the mask, so that a map is the image in the mask over its maximum."""
-    Result = namedtuple("Result", ["mask", "class_logits"])
-
-    class Same(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.features = nn.Identity()
-
-        def forward(self, x):
-            return Result(self.features(x), None)
-
-    x = torch.tensor([[[[1.0, 3], [5, 7]]]])
-    torch.testing.assert_close(grad_cam(Same(), x, "features", output="mask"), x / 7)
-    with pytest.raises(ValueError, match="NoneType for class_logits"):
-        grad_cam(Same(), x, "features", output="class_logits")

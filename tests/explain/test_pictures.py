@@ -47,13 +47,6 @@ def test_the_bar_runs_from_hot_above_to_cold_below(height):
     assert len(levels) > 0.4 * height
 
 
-def test_the_bar_is_labelled_at_both_ends():
-    bar = heat_overlay(np.zeros((200, 1)), np.zeros((200, 1)))[:, 1:]
-    white = np.flatnonzero((bar > 200).all(axis=2).any(axis=1))
-    assert white.min() < 15 and white.max() > 185
-    assert not ((white > 20) & (white < 180)).any()
-
-
 def test_bad_heat():
     with pytest.raises(ValueError, match=r"got \(4, 5\), \(5, 4\)"):
         heat_overlay(np.zeros((4, 5)), np.zeros((5, 4)))
