@@ -206,8 +206,7 @@ class HybridMultiTaskNet(nn.Module):
 
     Shape:
         - input: (batch, in_channels, *spatial), as `HybridAttentionNet` takes it
-        - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask None, class_logits
-          (batch, num_classes) or None; all of them logits
+        - output: `MultiTaskOutput`, the mask at the input's size, no coarse mask
     """
 
     gradcam_layer = "network.bottleneck"  # what both tasks see

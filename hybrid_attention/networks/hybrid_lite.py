@@ -53,8 +53,7 @@ class HybridLiteNet(nn.Module):
 
     Shape:
         - input: (batch, in_channels, height, width), values from 0 to 1, every side at least 32
-        - output: `MultiTaskOutput`: mask (batch, num_regions, height, width), coarse_mask None, class_logits
-          (batch, num_classes) or None; all of them logits
+        - output: `MultiTaskOutput`, the mask at the input's size, no coarse mask
 
     Raises:
         ValueError: an argument or the input is invalid, or a training batch holds one image (with SFEB).

@@ -149,8 +149,7 @@ class MultiTaskOCANet(nn.Module):
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
-        - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask the same or None, class_logits
-          (batch, num_classes) or None; all of them logits
+        - output: `MultiTaskOutput`, the masks at the input's size
 
     Raises:
         ValueError: an argument or the input is invalid, or the features of `classify_on` do not exist.

@@ -108,20 +108,7 @@ EFFICIENTNET_LITE = {
 
 
 def source_of_each(source: WeightsSources, published: Mapping[str, PublishedWeights]) -> dict[str, WeightsSource]:
-    """Return the source of the weights of each of several encoders.
-
-    Args:
-        source: None, "random" or "imagenet" for all; a folder with the published files under their published names; a
-            mapping of each encoder's name to one of these words or a file; for a single encoder also its file.
-        published: the published file of each encoder, by name.
-
-    Returns:
-        The source of each encoder, as `load_encoder_weights` takes it.
-
-    Raises:
-        FileNotFoundError: the folder does not exist (with more than one encoder).
-        ValueError: a mapping does not name exactly the encoders.
-    """
+    """Return the source of each encoder's weights for `load_encoder_weights`, from what `TripleEncoderUNet` takes."""
     if isinstance(source, Mapping):
         if set(source) != set(published):
             raise ValueError(

@@ -61,15 +61,7 @@ class Model(ABC):
         return self.compute(to_image(image, spacing))
 
     def predict_many(self, images: Iterable[Any], progress: bool = False) -> Iterator[Result]:
-        """Predict images one after the other, lazily; the next ones are read while the network runs.
-
-        Args:
-            images: each as `predict` takes it.
-            progress: show a progress bar.
-
-        Yields:
-            The result of each image, in order.
-        """
+        """Predict images, each as `predict` takes it, lazily and in order; the next are read while the network runs."""
         if progress:
             from tqdm import tqdm
 

@@ -68,8 +68,7 @@ class MTDUNet(nn.Module):
 
     Shape:
         - input: (batch, in_channels, height, width), any size with every side at least `2 ** (len(channels) - 1)`
-        - output: `MultiTaskOutput`: mask (batch, num_regions, height, width), coarse_mask None, class_logits
-          (batch, num_classes) or None; all of them logits
+        - output: `MultiTaskOutput`, the mask at the input's size, no coarse mask
 
     Deviation:
         The authors' inputs have sides that 32 divides; here decoder features are interpolated to the size of the skip.

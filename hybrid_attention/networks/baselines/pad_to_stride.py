@@ -48,15 +48,7 @@ class PadToStride(nn.Module):
 
 
 def without(network: nn.Module, *unused: str) -> nn.Module:
-    """Remove parts of a network that don't affect its output, so that their parameters are not counted.
-
-    Args:
-        network: changed in place.
-        unused: names of the parts; each becomes `nn.Identity()`.
-
-    Returns:
-        The network.
-    """
+    """Remove parts that don't affect a network's output in place, so that their parameters are not counted."""
     for name in unused:
         network.set_submodule(name, nn.Identity())
     return network

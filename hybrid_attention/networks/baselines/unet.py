@@ -131,8 +131,7 @@ class MultiTaskUNet(nn.Module):
 
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
-        - output: `MultiTaskOutput`: mask (batch, num_regions, *spatial), coarse_mask None, class_logits
-          (batch, num_classes) or None; all of them logits
+        - output: `MultiTaskOutput`, the mask at the input's size, no coarse mask
 
     Deviation:
         Three scales and padded convolutions with batch norm; group norm just before the mean of the classifier would

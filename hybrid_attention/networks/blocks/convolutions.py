@@ -119,11 +119,8 @@ def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
         Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
 
     Args:
-        network: changed in place.
+        network: changed in place, and returned.
         groups: number of groups; must divide the channels of every batch norm.
-
-    Returns:
-        The network.
 
     Raises:
         ValueError: the network has no batch norm, or its channels are not divisible by `groups`.
