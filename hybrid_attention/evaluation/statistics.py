@@ -11,19 +11,16 @@ import numpy as np
 import pandas as pd
 from hybrid_attention.data.files import how_to_install
 
+_TAILS = ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2)  # of 95 % intervals
+
 
 def bootstrap_ratio(
-    numerators: Sequence[float] | np.ndarray,
-    denominators: Sequence[float] | np.ndarray,
-    groups: Sequence[Hashable],
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray, groups: Sequence[Hashable]
 ) -> tuple[float, float, float]:
-    """Estimate sum(numerators) / sum(denominators) with a percentile bootstrap interval over groups.
+    """Estimate sum(numerators) / sum(denominators) with a 95 % percentile bootstrap interval over groups.
 
-    Images of a group are near-duplicates, so a bootstrap over
-    single images, such as scipy's, gives intervals that are too narrow.
+    Images of a group are near-duplicates, so a bootstrap over single images, such as scipy's, gives intervals that are
+    too narrow.
 
     Reference:
         A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application", Cambridge 1997, section 3.8.
@@ -32,9 +29,6 @@ def bootstrap_ratio(
         numerators: one per case.
         denominators: one per case, not negative.
         groups: one per case; cases of one group are drawn together.
-        resamples: number of bootstrap samples.
-        confidence: of the interval.
-        seed: of the resampling.
 
     Returns:
         Estimate, lower and upper bound.
@@ -50,12 +44,11 @@ def bootstrap_ratio(
     if bottom.sum() <= 0:
         raise ValueError("all denominators are zero")
     group_top, group_bottom = _group_sums(top, groups), _group_sums(bottom, groups)
-    draws = np.random.default_rng(seed).integers(0, len(group_top), size=(resamples, len(group_top)))
+    draws = np.random.default_rng(0).integers(0, len(group_top), size=(2000, len(group_top)))
     sampled_bottom = group_bottom[draws].sum(axis=1)
     with np.errstate(invalid="ignore"):
         estimates = group_top[draws].sum(axis=1) / sampled_bottom
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(estimates, [tail, 1 - tail])
+    low, high = np.nanquantile(estimates, _TAILS)
     return float(top.sum() / bottom.sum()), float(low), float(high)
 
 
@@ -65,28 +58,23 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, groups: Sequence[Hashab
 
 
 def bootstrap_statistic(
-    statistic: Callable[[np.ndarray], float],
-    groups: Sequence[Hashable],
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    statistic: Callable[[np.ndarray], float], groups: Sequence[Hashable], resamples: int = 1000
 ) -> tuple[float, float, float]:
-    """Estimate any statistic of cases with a percentile bootstrap interval over groups; see `bootstrap_ratio`.
+    """Estimate any statistic of cases with a 95 % percentile bootstrap interval; see `bootstrap_ratio`.
 
     The statistic is a function of the indices of cases, with repetitions. Samples in which it is NaN are ignored.
     """
     index = _group_index(groups)
     units = [np.flatnonzero(index == unit) for unit in range(index.max() + 1)]
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     value = statistic(np.arange(len(groups)))
     samples = [
         statistic(np.concatenate([units[unit] for unit in generator.integers(0, len(units), len(units))]))
         for _ in range(resamples)
     ]
-    tail = (1 - confidence) / 2
     if np.isnan(value) or np.isnan(samples).all():
         return float(value), np.nan, np.nan
-    low, high = np.nanquantile(samples, [tail, 1 - tail])
+    low, high = np.nanquantile(samples, _TAILS)
     return float(value), float(low), float(high)
 
 
@@ -125,7 +113,7 @@ class FriedmanTest:
         groups: number of groups.
         mean_ranks: by network; rank 1 is the highest score.
         nemenyi: p-values of Nemenyi's post hoc test, one row and column per network.
-        critical_difference: critical difference of mean ranks: networks closer than this don't differ significantly.
+        critical_difference: of mean ranks, at the 5 % level: networks closer than this don't differ significantly.
     """
 
     statistic: float
@@ -236,9 +224,7 @@ def _sign_flip_p_value(sums: np.ndarray) -> float:
     )
 
 
-def friedman_test(
-    scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], alpha: float = 0.05
-) -> FriedmanTest:
+def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable]) -> FriedmanTest:
     """Compare three networks or more: Friedman's test, and Nemenyi's post hoc test of all pairs.
 
     Reference:
@@ -247,7 +233,6 @@ def friedman_test(
     Args:
         scores: by network, one score per case, higher is better.
         groups: one per case; the means of groups are ranked.
-        alpha: significance level of the critical difference.
 
     Returns:
         The test. If all scores are equal, the statistic is 0 and the p-value 1.
@@ -277,7 +262,7 @@ def friedman_test(
         groups=count,
         mean_ranks=dict(zip(names, rankdata(-blocks, axis=1).mean(axis=0).tolist(), strict=True)),
         nemenyi=posthoc_nemenyi_friedman(blocks).set_axis(names).set_axis(names, axis=1),
-        critical_difference=float(studentized_range.ppf(1 - alpha, networks, np.inf))
+        critical_difference=float(studentized_range.ppf(0.95, networks, np.inf))
         / math.sqrt(2)
         * math.sqrt(networks * (networks + 1) / (6 * count)),
     )

@@ -62,28 +62,17 @@ LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "openvino", "numpy")
 
 
 class Images(NamedTuple):
-    """Input of a bundle's network.
+    """Input of a bundle's network."""
 
-    Args:
-        test: (N, channels, H, W) of the test part.
-        masks: (N, 1, H, W), true or false.
-        calibration: (M, channels, H, W) of the training part.
-    """
-
-    test: torch.Tensor
-    masks: torch.Tensor
-    calibration: torch.Tensor
+    test: torch.Tensor  # (N, channels, H, W) of the test part
+    masks: torch.Tensor  # (N, 1, H, W), true or false
+    calibration: torch.Tensor  # (M, channels, H, W) of the training part
 
 
 class Variants:
-    """Make the variants of one network; exported files are shared.
+    """Make the variants of one network for batches like `example`; exported files in `folder` are shared.
 
-    Args:
-        network: the network.
-        example: a batch of the size to time.
-        calibration: images for int8, (channels, *spatial).
-        folder: folder of exported files.
-        threads: threads of the runtimes.
+    `calibration` holds images for int8, (channels, *spatial).
     """
 
     def __init__(
@@ -96,10 +85,7 @@ class Variants:
         self.threads = threads
 
     def make(self, name: str) -> Compute:
-        """Return the function of a variant.
-
-        Args:
-            name: one of `VARIANTS`.
+        """Return the function of one of `VARIANTS`.
 
         Raises:
             ValueError: the variant is unknown, or the processor does not support it.
@@ -146,14 +132,7 @@ class Variants:
 
 
 def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: int | None) -> Images:
-    """Prepare images as the bundle's validation does.
-
-    Args:
-        bundle: name of the bundle.
-        image_size: side length.
-        dataset_dir: folder in BUSI's layout, or None for phantoms.
-        count: number of test images, spread over the part; None for all.
-    """
+    """Prepare images as the bundle's validation does; `count` test images are spread over the part."""
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
@@ -176,11 +155,7 @@ def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: in
 
 
 def network_of(name: str) -> tuple[nn.Module, str, bool]:
-    """Return a network, the bundle whose images it takes, and whether it is trained.
-
-    Args:
-        name: name of a bundle, or key of `network_costs.NETWORKS`.
-    """
+    """Return a network, the bundle whose images it takes, and whether it is trained."""
     if name in NETWORKS:
         torch.manual_seed(0)
         return NETWORKS[name]().eval(), "hybrid", False
@@ -195,13 +170,7 @@ def network_of(name: str) -> tuple[nn.Module, str, bool]:
 
 
 def rounds(variants: Mapping[str, Compute], batch: torch.Tensor, repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each variant per round, after some rounds for warm-up.
-
-    Args:
-        variants: functions by name.
-        batch: the input.
-        repeats: number of timed rounds.
-    """
+    """Return the seconds of each variant per round, after some rounds for warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(WARM_UP + repeats):
         for name, compute in variants.items():
@@ -213,12 +182,7 @@ def rounds(variants: Mapping[str, Compute], batch: torch.Tensor, repeats: int) -
 
 
 def timing(own: Sequence[float], eager: Sequence[float]) -> dict[str, float]:
-    """Return median and quartiles in milliseconds, and the median of the rounds' ratios to eager.
-
-    Args:
-        own: seconds of the variant per round.
-        eager: seconds of eager per round.
-    """
+    """Return median and quartiles in milliseconds from seconds, and the median of the rounds' ratios to eager."""
     lower, median, upper = statistics.quantiles(own, n=4, method="inclusive") if len(own) > 1 else [own[0]] * 3
     ratio = statistics.median(one / other for one, other in zip(eager, own, strict=True))
     return {
@@ -239,12 +203,7 @@ def logits(compute: Compute, images: torch.Tensor, batch_size: int) -> torch.Ten
 
 
 def quality(own: torch.Tensor, eager: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
-    """Compare logits with those of eager, and masks with the ground truth.
-
-    Args:
-        own: logits of the variant, (N, 1, H, W).
-        eager: logits of eager.
-        masks: (N, 1, H, W), true or false.
+    """Compare logits, (N, 1, H, W), with those of eager, and masks with the ground truth.
 
     Returns:
         The largest difference of a logit, the share of equal pixels of the masks, the mean Dice over the images with
@@ -266,15 +225,7 @@ def mean_dice(predicted: torch.Tensor, masks: torch.Tensor) -> float:
 
 
 def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time the variants of one network and compare their masks.
-
-    Args:
-        name: name of the network.
-        chosen: the command line.
-
-    Returns:
-        One row per variant, with the reason for a failure.
-    """
+    """Time the variants of one network and compare their masks; one row per variant, with the reason for a failure."""
     network, bundle, trained = network_of(name)
     images = read_images(bundle, chosen.image_size, chosen.dataset_dir, chosen.images)
     batch = torch.cat(list(itertools.islice(itertools.cycle(images.test.split(1)), chosen.batch_size)))

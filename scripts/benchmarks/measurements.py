@@ -43,11 +43,7 @@ def main() -> None:
 
 
 def measured(folder: str) -> Iterator[dict[str, Any]]:
-    """Yield a row per true mask and per predicted one.
-
-    Args:
-        folder: of the data set.
-    """
+    """Yield a row per true mask and per predicted one."""
     cases = datalist(folder)
     for case in cases:
         truth = merged_mask([read_mask(path) for path in case["label"]])

@@ -44,17 +44,10 @@ BENCHMARKS: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
 
 
 def measure(network: str, bundle: str, options: dict[str, Any], steps: int, dataset_dir: str | None) -> dict[str, Any]:
-    """Train some steps with the augmentation of `from_scratch.yaml`, and return the median seconds of their stages.
-
-    Args:
-        network: name for the table.
-        bundle: name of the bundle.
-        options: settings of its `train.yaml`.
-        steps: number of timed steps, after two for warm-up.
-        dataset_dir: folder in BUSI's layout, or None for phantoms.
+    """Train some steps with the augmentation of `from_scratch.yaml`, after two for warm-up, and time their stages.
 
     Returns:
-        Seconds per step of data, forward, backward and optimizer; images per second; peak memory in GiB.
+        Median seconds per step of data, forward, backward and optimizer; images per second; peak memory in GiB.
     """
     parser = ConfigParser()
     parser.read_config([BUNDLES / bundle / "configs" / "train.yaml", BUNDLES / "hybrid/configs/from_scratch.yaml"])
@@ -116,17 +109,7 @@ def main() -> None:
         return
     rows = []
     for setting in BENCHMARKS[chosen.benchmark]:
-        command = [
-            sys.executable,
-            __file__,
-            chosen.benchmark,
-            "--one",
-            json.dumps(setting),
-            "--steps",
-            str(chosen.steps),
-        ]
-        if chosen.dataset_dir:
-            command += ["--dataset_dir", chosen.dataset_dir]
+        command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(setting)]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         rows.append(json.loads(next(line for line in printed.splitlines() if line.startswith("result:"))[7:]))
         print(rows[-1], flush=True)
