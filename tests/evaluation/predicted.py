@@ -1,4 +1,4 @@
-"""Predictions of runs that were never trained: discs, and what networks of a known fault say of them."""
+"""Predictions of runs that were never trained: discs, and predictions with known errors."""
 
 import torch
 from hybrid_attention.evaluation.calibrate import Calibration
@@ -8,8 +8,8 @@ from hybrid_attention.evaluation.ensemble import FLIPS, EnsemblePredictions, sco
 def discs(cases=6, size=32, sharpness=1.0, runs=("net",), normal=(), shift=1.0, first=0, missed=True):
     """Discs of growing radius. Each pass draws them `shift` pixels further aside, so that passes disagree at the edge.
 
-    The logit of a pixel is its distance from the drawn edge times `sharpness`; the last case is drawn nowhere if
-    it is `missed`.
+    The logit of a pixel is its distance from the drawn edge times `sharpness`. If `missed`, the last case has no
+    prediction.
     """
     across, depth = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     target, probability = [], {(run, flip): [] for run in runs for flip in FLIPS}

@@ -49,7 +49,7 @@ def copied(folder, tmp_path, change=None, **record):
     return out
 
 
-def test_the_union_is_scored_anew(class_folds, merged_classes):
+def test_all_cases_are_scored_together(class_folds, merged_classes):
     merged, parts = read_evaluation(merged_classes), [read_evaluation(folder) for folder in class_folds]
     assert merged.cases["case_id"].tolist() == [case for part in parts for case in part.cases["case_id"]]
     assert merged.cases["fold"].tolist() == [0] * 8 + [1] * 6 + [2] * 4

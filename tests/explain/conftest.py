@@ -53,7 +53,7 @@ class Detector(nn.Module):
 
 
 def scenes(count, seed, side=32):
-    """Noise with a bright disc, the lesion, and a dark square, which is none: (n, 1, side, side) and the discs."""
+    """Noise with a bright disc, which is the lesion, and a dark square: (n, 1, side, side), and the discs."""
     generator = torch.Generator().manual_seed(seed)
     axis = torch.arange(side)
     images = 0.1 * torch.randn(count, 1, side, side, generator=generator)
@@ -82,7 +82,7 @@ def trained():
     net.zero_grad()
     images, truth = scenes(6, seed=1)
     with torch.no_grad():
-        marked = net.eval()(images) > 0
-    overlap = 2 * (marked & (truth > 0)).sum() / (marked.sum() + truth.sum())
+        predicted = net.eval()(images) > 0
+    overlap = 2 * (predicted & (truth > 0)).sum() / (predicted.sum() + truth.sum())
     assert overlap > 0.85, "the network of the tests has not learned"
     return SimpleNamespace(net=net, images=images, truth=truth)

@@ -49,7 +49,7 @@ def cases(trained, tmp_path):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         grey = torch.nn.functional.interpolate(image[None], size=SIZE)[0, 0].clamp(-1, 1) * 127 + 128
-        grey[0, 0] = 127  # an image of one grey value is refused
+        grey[0, 0] = 127  # images of a single grey value are rejected
         Image.fromarray(grey.numpy().astype(np.uint8)).save(path)
         cases.append({"case_id": name, "image": image, "source": str(path)})
     return cases

@@ -60,7 +60,7 @@ def test_three_runs_then_one(make_run, tmp_path):
     assert "Evaluation of net3" in text_of(page)
 
 
-def test_synthetic_data_and_parts_are_loud(make_run, record_edit, tmp_path):
+def test_warnings_of_synthetic_data_and_of_training_images(make_run, record_edit, tmp_path):
     page = compare(
         [record_edit(make_run("phantoms", synthetic=True, pictures=False), part="train")], tmp_path / "report"
     )

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.report.comparison import match_runs
-from hybrid_attention.report.settings_of_runs import differences, settings_table
+from hybrid_attention.report.settings_of_runs import differences
 
 
 @pytest.fixture
@@ -53,16 +53,6 @@ def test_runs_that_cannot_be_compared(runs, make_run):
         match_runs(runs, reference="c")
     with pytest.raises(ValueError, match="got 'hd95'"):
         match_runs(runs, score="hd95")
-
-
-def test_settings_that_differ(make_run):
-    runs = [read_evaluation(make_run(name, epochs=epochs)) for name, epochs in (("a", 3), ("b", 9), ("c", 3))]
-    comparison = match_runs(runs)
-    assert differences(comparison) == ["epochs (a, c: 3; b: 9)"]
-    table = settings_table(comparison)
-    row = next(index for index, row in enumerate(table.rows) if row[0] == "epochs")
-    assert table.rows[row] == ("epochs", "3", "9", "3", "differs")
-    assert table.highlighted == {row}
 
 
 def test_none_is_not_the_same_as_not_recorded(runs):

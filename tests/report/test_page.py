@@ -116,14 +116,14 @@ class Bright(nn.Module):
 
 
 def evaluate(folder, threshold, score_size):
-    """Evaluate images of a disc each into `folder / "evaluation"`, and return it."""
+    """Evaluate images with one disc into `folder / "evaluation"`, and return it."""
     cases, seen = [], []
     for case_id, level in LEVELS.items():
         path = folder / "images" / case_id
         path.parent.mkdir(parents=True, exist_ok=True)
         lesion = disc(96, 40, 30, 12)[: FILE[1], : FILE[0]]
         grey = (level * lesion).astype(np.uint8)
-        grey[0, 0] = 1  # an image of one grey value is refused
+        grey[0, 0] = 1  # images of a single grey value are rejected
         Image.fromarray(grey).save(path)
         Image.fromarray((255 * lesion * (level > 0)).astype(np.uint8)).save(path.with_suffix(".mask.png"))
         case = {"case_id": case_id, "class": case_id.split("/")[0], "group": case_id, "image": str(path)}

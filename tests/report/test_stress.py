@@ -29,7 +29,7 @@ def panels(figure):
     return {axes.get_title(): axes for axes in figure.axes if axes.axison}
 
 
-def test_looks_differ_and_names_are_no_formulas():
+def test_looks_differ_and_names_are_not_parsed_as_formulas():
     assert len({tuple(look_of(index).values()) for index in range(28)}) == 28
     figure = new_figure(4, 3)
     figure.subplots().plot([0, 1], label="net_$1$")
@@ -71,7 +71,7 @@ def test_few_kinds_and_phantoms(tmp_path):
 
 
 class Halves:
-    """A network of half the image's size that marks what is darker than 100."""
+    """A network of half the image's size that predicts a lesion where pixels are darker than 100."""
 
     def predict(self, cases, disturbance=None):
         (case,) = cases

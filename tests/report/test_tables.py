@@ -13,7 +13,6 @@ from hybrid_attention.report.tables import (
     markdown,
     score_tables,
     significance_tables,
-    why_no_tests,
 )
 
 TABLE = Table(
@@ -181,14 +180,6 @@ def test_friedman_ranks(runs):
     assert table.rows[0][4] == table.rows[2][2] != ""
     assert "chi-square 8.00" in table.note  # 4 groups, 3 runs, always in one order: 12·4/(3·4)·2
     assert friedman(match_runs(runs[:2])) is None
-
-
-def test_why_there_are_no_tests(runs, make_run):
-    assert "only one run" in why_no_tests(match_runs(runs[:1]))
-    one_case = match_runs([read_evaluation(make_run(name, cases=1)) for name in ("a", "b")])
-    assert "two groups of images with a lesion, got 1" in why_no_tests(one_case)
-    assert significance(one_case) == {}
-    assert why_no_tests(match_runs(runs)) == ""
 
 
 def test_undefined_scores_are_excluded_and_counted(runs):
