@@ -296,7 +296,7 @@ def largest(function, x, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [64])
 def test_the_map_between_positions_is_never_held(channels, dtype, memory_format):
-    """1024 positions: their map has 2^20 entries a picture, and nothing else comes near that."""
+    """1024 positions: their map has 2^20 entries per image, and nothing else comes near that."""
     block = NonLocal(2, channels)
     x = torch.randn(1, channels, 32, 32, requires_grad=True).to(memory_format=memory_format)
     assert largest(block, x, dtype) <= 1024 * channels

@@ -14,7 +14,7 @@ class Tiny(nn.Module):
         return self.head(self.coarse(x))
 
 
-def test_deep_supervision_gives_own_logits_first_then_one_map_a_layer():
+def test_deep_supervision_gives_own_logits_first_then_one_map_per_layer():
     network = Tiny()
     names = set(network.state_dict())
     x = torch.rand(2, 1, 8, 12)

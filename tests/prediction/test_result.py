@@ -11,7 +11,7 @@ from hybrid_attention.prediction.result import by_class, class_columns, expected
 
 
 def test_expected_dice_by_hand():
-    """Two pixels marked, their probabilities 0.9 and 0.5; one of 0.2 and one of 0 outside: 2 * 1.4 / (2 + 1.6)."""
+    """Two pixels predicted, their probabilities 0.9 and 0.5; one of 0.2 and one of 0 outside: 2 * 1.4 / (2 + 1.6)."""
     chance, mask = np.array([[0.9, 0.5], [0.2, 0.0]]), np.array([[1, 1], [0, 0]])
     assert expected_dice(chance, mask) == pytest.approx(2.8 / 3.6)
     assert expected_dice(torch.tensor(chance), torch.tensor(mask)) == pytest.approx(2.8 / 3.6)
