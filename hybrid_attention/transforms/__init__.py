@@ -13,10 +13,8 @@ from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, RandomSpe
 from hybrid_attention.transforms.edges import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
 from hybrid_attention.transforms.masks import (
     ClearMaskIfNormald,
-    MergeMasks,
     MergeMasksd,
     MonaiLabelOutputd,
-    RemoveSmallMarks,
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
@@ -33,14 +31,12 @@ __all__ = [
     "Corruptd",
     "GaussianDerivativeMagnitude",
     "GaussianDerivativeMagnituded",
-    "MergeMasks",
     "MergeMasksd",
     "MonaiLabelOutputd",
     "NamingCompose",
     "PredictiveEntropy",
     "PredictiveEntropyd",
     "RandomSpeckle",
-    "RemoveSmallMarks",
     "RemoveSmallMarksd",
     "SplitMaskAndClassesd",
     "TemperatureScaling",

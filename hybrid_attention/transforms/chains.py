@@ -113,13 +113,7 @@ def network_input(channels: int = 1, edge_sigma: float | None = None, with_label
 
 
 def inference_preprocessing(image_size: int, channels: int = 1, edge_sigma: float | None = None) -> NamingCompose:
-    """Preprocess images without masks as in training.
-
-    Args:
-        image_size: see `preprocessing`.
-        channels: see `network_input`.
-        edge_sigma: see `network_input`.
-    """
+    """Preprocess images without masks as in training; see `preprocessing` and `network_input`."""
     return NamingCompose([*preprocessing(image_size, False), *network_input(channels, edge_sigma, False)])
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -29,14 +28,8 @@ _GRAIN = (0.0024, 0.004)
 Level = tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Degradation:
-    """One kind of corruption.
-
-    Args:
-        unit: meaning of the numbers in `levels`.
-        levels: values for the strengths 1 to 5.
-    """
+class Degradation(NamedTuple):
+    """What the numbers of a kind of corruption mean, and their values for the strengths 1 to 5."""
 
     unit: str
     levels: tuple[Level, Level, Level, Level, Level]
@@ -152,40 +145,19 @@ class Corrupt(Transform):
 
 
 class Corruptd(MapTransform):
-    """Dictionary form of `Corrupt`, which takes name and masks of the case from the dictionary.
-
-    Args:
-        keys: keys of the images.
-        kind: one of `CORRUPTIONS`.
-        strength: from 1 to 5.
-        seed: of noise, words and places.
-        mask_key: key of the masks, (n, H, W); without it callipers are placed at random.
-        case_key: key of the case's name.
-        allow_missing_keys: leave a dictionary without the key unchanged.
-    """
+    """Dictionary form of `Corrupt`, which takes the case's name from `case_id` and its masks, if any, from `label`."""
 
     backend: ClassVar = Corrupt.backend
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        kind: str,
-        strength: int,
-        seed: int = 0,
-        mask_key: str = CommonKeys.LABEL,
-        case_key: str = "case_id",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, kind: str, strength: int, seed: int = 0) -> None:
+        super().__init__(keys)
         self.corrupt = Corrupt(kind, strength, seed)
-        self.mask_key = mask_key
-        self.case_key = case_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with the image of each key degraded."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self.corrupt(result[key], str(data.get(self.case_key, "")), data.get(self.mask_key))
+            result[key] = self.corrupt(result[key], str(data.get("case_id", "")), data.get(CommonKeys.LABEL))
         return result
 
 
@@ -210,7 +182,8 @@ def _degraded(
         case "speckle":
             return speckled(image, level[0], generator)
         case "blur":
-            return blurred(image, level[0] / 100 * max(size))
+            sigma = level[0] / 100 * max(size)
+            return ndimage.gaussian_filter(image, (0, sigma, sigma), mode="nearest")  # MONAI's pads with black
         case "gain":
             return ScaleIntensityRange(0, 1 / level[0], 0, 1)(image)
         case "contrast":
@@ -225,45 +198,15 @@ def _degraded(
 
 
 def speckled(image: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """Multiply an image by speckle of mean 1.
-
-    Args:
-        image: (channels, H, W).
-        share: fraction of fully developed speckle (Rayleigh-distributed amplitude) in the factor; the rest is 1.
-        generator: of the random echoes.
-
-    Returns:
-        The image, of the same shape.
-    """
+    """Multiply an image by speckle of mean 1, of which a share is fully developed (Rayleigh-distributed amplitude)."""
     size = image.shape[1:]
     waves = generator.standard_normal((2, *size))  # real and imaginary part of the echoes
     amplitude = np.hypot(*ndimage.gaussian_filter(waves, (0, *(blur * max(size) for blur in _GRAIN)), mode="wrap"))
     return image * (1 + share * (amplitude / amplitude.mean() - 1))
 
 
-def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur an image with its border replicated, where MONAI's `GaussianSmooth` pads with black.
-
-    Args:
-        image: (channels, H, W).
-        sigma: of the Gaussian, in pixels.
-
-    Returns:
-        The image, of the same shape.
-    """
-    return ndimage.gaussian_filter(image, (0, sigma, sigma), mode="nearest")
-
-
 def downscaled(image: np.ndarray, share: float) -> np.ndarray:
-    """Downsample an image by area averaging, and upsample it again bilinearly.
-
-    Args:
-        image: (channels, H, W).
-        share: size of the small image as a fraction of the original.
-
-    Returns:
-        The image, of the same shape.
-    """
+    """Downsample an image by area averaging to a share of its size, and upsample it again bilinearly."""
     size = image.shape[1:]
     small = Resize([max(1, round(share * side)) for side in size], mode="area")(image)
     return np.asarray(Resize(size, mode="bilinear")(small))

@@ -13,85 +13,66 @@ from hybrid_attention.data.masks import merged_mask
 from hybrid_attention.data.nifti import is_nifti, place_fault, slice_geometry
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
+from monai.transforms import MapTransform
+from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type
 from scipy import ndimage
 
-
-class MergeMasks(Transform):
-    """Merge the masks of one case, one per channel, into one: lesion (1) where any of them has it (`merged_mask`).
-
-    Shape:
-        - Input: (n, spatial…), from `MaskReader`
-        - Output: (1, spatial…), float32, 0 or 1
-    """
-
-    backend: ClassVar = [TransformBackends.NUMPY]
-
-    def __call__(self, masks: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """Return the merged mask, with the metadata of `masks` if it has any."""
-        merged = torch.from_numpy(merged_mask(list(np.asarray(masks)))[None].astype(np.float32))
-        return MetaTensor(merged, meta=masks.meta) if isinstance(masks, MetaTensor) else merged
+CLASSES, NORMAL = "class_probability", "normal"
+VOLUMES = (".nrrd", ".nii", ".nii.gz")
 
 
 class MergeMasksd(MapTransform):
-    """Dictionary form of `MergeMasks`, which fits the mask to its image.
+    """Merge the masks of one case, one per channel, into one that fits the image: lesion (1) where any has it.
 
-    DICOM images are cropped to the tissue; a mask of the whole frame, as viewers draw it, is cropped likewise.
+    DICOM images are cropped to the tissue; a mask of the whole frame, as viewers draw it, is cropped likewise. The
+    mask is compared with the `image` of the case at its original size, if there is one.
 
-    Args:
-        keys: keys of the masks.
-        allow_missing_keys: leave a dictionary without the key unchanged.
-        image_key: key of the image, (C, *spatial), at its original size; without it the mask is not compared.
+    Shape:
+        - Input: (n, H, W), from `MaskReader`
+        - Output: (1, H, W), float32, 0 or 1
 
     Raises:
         ValueError: (at the call) mask and image differ in size, or in position by their NIfTI headers.
     """
 
-    backend: ClassVar = MergeMasks.backend
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, image_key: str = "image") -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.image_key = image_key
-        self.merge = MergeMasks()
+    backend: ClassVar = [TransformBackends.NUMPY]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with the masks of each key merged."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self._fitted(self.merge(result[key]), result.get(self.image_key))
+            result[key] = self._fitted(result[key], result.get(CommonKeys.IMAGE))
         return result
 
     @staticmethod
-    def _fitted(mask: torch.Tensor, image: Any) -> torch.Tensor:
-        """Return the mask, (1, *spatial), at the size of the image."""
-        if not isinstance(image, MetaTensor) or "filename_or_obj" not in image.meta:
-            return mask
-        source = str(image.meta["filename_or_obj"])
-        if mask.shape[1:] != image.shape[1:] and mask.ndim == 3:
-            tissue = torch.from_numpy(to_tissue(np.asarray(mask[0]), source)[None])
-            mask = MetaTensor(tissue, meta=mask.meta) if isinstance(mask, MetaTensor) else tissue
-        if mask.shape[1:] != image.shape[1:]:
-            raise ValueError(f"{source} is of size {tuple(image.shape[1:])}, but its mask of {tuple(mask.shape[1:])}")
-        file = mask.meta.get("filename_or_obj") if isinstance(mask, MetaTensor) else None
-        fault = None if file is None else place_fault(str(file), source)
-        if fault:
-            raise ValueError(f"{file}: {fault}")
-        return mask
+    def _fitted(masks: torch.Tensor | np.ndarray, image: Any) -> torch.Tensor:
+        """Return the merged mask, (1, H, W), at the size of the image."""
+        merged = merged_mask(list(np.asarray(masks)))
+        source, file = (
+            str(one.meta["filename_or_obj"]) if isinstance(one, MetaTensor) and "filename_or_obj" in one.meta else None
+            for one in (image, masks)
+        )
+        if source is not None:
+            size = tuple(image.shape[1:])
+            merged = merged if merged.shape == size else to_tissue(merged, source)
+            if merged.shape != size:
+                raise ValueError(f"{source} is of size {size}, but its mask of {merged.shape}")
+            fault = None if file is None else place_fault(file, source)
+            if fault:
+                raise ValueError(f"{file}: {fault}")
+        mask = torch.from_numpy(merged[None].astype(np.float32))
+        return MetaTensor(mask, meta=masks.meta) if isinstance(masks, MetaTensor) else mask
 
 
-class RemoveSmallMarks(Transform):
-    """Remove the connected components of a mask that have fewer than `min_size` pixels.
+class RemoveSmallMarksd(MapTransform):
+    """Remove the connected components of masks that have fewer than `min_size` pixels.
 
     Pixels that touch at edges or corners are connected, as in the counts of lesions; channels are processed separately.
     MONAI's `RemoveSmallObjects` depends on scikit-image, whose versions differ on components of exactly that size.
 
     Args:
-        min_size: number of pixels (or voxels) of the smallest component to keep; 0 or 1 removes none.
-
-    Shape:
-        - Input: (channels, spatial…); above 0.5 is lesion
-        - Output: the same shape and type, with 0 where a component is removed
+        keys: keys of the masks, (channels, H, W); above 0.5 is lesion.
+        min_size: number of pixels of the smallest component to keep; 0 or 1 removes none.
 
     Raises:
         ValueError: `min_size` is not a non-negative integer.
@@ -99,83 +80,52 @@ class RemoveSmallMarks(Transform):
 
     backend: ClassVar = [TransformBackends.NUMPY]
 
-    def __init__(self, min_size: int) -> None:
+    def __init__(self, keys: KeysCollection, min_size: int) -> None:
+        super().__init__(keys)
         if not isinstance(min_size, int) or isinstance(min_size, bool) or min_size < 0:
             raise ValueError(f"min_size must be a number of pixels, an integer of at least 0, got {min_size!r}")
         self.min_size = min_size
-
-    def __call__(self, mask: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """Return the mask without its small components."""
-        array = convert_data_type(mask, np.ndarray)[0]
-        touching = np.ones((3,) * array.ndim)
-        touching[[0, 2]] = 0  # channels are not connected
-        components, _ = ndimage.label(array > 0.5, touching)
-        small = np.bincount(components.ravel()) < self.min_size
-        small[0] = False  # the background
-        return convert_to_dst_type(np.where(small[components], 0, array), mask)[0]
-
-
-class RemoveSmallMarksd(MapTransform):
-    """Dictionary form of `RemoveSmallMarks`.
-
-    Args:
-        keys: keys of the masks.
-        min_size: number of pixels of the smallest component to keep; 0 or 1 removes none.
-        allow_missing_keys: leave a dictionary without the key unchanged.
-    """
-
-    backend: ClassVar = RemoveSmallMarks.backend
-
-    def __init__(self, keys: KeysCollection, min_size: int, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.remove = RemoveSmallMarks(min_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with the small components of each key removed."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self.remove(result[key])
+            array = convert_data_type(result[key], np.ndarray)[0]
+            touching = np.ones((3,) * array.ndim)
+            touching[[0, 2]] = 0  # channels are not connected
+            components, _ = ndimage.label(array > 0.5, touching)
+            small = np.bincount(components.ravel()) < self.min_size
+            small[0] = False  # the background
+            result[key] = convert_to_dst_type(np.where(small[components], 0, array), result[key])[0]
         return result
 
 
 class ClearMaskIfNormald(MapTransform):
-    """Set a mask or a probability map to 0 if the image is classified as normal.
+    """Set masks or probability maps to 0 if the image is classified as normal, by its `class_probability`, (classes,).
 
     Args:
         keys: maps of the case, of any shape.
         class_names: names of the classes, in the order of their probabilities.
         threshold: lowest probability of `normal` at which the maps are cleared; None never clears them.
-        class_key: key of the class probabilities, (classes,).
-        normal: name of the class without lesion.
-        allow_missing_keys: whether a case may lack a key.
 
     Raises:
         ValueError: `normal` is not among the classes, or the threshold is not a probability.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        class_names: Sequence[str] | None,
-        threshold: float | None = 0.5,
-        class_key: str = "class_probability",
-        normal: str = "normal",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, class_names: Sequence[str] | None, threshold: float | None = 0.5) -> None:
+        super().__init__(keys)
         if threshold is not None:
-            if class_names is None or normal not in class_names:
-                raise ValueError(f"normal must be one of the classes {class_names}, got {normal!r}")
+            if class_names is None or NORMAL not in class_names:
+                raise ValueError(f"the classes must include {NORMAL}, got {class_names}")
             if not 0 <= threshold <= 1:
                 raise ValueError(f"threshold must be a probability from 0 to 1, or None, got {threshold}")
-            self.index = list(class_names).index(normal)
+            self.index = list(class_names).index(NORMAL)
         self.threshold = threshold
-        self.class_key = class_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case, with its maps cleared if it is classified as normal."""
         result = dict(data)
-        if self.threshold is None or float(data[self.class_key][self.index]) < self.threshold:
+        if self.threshold is None or float(data[CLASSES][self.index]) < self.threshold:
             return result
         for key in self.key_iterator(result):
             result[key] = torch.zeros_like(result[key])
@@ -185,19 +135,15 @@ class ClearMaskIfNormald(MapTransform):
 class SplitMaskAndClassesd(MapTransform):
     """Split the output of `MaskAndClasses` for one image into the logits of the lesion and class probabilities.
 
-    The key keeps the logits of the lesion, (1, *spatial); the softmax over the classes goes to `class_key`, (classes,).
+    The key keeps the logits of the lesion, (1, H, W); the softmax over the classes, (classes,), goes to
+    `class_probability`.
 
-    Args:
-        keys: keys of the logits, (1 + classes, *spatial); class logits are the same at every pixel.
-        class_key: key for the class probabilities.
+    Shape:
+        - Input: (1 + classes, H, W); class logits are the same at every pixel
 
     Raises:
         ValueError: (at the call) there are fewer than two classes.
     """
-
-    def __init__(self, keys: KeysCollection, class_key: str = "class_probability") -> None:
-        super().__init__(keys)
-        self.class_key = class_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with mask and classes split."""
@@ -210,11 +156,8 @@ class SplitMaskAndClassesd(MapTransform):
                     "does the network classify?"
                 )
             classes = torch.as_tensor(logits[1:]).flatten(1)[:, 0]
-            result[key], result[self.class_key] = logits[:1], classes.softmax(0)
+            result[key], result[CLASSES] = logits[:1], classes.softmax(0)
         return result
-
-
-VOLUMES = (".nrrd", ".nii", ".nii.gz")
 
 
 class MonaiLabelOutputd(MapTransform):
@@ -229,20 +172,16 @@ class MonaiLabelOutputd(MapTransform):
 
     Args:
         keys: key of the mask.
-        class_names: names of the entries of `class_key`, (classes,); None for a network without class head.
-        class_key: key of the probabilities of the classes.
+        class_names: names of the entries of `class_probability`, (classes,); None for a network without class head.
 
     Shape:
         - Input: (H, W), at the image's original size
         - Output: (W, H), the axis order of the server, or (W, H, 1) for a volume
     """
 
-    def __init__(
-        self, keys: KeysCollection, class_names: Sequence[str] | None = None, class_key: str = "class_probability"
-    ) -> None:
+    def __init__(self, keys: KeysCollection, class_names: Sequence[str] | None = None) -> None:
         super().__init__(keys)
-        self.class_names = None if class_names is None else list(class_names)
-        self.class_key = class_key
+        self.class_names = class_names
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data`, with the entries that a server reads."""
@@ -253,7 +192,7 @@ class MonaiLabelOutputd(MapTransform):
         extension = result.get("result_extension") or (".nii.gz" if is_nifti(path) else ".png")
         result["result_extension"] = extension
         if self.class_names is not None:
-            values = [round(float(value), 6) for value in result[self.class_key]]
+            values = [round(float(value), 6) for value in result[CLASSES]]
             result["result"] = {"classification": dict(zip(self.class_names, values, strict=True))}
         placed = is_dicom(path) or is_nifti(path)
         place = _affine(path) if placed and str(extension).lower().endswith(VOLUMES) else None

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, ensure_tuple
+from monai.utils import TransformBackends, ensure_tuple_rep
 
 # near the resolution of float32 below 1; the mean over flips is limited in the same way
 MARGIN = 1e-6
+_ROUNDING = 1e-4
 
 
 class TemperatureScaling(Transform):
@@ -53,18 +54,12 @@ class TemperatureScaling(Transform):
 
 
 class TemperatureScalingd(MapTransform):
-    """Dictionary form of `TemperatureScaling`.
-
-    Args:
-        keys: keys of the probabilities.
-        temperature: above 0; 1 changes nothing.
-        allow_missing_keys: leave a dictionary without the key unchanged.
-    """
+    """Dictionary form of `TemperatureScaling`."""
 
     backend: ClassVar = TemperatureScaling.backend
 
-    def __init__(self, keys: KeysCollection, temperature: float, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, temperature: float) -> None:
+        super().__init__(keys)
         self.scale = TemperatureScaling(temperature)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -73,9 +68,6 @@ class TemperatureScalingd(MapTransform):
         for key in self.key_iterator(result):
             result[key] = self.scale(result[key])
         return result
-
-
-_ROUNDING = 1e-4
 
 
 class PredictiveEntropy(Transform):
@@ -114,19 +106,13 @@ class PredictiveEntropyd(MapTransform):
     Args:
         keys: keys of the probabilities, which are kept.
         names: keys of the entropies, one per key.
-        allow_missing_keys: leave a dictionary without the key unchanged.
-
-    Raises:
-        ValueError: keys and names differ in number.
     """
 
     backend: ClassVar = PredictiveEntropy.backend
 
-    def __init__(self, keys: KeysCollection, names: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.names = ensure_tuple(names)
-        if len(self.names) != len(self.keys):
-            raise ValueError(f"names must have one entry per key, got keys {self.keys} and names {self.names}")
+    def __init__(self, keys: KeysCollection, names: KeysCollection) -> None:
+        super().__init__(keys)
+        self.names = ensure_tuple_rep(names, len(self.keys))
         self.entropy = PredictiveEntropy()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -36,9 +36,6 @@ def labels(size: tuple[int, int], generator: np.random.Generator, count: int, li
         count: number of labels, from 1 to 4.
         lines: lines of text in each, from 1 to 3.
         height: of the font, as a fraction of the image's short side.
-
-    Returns:
-        Fraction of white, (H, W), from 0 to 1.
     """
     corners = generator.permutation(4)
     words = [[choices[generator.integers(len(choices))] for choices in label] for label in _WORDS]
@@ -74,9 +71,6 @@ def callipers(
         lesion: mask, (H, W), or None if it is not known.
         count: number of distances, 1 or 2.
         cross: width of a cross, as a fraction of the image's short side.
-
-    Returns:
-        Fraction of white, (H, W), from 0 to 1.
     """
     lines = _random_lines(size, generator) if lesion is None or not lesion.any() else lesion_lines(lesion)
     arm = max(2, round(cross * min(size) / 2))
@@ -94,10 +88,7 @@ def callipers(
 
 
 def lesion_lines(lesion: np.ndarray) -> list[tuple[Point, Point]]:
-    """Find the two diameters of a lesion that radiologists measure.
-
-    Args:
-        lesion: mask, (H, W), with one or more lesions, of which the largest is measured.
+    """Find the two diameters of the largest lesion of a mask, (H, W), that radiologists measure.
 
     Returns:
         The ends (column, row) of the longest diameter, and of the longest at a right angle to it, to a pixel.

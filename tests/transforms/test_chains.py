@@ -34,7 +34,3 @@ def test_a_message_that_names_the_file_is_kept():
     with pytest.raises(RuntimeError) as error:
         NamingCompose([Lambdad("value", complain)])(CASES[0])
     assert str(error.value) == "ValueError: folder/a.png: the file has zero bytes"
-
-
-def test_without_errors_it_is_compose():
-    assert NamingCompose([Lambdad("value", lambda value: value + 1)])(CASES[0])["value"] == 2

@@ -31,13 +31,16 @@ def test_certainty_is_taken_for_one_in_a_million():
     torch.testing.assert_close(scaled, torch.tensor([1e-3, 1 - 1e-3]), atol=2e-5, rtol=0)  # root of the odds
 
 
-def test_dictionary_form_leaves_the_rest():
+def test_dictionary_forms_leave_the_rest():
     data = {"pred": MetaTensor(torch.full((1, 2, 2), 0.9), meta={"a": 1}), "image": torch.full((1, 2, 2), 0.9)}
     result = TemperatureScalingd("pred", 2)(data)
     assert float(result["pred"].mean()) == pytest.approx(0.75)
     assert result["pred"].meta["a"] == 1
     assert float(result["image"].mean()) == pytest.approx(0.9) and float(data["pred"].mean()) == pytest.approx(0.9)
-    assert TemperatureScalingd("no", 2, allow_missing_keys=True)(data).keys() == data.keys()
+    data = {"probability": torch.tensor([0.5, 0.0])}
+    result = PredictiveEntropyd("probability", "uncertainty")(data)
+    assert result["uncertainty"].tolist() == [1, 0] and result["probability"].tolist() == [0.5, 0]
+    assert "uncertainty" not in data
 
 
 @pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf, "2", True, None])
@@ -62,15 +65,3 @@ def test_rounding_beyond_the_range_is_none():
 def test_logits_are_refused(value):
     with pytest.raises(ValueError, match="probabilities must be from 0 to 1"):
         PredictiveEntropy()(torch.tensor([0.5, value]))
-
-
-def test_dictionary_form_keeps_the_probability():
-    data = {"probability": torch.tensor([0.5, 0.0])}
-    result = PredictiveEntropyd("probability", "uncertainty")(data)
-    assert result["uncertainty"].tolist() == [1, 0] and result["probability"].tolist() == [0.5, 0]
-    assert "uncertainty" not in data
-
-
-def test_a_name_for_each_key():
-    with pytest.raises(ValueError, match="names must have one entry per key"):
-        PredictiveEntropyd(["a", "b"], "c")
