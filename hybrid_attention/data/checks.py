@@ -19,10 +19,6 @@ class OnDemand(Sequence[Any]):
     """The result of a function that is called when its items, length or attributes are first used.
 
     Training on images from elsewhere, as on a MONAI Label server, thus reads and writes no data set of its own.
-
-    Args:
-        make: the function.
-        arguments: its arguments.
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
@@ -68,23 +64,14 @@ _HINT = (
 
 
 def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> None:
-    """Raise a `DataError` that lists `problems`, if there are any.
-
-    Args:
-        problems: one line per problem, each naming its file.
-        total: number of cases checked.
-        hint: what the user can do about them.
-
-    Raises:
-        DataError: when `problems` is not empty.
-    """
+    """Raise a `DataError` that lists `problems` among the cases, if there are any, and says what to do about them."""
     if not problems:
         return
     listed = [f"  - {line}" for line in problems]
     raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Hint: {hint}"]))
 
 
-def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[list[str], list[dict[str, Any]]]:
+def inspect_cases(cases: Sequence[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
     """Read the header of every image and every mask, and list their faults.
 
     Pixels of images are decoded once, when they are used: the reader then names a file whose pixels are damaged.
@@ -92,14 +79,13 @@ def inspect_cases(cases: Sequence[dict[str, Any]], threads: int = 4) -> tuple[li
     Args:
         cases: dicts with `case_id`, `image` (path), `label` (list of mask paths; empty if there is no ground truth)
             and, if known, `class`.
-        threads: number of files read at the same time.
 
     Returns:
         Problems, one line each: unreadable files, invalid masks, masks whose size differs from their image's, benign
         or malignant cases whose masks are all empty, normal cases whose mask is not. And copies of the cases, with
         the fraction of lesion pixels as `lesion_area_fraction` in those that have masks.
     """
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with ThreadPoolExecutor(max_workers=4) as pool:
         results = list(pool.map(_inspect_case, cases))
     return [problem for problems, _ in results for problem in problems], [case for _, case in results]
 
@@ -146,13 +132,9 @@ def check_training_cases(
 
     A MONAI Label server trains on the labelled part of its datastore, which has no classes, and splits it by itself.
 
-    Args:
-        training: the cases to train on.
-        validation: the cases that decide which epoch is kept.
-        class_names: the classes to predict; None for masks alone.
-
     Raises:
-        ValueError: fewer than two cases to train on, none to validate on, or cases without a class.
+        ValueError: fewer than two cases to train on, none to validate on, or cases without a class although there are
+            `class_names` to predict.
     """
     if len(training) < 2 or not validation:
         raise ValueError(
@@ -170,15 +152,12 @@ def check_training_cases(
 
 @on_demand
 def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return copies of the cases with the index of their class.
+    """Return copies of the cases with the index of their class, `class_index`.
 
     Args:
         cases: dicts with `case_id` and `class`, a name.
         class_names: names in the order of the network's class logits; None for a network that doesn't classify, which
             leaves the cases unchanged.
-
-    Returns:
-        The cases with `class_index`.
 
     Raises:
         ValueError: fewer than two names, or duplicate names.

@@ -51,17 +51,7 @@ class FrameGeometry:
         return slice(top, bottom), slice(left, right)
 
     def to_full_frame(self, plane: np.ndarray) -> np.ndarray:
-        """Put a plane of the size of the tissue back into the whole frame.
-
-        Args:
-            plane: (H, W) of the box.
-
-        Returns:
-            Array of the frame's shape, zero outside the box.
-
-        Raises:
-            ValueError: the size of the plane differs from that of the box.
-        """
+        """Return a plane of the size of the tissue in the whole frame, zero outside the box."""
         frame = np.zeros(self.shape, dtype=plane.dtype)
         if frame[self.part].shape != plane.shape:
             raise ValueError(f"a plane of {plane.shape} does not fit the tissue of {frame[self.part].shape}")
@@ -70,14 +60,7 @@ class FrameGeometry:
 
 
 def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Split the name of a frame, `cine.dcm#3`, into the file and the number of the frame.
-
-    Args:
-        path: of a file, or of a frame.
-
-    Returns:
-        The file and the number, counted from 1; None if the name has none.
-    """
+    """Split the name of a frame, `cine.dcm#3`, into the file and the number, counted from 1; None if it has none."""
     match = _NUMBERED.match(str(path))
     if match is None or os.path.exists(path):
         return Path(path), None
@@ -110,12 +93,6 @@ def strip_frame_suffix(name: str, suffixes: Sequence[str] = DICOM_SUFFIXES) -> s
 
 def read_header(path: str | os.PathLike[str]) -> Dataset:
     """Read a DICOM file without its pixels.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The data set.
 
     Raises:
         NoPictureError: the file is valid but not an image.
@@ -155,15 +132,7 @@ def frame_count(header: Dataset) -> int:
 
 
 def numbers(header: Dataset, keyword: str) -> list[float]:
-    """Return the values of an attribute.
-
-    Args:
-        header: the data set, or an item of a sequence.
-        keyword: of the attribute.
-
-    Returns:
-        The numbers; an empty list if the attribute is missing, empty, or has a value that is not a finite number.
-    """
+    """Return the values of an attribute; none if it is missing, empty, or has a value that is not a finite number."""
     try:
         value = header.get(keyword)
         several = isinstance(value, Sequence) and not isinstance(value, str)
@@ -174,15 +143,7 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
 
 
 def chosen_frames(frames: str | Sequence[int], count: int) -> Sequence[int]:
-    """Return the numbers of the frames that are asked for.
-
-    Args:
-        frames: "all", "middle" (one), or numbers counted from 1.
-        count: of the frames in the file.
-
-    Raises:
-        ValueError: `frames` is something else, or names a frame that the file lacks.
-    """
+    """Return the numbers of the frames that are asked for: "all", "middle" (one), or numbers counted from 1."""
     if not (frames in ("all", "middle") if isinstance(frames, str) else isinstance(frames, Sequence) and frames):
         raise ValueError(f"frames must be 'all', 'middle' or a list of numbers counted from 1, got {frames!r}")
     if count == 0:
@@ -204,12 +165,6 @@ def frame_geometry(header: Dataset) -> FrameGeometry:
 
     Reference:
         DICOM PS3.3, section C.8.5.5, US Region Calibration Module.
-
-    Args:
-        header: from `read_header`.
-
-    Returns:
-        Size, box and spacing.
 
     Raises:
         ValueError: a region of tissue lies outside the frame.
@@ -274,17 +229,9 @@ def _geometry(path: Path) -> FrameGeometry:
 
 
 def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
-    """Put a plane of the size of the tissue back into the whole frame.
+    """Put a plane of the size of the tissue, as `read_grey` returns it, back into the whole frame of a DICOM image.
 
-    Args:
-        plane: of the shape (H, W) that `read_grey` returns for `source`.
-        source: the image; if it is not a DICOM file, `plane` is returned unchanged.
-
-    Returns:
-        Array of the frame's shape (H, W), zero outside the box.
-
-    Raises:
-        ValueError: the size of the plane differs from that of the box.
+    Planes of other images are returned unchanged.
     """
     if not is_dicom(source):
         return plane
@@ -295,14 +242,9 @@ def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarr
 
 
 def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
-    """Crop a plane of the size of the whole frame to the tissue, as `read_grey` does with the image.
+    """Crop a plane of the size of a whole DICOM frame, for example a mask, to the tissue, as `read_grey` does.
 
-    Args:
-        plane: (H, W), for example a ground-truth mask.
-        source: the image.
-
-    Returns:
-        The part in the box; `plane` unchanged if it has another size than the frame, or `source` is not a DICOM file.
+    Planes of another size and those of other images are returned unchanged.
     """
     if not is_dicom(source):
         return plane

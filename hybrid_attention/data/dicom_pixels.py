@@ -40,18 +40,13 @@ logger = logging.getLogger(__name__)
 
 
 def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
-    """List the frames of a DICOM file, each of which is a case of its own.
+    """List the frames of a DICOM file, each of which is a case of its own, as `path#1`, `path#2` and so on.
 
-    Args:
-        path: the file.
-        frames: which frames of a file with several: "all", "middle" (one), or numbers counted from 1.
-
-    Returns:
-        `[path]` for a file with one frame, else `path#1`, `path#2` and so on.
+    A file with one frame gives `[path]`; for `frames` see `chosen_frames`.
 
     Raises:
-        ValueError: `frames` is invalid or names a frame that the file lacks, no decoder for its pixels is installed,
-            or they contradict the header. Also the errors of `read_header`.
+        ValueError: the file lacks a frame, no decoder for its pixels is installed, or they contradict the header. Also
+            the errors of `read_header`.
     """
     header = read_header(path)
     fault = syntax_fault(header) or length_fault(path, header)
@@ -208,14 +203,7 @@ def _luma(pixels: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def syntax_fault(header: Dataset) -> str | None:
-    """Explain why the pixels of a file can't be decoded.
-
-    Args:
-        header: of the file.
-
-    Returns:
-        A message, which names the package if one is missing; None if they can be decoded.
-    """
+    """Explain why the pixels of a file can't be decoded, naming the package if one is missing; None if they can."""
     check_size(header.Rows, header.Columns)
     kind, samples = str(header.PhotometricInterpretation), int(header.get("SamplesPerPixel") or 1)
     if kind not in SAMPLES:
@@ -238,15 +226,7 @@ def syntax_fault(header: Dataset) -> str | None:
 
 
 def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
-    """Explain how the pixel data of a file contradict its header: in length or, if compressed, in number of frames.
-
-    Args:
-        path: the file.
-        header: of the file.
-
-    Returns:
-        A message, or None if they agree or compressed frames can't be counted.
-    """
+    """Explain how the pixel data of a file contradict its header: in length or, if compressed, in number of frames."""
     try:
         length, held = _length_and_frames(Path(path))
     except Exception as error:  # pydicom raises many kinds for a damaged file

@@ -79,13 +79,7 @@ def _explained(error: OSError, path: Path) -> OSError:
 
 
 def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
-    """Create an output folder and check, before any work is done, that files can be written in it.
-
-    Args:
-        path: the folder; missing parents are created.
-
-    Returns:
-        The folder.
+    """Create an output folder, with its parents, and check before any work that files can be written in it.
 
     Raises:
         OSError: the folder can't be created or written; the message names it and says what to do.
@@ -105,11 +99,7 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def remove_partial_files(folder: str | os.PathLike[str]) -> None:
-    """Remove partial files that a killed process left in a folder.
-
-    Args:
-        folder: a folder that no other process writes in.
-    """
+    """Remove partial files that a killed process left in a folder, in which no other process may be writing."""
     for path in Path(folder).glob(f"{_PARTIAL}*"):
         path.unlink(missing_ok=True)
 
@@ -181,32 +171,6 @@ def read_table(path: str | os.PathLike[str], columns: Collection[str] = ()) -> l
     return [(place, dict(zip(header, cells, strict=True))) for place, cells in rows[1:]]
 
 
-def read_index(path: str | os.PathLike[str], key: str, columns: Collection[str]) -> dict[str, dict[str, str]]:
-    """Read a CSV file with information on each image, patient or the like.
-
-    Args:
-        path: see `read_table`.
-        key: column of the names.
-        columns: required columns, whose value must be the same in all rows of a name.
-
-    Returns:
-        Cells by column, by name.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: it is not such a table (see `read_table`), or rows of a name contradict each other; all are listed.
-    """
-    rows: dict[str, dict[str, str]] = {}
-    twice = []
-    for _, row in read_table(path, (key, *columns)):
-        first = rows.setdefault(row[key], row)
-        differ = [column for column in columns if first[column].strip() != row[column].strip()]
-        twice += [f"{row[key]} ({column} {first[column].strip()} and {row[column].strip()})" for column in differ]
-    if twice:
-        raise ValueError(f"{path} must have one value per {key}, but has {', '.join(twice)}")
-    return rows
-
-
 # thumbnails, recycle bins and caches, besides names that start with a dot (.Trash-1000, .ipynb_checkpoints, ._a.png)
 _CLUTTER = {
     "$recycle.bin",
@@ -273,11 +237,7 @@ def same_name(name: str) -> str:
 
 
 def name_fault(path: str | os.PathLike[str]) -> str | None:
-    """Explain why a path can't be written into tables: its bytes are not UTF-8.
-
-    Returns:
-        A message that names the path in characters that any terminal can show, or None if the path is valid.
-    """
+    """Explain, in characters of any terminal, why a path can't be written into tables: its bytes are not UTF-8."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
@@ -311,9 +271,5 @@ def cached_by_file(size: int) -> Callable[[Callable[[Path], Result]], Callable[[
 
 
 def how_to_install(extra: str) -> str:
-    """Return how to install the packages of an extra, for the end of an error message.
-
-    Args:
-        extra: its name in `pyproject.toml`.
-    """
+    """Return how to install the packages of an extra, for the end of an error message."""
     return f"pip install '.[{extra}]' in a checkout of hybrid_attention"

@@ -14,12 +14,6 @@ def to_grey(image: Image.Image) -> Image.Image:
 
     1-bit, palette and colour images become 8-bit grey ("L", ITU-R 601-2 luma); 16-bit and 32-bit ones become float
     ("F") with unchanged values, which PIL's own conversion would clip at 255; transparent pixels become black.
-
-    Args:
-        image: the opened image.
-
-    Returns:
-        An image of mode "L" or "F".
     """
     if image.mode == "L":
         image.load()
@@ -33,14 +27,7 @@ def to_grey(image: Image.Image) -> Image.Image:
 
 
 def luma(colours: np.ndarray) -> np.ndarray:
-    """Return the grey values of colours, by ITU-R 601-2.
-
-    Args:
-        colours: red, green and blue along the last axis; further channels, such as alpha, are ignored.
-
-    Returns:
-        float64 array without the last axis.
-    """
+    """Return grey values (ITU-R 601-2) of red, green and blue along the last axis; further channels are ignored."""
     return colours[..., :3].astype(np.float64) @ _LUMA
 
 
@@ -53,13 +40,6 @@ def check_size(height: int, width: int) -> None:
 
 
 def stretched(grey: np.ndarray) -> np.ndarray:
-    """Stretch grey values of any range to 0 to 255.
-
-    Args:
-        grey: of any shape.
-
-    Returns:
-        Floats, not rounded, of the same shape: the darkest is 0 and the brightest 255; all 0 if all are equal.
-    """
+    """Stretch grey values to floats from 0 (the darkest) to 255 (the brightest); all 0 if all are equal."""
     low, high = float(grey.min()), float(grey.max())
     return (grey - low) * (255 / max(high - low, 1e-9))

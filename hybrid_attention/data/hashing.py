@@ -13,14 +13,7 @@ from hybrid_attention.data.files import cached_by_file
 
 
 def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Return one SHA-256 of the contents of files, in the given order.
-
-    Args:
-        paths: the files; for a frame of a DICOM file, `loop.dcm#3`, its number is included.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Return one SHA-256, 64 hexadecimal digits, of the contents of files and the numbers of frames (`loop.dcm#3`)."""
     digest = hashlib.sha256()
     for path in paths:
         file, frame = split_frame(path)
@@ -36,26 +29,12 @@ def _digest(file: Path) -> bytes:
 
 
 def case_digests(cases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a digest of each case's image, which identifies it under any name or path.
-
-    Args:
-        cases: dicts with the path `image`.
-
-    Returns:
-        16 hexadecimal digits per case, in order.
-    """
+    """Return 16 hexadecimal digits per case, which identify its `image` under any name or path."""
     return [file_digest([case["image"]])[:16] for case in cases]
 
 
 def data_digest(cases: Sequence[Mapping[str, Any]]) -> str:
-    """Return one digest of the images and masks of all cases.
-
-    Args:
-        cases: dicts with the path `image` and the path or paths `label`.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Return one digest of the images (`image`) and masks (`label`, a path or several) of all cases."""
     paths: list[str] = []
     for case in cases:
         label = case.get("label", [])

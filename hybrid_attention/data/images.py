@@ -94,13 +94,6 @@ def read_plane(
         path: see `read_grey`.
         values: converts a picture that Pillow reads, already upright, to an array of shape (H, W).
         several_pages: read the first of several pages and log a warning; False refuses the file.
-
-    Returns:
-        Array of shape (H, W).
-
-    Raises:
-        ValueError: see `read_grey`, except for a single grey value.
-        ImportError: the file is DICOM and pydicom is missing.
     """
     file = _existing_file(path)
     try:
@@ -142,12 +135,8 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     Pixels are not decoded, except for a frame of a video. The checksums of a PNG are compared, which finds truncated
     files; other damage is found by `read_grey`.
 
-    Args:
-        path: see `read_grey`.
-
     Raises:
         ValueError: the file can't be read; see `read_grey`.
-        ImportError: the file is DICOM and pydicom is missing, or a video and PyAV is.
     """
     file = _existing_file(path)
     if is_dicom(path):
@@ -259,34 +248,14 @@ class GreyImage:
 
 
 def read_image(path: str | os.PathLike[str]) -> GreyImage:
-    """Read an image file as `read_grey` does, with what it says about its pixels.
-
-    Args:
-        path: see `read_grey`.
-
-    Raises:
-        ValueError: see `read_grey`.
-        ImportError: the file is DICOM and pydicom is missing.
-    """
+    """Read an image file as `read_grey` does, with what it says about its pixels."""
     pixels = read_grey(path)
-    if is_dicom(path):
-        frame = geometry(path)
-        return GreyImage(pixels, str(path), frame.spacing, _proportions(frame.aspect, 1.0), frame)
-    if is_nifti(path):
-        place = slice_geometry(path)
-        return GreyImage(pixels, str(path), place.spacing, _proportions(*place.sizes), place)
-    return GreyImage(pixels, str(path))
+    place = geometry(path) if is_dicom(path) else slice_geometry(path) if is_nifti(path) else None
+    return GreyImage(pixels, str(path), pixel_spacing(path), pixel_proportions(path), place)
 
 
 def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
-    """Return the size of a pixel if the file states it.
-
-    Args:
-        path: an image file; only NIfTI and DICOM state spacing.
-
-    Returns:
-        Height and width in mm, or None.
-    """
+    """Return height and width of a pixel in mm; None if the file does not state it, as only NIfTI and DICOM do."""
     if is_dicom(path):
         return geometry(path).spacing
     return slice_geometry(path).spacing if is_nifti(path) else None

@@ -13,7 +13,7 @@ from hybrid_attention.data.dicom import NoPictureError, is_dicom
 from hybrid_attention.data.dicom_pixels import frame_paths
 from hybrid_attention.data.files import files_below, is_note, name_fault, same_name
 from hybrid_attention.data.images import ALL_SUFFIXES, is_image, strip_suffix
-from hybrid_attention.data.masks import find_masks, mask_owner
+from hybrid_attention.data.masks import find_all_masks, mask_owner
 from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, video_frame_paths
 
 # the table that an inference run writes into the folder of its results
@@ -80,7 +80,7 @@ def image_datalist(
             problems.append(f"{image}: its results would overwrite those of {owners[result]}; rename one")
         owners[result] = image
         cases.append({"case_id": key, "image": str(image), "source": str(image)})
-    masked = [{**case, "label": find_masks(case["image"])} for case in cases]
+    masked = [{**case, "label": masks} for case, masks in zip(cases, find_all_masks(images), strict=True)]
     # frames of a video were read when they were listed
     more, _ = inspect_cases([case for case in masked if case["label"] or not is_video(case["image"])])
     raise_if_invalid(problems + more, len(files), "repair or remove these files")
@@ -90,11 +90,7 @@ def image_datalist(
 
 
 def image_files(files: Iterable[Path], videos: bool = False) -> list[Path]:
-    """Return those of `files` that are images, and not masks by their names; the others are logged.
-
-    Args:
-        files: of a folder.
-        videos: return videos, too.
+    """Return those of `files` that are images (or videos), and not masks by their names; the others are logged.
 
     Raises:
         DataError: names that are not UTF-8; all are listed.
@@ -128,7 +124,7 @@ def expand_frames(
 
     Args:
         files: images, from `image_files`.
-        frames: of videos and multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
+        frames: see `image_datalist`.
         alone: report a DICOM file that is not an image as a problem; False skips and logs it.
 
     Returns:
@@ -164,13 +160,6 @@ def loop_frames(file: str | os.PathLike[str], frames: str | Sequence[int] = "all
 
 
 def result_path(folder: str | os.PathLike[str], case_id: str, what: str, suffix: str = ".png") -> Path:
-    """Return where an inference run writes a result: `FOLDER/a/b_overlay.png` for the overlay of `a/b.nii.gz`.
-
-    Args:
-        folder: of the results.
-        case_id: of the image, from `image_datalist`.
-        what: kind of result, for example `overlay`.
-        suffix: of the file.
-    """
+    """Return where an inference run writes a result: `FOLDER/a/b_overlay.png` for the overlay of `a/b.nii.gz`."""
     stem = Path(folder) / strip_suffix(case_id)
     return stem.with_name(f"{stem.name}_{what}{suffix}")

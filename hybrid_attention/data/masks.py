@@ -29,13 +29,9 @@ _STRAY = 0.002  # fraction of pixels that may be grey elsewhere: real images hav
 
 
 def mask_owner(path: str | os.PathLike[str]) -> str | None:
-    """Return the stem of the image that a mask belongs to, by the mask's name.
+    """Return the stem of the image that a mask belongs to: "benign (4)" for "benign (4)_mask_1.png".
 
-    Args:
-        path: for example "benign (4)_mask_1.png", or "a_mask.nii.gz".
-
-    Returns:
-        For example "benign (4)", normalised by `same_name`; None if the name is not that of a mask.
+    It is normalised by `same_name`; None if the name is not that of a mask.
     """
     name = Path(path).name
     match = _MASK.match(strip_suffix(name)) or _MASK.match(Path(name).stem)  # whatever the suffix
@@ -48,22 +44,29 @@ def find_masks(image: str | os.PathLike[str]) -> list[Path]:
     The masks of `a.nii.gz` are `a_mask.EXT`, those of the frame `loop.dcm#3` are `loop#3_mask.EXT`. Files of
     unsupported formats are included, since the ground truth would be incomplete without them.
 
-    Args:
-        image: path of the image.
-
     Returns:
         The masks' paths, sorted by number.
     """
     image = Path(image)
     stem = same_name(strip_suffix(image.name))
-    found = [
-        image.with_name(name)
-        for name in os.listdir(image.parent)
-        if same_name(name).startswith(stem)
-        and mask_owner(name) == stem
-        and not (is_clutter(name) or is_note(Path(name)) or image.with_name(name).is_dir())
-    ]
-    return sorted(found, key=natural_order)
+    return _masks_by_owner(image.parent, stem).get(stem, [])
+
+
+def find_all_masks(images: Sequence[Path]) -> list[list[Path]]:
+    """Find the mask files of many images, as `find_masks` does; each folder is listed once."""
+    folders = {folder: _masks_by_owner(folder) for folder in {image.parent for image in images}}
+    return [folders[image.parent].get(same_name(strip_suffix(image.name)), []) for image in images]
+
+
+def _masks_by_owner(folder: Path, start: str = "") -> dict[str, list[Path]]:
+    """Return the masks in a folder whose names have this start, by their `mask_owner`."""
+    masks: dict[str, list[Path]] = {}
+    for name in os.listdir(folder):
+        owner = mask_owner(name) if same_name(name).startswith(start) else None
+        path = folder / name
+        if owner is not None and not (is_clutter(name) or is_note(path) or path.is_dir()):
+            masks.setdefault(owner, []).append(path)
+    return {owner: sorted(found, key=natural_order) for owner, found in masks.items()}
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
@@ -191,11 +194,7 @@ def _ignored_pixels(folder: Path) -> str | None:
 def merged_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
     """Merge the masks of one case into one: a pixel is lesion where it is in any of them.
 
-    Args:
-        masks: of one shape, from `read_mask` or of 0 and 1; others are binarized by `binary_mask`.
-
-    Returns:
-        Boolean array of the same shape.
+    Masks that are not of 0 and 1 are binarized by `binary_mask`.
     """
     return np.any([mask > 0 if _is_binary(mask) else binary_mask(mask) for mask in masks], axis=0)
 

@@ -84,9 +84,6 @@ def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
     does not state its position: its first axis runs across and its second down. Pixels of exactly 1 x 1 come from a
     converted picture and are not a physical size.
 
-    Args:
-        path: the file.
-
     Raises:
         ValueError: the file is damaged or has more than one slice.
     """
@@ -101,16 +98,9 @@ def _slice_geometry(path: Path) -> SliceGeometry:
 
 
 def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a NIfTI file with one slice as a grey picture, in the orientation of `slice_geometry`.
+    """Read a NIfTI file with one slice as a grey picture, (H, W), float32, in the orientation of `slice_geometry`.
 
-    Args:
-        path: the file; colours become luma.
-
-    Returns:
-        float32 array of shape (H, W).
-
-    Raises:
-        ValueError: the file is damaged or has more than one slice.
+    Colours become luma.
     """
     image = _load(path)
     geometry = _geometry(image)
@@ -127,13 +117,7 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Write a picture, (H, W), so that viewers can overlay it on its source image.
-
-    Args:
-        plane: of the image's size.
-        source: NIfTI file of the image, whose orientation and affine the new file gets.
-        path: the file to write.
-    """
+    """Write a picture, (H, W), with orientation and affine of its source image, so that viewers can overlay it."""
     import nibabel
 
     original = _load(source)
@@ -146,19 +130,9 @@ def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | o
 
 
 def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> str | None:
-    """Explain why a mask does not match an image pixel by pixel, as far as NIfTI headers tell.
+    """Explain why a mask does not match an image pixel by pixel, as far as NIfTI headers tell; None if it does.
 
     Flipped or transposed axes are fine: both are read in one orientation.
-
-    Args:
-        mask: file of the mask.
-        image: file of the image.
-
-    Returns:
-        A message that names both affines, or None if no mismatch is known.
-
-    Raises:
-        ValueError: see `slice_geometry`.
     """
     if not is_nifti(image):
         return None

@@ -30,18 +30,7 @@ class GreyReader(ImageReader):
     def read(
         self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any
     ) -> list[tuple[str, np.ndarray]]:
-        """Read one or several files.
-
-        Args:
-            data: path or paths.
-            kwargs: not used.
-
-        Returns:
-            A list of (path, array of shape (H, W)).
-
-        Raises:
-            ValueError: a file can't be read; the message names it and the reason.
-        """
+        """Read one or several files: a list of (path, array of shape (H, W)); errors name the file."""
         images = []
         for name in ensure_tuple(data):
             try:
@@ -51,14 +40,7 @@ class GreyReader(ImageReader):
         return images
 
     def get_data(self, img: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return the result of `read` as one array and its metadata.
-
-        Args:
-            img: the result of `read`.
-
-        Returns:
-            Array of shape (H, W) for one file or (n, H, W) for several, and its metadata.
-        """
+        """Return the result of `read` as one array, (H, W) or (n, H, W) for several files, and its metadata."""
         arrays = [array for _, array in img]
         meta: dict[str, Any] = {"filename_or_obj": img[0][0], "spatial_shape": np.asarray(arrays[0].shape)}
         if len(arrays) == 1:

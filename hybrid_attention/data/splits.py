@@ -48,14 +48,7 @@ class Split:
     rule: str
 
     def part(self, name: str) -> Cases:
-        """Return the cases of one part.
-
-        Args:
-            name: `train`, `validation` or `test`.
-
-        Raises:
-            ValueError: unknown part.
-        """
+        """Return the cases of `train`, `validation` or `test`."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         if name not in parts:
             raise ValueError(f"part must be one of {', '.join(parts)}, got {name!r}")
@@ -69,9 +62,6 @@ def busi_facts() -> dict[str, dict[str, str]]:
     The columns are `class`, `fold` (0 to 4, or -1 if images of one group have two classes), `duplicate_group` (same
     or neighbouring frames), `same_frame_group`, `group_crosses_classes`, `n_masks`, `lesion_area_fraction`,
     `overlay_flag` (burnt-in graphics), `axilla_label_flag` and the `sha256` of the published file.
-
-    Returns:
-        Rows by image_id, as text.
     """
     text = resources.files("hybrid_attention.data").joinpath("busi_cases.csv").read_text(encoding="utf-8")
     return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
@@ -82,9 +72,6 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
 
     Names are not enough, since other folders copy BUSI's layout, so four in five lesion areas must agree as well (not
     all, because corrected masks are in use).
-
-    Args:
-        cases: from `busi_datalist`.
 
     Returns:
         True if the names are BUSI's and the lesion areas agree. False for phantoms and for cases whose groups are given
@@ -156,9 +143,6 @@ def split_cases(
         split_rule: `leak_free`, `random` or `paper`; with a table `leak_free`.
         paper_sizes: images for training, validation and test of the rule `paper`, with normal images; without them
             the parts shrink by the same share.
-
-    Returns:
-        The split.
 
     Raises:
         FileNotFoundError: `split_csv` does not exist.

@@ -31,13 +31,6 @@ def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] 
 
     The video is decoded once, to count its frames. Those with a single grey value are skipped and logged.
 
-    Args:
-        path: the file.
-        frames: "all", "middle" (one), or numbers counted from 1.
-
-    Returns:
-        `path#1`, `path#2` and so on.
-
     Raises:
         ValueError: the file is damaged, has no frames that show something, or lacks one of `frames`. The message does
             not name the file.
@@ -61,13 +54,9 @@ def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] 
 
 
 def read_video_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a frame of a video as a grey plane; one after another is fast, a step back reads from the start.
+    """Read a frame of a video, `clip.mp4#3`, as luma (ITU-R 601-2), (H, W), uint8, turned as the file says.
 
-    Args:
-        path: a frame, `clip.mp4#3`.
-
-    Returns:
-        uint8 array of shape (H, W), luma (ITU-R 601-2), turned as the file says.
+    One after another is fast, a step back reads from the start.
 
     Raises:
         ValueError: the file is damaged, or no frame or one that it lacks is named. The message does not name the file.

@@ -9,7 +9,7 @@ import pytest
 from hybrid_attention.audit import audit
 from hybrid_attention.data import busi_datalist, busi_facts
 from hybrid_attention.data.checks import DataError
-from hybrid_attention.data.datasets.busi import read_groups
+from hybrid_attention.data.datasets.common import read_groups
 from hybrid_attention.phantoms.dataset import make_phantom
 from PIL import Image
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from hybrid_attention.data import busi_datalist
-from hybrid_attention.data.datasets.busi import read_groups
+from hybrid_attention.data.datasets.common import read_groups
 from hybrid_attention.data.files import (
     atomic_path,
     files_below,
@@ -190,5 +190,5 @@ def test_what_is_no_such_table(tmp_path, content, message):
 def test_an_image_in_two_groups_is_named(phantoms, tmp_path):
     path = tmp_path / "groups.csv"
     path.write_text("image_id,duplicate_group\na.png,1\nb.png,1\na.png,1\nb.png, 2\nc.png,3\n")
-    with pytest.raises(ValueError, match=r"groups\.csv .* has b\.png \(duplicate_group 1 and 2\)$"):
+    with pytest.raises(ValueError, match=r"groups\.csv .* has b\.png \(1 and 2\)$"):
         busi_datalist(phantoms, groups_csv=path)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def breast_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """List the cases of BrEaST; every file is read once and checked.
+    """List the cases of BrEaST; all files are checked.
 
     Only masks of tumours are read; those of other structures (`case001_other1.png`) are not lesions. Normal cases have
     no mask in the published files and are skipped and logged.
@@ -57,7 +57,9 @@ def breast_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         if row is None:
             problems.append(f"{image}: {tables[0].name} does not list it")
         elif masks:
-            cases.append(new_case("breast", root, image, masks, image.stem, row["class"], birads=row["birads"]))
+            cases.append(
+                new_case("breast", root, image, masks, f"breast/{image.stem}", row["class"], birads=row["birads"])
+            )
         elif row["class"] == "normal":
             normal.append(image.stem)
         else:

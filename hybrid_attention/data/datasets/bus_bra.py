@@ -14,7 +14,7 @@ TABLE, FOLDS = "bus_data.csv", "5-fold-cv.csv"
 
 
 def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """List the cases of BUS-BRA, whole or in part; every file is read once and checked.
+    """List the cases of BUS-BRA, whole or in part; all files are checked.
 
     Reference:
         W. Gómez-Flores, M. J. Gregorio-Calas, W. C. de Albuquerque Pereira, "BUS-BRA: A breast ultrasound dataset for
@@ -49,5 +49,5 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         mask = root / "Masks" / image.name.replace("bus_", "mask_", 1)
         official = int(folds[image.stem]["fold"]) - 1
         more = {"fold": official, "birads": row["birads"], "device": row["device"]}
-        cases.append(new_case("bus_bra", root, image, [mask], row["patient"], row["class"], **more))
+        cases.append(new_case("bus_bra", root, image, [mask], f"bus_bra/{row['patient']}", row["class"], **more))
     return checked(cases, problems, root)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """List the cases of BUS-UCLM; every file is read once and checked.
+    """List the cases of BUS-UCLM; all files are checked.
 
     Skipped and logged: Doppler images and combined views, as listed in the table, and images whose mask has another
     size (thirteen in the published files, whose alignment is not known).
@@ -66,7 +66,7 @@ def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
             left_out.setdefault(why, []).append(image.stem)
             continue
         patient = _SAME_PATIENT.get(image.stem[:4], image.stem[:4])
-        cases.append(new_case("bus_uclm", root, image, [mask], patient, row["class"], device=DEVICE))
+        cases.append(new_case("bus_uclm", root, image, [mask], f"bus_uclm/{patient}", row["class"], device=DEVICE))
     for why, names in left_out.items():
         logger.warning("%s: %d images skipped (%s): %s", root, len(names), why, ", ".join(names))
     return checked(cases, problems, root)

@@ -7,14 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.checks import DataError, inspect_cases, on_demand, raise_if_invalid
-from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.files import files_below, read_index, same_name
-from hybrid_attention.data.images import ALL_SUFFIXES, natural_order, strip_suffix
-from hybrid_attention.data.listing import expand_frames, image_files, log_left_out
-from hybrid_attention.data.masks import find_masks
+from hybrid_attention.data.checks import DataError, on_demand
+from hybrid_attention.data.datasets.common import CLASSES, cases_with_masks
+from hybrid_attention.data.files import files_below
+from hybrid_attention.data.images import ALL_SUFFIXES
+from hybrid_attention.data.listing import image_files, log_left_out
 
-CLASSES = ("benign", "malignant", "normal")
 PUBLISHED_FOLDER = "Dataset_BUSI_with_GT"  # the folder inside the published archive
 SYNTHETIC_MARKER = "SYNTHETIC.txt"  # of a folder of phantoms
 
@@ -25,7 +23,7 @@ logger = logging.getLogger(__name__)
 def busi_datalist(
     root: str | os.PathLike[str], groups_csv: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
-    """List the cases of BUSI, or of a folder in its layout, one dict per case; every file is read once and checked.
+    """List the cases of BUSI, or of a folder in its layout, one dict per case; all files are checked.
 
     The layout is that of the published archive: a folder for each class, images of any name (PNG, JPEG, TIFF, NIfTI,
     DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
@@ -63,66 +61,16 @@ def busi_datalist(
         raise FileNotFoundError(f"data folder {root} does not exist; give the folder that contains {_folders()}")
     if not any((root / name).is_dir() for name in CLASSES):
         raise FileNotFoundError(f"data folder {root} contains none of {_folders()}; give the folder that does")
-    groups = read_groups(groups_csv) if groups_csv is not None else {}
     synthetic = is_synthetic(root)
-    cases: list[dict[str, Any]] = []
-    problems: list[str] = []
-    unreadable: list[str] = []
     files = image_files(files_below(root))
-    log_left_out([path for path in files if path.relative_to(root).parts[0] not in CLASSES], f"not in {_folders()}")
-    for name in CLASSES:
-        own = [path for path in files if path.relative_to(root).parts[0] == name]
-        images, faults = expand_frames(sorted(own, key=lambda path: (path.parent, natural_order(path))))
-        unreadable += faults
-        owners: dict[Path, Path] = {}
-        for image in images:
-            masks, stem = find_masks(image), strip_suffix(image.name)
-            if not masks:
-                problems.append(f"{image}: no mask beside it (expected {stem}_mask.png)")
-            owner = owners.setdefault(image.with_name(same_name(stem)), image)
-            if owner != image:
-                problems.append(f"{image}: its masks would be those of {owner.name}; rename or remove one")
-            case_id = image.relative_to(root).as_posix()
-            if groups and same_name(case_id) not in groups:
-                problems.append(f"{groups_csv}: no row for {case_id}")
-            cases.append(
-                {
-                    "case_id": case_id,
-                    "image": str(image),
-                    "label": [str(mask) for mask in masks],
-                    "class": name,
-                    "group": groups.get(same_name(case_id), split_frame(image)[0].relative_to(root).as_posix()),
-                    "synthetic": synthetic,
-                    "dataset": "busi",
-                    "birads": "",
-                    "device": "",
-                }
-            )
-    if not cases and not unreadable:
+    own = [path for path in files if path.relative_to(root).parts[0] in CLASSES]
+    log_left_out([path for path in files if path not in own], f"not in {_folders()}")
+    cases = cases_with_masks("busi", root, own, groups_csv, synthetic)
+    if not cases:
         raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {_folders()} of {root}: is it the right folder?")
-    more, cases = inspect_cases(cases)
-    raise_if_invalid([*unreadable, *problems, *more], len(cases) + len(unreadable))
     if synthetic:
         logger.warning("SYNTHETIC DATA: %s contains phantoms; no result on them says anything about patients", root)
     return cases
-
-
-def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read a table of duplicate groups.
-
-    Args:
-        path: CSV file with the columns `image_id` and `duplicate_group` (if empty, each file is a group, with all its
-            frames).
-
-    Returns:
-        Group by image_id.
-
-    Raises:
-        ValueError: it is not such a table (see `read_index`), or images are in two groups; all are listed.
-    """
-    rows = read_index(path, "image_id", ("duplicate_group",))
-    given = {name: row["duplicate_group"].strip() for name, row in rows.items()}
-    return {same_name(name): group or split_frame(name)[0].as_posix() for name, group in given.items()}
 
 
 def _folders() -> str:

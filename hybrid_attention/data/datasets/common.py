@@ -1,4 +1,4 @@
-"""Shared parts of the readers of published data sets: their tables, the form of a case, and the final check."""
+"""What the readers of data sets share: their tables, the form of a case, and the check of all files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from zipfile import BadZipFile
 
 import pandas as pd
 from hybrid_attention.data.checks import inspect_cases, raise_if_invalid
-from hybrid_attention.data.files import how_to_install, read_table
+from hybrid_attention.data.dicom import split_frame
+from hybrid_attention.data.files import how_to_install, read_table, same_name
+from hybrid_attention.data.images import natural_order, strip_suffix
+from hybrid_attention.data.listing import expand_frames
+from hybrid_attention.data.masks import find_all_masks
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -35,11 +39,6 @@ def published_rows(
 
     Returns:
         The rows by stem, all values as text; empty cells are empty text.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ImportError: it is an Excel sheet, and openpyxl is missing.
-        ValueError: it is not a table, lacks a column, has two rows for an image or an unknown class.
     """
     path = Path(path)
     table = _sheet(path) if path.suffix == ".xlsx" else pd.DataFrame([row for _, row in read_table(path)])
@@ -90,13 +89,76 @@ def new_case(
         "image": str(image),
         "label": [str(mask) for mask in masks],
         "class": class_name,
-        "group": f"{dataset}/{group}",
+        "group": group,
         "synthetic": False,
         "dataset": dataset,
         "birads": "",
         "device": "",
         **more,
     }
+
+
+def cases_with_masks(
+    dataset: str,
+    root: Path,
+    files: Iterable[Path],
+    groups_csv: str | os.PathLike[str] | None = None,
+    synthetic: bool = False,
+) -> list[dict[str, Any]]:
+    """List images with masks beside them, as `busi_datalist` describes it, and check all files.
+
+    In the data set "busi", the first folder of an image is its class.
+
+    Raises:
+        DataError: images without a mask, with those of another or without a row in the table, and faulty files.
+    """
+    images, unreadable = expand_frames(sorted(files, key=lambda path: (path.parent, natural_order(path))))
+    groups = None if groups_csv is None else read_groups(groups_csv)
+    cases: list[dict[str, Any]] = []
+    problems: list[str] = []
+    owners: dict[Path, Path] = {}
+    for image, masks in zip(images, find_all_masks(images), strict=True):
+        name, stem = image.relative_to(root), strip_suffix(image.name)
+        if not masks:
+            problems.append(f"{image}: no mask beside it (expected {stem}_mask.png)")
+        owner = owners.setdefault(image.with_name(same_name(stem)), image)
+        if owner != image:
+            problems.append(f"{image}: its masks would be those of {owner.name}; rename or remove one")
+        key = same_name(name.as_posix())
+        if groups is not None and key not in groups:
+            problems.append(f"{groups_csv}: no row for {name.as_posix()}")
+        group = (groups or {}).get(key, split_frame(image)[0].relative_to(root).as_posix())
+        group, class_name = (group, name.parts[0]) if dataset == "busi" else (f"{dataset}/{group}", "")
+        cases.append(new_case(dataset, root, image, masks, group, class_name, synthetic=synthetic))
+    found, cases = inspect_cases(cases)
+    raise_if_invalid([*unreadable, *problems, *found], len(cases) + len(unreadable))
+    return cases
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read a table of duplicate groups.
+
+    Args:
+        path: CSV file with the columns `image_id` and `duplicate_group` (if empty, each file is a group, with all its
+            frames).
+
+    Returns:
+        Group by image_id.
+
+    Raises:
+        ValueError: it is not such a table (see `read_table`), or images are in two groups; all are listed.
+    """
+    groups: dict[str, str] = {}
+    twice = []
+    for _, row in read_table(path, ("image_id", "duplicate_group")):
+        name = row["image_id"]
+        group = row["duplicate_group"].strip() or split_frame(name)[0].as_posix()
+        first = groups.setdefault(same_name(name), group)
+        if first != group:
+            twice.append(f"{name} ({first} and {group})")
+    if twice:
+        raise ValueError(f"{path} must have one duplicate_group per image, but has {', '.join(twice)}")
+    return groups
 
 
 def checked(cases: list[dict[str, Any]], problems: Sequence[str], root: Path) -> list[dict[str, Any]]:

@@ -6,20 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.checks import DataError, inspect_cases, raise_if_invalid
-from hybrid_attention.data.datasets.busi import read_groups
-from hybrid_attention.data.datasets.common import new_case
-from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.files import files_below, same_name
-from hybrid_attention.data.images import natural_order, strip_suffix
-from hybrid_attention.data.listing import expand_frames, image_files
-from hybrid_attention.data.masks import find_masks
+from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.datasets.common import cases_with_masks
+from hybrid_attention.data.files import files_below
+from hybrid_attention.data.listing import image_files
+from hybrid_attention.data.masks import mask_owner
 
 
 def folder_datalist(
     root: str | os.PathLike[str], groups_csv: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
-    """List the images of a folder and its subfolders, with the masks beside them; every file is read once and checked.
+    """List the images of a folder and its subfolders, with the masks beside them; all files are checked.
 
     The masks of `NAME.png` are `NAME_mask.png`, `NAME_mask_1.png` and so on, all black if there is no lesion.
 
@@ -39,28 +36,10 @@ def folder_datalist(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"data folder {root} does not exist")
-    files = image_files(files_below(root))
-    images, problems = expand_frames(sorted(files, key=lambda path: (path.parent, natural_order(path))))
-    masks = {image: find_masks(image) for image in images}
-    if not any(masks.values()):
+    files = files_below(root)
+    if all(mask_owner(path) is None for path in files):
         raise DataError(
             f"{root} contains no image with a mask beside it (a.png and a_mask.png), and it is not in the layout of a "
             "published data set; give the folder of the images"
         )
-    groups = None if groups_csv is None else read_groups(groups_csv)
-    cases: list[dict[str, Any]] = []
-    owners: dict[Path, Path] = {}
-    for image in images:
-        name = image.relative_to(root)
-        if not masks[image]:
-            problems.append(f"{image}: no mask beside it (expected {strip_suffix(image.name)}_mask.png)")
-        owner = owners.setdefault(image.with_name(same_name(strip_suffix(image.name))), image)
-        if owner != image:
-            problems.append(f"{image}: its masks would be those of {owner.name}; rename or remove one")
-        if groups is not None and same_name(name.as_posix()) not in groups:
-            problems.append(f"{groups_csv}: no row for {name.as_posix()}")
-        group = (groups or {}).get(same_name(name.as_posix()), split_frame(name)[0].as_posix())
-        cases.append(new_case("folder", root, image, masks[image], group))
-    more, cases = inspect_cases(cases)
-    raise_if_invalid([*problems, *more], len(cases))
-    return cases
+    return cases_with_masks("folder", root, image_files(files), groups_csv)

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """List the cases of UDIAT, one dict per case; every file is read once and checked.
+    """List the cases of UDIAT, one dict per case; all files are checked.
 
     The published folder contains `original/000001.png`, `GT/000001.png` and `DatasetB.xlsx`, whose columns "Image" and
     "Type" say which cases are benign and which malignant. A `DatasetB.csv` with these columns works as well. Without
@@ -54,7 +54,8 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         if table and image.stem not in rows:
             problems.append(f"{image}: {table.name} has no row for {image.stem}")
         mask = masks.get(image.stem, root / "GT" / image.name)
-        cases.append(new_case("udiat", root, image, [mask], image.stem, rows.get(image.stem, {}).get("class", "")))
+        kind = rows.get(image.stem, {}).get("class", "")
+        cases.append(new_case("udiat", root, image, [mask], f"udiat/{image.stem}", kind))
     return checked(cases, problems, root)
 
 
