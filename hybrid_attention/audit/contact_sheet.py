@@ -18,14 +18,7 @@ _BACKGROUND, _RULE, _TEXT, _FAINT = 255, 170, 0, 90
 
 @dataclass(frozen=True)
 class SheetGroup:
-    """One group on a contact sheet.
-
-    Args:
-        title: printed above its images.
-        images: uint8 arrays of shape (H, W).
-        names: printed below each image.
-        notes: printed below each name.
-    """
+    """One group on a contact sheet: its title, and images, (H, W), uint8, with a name and a note below each."""
 
     title: str
     images: Sequence[np.ndarray]
@@ -34,14 +27,7 @@ class SheetGroup:
 
 
 def contact_pages(groups: Sequence[SheetGroup]) -> Iterator[Image.Image]:
-    """Draw groups on pages, one row per group; groups of more than six images take several rows, even across pages.
-
-    Args:
-        groups: in the order to draw them.
-
-    Yields:
-        Grey pages of about 1,400 x 1,800 pixels or less.
-    """
+    """Draw groups on grey pages, one row per group; groups of more than six images take several rows."""
     pages: list[list[tuple[SheetGroup, int]]] = [[]]
     for group in groups:
         lines = [(group, start) for start in range(0, len(group.images), _COLUMNS)]

@@ -56,27 +56,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pair of pictures that may be near-duplicates.
-
-    Args:
-        first: index of a picture.
-        second: index of a later one.
-        mirrored: whether the first was mirrored.
-        support: matches that agree on one similarity transform.
-    """
+    """A pair of pictures that may be near-duplicates."""
 
     first: int
     second: int
-    mirrored: bool
-    support: int
+    mirrored: bool  # the first one
+    support: int  # matches that agree on one similarity transform
 
 
 def opencv() -> ModuleType:
-    """Return OpenCV.
-
-    Raises:
-        ImportError: OpenCV is not installed; the message names the extra.
-    """
+    """Return OpenCV, or say how to install it."""
     try:
         import cv2
     except ImportError as error:
@@ -94,9 +83,6 @@ def describe(grey: np.ndarray) -> Picture:
     Args:
         grey: shape (H, W); uint8, or any other range, which is stretched to 0..255. A constant or tiny image has no
             keypoints.
-
-    Returns:
-        The picture.
     """
     cv2 = opencv()
     if grey.dtype != np.uint8:
@@ -131,11 +117,8 @@ def root_sift(descriptors: np.ndarray) -> torch.Tensor:
         R. Arandjelović, A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012,
         DOI 10.1109/CVPR.2012.6248018, section 3.
 
-    Args:
-        descriptors: uint8, shape (n, 128).
-
-    Returns:
-        float32, shape (n, 128).
+    Shape:
+        (n, 128), uint8 to float32
     """
     return torch.nn.functional.normalize(torch.from_numpy(descriptors).float().sqrt(), dim=1)
 
@@ -193,10 +176,6 @@ def shortlist(pictures: Sequence[Picture], progress: bool = True) -> list[Candid
 
     Time grows with the square of the number of pictures (780: half a minute each with and without mirroring on one
     core; 3,000: 15 minutes in all), memory linearly (64 kB per picture plus 16 MB).
-
-    Args:
-        pictures: from `describe`.
-        progress: show a bar.
 
     Returns:
         Candidates in the order of their indices.

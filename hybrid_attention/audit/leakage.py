@@ -16,14 +16,7 @@ _FEWEST = 5
 
 
 def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[str, str]:
-    """Read a split of audited images.
-
-    Args:
-        path: table with the columns `case_id` and `part`; see `data.splits.read_split_table`.
-        image_ids: names of the audited images.
-
-    Returns:
-        Part by case_id.
+    """Read a split of audited images, with the columns `case_id` and `part`, as the part by case_id.
 
     Raises:
         ValueError: the table has no column `part`, or no image for training or testing.
@@ -42,17 +35,7 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
 
 
 def leakage_rate(groups: Mapping[str, int], parts: Mapping[str, str], part: str, source: str = "train") -> float | None:
-    """Return the fraction of images of one part that have a near-duplicate in another part.
-
-    Args:
-        groups: group by image; images of one group are near-duplicates.
-        parts: part by image.
-        part: the part to check, such as "test".
-        source: the part whose near-duplicates count as leakage.
-
-    Returns:
-        0..1, or None when either part is empty.
-    """
+    """Return the fraction of images of one part that have a near-duplicate in another; None when either is empty."""
     seen = {groups[name] for name, where in parts.items() if where == source}
     judged = [groups[name] in seen for name, where in parts.items() if where == part]
     return float(np.mean(judged)) if judged and seen else None
@@ -62,11 +45,6 @@ def split_leakage(
     same_frame: Mapping[str, int], duplicates: Mapping[str, int], parts: Mapping[str, str]
 ) -> dict[str, dict[str, float | None]]:
     """Return the leakage between the parts of a split.
-
-    Args:
-        same_frame: same-frame group by image.
-        duplicates: duplicate group by image.
-        parts: part by image.
 
     Returns:
         For "test_in_train", "validation_in_train" and "test_in_validation" the fractions by `same_frame` and
@@ -87,11 +65,6 @@ def random_leakage(
     """Return the leakage of random splits over images, as are often used.
 
     80 % of the images are for training. Of the others half are for testing in "80/10/10" and all in "80/20".
-
-    Args:
-        same_frame: same-frame group by image.
-        duplicates: duplicate group by image.
-        seed: of the shuffles; the same seed gives the same numbers.
 
     Returns:
         By split and kind of group the `mean` and `sd` (between splits, n - 1) of the fraction of test images with a

@@ -77,15 +77,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Copy:
-    """Two images that are near-duplicates.
-
-    Args:
-        first: index of an image.
-        second: index of a later one.
-        kind: kind of pair.
-        mirrored: whether one is the mirror image of the other.
-        scores: their agreement; None for identical images.
-    """
+    """Two images that are near-duplicates: their indices, kind, and agreement (None for identical images)."""
 
     first: int
     second: int
@@ -99,10 +91,6 @@ def find_near_duplicates(pictures: Sequence[Picture], progress: bool = True) -> 
 
     Rotated, rescaled, cropped and mirrored duplicates are found. An image without texture (constant, or smaller than
     about 40 pixels) has no keypoints; its duplicates can only be found by their hashes, which is not done here.
-
-    Args:
-        pictures: from `features.describe`.
-        progress: show bars.
 
     Returns:
         The pairs, sorted by first and second; a pair found both with and without mirroring is returned once, with its
@@ -131,14 +119,9 @@ def find_near_duplicates(pictures: Sequence[Picture], progress: bool = True) -> 
 
 
 def group_numbers(count: int, copies: Sequence[Copy]) -> list[int]:
-    """Number the groups of images that pairs connect, from 1 in the order of their first images.
+    """Return the group of each image, connected by pairs and numbered from 1 in the order of their first images.
 
-    Args:
-        count: number of images.
-        copies: pairs of them.
-
-    Returns:
-        The group of each image; an image without a near-duplicate is a group of its own.
+    An image without a near-duplicate is a group of its own.
     """
     ends = np.array([(copy.first, copy.second) for copy in copies]).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
@@ -161,10 +144,6 @@ def compare(first: Picture, second: Picture) -> Scores | None:
     Reference:
         G. Evangelidis, E. Psarakis, "Parametric image alignment using enhanced correlation coefficient maximization",
         IEEE TPAMI 30 (2008) 1858-1865, DOI 10.1109/TPAMI.2008.113 (the refinement).
-
-    Args:
-        first: a picture.
-        second: another one.
 
     Returns:
         The scores; None if no transform fits.

@@ -41,16 +41,10 @@ _GLYPHS = {
 
 @dataclass(frozen=True)
 class Phantom:
-    """One synthetic image with the exact lesion masks, drawn before speckle.
-
-    Args:
-        image: grey values, uint8, shape (H, W).
-        masks: one boolean (H, W) array per lesion; empty for a normal image.
-        label: "benign", "malignant" or "normal".
-    """
+    """One synthetic image, (H, W), with the exact lesion masks, drawn before speckle."""
 
     image: NDArray[np.uint8]
-    masks: tuple[Mask, ...]
+    masks: tuple[Mask, ...]  # one per lesion; none in a normal image
     label: str
 
 
