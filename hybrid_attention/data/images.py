@@ -28,13 +28,14 @@ from hybrid_attention.data.grey import MAX_PIXELS, to_grey
 from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
 from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, read_video_grey
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 ALL_SUFFIXES = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 # formats are recognised by content; Pillow would hand others, such as PostScript, to external programs
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 COMPRESSION = 1  # of written PNG: four times as fast as the default, files a few percent larger
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # tag of TIFF
-_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)  # tag of EXIF, and its values that exchange rows and columns
+_SIZE, _ORIENTATION, _TURNED = ((256, 257), 274, (5, 6, 7, 8))  # of EXIF; values that exchange rows and columns
 _TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG has it
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ def _picture_shape(path: Path) -> tuple[int, int]:
         if image.format != "PNG" or not _TAGS.isdisjoint(image.info):  # Pillow decodes a PNG to look for further tags
             with suppress(Exception):
                 turned = image.getexif().get(_ORIENTATION) in _TURNED
-        width, height = image.size
+        # of a TIFF, Pillow's size is turned already in some versions
+        width, height = [image.tag_v2[tag] for tag in _SIZE] if isinstance(image, TiffImageFile) else image.size
         if image.format == "PNG" and getattr(image, "fp", None) is not None:
             image.verify()
     return (width, height) if turned else (height, width)

@@ -59,16 +59,6 @@ def test_output_folder_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"can't write .*file.*--output_dir"):
         prepare_output_folder(tmp_path / "file" / "out")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_output_folder_without_permission(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="can't write"):
-        prepare_output_folder(tmp_path / "out")
-
-
-def test_prepared_folder_is_empty(tmp_path):
     assert list(prepare_output_folder(tmp_path / "out").iterdir()) == []
 
 
@@ -102,17 +92,9 @@ def test_clutter(tmp_path, name):
     (tmp_path / name / "a.png").touch()
     (tmp_path / "b.png").touch()
     assert names(tmp_path) == ["b.png"]
-
-
-@pytest.mark.parametrize("name", ["a.png", "recycle", "#7", "@home", "study#7"])
-def test_what_is_no_clutter(name):
-    assert not is_clutter(name)
-
-
-def test_the_folder_itself_may_have_any_name(tmp_path):
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / ".cache" / "a.png").touch()
-    assert names(tmp_path / ".cache") == ["a.png"]
+    assert names(tmp_path / name) == ["a.png"]  # the folder itself may have any name
+    assert names(tmp_path / "none") == []
+    assert not any(map(is_clutter, ("a.png", "recycle", "#7", "@home", "study#7")))
 
 
 def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
@@ -128,10 +110,6 @@ def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
     (other / "deep" / "loop").symlink_to(other)
     (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert names(root) == ["gone.png", "linked/b.png", "linked/deep/c.png", "z/a.png"]
-
-
-def test_no_folder_no_files(tmp_path):
-    assert files_below(tmp_path / "none") == []
 
 
 def test_names_that_look_alike_are_equal():

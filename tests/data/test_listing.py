@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hybrid_attention.data import DataError, busi_datalist, image_datalist
+from hybrid_attention.data import DataError, busi_datalist, image_datalist, split_cases
 from hybrid_attention.data.listing import result_path
 from PIL import Image
 
@@ -51,11 +51,6 @@ def test_busi_layout(small):
     assert areas == pytest.approx([36 / 320, (36 + 16) / 320, 36 / 320, 0])
 
 
-def test_published_archive_folder(small, tmp_path):
-    shutil.move(small, tmp_path / "download" / "Dataset_BUSI_with_GT")
-    assert len(busi_datalist(tmp_path / "download")) == 4
-
-
 def test_groups(small, tmp_path):
     table = tmp_path / "groups.csv"
     rows = ["image_id,duplicate_group", "benign/benign (1).png,7", "benign/benign (10).png,7", "other,3"]
@@ -70,41 +65,33 @@ def test_groups(small, tmp_path):
         busi_datalist(small, groups_csv=table)
 
 
-def test_all_faults_at_once(small):
+def test_all_faults_at_once(small, tmp_path):
     (small / "benign" / "benign (1)_mask.png").unlink()
-    (small / "benign" / "benign (2).png").write_bytes(b"")
+    np.save(small / "benign" / "benign (2)_mask_2.npy", np.zeros((16, 20)))
+    noise = np.random.default_rng(0).integers(0, 3, (16, 20)).astype(np.uint8)
+    Image.fromarray(noise).save(small / "benign" / "benign (2)_mask.png")
+    (small / "benign" / "b.png").write_bytes(b"")
+    mask(small / "benign" / "b_mask.png")
     mask(small / "benign" / "benign (10)_mask.png", size=(20, 17))
     mask(small / "normal" / "normal (1)_mask.png")
     picture(small / "malignant" / "m.png")
     mask(small / "malignant" / "m_mask.png", box=None)
+    shutil.move(small, tmp_path / "download" / "Dataset_BUSI_with_GT")  # the folder in the published archive
     with pytest.raises(DataError) as caught:
-        busi_datalist(small)
+        busi_datalist(tmp_path / "download")
     message = str(caught.value)
-    assert message.startswith("5 problem(s) in 5 case(s)")
+    assert message.startswith("7 problem(s) in 6 case(s)")
     for part in (
         "benign (1).png: no mask beside it (expected benign (1)_mask.png)",
-        "benign (2).png: the file has zero bytes",
+        "benign (2)_mask.png: 3 values from 0 to 2",
+        "benign (2)_mask_2.npy: masks of this format are not read",
+        "b.png: the file has zero bytes",
         "benign (10)_mask.png: mask of 20x17 pixels for an image of 20x16",
         "normal (1)_mask.png: the mask contains a lesion, but the case is of class normal",
         "m_mask.png: the mask is empty, but the case is of class malignant",
         "Hint: ",
     ):
         assert part in message
-
-
-def test_every_bad_file_is_named(small):
-    for number in range(30):
-        picture(small / "benign" / f"x{number}.png")
-    with pytest.raises(DataError) as caught:
-        busi_datalist(small)
-    assert all(f"x{number}.png: no mask beside it" in str(caught.value) for number in range(30))
-
-
-def test_noise_is_no_mask(small):
-    noise = np.random.default_rng(0).integers(0, 3, (16, 20)).astype(np.uint8)
-    Image.fromarray(noise).save(small / "benign" / "benign (1)_mask.png")
-    with pytest.raises(DataError, match=r"benign \(1\)_mask.png: 3 values from 0 to 2"):
-        busi_datalist(small)
 
 
 def test_missing_and_empty_folders(tmp_path):
@@ -134,12 +121,17 @@ def test_published_files(busi_native):
 
 
 @pytest.mark.busi
-def test_whole_busi(busi):
+def test_whole_busi(busi, tmp_path):
     cases = busi_datalist(busi)
     counts = {name: sum(case["class"] == name for case in cases) for name in ("benign", "malignant", "normal")}
     assert counts == {"benign": 437, "malignant": 210, "normal": 133}
     assert sum(len(case["label"]) == 2 for case in cases) == 16
     assert sum(len(case["label"]) == 3 for case in cases) == 1
+    assert split_cases(cases).rule.startswith("BUSI leak-free folds")
+    rows = [f"{case['case_id']},{('train', 'validation', 'test')[n % 3]}" for n, case in enumerate(cases)]
+    (tmp_path / "random.csv").write_text("\n".join(["case_id,part", *rows]))
+    with pytest.raises(DataError, match=r"group .* leaks: benign/"):
+        split_cases(cases, split_csv=tmp_path / "random.csv")
 
 
 def test_any_folder(tmp_path):
@@ -193,12 +185,6 @@ def test_what_is_left_out_is_listed_once(small, tmp_path, caplog):
         assert name in caplog.text
     assert "thumb" not in caplog.text
     assert "notes" not in caplog.text
-
-
-def test_second_mask_that_is_not_read(small):
-    np.save(small / "benign" / "benign (1)_mask_1.npy", np.zeros((16, 20)))
-    with pytest.raises(DataError, match=r"benign \(1\)_mask_1\.npy: masks of this format are not read"):
-        busi_datalist(small)
 
 
 def test_linked_and_nested_folders_of_a_class(small, tmp_path):

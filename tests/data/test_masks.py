@@ -68,12 +68,7 @@ def read(tmp_path, image, name="m.png", **options):
 def test_labels_are_all_lesion(tmp_path, values):
     grey = np.array([0, *values], np.uint8)[LABELS]
     np.testing.assert_array_equal(read(tmp_path, grey), ALL)
-    np.testing.assert_array_equal(read(tmp_path, grey.astype(np.uint16)), ALL)
-
-
-@pytest.mark.parametrize("values", [(1, 2, 3), (257, 514, 771), (20000, 40000, 65535)])
-def test_labels_of_sixteen_bits(tmp_path, values):
-    np.testing.assert_array_equal(read(tmp_path, np.array([0, *values], np.uint16)[LABELS], "m.tif"), ALL)
+    np.testing.assert_array_equal(read(tmp_path, grey.astype(np.uint16) * 257, "m.tif"), ALL)
 
 
 @pytest.mark.parametrize("colours", [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(128, 0, 0), (0, 64, 0), (0, 0, 9)]])

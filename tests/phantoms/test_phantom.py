@@ -93,15 +93,6 @@ def test_the_point_spread_function_is_the_pulse_and_the_widening_beam():
 def test_log_compression():
     levels = 10 ** (np.array([[-80.0, -50, -40, -15, 10, 30]]) / 20)
     np.testing.assert_array_equal(log_compress(levels, 50, reference_db=10), [[0, 0, 0, 128, 255, 255]])
-    with pytest.raises(ValueError, match="got 0"):
-        log_compress(levels, 0)
-
-
-def test_physics_refuses_impossible_arguments():
-    with pytest.raises(ValueError, match=r"\(3,\)"):
-        speckle_envelope(np.zeros(3), rng())
-    with pytest.raises(ValueError, match=r"0\.6"):
-        speckle_envelope(np.zeros((64, 64)), rng(), centre_frequency=0.6)
 
 
 def test_smooth_noise_has_unit_variance_and_the_longer_correlation_across():
@@ -121,15 +112,6 @@ def test_same_seed_same_bytes_other_seed_or_label_other_image(label):
     assert (first.image != other.image).mean() > 0.5
     for elsewhere in set(PHANTOM_LABELS) - {label}:
         assert (first.image != make_phantom(elsewhere, 3, (96, 112)).image).mean() > 0.5
-
-
-def test_global_random_state_is_neither_read_nor_moved():
-    np.random.seed(1)
-    before = np.random.get_state(legacy=False)["state"]["key"].copy()
-    first = make_phantom("benign", 0, (64, 64))
-    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
-    np.random.seed(2)
-    assert make_phantom("benign", 0, (64, 64)).image.tobytes() == first.image.tobytes()
 
 
 @pytest.mark.parametrize("label", ["benign", "malignant"])
@@ -155,10 +137,6 @@ def test_areas_are_distributed_as_in_busi():
     assert 0.02 < np.median(benign) < 0.075
     assert 0.07 < np.median(malignant) < 0.17
     assert min(benign) < 0.015 and max(malignant) > 0.2
-
-
-def test_normal_has_no_lesion():
-    assert all(phantom("normal", seed).masks == () for seed in range(5))
 
 
 @pytest.mark.parametrize("label", ["benign", "malignant"])
@@ -221,8 +199,9 @@ def test_annotations_only_add_bright_marks_to_a_share_of_the_images():
 
 
 def test_sizes_vary_as_in_busi():
-    shapes = [make_phantom("normal", seed).image.shape for seed in range(4)]
-    assert len(set(shapes)) == 4
+    normal = [make_phantom("normal", seed) for seed in range(4)]
+    shapes = [one.image.shape for one in normal]
+    assert len(set(shapes)) == 4 and not any(one.masks for one in normal)
     assert all(300 <= max(shape) <= 520 and min(shape) >= 180 for shape in shapes)
 
 
