@@ -37,29 +37,17 @@ _HINT = "replace these files (download them again), or remove them from the fold
 
 @dataclass(frozen=True)
 class AuditResult:
-    """Results of the audit of a folder.
-
-    Args:
-        folder: the audited folder.
-        image_ids: `folder/name.png`, relative to it.
-        same_frame_groups: one number per image; equal for images of the same frame.
-        duplicate_groups: likewise; equal for images of the same or neighbouring frames.
-        copies: the pairs that form the groups.
-        random_splits: see `leakage.random_leakage`.
-        split: see `leakage.split_leakage`; None if no split was given.
-        split_counts: number of images by part of the split, with "not in the split" for those it does not name.
-        synthetic: whether the folder contains phantoms.
-    """
+    """Results of the audit of a folder."""
 
     folder: Path
-    image_ids: list[str]
-    same_frame_groups: list[int]
-    duplicate_groups: list[int]
-    copies: list[Copy]
-    random_splits: dict[str, dict[str, dict[str, float]]]
-    split: dict[str, dict[str, float | None]] | None
-    split_counts: dict[str, int]
-    synthetic: bool
+    image_ids: list[str]  # `folder/name.png`, relative to the audited folder
+    same_frame_groups: list[int]  # one number per image; equal for images of the same frame
+    duplicate_groups: list[int]  # likewise; equal for images of the same or neighbouring frames
+    copies: list[Copy]  # the pairs that form the groups
+    random_splits: dict[str, dict[str, dict[str, float]]]  # of `random_leakage`
+    split: dict[str, dict[str, float | None]] | None  # of `split_leakage`; None if no split was given
+    split_counts: dict[str, int]  # images by part of the split, with "not in the split" for those it does not name
+    synthetic: bool  # whether the folder contains phantoms
 
     def facts(self) -> dict[str, Any]:
         """Return the content of `summary.json`: counts and fractions (0..1)."""
@@ -153,16 +141,11 @@ def audit(
         seed: of the random splits.
         progress: show bars.
 
-    Returns:
-        The results; `summary()` is a text to print.
-
     Raises:
         ImportError: OpenCV is not installed.
         FileNotFoundError: the folder or the split does not exist.
         DataError: no image in the folder, unreadable images, or a split with unknown images; all are listed.
-        ValueError: the split lacks a column, or has no images for training or testing; `out` is the folder itself; the
-            seed is negative.
-        OSError: the results can't be written.
+        ValueError: the split lacks a column, or has no images for training or testing; `out` is the folder itself.
     """
     opencv()
     root = Path(folder)
@@ -227,8 +210,6 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
             grey = read_grey(path)
         except ValueError as error:
             return f"{path}: {error}"
-        if grey.size == 0:
-            return f"{path}: it has no pixels"
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         pixels = hashlib.sha256(f"{grey.shape}".encode() + grey.astype(np.float32).tobytes()).hexdigest()
         return content, pixels, describe(grey)

@@ -126,12 +126,10 @@ def root_sift(descriptors: np.ndarray) -> torch.Tensor:
 def mutual_matches(query: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Match the descriptors of one image with those of several by the ratio test and mutual nearest neighbours.
 
-    Args:
-        query: unit vectors of one image, shape (k, 128).
-        others: unit vectors of m images, shape (m, n, 128), zeros where an image has fewer than n.
-
-    Returns:
-        Whether a descriptor has a match in an image, shape (k, m), and the index of the match, shape (k, m).
+    Shape:
+        - query: unit vectors, (k, 128)
+        - others: unit vectors of m images, (m, n, 128), zeros where an image has fewer than n
+        - output: whether a descriptor has a match in an image, and the index of the match, both (k, m)
     """
     similarity = (query @ others.flatten(0, 1).T).unflatten(1, others.shape[:2])  # (k, m, n)
     from_there = similarity.amax(dim=0)  # (m, n)
@@ -155,9 +153,6 @@ def agreeing_matches(here: np.ndarray, there: np.ndarray, side: float) -> int:
         here: matched keypoints, shape (n, 4).
         there: their matches, shape (n, 4).
         side: longest side of the image of `here`.
-
-    Returns:
-        The largest number of votes, including the match itself.
     """
     z, w = here[:, 0] + 1j * here[:, 1], there[:, 0] + 1j * there[:, 1]
     scale = there[:, 2] / here[:, 2]

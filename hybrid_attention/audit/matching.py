@@ -182,10 +182,7 @@ def compare(first: Picture, second: Picture) -> Scores | None:
 def _agreement(base: np.ndarray, other: np.ndarray, transform: np.ndarray) -> tuple[float, float, float, float]:
     """Return overlap, correlation, high-pass correlation and its median over blocks.
 
-    Args:
-        base: grey values, float32, shape (H, W).
-        other: the picture with the finer pixels, float32.
-        transform: from the pixels of `base` to those of `other`, shape (2, 3).
+    `other` has the finer pixels; the transform, (2, 3), goes from the pixels of `base` to them.
     """
     cv2 = opencv()
     height, width = base.shape

@@ -30,19 +30,12 @@ class NoPictureError(ValueError):
 
 @dataclass(frozen=True)
 class FrameGeometry:
-    """Position of the tissue in the frames of a file.
+    """Position of the tissue in the frames of a file."""
 
-    Args:
-        shape: height and width of a frame in pixels.
-        box: left, top, right and bottom of the region that shows tissue; right and bottom are exclusive.
-        spacing: height and width of a pixel in mm, or None if the file doesn't state it.
-        aspect: height of a pixel divided by its width, from the spacing, else from Pixel Aspect Ratio, else 1.
-    """
-
-    shape: tuple[int, int]
-    box: tuple[int, int, int, int]
-    spacing: tuple[float, float] | None
-    aspect: float = 1.0
+    shape: tuple[int, int]  # height and width of a frame in pixels
+    box: tuple[int, int, int, int]  # left, top, right and bottom of the tissue; right and bottom are exclusive
+    spacing: tuple[float, float] | None  # height and width of a pixel in mm, if the file states it
+    aspect: float = 1.0  # height of a pixel divided by its width, from the spacing, else from Pixel Aspect Ratio
 
     @property
     def part(self) -> tuple[slice, slice]:

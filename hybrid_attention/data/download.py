@@ -12,13 +12,9 @@ from typing import Any, NamedTuple
 
 
 class Source(NamedTuple):
-    """Where a data set is published.
+    """Where a data set is published: licence and citation, and address and checksum ("md5:…") of each file.
 
-    Args:
-        title: its name.
-        terms: licence, and what to cite.
-        files: address and checksum ("md5:…", None if none is published) of each file; archives end with .zip. Empty if
-            the authors ask for a form.
+    There are no files if the authors ask for a form; archives end with .zip.
     """
 
     title: str
@@ -77,9 +73,6 @@ def download(name: str, out: str | os.PathLike[str], files: Sequence[tuple[str, 
         name: key of `SOURCES`.
         out: folder for the data set, created if it is missing; `datalist` then reads it.
         files: addresses to use in place of the published ones, with checksums or None.
-
-    Returns:
-        The folder.
 
     Raises:
         ValueError: the data set is unknown or can't be downloaded (the message says where to get it); a file is not

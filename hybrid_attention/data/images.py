@@ -212,21 +212,13 @@ def _say_first_page(path: Path, pages: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class GreyImage:
-    """A grey image, and what its file says about it.
+    """A grey image, and what its file says about it."""
 
-    Args:
-        pixels: grey values of any range, (H, W), uint8 or float32; of DICOM the tissue.
-        source: the file, or the frame of a DICOM file; None for an image that is not from a file.
-        spacing: height and width of a pixel in mm, or None if unknown.
-        proportions: height and width of a pixel relative to a square of the same area.
-        geometry: position of the pixels in a DICOM or NIfTI file; None for other formats.
-    """
-
-    pixels: np.ndarray
-    source: str | None = None
-    spacing: tuple[float, float] | None = None
-    proportions: tuple[float, float] = (1.0, 1.0)
-    geometry: FrameGeometry | SliceGeometry | None = None
+    pixels: np.ndarray  # grey values of any range, (H, W), uint8 or float32; of DICOM the tissue
+    source: str | None = None  # the file or frame; None for an image that is not from a file
+    spacing: tuple[float, float] | None = None  # height and width of a pixel in mm, if known
+    proportions: tuple[float, float] = (1.0, 1.0)  # height and width of a pixel relative to a square of the same area
+    geometry: FrameGeometry | SliceGeometry | None = None  # position of the pixels in a DICOM or NIfTI file
 
     def fit(self, mask: np.ndarray) -> np.ndarray:
         """Crop a mask of a whole DICOM frame to the tissue; others are returned unchanged."""

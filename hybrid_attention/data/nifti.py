@@ -19,25 +19,15 @@ _TOLERANCE = 0.1  # of a pixel, by which the corners of two grids may differ
 
 @dataclass(frozen=True)
 class SliceGeometry:
-    """Position of the slice of a file in its array and in space.
+    """Position of the slice of a file in its array and in space."""
 
-    Args:
-        shape: of the file's array, without colours.
-        axes: axes of the array that run down and across the picture.
-        flips: whether the file stores these axes backwards.
-        sizes: height and width of a pixel in the unit of the file.
-        spacing: the same in mm, or None if the file states no physical size.
-        affine: of the file, (4, 4).
-        placed: False if the file does not state its position in space.
-    """
-
-    shape: tuple[int, ...]
-    axes: tuple[int, int]
-    flips: tuple[bool, bool]
-    sizes: tuple[float, float]
-    spacing: tuple[float, float] | None
-    affine: np.ndarray
-    placed: bool
+    shape: tuple[int, ...]  # of the file's array, without colours
+    axes: tuple[int, int]  # of the array, that run down and across the picture
+    flips: tuple[bool, bool]  # whether the file stores these axes backwards
+    sizes: tuple[float, float]  # height and width of a pixel in the unit of the file
+    spacing: tuple[float, float] | None  # the same in mm, if the file states a physical size
+    affine: np.ndarray  # (4, 4)
+    placed: bool  # whether the file states its position in space
 
     @property
     def size(self) -> tuple[int, int]:

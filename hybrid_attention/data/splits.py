@@ -31,21 +31,13 @@ _TITLES = {"bus_bra": "BUS-BRA"}
 
 @dataclass(frozen=True)
 class Split:
-    """One fold of a data set.
-
-    Args:
-        train: cases to train on.
-        validation: cases to choose the epoch, the learning rate and every other setting on.
-        test: cases to evaluate once.
-        excluded: cases in none of the three.
-        rule: how the split was made, in words, for reports.
-    """
+    """One fold of a data set."""
 
     train: Cases
-    validation: Cases
-    test: Cases
+    validation: Cases  # to choose the epoch, the learning rate and every other setting on
+    test: Cases  # to evaluate once
     excluded: Cases
-    rule: str
+    rule: str  # how the split was made, in words, for reports
 
     def part(self, name: str) -> Cases:
         """Return the cases of `train`, `validation` or `test`."""
@@ -324,8 +316,7 @@ def parts_of_table(
 
     Raises:
         ValueError: the table has fewer than three folds, or lacks the requested one.
-        DataError: cases without a row, or groups in several parts or folds; all are listed. For these and other errors
-            see `read_split_table`.
+        DataError: cases without a row, or groups in several parts or folds; see also `read_split_table`.
     """
     column, given = read_split_table(path)
     problems: list[str] = []

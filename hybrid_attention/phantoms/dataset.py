@@ -163,14 +163,10 @@ def write_phantom_dataset(
         size: (height, width) of every image; None varies it as in BUSI.
         echogenicity: that of the lesions, as in `make_phantom`.
 
-    Returns:
-        The root.
-
     Raises:
         ValueError: a count or the seed is negative, a count is too large, all counts are 0, the size is too small or
             the echogenicity unknown.
         FileExistsError: `root` exists and is not this data set; nothing in it is changed.
-        OSError: the folder can't be written.
     """
     root = Path(root)
     counts = {"benign": benign, "malignant": malignant, "normal": normal}

@@ -130,12 +130,6 @@ def test_groups_serve_as_groups_csv(phantoms, tmp_path):
     assert result.synthetic and "SYNTHETIC DATA" in result.summary()
 
 
-def test_published_wrapper_folder(tmp_path):
-    save(tmp_path / "Dataset_BUSI_with_GT" / "benign" / "benign (1).png", phantom(1))
-    audit(tmp_path, tmp_path / "out", progress=False)
-    assert read_groups(tmp_path / "out" / "groups.csv") == {"benign/benign (1).png": "1"}
-
-
 def test_split_is_judged(audited, tmp_path):
     root, _, _ = audited
     split = tmp_path / "split.csv"
@@ -164,22 +158,16 @@ def test_images_without_texture_are_compared_by_their_bytes(tmp_path):
     assert grouped(tmp_path / "out", "duplicate_group") == [{"grey.png", "grey again.bmp"}]
 
 
-def test_one_image(tmp_path):
-    save(tmp_path / "in" / "only.png", phantom(1))
+def test_one_image_in_the_published_folder(tmp_path):
+    folder = tmp_path / "in" / "Dataset_BUSI_with_GT"
+    save(folder / "benign" / "a.png", phantom(1))
     result = audit(tmp_path / "in", tmp_path / "out", progress=False)
-    assert result.random_splits == {}
-    assert "too few images" in result.summary()
-    assert rows(tmp_path / "out" / "groups.csv") == [
-        {"image_id": "only.png", "same_frame_group": "1", "duplicate_group": "1"}
-    ]
-
-
-def test_results_go_beside_above_or_below_the_images_but_not_among_them(tmp_path):
-    save(tmp_path / "in" / "only.png", phantom(1))
-    with pytest.raises(ValueError, match=r"in$"):
-        audit(tmp_path / "in", tmp_path / "in", progress=False)
-    assert [path.name for path in (tmp_path / "in").iterdir()] == ["only.png"]
-    assert audit(tmp_path / "in", tmp_path, progress=False).image_ids == ["only.png"]
+    assert result.random_splits == {} and "too few images" in result.summary()
+    assert read_groups(tmp_path / "out" / "groups.csv") == {"benign/a.png": "1"}
+    with pytest.raises(ValueError, match="must not be written among the images"):
+        audit(tmp_path / "in", folder, progress=False)
+    assert [path.name for path in folder.iterdir()] == ["benign"]
+    assert audit(folder, tmp_path, progress=False).image_ids == ["benign/a.png"]  # above the images
 
 
 def test_missing_folder_and_empty_folder(tmp_path):

@@ -30,18 +30,9 @@ def test_random_splits_of_pairs_leak_as_chance_says():
         assert 0 < leaks[split]["duplicate"]["sd"] < 0.15
     assert leaks == random_leakage(alone, pairs, seed=3)
     assert leaks != random_leakage(alone, pairs, seed=4)
+    assert random_leakage({"a": 1, "b": 2}, {"a": 1, "b": 1}) == {}
     everything = dict.fromkeys(alone, 1)
     assert random_leakage(everything, everything)["80/20"]["duplicate"]["mean"] == 1
-
-
-def test_too_few_images_for_random_splits():
-    assert random_leakage({"a": 1, "b": 2}, {"a": 1, "b": 1}) == {}
-
-
-def test_split_file(tmp_path):
-    path = tmp_path / "split.csv"
-    path.write_text("case_id,class,part\na.png,x,train\nb.png,y,test\n")
-    assert read_split(path, NAMES) == {"a.png": "train", "b.png": "test"}
 
 
 @pytest.mark.parametrize(
@@ -63,11 +54,8 @@ def test_split_file(tmp_path):
 )
 def test_bad_split_files(tmp_path, text, error, message):
     path = tmp_path / "split.csv"
+    path.write_text("case_id,class,part\na.png,x,train\nb.png,y,test\n")
+    assert read_split(path, NAMES) == {"a.png": "train", "b.png": "test"}
     path.write_text(text)
     with pytest.raises(error, match=message):
         read_split(path, NAMES)
-
-
-def test_missing_split(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.csv does not exist"):
-        read_split(tmp_path / "none.csv", NAMES)

@@ -11,12 +11,9 @@ from hybrid_attention.data import (
 CASE = {"image": "a.png", "label": "labels/final/a.png"}
 
 
-def test_three_labelled_images_are_enough():
-    check_training_cases([CASE, CASE], [CASE])
-
-
 @pytest.mark.parametrize(("training", "validation"), [(0, 0), (1, 0), (2, 0), (1, 1)])
 def test_too_few_are_refused(training, validation):
+    check_training_cases([CASE, CASE], [CASE])
     with pytest.raises(ValueError, match=f"{training} images to train on and {validation} to validate on are too few"):
         check_training_cases([CASE] * training, [CASE] * validation)
 
@@ -36,16 +33,10 @@ def cases(*classes):
 
 
 def test_index_follows_the_order_of_the_names():
-    listed = with_class_index(cases("normal", "benign", "malignant"), NAMES)
-    assert [case["class_index"] for case in listed] == [2, 0, 1]
+    own = cases("normal", "benign", "malignant")
+    assert [case["class_index"] for case in with_class_index(own, NAMES)] == [2, 0, 1]
+    assert own == cases("normal", "benign", "malignant") == with_class_index(own, None)
     assert [case["class_index"] for case in with_class_index(cases("b", "a"), ["b", "a"])] == [0, 1]
-
-
-def test_cases_stay_as_they_are():
-    own = cases("benign", "normal")
-    with_class_index(own, NAMES)
-    assert own == cases("benign", "normal")
-    assert with_class_index(own, None) == own
 
 
 def test_all_unknown_and_missing_classes_are_listed():
@@ -77,10 +68,5 @@ def test_a_chain_runs_once_and_late(phantoms):
     assert split.part("test") is split.test and split.rule == expected.rule
     assert len(cases) == len(labelled) and cases[0]["case_id"] == labelled[0]["case_id"]
     assert asked == ["folder"]
-
-
-def test_what_is_not_there():
-    with pytest.raises(AttributeError, match="no_such_part"):
-        assert OnDemand(list).no_such_part
     with pytest.raises(AttributeError, match="__array__"):
         assert OnDemand(list).__array__

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 from hybrid_attention.data import DataError, datalist, split_cases, with_class_index
 from hybrid_attention.data.masks import merged_mask, read_mask
-from PIL import Image
 
 from tests.data.published_sets import PLACED, SETS, breast, bus_bra, bus_uclm, busi, picture, plain, udiat
 
@@ -114,15 +113,6 @@ def test_image_without_mask(write, path, tmp_path):
         datalist(tmp_path)
 
 
-@pytest.mark.parametrize("write", [bus_bra, udiat, breast, plain], ids=lambda write: write.__name__)
-def test_mask_of_another_size(write, tmp_path):
-    write(tmp_path)
-    first = datalist(tmp_path)[0]["label"][0]
-    Image.new("L", (40, 32), 0).save(first)
-    with pytest.raises(DataError, match=r"mask of 40x32 pixels for an image of 20x16"):
-        datalist(tmp_path)
-
-
 def test_mixed_folder(tmp_path):
     busi(tmp_path)
     udiat(tmp_path)
@@ -173,13 +163,6 @@ def test_groups_of_a_plain_folder(tmp_path):
     table.write_text("image_id,duplicate_group\na.png,7\n")
     with pytest.raises(DataError, match=r"groups\.csv: no row for b\.jpg"):
         datalist(tmp_path / "plain", table)
-
-
-def test_images_that_would_share_masks(tmp_path):
-    plain(tmp_path)
-    picture(tmp_path / "a.bmp")
-    with pytest.raises(DataError, match=r"a\.png: its masks would be those of a\.bmp"):
-        datalist(tmp_path)
 
 
 def test_udiat_without_its_table(tmp_path, caplog):

@@ -7,20 +7,12 @@ import numpy as np
 import pytest
 from hybrid_attention.data import DataError, image_datalist
 from hybrid_attention.data.checks import inspect_cases
-from hybrid_attention.data.dicom import (
-    NoPictureError,
-    geometry,
-    is_dicom,
-    read_header,
-    split_frame,
-    to_full_frame,
-    to_tissue,
-)
+from hybrid_attention.data.dicom import geometry, is_dicom, split_frame, to_full_frame, to_tissue
 from hybrid_attention.data.dicom_pixels import frame_paths
-from hybrid_attention.data.images import is_image, pixel_proportions, pixel_spacing, read_grey, strip_suffix
+from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey, strip_suffix
 from PIL import Image
 
-from tests.data.dicom_files import CAPTURE, MPEG4, REPORT, header, jpeg_frames, region, set_text, write_dicom
+from tests.data.dicom_files import CAPTURE, MPEG4, header, jpeg_frames, region, set_text, write_dicom
 
 pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
 
@@ -34,16 +26,6 @@ CINE = np.stack([RAMP, RAMP + 50, RAMP + 100])
 )
 def test_endings(name, expected):
     assert is_dicom(name) == is_dicom(f"folder/{name}") == expected
-
-
-@pytest.mark.parametrize("name", ["IM0001", "1.2.840.113619.5"])
-def test_without_ending_the_first_bytes_tell(tmp_path, name):
-    file = write_dicom(tmp_path / name, RAMP)
-    (tmp_path / "README").write_text("no image")
-    assert is_dicom(file) and is_image(file) and is_dicom(f"{file}#1")
-    assert not is_dicom(tmp_path / "README")
-    assert not is_dicom(write_dicom(tmp_path / "DICOMDIR", RAMP))
-    assert [case["case_id"] for case in image_datalist(tmp_path)] == [name]
 
 
 def test_names_of_frames(tmp_path):
@@ -154,24 +136,12 @@ def test_truth_beside_is_of_the_whole_frame(tmp_path):
         image_datalist(tmp_path)
 
 
-def test_folder_leaves_out_what_holds_no_image(tmp_path, caplog):
-    header(REPORT, Modality="SR").save_as(tmp_path / "report.dcm", enforce_file_format=True)
+def test_other_modalities_are_read_and_logged_and_what_holds_no_image_is_refused(tmp_path, caplog):
     write_dicom(tmp_path / "seg.dcm", RAMP, Modality="SEG")
     with pytest.raises(DataError, match="its DICOM files are not images"):
         image_datalist(tmp_path)
-    write_dicom(tmp_path / "image.dcm", RAMP)
-    Image.fromarray(RAMP).save(tmp_path / "other.png")
-    with caplog.at_level(logging.WARNING):
-        cases = image_datalist(tmp_path)
-    assert [case["case_id"] for case in cases] == ["image.dcm", "other.png"]
-    assert "report.dcm is skipped: this DICOM file is not an image (Comprehensive SR" in caplog.text
-    with pytest.raises(DataError, match=r"report.dcm: this DICOM file is not an image"):
-        image_datalist(tmp_path / "report.dcm")
-    with pytest.raises(NoPictureError):
-        read_header(tmp_path / "seg.dcm")
-
-
-def test_other_modalities_are_read_and_logged(tmp_path, caplog):
+    with pytest.raises(DataError, match=r"seg\.dcm: this DICOM file is not an image"):
+        image_datalist(tmp_path / "seg.dcm")
     file = write_dicom(tmp_path / "a.dcm", RAMP, kind=CAPTURE, Modality="OT")
     with caplog.at_level(logging.WARNING):
         assert len(image_datalist(file)) == 1
@@ -213,7 +183,8 @@ def test_all_bad_files_at_once(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.IMA", "a.dcm", "a", "1.2.840.7", "a.img", "a.v2"])
 def test_dicom_is_known_by_its_content(tmp_path, name):
-    write_dicom(tmp_path / name, RAMP)
+    assert is_dicom(f"{write_dicom(tmp_path / name, RAMP)}#1")
     assert [case["case_id"] for case in image_datalist(tmp_path)] == [name]
     (tmp_path / name).write_bytes(b"x" * 200)
     assert is_dicom(tmp_path / name) == name.endswith(("IMA", "dcm"))
+    assert not is_dicom(write_dicom(tmp_path / "DICOMDIR", RAMP))

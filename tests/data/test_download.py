@@ -63,6 +63,15 @@ def test_unpacked_and_not_fetched_again(checksum, server, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["SET", "set.zip"]
 
 
+def test_no_file_or_no_server(server, tmp_path):
+    with pytest.raises(OSError, match=r"none\.zip failed \(404"):
+        download("busi", tmp_path, [(server.address.replace("set", "none"), None)])
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(OSError, match=rf"download of {server.address} failed"):
+        download("busi", tmp_path, [(server.address, None)])
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_broken_download_goes_on(ranges, server, tmp_path):
     server.sent, server.ranges = 80_000, ranges
@@ -97,18 +106,6 @@ def test_no_whole_archive(content, server, tmp_path):
     with pytest.raises(ValueError, match=rf"{server.address} is not a whole zip archive and was deleted"):
         download("busi", tmp_path, [(server.address, None)])
     assert not (tmp_path / "set.zip").exists()
-
-
-def test_missing_on_the_server(server, tmp_path):
-    with pytest.raises(OSError, match=r"none\.zip failed \(404"):
-        download("busi", tmp_path, [(server.address.replace("set", "none"), None)])
-
-
-def test_no_server(server, tmp_path):
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(OSError, match=rf"download of {server.address} failed"):
-        download("busi", tmp_path, [(server.address, None)])
 
 
 def test_full_disk(server, tmp_path):

@@ -1,8 +1,6 @@
 import errno
 import json
-import os
 import stat
-import sys
 
 import numpy as np
 import pytest
@@ -12,10 +10,8 @@ from hybrid_attention.data.files import (
     atomic_path,
     files_below,
     is_clutter,
-    name_fault,
     prepare_output_folder,
     read_table,
-    same_name,
     write_csv,
     write_json,
 )
@@ -110,17 +106,6 @@ def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
     (other / "deep" / "loop").symlink_to(other)
     (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert names(root) == ["gone.png", "linked/b.png", "linked/deep/c.png", "z/a.png"]
-
-
-def test_names_that_look_alike_are_equal():
-    assert same_name("le\u0301sion") == same_name("l\u00e9sion") == "l\u00e9sion"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_names_that_are_not_utf_8():
-    path = os.fsdecode(b"folder/l\xe9sion.png")
-    assert name_fault(path) == r"folder/l\xe9sion.png: the name is not valid UTF-8; rename it"
-    assert name_fault("folder/l\u00e9sion.png") is None
 
 
 ROWS = [{"image_id": "benign/Läsion, links.png", "duplicate_group": "1"}, {"image_id": "b.png", "duplicate_group": ""}]

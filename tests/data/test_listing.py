@@ -187,15 +187,6 @@ def test_what_is_left_out_is_listed_once(small, tmp_path, caplog):
     assert "notes" not in caplog.text
 
 
-def test_linked_and_nested_folders_of_a_class(small, tmp_path):
-    picture(tmp_path / "elsewhere" / "a.tif")
-    mask(tmp_path / "elsewhere" / "a_mask.png")
-    (small / "benign" / "more").symlink_to(tmp_path / "elsewhere")
-    cases = {case["case_id"]: case for case in busi_datalist(small)}
-    assert cases["benign/more/a.tif"]["label"] == [str(small / "benign" / "more" / "a_mask.png")]
-    assert cases["benign/more/a.tif"]["group"] == "benign/more/a.tif"
-
-
 def test_accents_of_images_masks_and_groups(small, tmp_path):
     picture(small / "benign" / "le\u0301sion.png")
     mask(small / "benign" / "l\u00e9sion_mask.png")

@@ -217,10 +217,3 @@ def test_a_mask_of_a_kind_that_is_not_read_leaves_the_truth_incomplete(tmp_path,
     assert [path.name for path in find_masks(tmp_path / "a.png")] == ["a_mask.png", name]
     with pytest.raises(ValueError, match="are not read"):
         read_mask(tmp_path / name)
-
-
-@pytest.mark.parametrize("image", ["le\u0301sion.png", "l\u00e9sion.png"])
-@pytest.mark.parametrize("mask", ["le\u0301sion_mask.png", "l\u00e9sion_mask.png"])
-def test_accents_in_one_piece_or_two(tmp_path, image, mask):
-    (tmp_path / mask).touch()
-    assert [path.name for path in find_masks(tmp_path / image)] == [mask]

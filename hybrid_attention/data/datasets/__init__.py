@@ -22,19 +22,12 @@ Folder = str | os.PathLike[str]
 
 
 class Layout(NamedTuple):
-    """Layout of a data set's folder.
-
-    Args:
-        title: name of the data set.
-        parts: required files and folders; `|` separates alternatives, `*` matches any text.
-        reader: function that lists the cases.
-        takes_groups: the reader has an argument `groups_csv`.
-    """
+    """Layout of a data set's folder, and the function that lists its cases."""
 
     title: str
-    parts: tuple[str, ...]
+    parts: tuple[str, ...]  # required files and folders; `|` separates alternatives, `*` matches any text
     reader: Callable[..., list[dict[str, Any]]]
-    takes_groups: bool = False
+    takes_groups: bool = False  # the reader has an argument `groups_csv`
 
     def missing(self, root: Path) -> list[str]:
         """Return the parts that a folder lacks."""

@@ -36,8 +36,7 @@ def breast_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         FileNotFoundError: the clinical data are missing.
         ImportError: openpyxl is missing.
         ValueError: the table lacks a column, has two rows for an image or an unknown class.
-        DataError: images that the table does not list or without a mask, unreadable files, masks of another size; all
-            are listed.
+        DataError: images that the table does not list or without a mask, or faulty files.
     """
     root = Path(root)
     tables = sorted(root.glob(TABLE))

@@ -30,8 +30,7 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: a table is missing.
         ValueError: a table lacks a column, has two rows for an image or an unknown class.
-        DataError: images that a table does not list, images without a mask, unreadable files, masks of another size;
-            all are listed.
+        DataError: images that a table does not list or without a mask, or faulty files.
     """
     root = Path(root)
     columns = {"Case": "patient", "Pathology": "class", "BIRADS": "birads", "Device": "device"}

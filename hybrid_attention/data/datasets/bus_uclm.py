@@ -41,8 +41,7 @@ def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: the table is missing.
         ValueError: the table lacks a column, has two rows for an image or an unknown class.
-        DataError: images that the table does not list or without a mask, unreadable files, masks that contradict the
-            class; all are listed.
+        DataError: images that the table does not list or without a mask, or faulty files.
     """
     root = Path(root)
     table = published_rows(

@@ -50,8 +50,7 @@ def busi_datalist(
 
     Raises:
         FileNotFoundError: the folder is missing or has no class folder.
-        DataError: no images, images without a mask or with those of another, unreadable files, masks of another size;
-            all are listed.
+        DataError: no images, images without a mask or with those of another, or faulty files; all are listed.
         ImportError: there is a DICOM file, and pydicom is missing.
     """
     root = Path(root)

@@ -29,9 +29,7 @@ def folder_datalist(
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        DataError: no image with a mask, images without a mask or with those of another, unreadable files, masks of
-            another size; all are listed.
-        ImportError: there is a DICOM file, and pydicom is missing.
+        DataError: no image with a mask; otherwise see `busi_datalist`.
     """
     root = Path(root)
     if not root.is_dir():

@@ -36,8 +36,7 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: the table lacks a column, has two rows for an image or an unknown class.
-        DataError: images without a mask or, if there is a table, without a class, unreadable files, masks of another
-            size; all are listed.
+        DataError: images without a mask or, if there is a table, without a class, or faulty files.
     """
     root = Path(root)
     images = sorted(image_files(files_below(root / "original")), key=natural_order)
