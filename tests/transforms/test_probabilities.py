@@ -18,7 +18,7 @@ def test_one_is_the_very_input():
     assert TemperatureScaling(1)(chance) is chance
 
 
-def test_order_and_what_is_marked_stay():
+def test_order_and_what_is_predicted_stay():
     chance = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     for temperature in (0.3, 4.0):
         scaled = TemperatureScaling(temperature)(chance)
