@@ -96,18 +96,13 @@ def read_plane(
         values: converts a picture that Pillow reads, already upright, to an array of shape (H, W).
         several_pages: read the first of several pages and log a warning; False refuses the file.
     """
-    file = _existing_file(path)
-    try:
+    with _readable_file(path) as file:
         if is_dicom(path):
             array = read_dicom_grey(path)
         elif is_video(path):
             array = read_video_grey(path)
         else:
             array = read_nifti(path) if is_nifti(path) else _read_picture(file, values, several_pages)
-    except (ValueError, ImportError):
-        raise
-    except Exception as error:  # libraries raise many kinds for damaged files
-        raise ValueError(f"it can't be read ({type(error).__name__}: {error})") from error
     if array.ndim != 2:
         raise ValueError(f"expected one grey plane, got an array of shape {array.shape}")
     if array.size == 0:
@@ -117,8 +112,9 @@ def read_plane(
     return array
 
 
-def _existing_file(path: str | os.PathLike[str]) -> Path:
-    """Return the file of an image or a frame, which is not empty."""
+@contextmanager
+def _readable_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the file of an image or a frame, which is not empty; any error of the block becomes a ValueError."""
     file, _ = split_frame(path)
     if file.is_dir():
         raise ValueError("it is a folder, not an image")
@@ -127,7 +123,12 @@ def _existing_file(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"the file does not exist{target}")
     if file.stat().st_size == 0:
         raise ValueError("the file has zero bytes")
-    return file
+    try:
+        yield file
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:  # libraries raise many kinds for damaged files
+        raise ValueError(f"it can't be read ({type(error).__name__}: {error})") from error
 
 
 def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -139,16 +140,16 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ValueError: the file can't be read; see `read_grey`.
     """
-    file = _existing_file(path)
-    if is_dicom(path):
-        left, top, right, bottom = geometry(path).box
-        return bottom - top, right - left
-    if is_nifti(path):
-        return slice_geometry(path).size
-    if is_video(path):
-        height, width = read_video_grey(path).shape
-        return height, width
-    return _picture_shape(file)
+    with _readable_file(path) as file:
+        if is_dicom(path):
+            left, top, right, bottom = geometry(path).box
+            return bottom - top, right - left
+        if is_nifti(path):
+            return slice_geometry(path).size
+        if is_video(path):
+            height, width = read_video_grey(path).shape
+            return height, width
+        return _picture_shape(file)
 
 
 @cached_by_file(100_000)

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from hybrid_attention.data import DataError, dicom_pixels, image_datalist
-from hybrid_attention.data.images import read_grey
+from hybrid_attention.data import DataError, dicom_pixels, image_datalist, images
+from hybrid_attention.data.images import image_shape, read_grey
 from PIL import Image
 
 from tests.data.dicom_files import (
@@ -196,6 +196,14 @@ def test_pixels_that_contradict_their_header(tmp_path):
 def test_bytes_of_padding_are_no_contradiction(tmp_path):
     file = write_dicom(tmp_path / "a.dcm", RAMP[:, :5], raw=RAMP[:, :5].tobytes() + bytes(4))
     np.testing.assert_array_equal(read_grey(file), RAMP[:, :5])
+
+
+def test_any_error_of_a_library_is_explained(tmp_path, monkeypatch):
+    file = write_dicom(tmp_path / "a.dcm", RAMP)
+    for name, read in (("read_dicom_grey", read_grey), ("geometry", image_shape)):
+        monkeypatch.setattr(images, name, lambda path: {}["Rows"])
+        with pytest.raises(ValueError, match=r"it can't be read \(KeyError: 'Rows'\)"):
+            read(file)
 
 
 def test_missing_decoder_is_named(tmp_path, monkeypatch):
