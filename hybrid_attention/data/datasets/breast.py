@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, listed, new_case, published_rows
 
 TABLE = "*linical*.xlsx"  # its name has the date of its version
 
@@ -46,16 +46,12 @@ def breast_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     table = published_rows(tables[0], "Image_filename", {"Classification": "class", "BIRADS": "birads"})
     found_images = [path for pattern in ("case*.png", "*/case*.png") for path in sorted(root.glob(pattern))]
     images = [path for path in found_images if re.fullmatch(r"case\d+", path.stem)]
-    note_absent(tables[0], table, images)
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
     normal: list[str] = []
-    for image in images:
-        row = table.get(image.stem)
+    for image, row in listed(tables[0], table, images, problems):
         masks = sorted(image.parent.glob(f"{image.stem}_tumor*.png"))
-        if row is None:
-            problems.append(f"{image}: {tables[0].name} does not list it")
-        elif masks:
+        if masks:
             cases.append(
                 new_case("breast", root, image, masks, f"breast/{image.stem}", row["class"], birads=row["birads"])
             )

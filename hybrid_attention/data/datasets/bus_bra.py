@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, listed, new_case, published_rows
 from hybrid_attention.data.files import files_below
 from hybrid_attention.data.listing import image_files
 
@@ -37,14 +37,12 @@ def bus_bra_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     table = published_rows(root / TABLE, "ID", columns)
     folds = published_rows(root / FOLDS, "ID", {"kFold": "fold"})
     images = image_files(files_below(root / "Images"))
-    note_absent(root / TABLE, table, images)
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
-    for image in images:
-        if image.stem not in table or image.stem not in folds:
-            problems.append(f"{image}: {TABLE} or {FOLDS} does not list {image.stem}")
+    for image, row in listed(root / TABLE, table, images, problems):
+        if image.stem not in folds:
+            problems.append(f"{image}: {FOLDS} does not list it")
             continue
-        row = table[image.stem]
         mask = root / "Masks" / image.name.replace("bus_", "mask_", 1)
         official = int(folds[image.stem]["fold"]) - 1
         more = {"fold": official, "birads": row["birads"], "device": row["device"]}

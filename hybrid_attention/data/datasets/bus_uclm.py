@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, listed, new_case, published_rows
 from hybrid_attention.data.files import files_below
 from hybrid_attention.data.images import image_shape
 from hybrid_attention.data.listing import image_files
@@ -48,15 +48,11 @@ def bus_uclm_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
         root / TABLE, "Image", {"Label": "class", "Doppler": "Doppler", "Combined": "combined views"}
     )
     images = image_files(files_below(root / "images"))
-    note_absent(root / TABLE, table, images)
     cases: list[dict[str, Any]] = []
     left_out: dict[str, list[str]] = {}
     problems: list[str] = []
-    for image in images:
-        if image.stem not in table:
-            problems.append(f"{image}: {TABLE} does not list it")
-            continue
-        row, mask = table[image.stem], root / "masks" / image.name
+    for image, row in listed(root / TABLE, table, images, problems):
+        mask = root / "masks" / image.name
         why = next((kind for kind in ("Doppler", "combined views") if row[kind].lower() in ("yes", "1", "true")), "")
         sizes = _size(image), _size(mask)
         if not why and None not in sizes and sizes[0] != sizes[1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -73,11 +73,18 @@ def _sheet(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} is not an Excel sheet ({error})") from None
 
 
-def note_absent(table: Path, listed: Collection[str], images: Iterable[Path]) -> None:
-    """Log how many of the images that a table lists are missing; a part of a data set is allowed."""
-    absent = set(listed) - {image.stem for image in images}
+def listed(
+    table: Path, rows: Mapping[str, dict[str, str]], images: Sequence[Path], problems: list[str]
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield images with their rows in a table; those without one become problems, and missing ones are logged."""
+    absent = set(rows) - {image.stem for image in images}
     if absent:
-        logger.warning("%s lists %d images, of which %d are missing", table, len(listed), len(absent))
+        logger.warning("%s lists %d images, of which %d are missing", table, len(rows), len(absent))
+    for image in images:
+        if image.stem in rows:
+            yield image, rows[image.stem]
+        else:
+            problems.append(f"{image}: {table.name} does not list it")
 
 
 def new_case(

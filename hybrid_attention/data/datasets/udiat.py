@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hybrid_attention.data.datasets.common import checked, new_case, note_absent, published_rows
+from hybrid_attention.data.datasets.common import checked, listed, new_case, published_rows
 from hybrid_attention.data.files import files_below
 from hybrid_attention.data.images import natural_order
 from hybrid_attention.data.listing import image_files
@@ -42,19 +42,16 @@ def udiat_datalist(root: str | os.PathLike[str]) -> list[dict[str, Any]]:
     images = sorted(image_files(files_below(root / "original")), key=natural_order)
     masks = {mask.stem: mask for mask in image_files(files_below(root / "GT"))}
     table = next((root / name for name in _TABLES if (root / name).is_file()), None)
-    rows = published_rows(table, "Image", {"Type": "class"}, _stem) if table else {}
-    if table:
-        note_absent(table, rows, images)
-    else:
+    if table is None:
         logger.warning("%s has no %s: its cases have no class, sufficient for masks alone", root, " or ".join(_TABLES))
+        rows = {image.stem: {"class": ""} for image in images}
+    else:
+        rows = published_rows(table, "Image", {"Type": "class"}, _stem)
     cases: list[dict[str, Any]] = []
     problems: list[str] = []
-    for image in images:
-        if table and image.stem not in rows:
-            problems.append(f"{image}: {table.name} has no row for {image.stem}")
+    for image, row in listed(table or root, rows, images, problems):
         mask = masks.get(image.stem, root / "GT" / image.name)
-        kind = rows.get(image.stem, {}).get("class", "")
-        cases.append(new_case("udiat", root, image, [mask], f"udiat/{image.stem}", kind))
+        cases.append(new_case("udiat", root, image, [mask], f"udiat/{image.stem}", row["class"]))
     return checked(cases, problems, root)
 
 
