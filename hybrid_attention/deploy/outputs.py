@@ -15,12 +15,13 @@ from hybrid_attention.data.images import read_image
 from hybrid_attention.data.listing import result_path
 from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_segmentation
 from hybrid_attention.deploy.dicom_sr import write_dicom_report
-from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, PROBABILITY, plane
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane
 from hybrid_attention.engines.trained_weights import weights_digest
 from hybrid_attention.explain import SaveAttention, SaveGradCAMOverlays, SavePanels
 from hybrid_attention.explain.handlers import output_explained
 from hybrid_attention.prediction.predict_folder import ResultWriter
 from hybrid_attention.prediction.result import Result, by_class
+from hybrid_attention.transforms.chains import PROBABILITY
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import nn

@@ -17,7 +17,6 @@ from monai.transforms import Transform
 from monai.utils import CommonKeys
 
 CLASS_INDEX = "class_index"
-PROBABILITY = "probability"
 CLASS_PROBABILITY = "class_probability"
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.inferers import FlipAverage, computes_bf16
-from hybrid_attention.engines.multi_task import PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, read_record, trained_setting
 from hybrid_attention.engines.trained_weights import find_weights, load_weights
 from hybrid_attention.networks import baselines
 from hybrid_attention.transforms import MergeMasksd
+from hybrid_attention.transforms.chains import PROBABILITY
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,17 @@ import numpy as np
 import torch
 from hybrid_attention.data.files import write_csv
 from hybrid_attention.engines.checkpoint import Checkpoint
+from hybrid_attention.engines.multi_task import plane
 from hybrid_attention.engines.run_record import effective_recipe
 from hybrid_attention.prediction.overlay import draw_overlay
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping as IgniteEarlyStopping
 from monai.handlers import ValidationHandler
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, set_determinism
 from torch.optim.swa_utils import update_bn
+
+PICTURES = 4  # validation cases in TensorBoard
+PICTURE_INTERVAL = 5  # epochs
 
 logger = logging.getLogger(__name__)
 
@@ -113,19 +117,17 @@ class EpochSeed:
         """Seed for the current epoch."""
         entropy = [self.seed, engine.state.epoch, engine.state.rank]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        set_determinism(seed)
         transform: Any = getattr(self.dataset, "transform", None)
         if hasattr(transform, "set_random_state"):
             transform.set_random_state(seed=seed)
 
 
-class EarlyStopping:
+class EarlyStopping(IgniteEarlyStopping):
     """Terminate a trainer after `patience` epochs without a better validation metric.
 
-    This is Ignite's handler, attached to the trainer, so that a bundle needs no circular reference from the evaluator
-    to the trainer. Its count is saved in the checkpoint. Attach after validation.
+    It is attached to the trainer, after validation, so that a bundle needs no circular reference from the evaluator to
+    the trainer.
 
     Args:
         patience: epochs without improvement before training stops.
@@ -133,25 +135,13 @@ class EarlyStopping:
     """
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
-        self.patience = patience
-        self.evaluator = evaluator
-        self._handler: Any = None
+        # the number of the best epoch grows with each improvement of any metric
+        super().__init__(patience, lambda engine: float(evaluator.state.best_metric_epoch), trainer=evaluator)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        self._handler = IgniteEarlyStopping(patience=self.patience, score_function=self._score, trainer=engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._handler)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the count and the best score."""
-        return dict(self._handler.state_dict())
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the count of an earlier run, from `state_dict`."""
-        self._handler.load_state_dict(state)
-
-    def _score(self, engine: Engine) -> float:
-        return float(self.evaluator.state.best_metric_epoch)  # grows with each improvement of any metric
+        self.trainer = engine
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
 
 class BatchNormStatistics:
@@ -211,9 +201,9 @@ class _Inferred(torch.nn.Module):
 class History:
     """Collect one row per epoch and write `history.csv` after each.
 
-    If the loss function has `terms`, as those of this package, their means over the training images are written, too,
-    as `train_NAME`. The rows are saved in the checkpoint, so the table of a resumed run is complete. Attach after
-    validation and learning-rate schedule, before the checkpoint.
+    If the loss function has `terms`, as those of this package, their means over the training and validation images are
+    written, too, as `train_NAME` and `val_NAME`. The rows are saved in the checkpoint, so the table of a resumed run is
+    complete. Attach after validation and learning-rate schedule, before the checkpoint.
 
     Args:
         path: the CSV file.
@@ -226,15 +216,16 @@ class History:
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.rows: list[dict[str, float]] = []
-        self._loss_sums: dict[str, float] = {}  # of the loss and of its terms
-        self._loss_count = 0
+        self._sums: dict[str, float] = {}  # over images, of the loss and its terms
+        self._counts: dict[str, float] = {}
         self._learning_rate = 0.0
         self._start = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._watch_terms)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_training_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,26 +236,38 @@ class History:
         """Restore the rows of an earlier run, from `state_dict`."""
         self.rows = [dict(row) for row in state["rows"]]
 
+    def _watch_terms(self, engine: Engine) -> None:
+        loss = engine.loss_function
+        for part in loss.modules() if isinstance(loss, torch.nn.Module) else ():
+            if hasattr(part, "terms"):
+                part.register_forward_hook(self._add_validation_terms)
+
     def _start_epoch(self, engine: Engine) -> None:
-        self._loss_sums, self._loss_count = {"loss": 0.0}, 0
+        self._sums, self._counts = defaultdict(float), defaultdict(float)
         self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
         self._start = time.perf_counter()
 
-    def _add_loss(self, engine: Engine) -> None:
-        output = engine.state.output
-        size = len(output)  # decollated: one dict per case, each with the batch's loss
-        terms = getattr(getattr(engine, "loss_function", None), "terms", {})
-        for name, value in {"loss": output[0][CommonKeys.LOSS], **terms}.items():
-            self._loss_sums[name] = self._loss_sums.get(name, 0.0) + float(value) * size
-        self._loss_count += size
+    def _add(self, part: str, values: Mapping[str, Any], images: int) -> None:
+        for name, value in values.items():
+            self._sums[f"{part}_{name}"] += float(value) * images
+            self._counts[f"{part}_{name}"] += images
+
+    def _add_training_loss(self, engine: Engine) -> None:
+        output = engine.state.output  # decollated: one dict per case, each with the batch's loss
+        terms = getattr(engine.loss_function, "terms", {})
+        self._add("train", {"loss": output[0][CommonKeys.LOSS], **terms}, len(output))
+
+    def _add_validation_terms(self, loss: torch.nn.Module, inputs: tuple[Any, Any], output: torch.Tensor) -> None:
+        if not output.requires_grad:
+            self._add("val", loss.terms, len(getattr(inputs[1], "mask", inputs[1])))
 
     def _finish_epoch(self, engine: Engine) -> None:
-        sums = torch.tensor([*self._loss_sums.values(), self._loss_count], dtype=torch.float64, device=idist.device())
-        *loss_sums, loss_count = idist.all_reduce(sums).tolist()
-        losses = [total / max(loss_count, 1) for total in loss_sums]
+        both = torch.tensor([[*self._sums.values()], [*self._counts.values()]], dtype=torch.float64)
+        sums, counts = idist.all_reduce(both.to(idist.device())).tolist()
+        means = {name: total / count for name, total, count in zip(self._sums, sums, counts, strict=True)}
         row: dict[str, float] = {
             "epoch": engine.state.epoch,
-            **{f"train_{name}": loss for name, loss in zip(self._loss_sums, losses, strict=True)},
+            **means,
             **{name: float(value) for name, value in self.evaluator.state.metrics.items()},
             "learning_rate": self._learning_rate,
             "seconds": round(time.perf_counter() - self._start, 2),
@@ -286,18 +289,12 @@ class TensorBoardLog:
         folder: folder of the event files.
         history: its last row is written.
         evaluator: the validation engine; its outputs contain `image`, `label` and `pred`.
-        pictures: number of validation cases shown.
-        interval: epochs between pictures.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str], history: History, evaluator: Engine, pictures: int = 4, interval: int = 5
-    ) -> None:
-        self.folder = os.fspath(folder)
+    def __init__(self, folder: str | os.PathLike[str], history: History, evaluator: Engine) -> None:
+        self.folder = Path(folder)
         self.history = history
         self.evaluator = evaluator
-        self.pictures = pictures
-        self.interval = interval
         self.writer: Any = None
         self._shown = 0
 
@@ -308,17 +305,17 @@ class TensorBoardLog:
         engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_curves)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        self.evaluator.add_event_handler(Events.EPOCH_STARTED, self._reset)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._write_pictures)
 
     def _open(self, engine: Engine) -> None:
+        self._shown = 0
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             if engine.state.epoch == 1:
-                for events in Path(self.folder).glob("events.out.tfevents.*"):
+                for events in self.folder.glob("events.out.tfevents.*"):
                     events.unlink()
-            self.writer = SummaryWriter(self.folder, purge_step=engine.state.epoch)
+            self.writer = SummaryWriter(os.fspath(self.folder), purge_step=engine.state.epoch)
 
     def _write_curves(self, engine: Engine) -> None:
         for name, value in self.history.rows[-1].items():
@@ -326,28 +323,17 @@ class TensorBoardLog:
                 self.writer.add_scalar(name, value, engine.state.epoch)
         self.writer.flush()
 
-    def _reset(self, engine: Engine) -> None:
-        self._shown = 0
-
     def _write_pictures(self, engine: Engine) -> None:
         epoch = engine.state.epoch
-        if self.writer is None or not (epoch == 1 or epoch % self.interval == 0):
+        if self.writer is None or not (epoch == 1 or epoch % PICTURE_INTERVAL == 0):
             return
         for case, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if self._shown >= self.pictures:
-                return
-            image, truth, pred = (self._plane(output[key]) for key in (CommonKeys.IMAGE, CommonKeys.LABEL, "pred"))
-            name = f"validation/{case.get('case_id', self._shown)}"
-            self.writer.add_image(name, draw_overlay(image, pred, truth), epoch, dataformats="HWC")
-            self._shown += 1
-
-    @staticmethod
-    def _plane(volume: torch.Tensor) -> torch.Tensor:
-        """Return the first channel, and of a volume its middle slice."""
-        plane = volume[0].detach().float().cpu()
-        while plane.ndim > 2:
-            plane = plane[..., plane.shape[-1] // 2]
-        return plane
+            if self._shown < PICTURES:
+                image, truth, pred = (output[key].float() for key in (CommonKeys.IMAGE, CommonKeys.LABEL, "pred"))
+                overlay = draw_overlay(plane(image), plane(pred), plane(truth))
+                name = f"validation/{case.get('case_id', self._shown)}"
+                self.writer.add_image(name, overlay, epoch, dataformats="HWC")
+                self._shown += 1
 
     def _close(self, engine: Engine) -> None:
         if self.writer is not None:

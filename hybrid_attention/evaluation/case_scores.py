@@ -16,7 +16,7 @@ from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.images import image_shape, pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.data.masks import merged_mask, read_mask
-from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, PROBABILITY
+from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.trained_weights import holds_weights, weights_digest
 from hybrid_attention.evaluation.files import write_evaluation, write_pictures, write_table
@@ -31,6 +31,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
 )
 from hybrid_attention.evaluation.summary import summarize
 from hybrid_attention.prediction.result import by_class, class_columns
+from hybrid_attention.transforms.chains import PROBABILITY
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys

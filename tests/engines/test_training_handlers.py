@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hybrid_attention.engines import BatchNormStatistics, EpochSeed, History
+from hybrid_attention.engines import BatchNormStatistics, EpochSeed, History, validation_loss
 from hybrid_attention.losses import BCEJaccardLoss
+from hybrid_attention.transforms import validation_postprocessing
 from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, RandScaleIntensity
 from torch import nn
@@ -76,9 +78,12 @@ def trained_history(folder, loss, rows=()):
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    history = History(folder / "history.csv", optimizer, SupervisedEvaluator("cpu", batches, network))
+    metric, postprocessing = {"val_loss": validation_loss(loss)}, validation_postprocessing()
+    evaluator = SupervisedEvaluator("cpu", batches, network, postprocessing=postprocessing, key_val_metric=metric)
+    history = History(folder / "history.csv", optimizer, evaluator)
     history.load_state_dict({"rows": rows})
-    trainer = SupervisedTrainer("cpu", 1, batches, network, optimizer, loss, train_handlers=[history])
+    handlers = [ValidationHandler(interval=1, validator=evaluator), history]
+    trainer = SupervisedTrainer("cpu", 1, batches, network, optimizer, loss, train_handlers=handlers)
     trainer.run()
     return pd.read_csv(folder / "history.csv")
 
@@ -86,14 +91,15 @@ def trained_history(folder, loss, rows=()):
 def test_history_has_the_mean_of_each_loss_term_over_the_images(tmp_path):
     row = trained_history(tmp_path, BCEJaccardLoss(jaccard_weight=0.5)).iloc[0]
     jaccard = (1 * (1 - 1 / (2 + 1)) + 3 * (1 - (2 + 1) / (4 + 1))) / 4  # four pixels of probability 1/2
-    assert list(row.index[:4]) == ["epoch", "train_loss", "train_bce", "train_jaccard"]
-    assert list(row[1:4]) == pytest.approx([np.log(2) + 0.5 * jaccard, np.log(2), jaccard], abs=1e-6)
+    for part in ("train", "val"):  # the same images, of which the network learns nothing
+        found = row[[f"{part}_loss", f"{part}_bce", f"{part}_jaccard"]]
+        assert list(found) == pytest.approx([np.log(2) + 0.5 * jaccard, np.log(2), jaccard], abs=1e-6)
 
 
 def test_history_without_terms_or_with_rows_of_an_earlier_version(tmp_path):
-    columns = ["epoch", "train_loss", "learning_rate", "seconds"]
+    columns = ["epoch", "train_loss", "val_loss", "learning_rate", "seconds"]
     assert list(trained_history(tmp_path, nn.BCEWithLogitsLoss())) == columns
-    old = {"epoch": 1, "train_loss": 0.7, "learning_rate": 0.1, "seconds": 1.0}
+    old = dict.fromkeys(columns, 1.0)
     history = trained_history(tmp_path, BCEJaccardLoss(), [old])
-    assert list(history) == [*columns, "train_bce", "train_jaccard"]
+    assert list(history) == [*columns, "train_bce", "train_jaccard", "val_bce", "val_jaccard"]
     assert np.isnan(history["train_bce"][0]) and history["train_bce"][1] == pytest.approx(np.log(2))
