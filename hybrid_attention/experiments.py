@@ -75,7 +75,7 @@ class Run:
         parts: parts of the split that are evaluated; tables and reports are of the first.
         epochs: maximum number of epochs.
         root: the checkout that contains `bundles/`.
-        home: folder of the list.
+        home: folder of the list in OUT.
     """
 
     name: str

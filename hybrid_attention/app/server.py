@@ -1,4 +1,4 @@
-"""Serve the built page and the model on this computer alone; the browser computes."""
+"""Serve the built page and the model to this computer only; the browser computes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PORT = 8421
 ADDRESS = "127.0.0.1"
 STATIC = Path(__file__).parent / "static"
 _HEADERS = {
-    # nothing from elsewhere; blob: for what the page itself makes, WebAssembly for ONNX Runtime
+    # nothing from other servers; blob: for objects of the page itself, WebAssembly for ONNX Runtime
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self'; "
         "img-src 'self' blob: data:; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -70,17 +70,7 @@ class PageServer(ThreadingHTTPServer):
 
 
 def serve(port: int = PORT, browser: bool = True) -> None:
-    """Serve the page until it is interrupted (Ctrl+C).
-
-    Args:
-        port: 0 for any that is free.
-        browser: open the page in the default browser.
-
-    Raises:
-        ValueError: the port is out of range.
-        OSError: it is in use or not allowed.
-        FileNotFoundError: the page or its model is not installed.
-    """
+    """Serve the page until it is interrupted (Ctrl+C), and open it in the default browser if asked for."""
     with PageServer(port) as server:
         print(f"{server.url} (stop with Ctrl+C)", flush=True)
         if browser:
@@ -98,7 +88,7 @@ class _Handler(SimpleHTTPRequestHandler):
     def send_head(self) -> io.BufferedReader | None:
         """Send the headers of a file of the page, and return the file."""
         own = {f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")}
-        if self.headers.get("Host") not in own:  # a page elsewhere whose name was made to lead here
+        if self.headers.get("Host") not in own:  # another site whose name was made to resolve to this computer
             self.send_error(HTTPStatus.FORBIDDEN)
             return None
         file = self.server.files.get(self.path.partition("?")[0])

@@ -41,10 +41,7 @@ def add_commands(commands: Any) -> None:
 
     stress = commands.add_parser("stress", help="evaluate trained networks on degraded images")
     stress.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, or NAME=FOLDER")
-    stress.add_argument("--dataset_dir", required=True, nargs="+", help="one or several folders of images")
     stress.add_argument("--out", required=True, help="folder for the report")
-    stress.add_argument("--groups_csv", help="CSV file of duplicate groups, as in training")
-    stress.add_argument("--split_csv", help="CSV file of the split, as in training")
     stress.add_argument(
         "--part",
         default="test",
@@ -64,11 +61,13 @@ def add_commands(commands: Any) -> None:
         "calibrate", help="choose threshold, temperature and test-time augmentation on validation images"
     )
     calibrate.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, or NAME=FOLDER")
-    calibrate.add_argument("--dataset_dir", required=True, nargs="+", help="one or several folders of images")
     calibrate.add_argument("--out", required=True, help="folder for tables, figure and pictures")
-    calibrate.add_argument("--groups_csv", help="CSV file of duplicate groups, as in training")
-    calibrate.add_argument("--split_csv", help="CSV file of the split, as in training")
     calibrate.set_defaults(run=_calibrate, show_log=True)
+
+    for command in (stress, calibrate):
+        command.add_argument("--dataset_dir", required=True, nargs="+", help="one or several folders of images")
+        command.add_argument("--groups_csv", help="CSV file of duplicate groups, as in training")
+        command.add_argument("--split_csv", help="CSV file of the split, as in training")
 
 
 def _experiments(options: argparse.Namespace) -> int:

@@ -174,17 +174,8 @@ def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> l
     logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
     logging.getLogger("monai").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="NvImgCodec")
-    extra = Options(
-        threshold=options.threshold,
-        inference_settings=options.inference_settings,
-        precision=options.precision,
-        frames=frames,
-        uncertainty=options.uncertainty,
-        gradcam=options.gradcam,
-        dicom_seg=options.dicom_seg,
-        dicom_sr=options.dicom_sr,
-        pdf=options.pdf,
-    )
+    names = "threshold inference_settings precision uncertainty gradcam dicom_seg dicom_sr pdf".split()
+    extra = Options(frames=frames, **{name: getattr(options, name) for name in names})
     return predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
 
 

@@ -1,4 +1,4 @@
-"""Bundle archives that run without this project, where MONAI, torch and what their metadata name are installed."""
+"""Archives of bundles, which run without this project where the packages that their metadata name are installed."""
 
 from __future__ import annotations
 
@@ -34,31 +34,28 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
 def package(
     bundle: str | os.PathLike[str], out: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
 ) -> Path:
-    """Write a bundle and the package as one archive, in the layout of MONAI's model zoo.
+    """Write a bundle and the package as one archive, in the layout of MONAI's model zoo, and return its path.
 
-    In `NAME_vVERSION.zip` lies `NAME/` with `configs`, `docs`, `LICENSE`, `models/model.pt` (released parts are
-    joined), the record of its training, and a copy of this package, which the configs find there from any folder. The
-    same files, weights and version of torch give the same bytes. What was packed is checked before the archive appears
-    (`verify`), and the answers are printed.
+    `NAME_vVERSION.zip` contains `NAME/` with `configs`, `docs`, `LICENSE`, `models/model.pt` (released parts are
+    joined), the record of its training, and a copy of this package, which the configs find from any folder. The same
+    files, weights and version of torch give the same bytes. The content is checked before the archive appears
+    (`verify`), and the results are printed.
 
     Args:
         bundle: name or folder; see `bundle_folder`.
         out: folder of the archive.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
-
-    Returns:
-        The archive.
+        weights: see `weights_of`.
 
     Raises:
         FileNotFoundError: there are no weights.
-        ValueError: no such bundle, weights that don't fit, or a failed check; the message says which.
+        ValueError: there is no such bundle, the weights do not fit, or a check failed.
     """
     source = bundle_folder(bundle)
     path = weights_of(source, weights)
     other = other_network(ConfigParser.load_config_file(source / INFERENCE), path)
     if other is not None:
         raise ValueError(
-            f"{path} are weights of {other.get('_target_')}, which {source.name}'s {INFERENCE} does not describe: copy "
+            f"{path} are weights of {other.get('_target_')}, not of the network in {source.name}'s {INFERENCE}: copy "
             "the bundle's folder, set network_def in its configs, and package that"
         )
     bundle_network(source, path)  # they fit
@@ -77,13 +74,13 @@ def verify(bundle: str | os.PathLike[str]) -> str:
     """Run the checks of the model zoo on a packaged bundle, by its own copy of the code.
 
     Args:
-        bundle: an archive, or the folder of an unpacked one. Its code is executed: verify those of people you trust.
+        bundle: an archive, or the folder of an unpacked one. Its code is executed: verify only archives that you trust.
 
     Returns:
-        A line a check.
+        One line per check.
 
     Raises:
-        ValueError: a check fails, the archive is damaged, or the folder holds no copy of the package.
+        ValueError: a check failed, the archive is damaged, or the folder contains no copy of the package.
     """
     if Path(bundle).is_file():
         with tempfile.TemporaryDirectory() as temporary:
@@ -101,13 +98,8 @@ def verify(bundle: str | os.PathLike[str]) -> str:
 
 
 def write_archive(path: Path, folder: Path) -> None:
-    """Write a folder as a zip file whose bytes depend on names and contents alone.
-
-    Args:
-        path: the file.
-        folder: it becomes the one top folder of the archive. Compiled Python files are left out.
-    """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # what packing makes of it depends on its version
+    """Write a folder, without compiled Python files, as a zip file whose bytes depend only on names and contents."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # compressed bytes would depend on zlib's version
         for file in sorted(folder.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 entry = zipfile.ZipInfo(file.relative_to(folder.parent).as_posix(), _LONG_AGO)
@@ -117,44 +109,27 @@ def write_archive(path: Path, folder: Path) -> None:
 
 
 def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """Unpack a bundle archive.
+    """Unpack a bundle archive, and return the bundle's folder below `out`.
 
-    Args:
-        path: the archive.
-        out: the folder that receives the bundle's folder.
-
-    Returns:
-        The bundle's folder.
+    Paths that would lead out of `out` are changed by `zipfile`, or are not below the one folder, which is an error.
 
     Raises:
-        ValueError: the file is not a bundle archive, is damaged, or holds a path that leads out of the folder.
+        ValueError: the file is not a bundle archive, or is damaged.
     """
-    out = Path(out)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             tops = {name.split("/")[0] for name in names}
-            outside = [name for name in names if not _stays_inside(name)]
-            if outside:
-                raise ValueError(f"{path} holds a path that leads out of its folder: {outside[0]!r}")
             if len(tops) != 1 or f"{min(tops)}/{METADATA}" not in names:
-                raise ValueError(f"{path} is not a bundle archive: it should hold one folder with {METADATA}")
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise ValueError(f"{path} is damaged: {damaged} has another checksum")
+                raise ValueError(f"{path} is not a bundle archive: it should contain one folder with {METADATA}")
             archive.extractall(out)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a readable archive: {error}") from None
-    return out / min(tops)
-
-
-def _stays_inside(name: str) -> bool:
-    path = name.replace("\\", "/")
-    return not (path.startswith("/") or ":" in path.split("/")[0] or ".." in path.split("/"))
+        raise ValueError(f"{path} is damaged or not a ZIP archive: {error}") from None
+    return Path(out) / min(tops)
 
 
 def _fill(folder: Path, source: Path, weights: Path) -> None:
-    """Copy what belongs to a bundle, with its weights as one file, and the package."""
+    """Copy the files of a bundle, with its weights as one file, and the package."""
     for name in _BUNDLE_FOLDERS:
         _copy(source / name, folder / name, _visible_files(source / name))
     shutil.copyfile(source / "LICENSE", folder / "LICENSE")

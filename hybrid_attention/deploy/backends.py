@@ -1,7 +1,4 @@
-"""What computes a network at inference: PyTorch, or a copy on another runtime.
-
-A copy is converted once, kept on disk, and loaded from there afterwards.
-"""
+"""Inference backends: PyTorch, or ONNX Runtime and OpenVINO with a copy of the network that is kept on disk."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONe
 from hybrid_attention.engines.inferers import choose_precision
 from torch import nn
 
-# each with the packages that it needs, its own first
+# the packages that each needs, its own first
 CONVERTED = {"openvino": ("openvino", "onnx", "onnxscript"), "onnx": ("onnxruntime", "onnx", "onnxscript")}
-# how far a kept copy may be from the network, as a share of the largest logit
+# difference between a kept copy and the network, as a share of the largest logit
 _TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 TORCH = "torch"
 BACKENDS = (TORCH, *CONVERTED)
@@ -41,13 +38,12 @@ def with_backend(backend: str, network: nn.Module, precision: str = "auto", imag
     """Return a module that computes what a network does, on a backend.
 
     Args:
-        backend: "torch" for the network itself; "onnx" (ONNX Runtime) or "openvino" for a copy on the CPU that is
-            converted at the first batch, from the weights that the network has then (`convert`); "auto" for what is
-            fastest: the network itself on a GPU and for fewer than 30 images, else ONNX Runtime in fp32 and OpenVINO in
-            bf16 (where the processor has it), or the other one if it can and is alone installed, or the network itself.
-        network: the module; its device counts.
-        precision: auto, fp32, bf16 or fp16, as `PrecisionInferer` has it; auto is fp32 with the backend "onnx".
-        images: how many there will be; None for many.
+        backend: "torch" for the network itself; "onnx" (ONNX Runtime) or "openvino" for a copy on the CPU, converted at
+            the first batch from the weights that the network has then; "auto" for the fastest: the network itself on a
+            GPU and for fewer than 30 images, else ONNX Runtime in fp32 and OpenVINO in bf16, as far as installed.
+        network: the network, on its device.
+        precision: see `PrecisionInferer`; "auto" is fp32 with the backend "onnx".
+        images: number of images; None for many.
 
     Raises:
         ValueError: there is no such backend, or it has no such precision or device.
@@ -74,21 +70,18 @@ def with_backend(backend: str, network: nn.Module, precision: str = "auto", imag
 def convert(
     network: nn.Module, backend: str, example: torch.Tensor, threads: int | None = None, precision: str = "fp32"
 ) -> nn.Module:
-    """Return a copy of a network on another runtime.
+    """Return a copy of a network, in evaluation mode, on ONNX Runtime or OpenVINO.
 
-    The first time the network is exported (3 s for HAN) to `cache_path`, which both runtimes share; afterwards the file
-    is loaded (0.5 s) and compared with the network on the example. A file that is damaged or computes something else
-    is written again; where the folder can't be used, a warning says so.
+    The first time the network is exported (3 s for HAN) to `cache_path`; afterwards the file is loaded (0.5 s) and
+    compared with the network on the example. A file that is damaged or computes something else is written again; if
+    the folder can't be used, a warning is logged.
 
     Args:
-        network: with the weights that shall be used; one tensor in, one tensor out.
-        backend: "onnx" (ONNX Runtime) or "openvino".
-        example: a batch as the network takes it, (batch, channels, *spatial).
+        network: network with its weights, one tensor as input and one as output.
+        backend: "onnx" or "openvino".
+        example: a batch, (batch, channels, *spatial).
         threads: threads per image; None for as many as torch uses.
-        precision: of OpenVINO; see `OpenVINONetwork`.
-
-    Returns:
-        The copy, in evaluation mode; a float32 tensor on the CPU in and out.
+        precision: precision of OpenVINO; see `OpenVINONetwork`.
 
     Raises:
         ValueError: the network can't be exported, or the precision is unknown.
@@ -97,10 +90,9 @@ def convert(
     require(CONVERTED[backend][0])
 
     def load(path: Path) -> nn.Module:
-        copied = (
-            OpenVINONetwork(path, threads, precision) if backend == "openvino" else OnnxRuntimeNetwork(path, threads)
-        )
-        return copied.eval()
+        if backend == "openvino":
+            return OpenVINONetwork(path, threads, precision).eval()
+        return OnnxRuntimeNetwork(path, threads).eval()
 
     path = cache_path(network)
     if path.is_file():
@@ -125,14 +117,10 @@ def convert(
 
 
 def cache_path(network: nn.Module) -> Path:
-    """Return where the converted network is kept, or would be: a name of its modules, weights and the versions.
+    """Return the file of a converted network, named after its modules, weights and the versions.
 
-    Args:
-        network: with its weights.
-
-    Returns:
-        A file in the folder of the environment variable HYBRID_ATTENTION_CACHE, else in `hybrid_attention` in the
-        user's cache folder.
+    It is in the folder of the environment variable HYBRID_ATTENTION_CACHE, else in `hybrid_attention` in the user's
+    cache folder.
     """
     parts = [hybrid_attention.__version__, torch.__version__, repr(network), state_digest(network)]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
@@ -142,7 +130,7 @@ def cache_path(network: nn.Module) -> Path:
 
 
 def _can(backend: str, precision: str) -> bool:
-    """Tell whether a backend is installed, and the processor computes in a precision."""
+    """Return whether a backend is installed and the processor supports a precision."""
     return all(map(importlib.util.find_spec, CONVERTED[backend])) and (precision != "bf16" or has_bf16())
 
 
@@ -167,7 +155,7 @@ class _Converted(nn.Module):
 
 
 def _agree(copied: nn.Module, network: nn.Module, example: torch.Tensor, tolerance: float) -> bool:
-    """Compare on one batch: the name of a file does not tell settings that modules leave out of their `repr`."""
+    """Compare on one batch, since modules may leave settings out of their `repr`, which names the file."""
     with torch.no_grad():
         expected, found = network.eval()(example), copied(example)
     if found.shape != expected.shape:

@@ -1,4 +1,4 @@
-"""Masks as DICOM Segmentation objects that refer to the images they were made from."""
+"""Masks as DICOM Segmentation objects that refer to their source images."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ _ORDER_TAG, _ORDER_GROUP = 0x00209128, 0x00209111  # Temporal Position Index, in
 def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]) -> Dataset:
     """Make a binary DICOM Segmentation of lesions from masks of a file's frames.
 
-    It belongs to the study, patient and frame of reference of the source, forms a series of its own, and has a segment
-    for each lesion of a frame, numbered by their size (SNOMED CT: morphologically abnormal structure, lesion, of the
-    breast; segmented by an algorithm, with the version of this package). Each of its frames refers to the instance,
-    and in a multi-frame source to the frame, whose pixels match one for one. Pixel measures are there where the source
-    has a spacing; position and orientation where it has these, too. Slice thickness may then not be missing: it is that
-    of the source, else the height of a pixel. Frames without a lesion are left out.
+    It belongs to the study, patient and frame of reference of the source, is a series of its own, and has a segment for
+    each lesion of a frame, the largest first (SNOMED CT: morphologically abnormal structure, lesion, breast; by an
+    algorithm, with the version of this package). Each of its frames refers to the instance, and in a multi-frame source
+    to the frame, and has the same pixels. It has pixel measures if the source has a spacing, and position and
+    orientation if the source has them, too. Slice thickness, which is then required, is that of the source, else the
+    height of a pixel. Frames without a lesion are left out.
 
     Reference:
         DICOM PS3.3, section A.51, Segmentation IOD; PS3.16, CID 7150 and 7151.
 
     Args:
         source: DICOM file of the images.
-        masks: by the frame's number, counted from 1: (H, W) of the whole frame, nonzero is lesion.
+        masks: masks of whole frames, (H, W), nonzero is lesion, by the number of the frame, from 1.
 
     Returns:
-        The data set, a highdicom `Segmentation`.
+        A highdicom `Segmentation`.
 
     Raises:
-        ValueError: all masks are empty, or one has another size than the frames, or there is no such frame, or the
-            source lacks an identifier; and what `read_header` raises.
-        ImportError: highdicom is missing.
+        ValueError: all masks are empty, one has another size than the frames, there is no such frame, the source lacks
+            an identifier, or it can't be read.
+        ImportError: highdicom is not installed.
     """
     header = read_header(source)
     count, size = frame_count(header), (int(header.Rows), int(header.Columns))
@@ -74,14 +74,7 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
 
 
 def number_lesions(mask: np.ndarray) -> np.ndarray:
-    """Number the lesions of a mask, pixels connected at edges or corners, from 1 for the largest.
-
-    Args:
-        mask: (H, W), nonzero is lesion.
-
-    Returns:
-        uint16 array of the same shape; 0 is background.
-    """
+    """Number the lesions of a mask, (H, W), from 1 for the largest; pixels that touch at edges or corners are one."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     numbers = np.zeros(count + 1, dtype=np.uint16)
     numbers[1 + np.argsort(-np.bincount(labels.ravel())[1:], kind="stable")] = np.arange(1, count + 1)
@@ -91,17 +84,7 @@ def number_lesions(mask: np.ndarray) -> np.ndarray:
 def write_dicom_segmentation(
     path: str | os.PathLike[str], source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]
 ) -> Dataset:
-    """Write what `dicom_segmentation` makes, by rename, and return it.
-
-    Args:
-        path: the file to write.
-        source: DICOM file of the images.
-        masks: by the frame's number; see `dicom_segmentation`.
-
-    Raises:
-        ValueError: see `dicom_segmentation`.
-        ImportError: highdicom is missing.
-    """
+    """Write `dicom_segmentation` of a source by rename, and return it."""
     made: Any = dicom_segmentation(source, masks)
     with atomic_path(path) as temporary:
         made.save_as(temporary)
@@ -109,11 +92,7 @@ def write_dicom_segmentation(
 
 
 def require_highdicom() -> Any:
-    """Return the library highdicom.
-
-    Raises:
-        ImportError: it is missing; the message says how to get it.
-    """
+    """Return the library highdicom, or raise an ImportError that says how to install it."""
     try:
         import highdicom.seg
     except ImportError:
@@ -122,20 +101,20 @@ def require_highdicom() -> Any:
 
 
 def fill_patient(header: Dataset) -> None:
-    """Add what highdicom copies from a source, empty: de-identified files may lack it."""
+    """Add empty elements that highdicom copies, if a de-identified source lacks them."""
     for keyword in (*_MAY_BE_EMPTY, "AccessionNumber"):
         setattr(header, keyword, header.get(keyword))
 
 
 def _places_each_frame(header: Dataset) -> bool:
-    """Tell whether a file with several frames has a position for each, which highdicom then copies."""
+    """Return whether a multi-frame file has a position for each frame, which highdicom then copies."""
     shared, each = (header.get(f"{name}FunctionalGroupsSequence") or [{}] for name in ("Shared", "PerFrame"))
     complete = "PlaneOrientationSequence" in shared[0] and "PixelMeasuresSequence" in shared[0]
     return complete and all("PlanePositionSequence" in group for group in each)
 
 
 def _of_one_frame(header: Dataset) -> Dataset:
-    """Return the header of a still image in the place of the source: highdicom takes no loops without positions."""
+    """Return the header of a still image at the position of the source: highdicom needs positions for loops."""
     image = copy.deepcopy(header)
     image.SOPClassUID = _STILL_ULTRASOUND
     spacing, thickness = frame_geometry(header).spacing, numbers(header, "SliceThickness")
@@ -153,7 +132,7 @@ def _of_one_frame(header: Dataset) -> Dataset:
 
 
 def _segmentation(header: Dataset, image: Dataset, labels: np.ndarray, segments: int) -> Dataset:
-    """Return a segmentation of (frames, H, W) that refers to the instance of `header`, in the place of `image`."""
+    """Return a segmentation of (frames, H, W) at the position of `image` that refers to the instance of `header`."""
     highdicom = require_highdicom()
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
@@ -199,7 +178,7 @@ def _segmentation(header: Dataset, image: Dataset, labels: np.ndarray, segments:
 
 
 def _extend(made: Dataset, lesions: Mapping[int, np.ndarray]) -> None:
-    """Give a segmentation of one frame one for each lesion of each frame of the source, to which it then refers."""
+    """Extend a segmentation of one frame to one frame for each lesion of each frame of the source."""
     from pydicom import Dataset
 
     order = Dataset()
@@ -222,7 +201,7 @@ def _extend(made: Dataset, lesions: Mapping[int, np.ndarray]) -> None:
             group = copy.deepcopy(pattern)
             group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = number
             content = group.FrameContentSequence[0]
-            content.TemporalPositionIndex = position  # among the frames here; the reference has the source's number
+            content.TemporalPositionIndex = position  # in this file; the reference has the number in the source
             content.DimensionIndexValues = [segment, *map(int, before), position]
             if several:
                 group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = segment

@@ -29,11 +29,10 @@ def dicom_report(
     """Make a DICOM Structured Report of the lesions of a file's frames: a measurement report, TID 1500.
 
     Each lesion of a frame is a planar region (TID 1410) that refers to its frame of the segmentation and to the source
-    image, and has a tracking identifier. It holds long axis, short axis, area and angle of the long axis against the
-    skin as `measure_lesion` computes them, and its orientation, parallel or not. The class probabilities belong to the
-    image, not to a lesion, and are a group of their own (TID 1501) for each frame. All groups name the algorithm and
-    its version, and the observer is a device: nothing was read or verified by a person. Lengths are in mm where the
-    source has a spacing, else in pixels.
+    image. It has a tracking identifier, long axis, short axis, area and angle of the long axis to the skin (see
+    `measure_lesion`), and the orientation, parallel or not. The class probabilities belong to the image and are a group
+    (TID 1501) for each frame. All groups name the algorithm and its version, and the observer is a device. Lengths are
+    in mm if the source has a spacing, else in pixels.
 
     Reference:
         DICOM PS3.16, TID 1500, 1410 and 1501, and CID 6152 for the orientation; C. P. Bridge et al., "Highdicom: a
@@ -43,15 +42,15 @@ def dicom_report(
     Args:
         source: DICOM file of the images.
         segmentation: from `dicom_segmentation`, of the same masks.
-        masks: by the frame's number, counted from 1: (H, W) of the whole frame, nonzero is lesion.
-        classes: probability of each class by its name, by the frame's number; frames without lesion are left out.
+        masks: see `dicom_segmentation`.
+        classes: probability of each class, by the number of the frame; frames without lesion are left out.
 
     Returns:
-        The data set, a highdicom `ComprehensiveSR`.
+        A highdicom `ComprehensiveSR`.
 
     Raises:
-        ValueError: see `read_header`.
-        ImportError: highdicom is missing.
+        ValueError: the source can't be read.
+        ImportError: highdicom is not installed.
     """
     highdicom = require_highdicom()
     from highdicom import sr
@@ -114,26 +113,14 @@ def write_dicom_report(
     masks: Mapping[int, np.ndarray],
     classes: Mapping[int, Mapping[str, float]] | None = None,
 ) -> None:
-    """Write what `dicom_report` makes, by rename.
-
-    Args:
-        path: the file to write.
-        source: see `dicom_report`.
-        segmentation: see `dicom_report`.
-        masks: see `dicom_report`.
-        classes: see `dicom_report`.
-
-    Raises:
-        ValueError: see `dicom_report`.
-        ImportError: highdicom is missing.
-    """
+    """Write `dicom_report` of a source by rename."""
     made: Any = dicom_report(source, segmentation, masks, classes)
     with atomic_path(path) as temporary:
         made.save_as(temporary)
 
 
 def _segment_frames(segmentation: Dataset) -> dict[tuple[int, int], int]:
-    """Return the numbers of a segmentation's frames by the frame of the source and the segment."""
+    """Return the number of each frame of a segmentation, by frame of the source and segment."""
     shared, found = segmentation.SharedFunctionalGroupsSequence[0], {}
     for position, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
         holder = group if "SegmentIdentificationSequence" in group else shared
@@ -144,7 +131,7 @@ def _segment_frames(segmentation: Dataset) -> dict[tuple[int, int], int]:
 
 
 def _image(kind: Any, header: Dataset, number: int) -> Any:
-    """Return a content item that refers to the source, and in a multi-frame source to the frame."""
+    """Return a content item that refers to the source, or to a frame of a multi-frame source."""
     frames = [number] if "NumberOfFrames" in header else None
     return kind(header.SOPClassUID, header.SOPInstanceUID, frames)
 

@@ -1,4 +1,4 @@
-"""Trained networks as files that need none of this code: ONNX and TorchScript, compared with the original."""
+"""Export networks as ONNX or TorchScript, which need none of this code, and compare them with the original."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _MORE = (5, 11, 3)
 
 
 class Exported(NamedTuple):
-    """A file that was written.
+    """An exported file.
 
     Args:
-        path: of the file.
-        method: what converted the network.
-        difference: the largest one to the network's own output, over two batches of unlike shape.
+        path: path of the file.
+        method: the converter.
+        difference: largest difference of its output from the network's, over two batches of different shapes.
     """
 
     path: Path
@@ -58,22 +58,21 @@ def export_onnx(
 ) -> Exported:
     """Write a network as ONNX, with weights, for batches and images of any size that the network takes.
 
-    The input is `image`, the output `pred`; the metadata tell name, digest of the weights and versions. The file is
+    The input is `image`, the output `pred`; the metadata contain name, digest of the weights and versions. The file is
     checked by ONNX and compared with the network, also at another batch and image size.
 
-    Of torch's two exporters the older one comes first: both give the same numbers at the same speed, but it takes 3 s
-    for HAN where the one over `torch.export` takes 43 s. That one is used where the older one fails.
+    Of torch's two exporters the older one is tried first: the results are the same, but it takes 3 s for HAN where
+    that by `torch.export` takes 43 s.
 
     Args:
-        network: one tensor in, one tensor out.
-        path: the file, by rename.
-        example: a batch as the network takes it, (batch, channels, *spatial).
-        name: of the model, for the metadata; None for the network's class.
+        network: network with one tensor as input and one as output.
+        path: the file, written by rename.
+        example: a batch, (batch, channels, *spatial).
+        name: name of the model in the metadata; None for the network's class.
 
     Raises:
         ValueError: the network can't be exported, or the file computes something else.
-        ImportError: a package of the extra `export` is missing.
-        OSError: the file can't be written.
+        ImportError: a package of the extra `export` is not installed.
     """
     onnx = require("onnx")
     form = inference_form(network)
@@ -92,20 +91,13 @@ def export_onnx(
 def export_torchscript(
     network: nn.Module, path: str | os.PathLike[str], example: torch.Tensor, name: str | None = None
 ) -> Exported:
-    """Write a network as TorchScript, with weights: scripted where that works, else traced.
+    """Write a network as TorchScript, with weights: scripted if possible, else traced.
 
-    A scripted network still refuses images that don't fit, with its own message. Name, digest of the weights and
-    versions lie in the file as `extra/hybrid_attention.json`. It is compared with the network as in `export_onnx`.
-
-    Args:
-        network: one tensor in, one tensor out.
-        path: the file, by rename.
-        example: a batch as the network takes it, (batch, channels, *spatial).
-        name: of the model, for the metadata; None for the network's class.
+    Name, digest of the weights and versions are in the file as `extra/hybrid_attention.json`. It is compared with the
+    network as in `export_onnx`, whose arguments it has.
 
     Raises:
         ValueError: neither way works, or the file computes something else.
-        OSError: the file can't be written.
     """
     form = copy.deepcopy(network).cpu().eval()
 
@@ -131,24 +123,24 @@ def export_bundle(
 
     Args:
         bundle: name or folder; see `bundle_folder`.
-        path: the file; its ending, `.onnx`, `.ts` or `.pt`, says which.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
-        calibration: an image or a folder of images like those that will come, of which 64 at most are looked at, to
-            write the convolutions in int8 (ONNX only); never those that the network is tested on. None for fp32.
+        path: the file, `.onnx`, `.ts` or `.pt`.
+        weights: see `weights_of`.
+        calibration: an image or a folder of images, of which at most 64 are used, to write the convolutions in int8
+            (ONNX only); never images that the network is tested on. None for fp32.
 
     Returns:
-        What was written. The difference is that before quantization.
+        The file; the difference is that before quantization.
 
     Raises:
         FileNotFoundError: there are no weights, or no such images.
-        ValueError: another ending, int8 as TorchScript, unfit weights, or a network that can't be exported.
-        ImportError: a package of the extra `export` is missing.
+        ValueError: another suffix, int8 as TorchScript, weights that do not fit, or a network that can't be exported.
+        ImportError: a package of the extra `export` is not installed.
     """
     path = Path(path)
     if path.suffix != ONNX and path.suffix not in TORCHSCRIPT:
         raise ValueError(f"the file must end with {ONNX} or {' or '.join(TORCHSCRIPT)}, got {path.name!r}")
     if calibration is not None and path.suffix != ONNX:
-        raise ValueError(f"int8 is written as {ONNX} alone, got {path.name!r}")
+        raise ValueError(f"int8 can only be written as {ONNX}, got {path.name!r}")
     folder = bundle_folder(bundle)
     found = weights_of(folder, weights)
     network, shape = bundle_network(folder, found), example_image(folder, found).shape
@@ -164,15 +156,9 @@ def export_bundle(
 
 
 def inference_form(network: nn.Module) -> nn.Module:
-    """Return a copy of a network for the CPU that computes the same by operators that other programs know.
+    """Return a copy of a network for the CPU, in evaluation mode, with operators that other programs support.
 
-    Local means (`WindowMean`) become one average pooling each, which in two dimensions takes maps of any size.
-
-    Args:
-        network: stays as it is.
-
-    Returns:
-        The copy, in evaluation mode.
+    Local means (`WindowMean`) become average poolings, which in two dimensions take maps of any size.
     """
     form = copy.deepcopy(network).cpu().eval()
     for place, module in list(form.named_modules()):
@@ -183,14 +169,7 @@ def inference_form(network: nn.Module) -> nn.Module:
 
 
 def model_facts(network: nn.Module, name: str | None, method: str, example: torch.Tensor) -> dict[str, str]:
-    """Return what an exported file tells of itself.
-
-    Args:
-        network: what it was made from.
-        name: of the model; None for the network's class.
-        method: what converted it.
-        example: a batch.
-    """
+    """Return the metadata of an exported file."""
     return {
         "name": name or type(network).__name__,
         "weights_sha256": state_digest(network),
@@ -204,14 +183,7 @@ def model_facts(network: nn.Module, name: str | None, method: str, example: torc
 
 
 def state_digest(network: nn.Module) -> str:
-    """Return the SHA-256 of a network's weights and buffers, whatever their layout in memory.
-
-    Args:
-        network: on any device.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 of a network's weights and buffers, which does not depend on device or memory format."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -257,16 +229,7 @@ def _first_that_works(
     methods: Iterable[str],
     write: Callable[[str, Path], nn.Module],
 ) -> Exported:
-    """Write the file by the first method whose result computes what the network does.
-
-    Args:
-        kind: of file, for the message.
-        network: what it is of.
-        path: the file.
-        example: a batch.
-        methods: names, in this order.
-        write: writes the file by a method, and returns what the file computes.
-    """
+    """Write the file by the first method whose result, which `write` returns, computes what the network does."""
     failures: list[str] = []
     original = copy.deepcopy(network).cpu().eval()
     for method in methods:
@@ -305,12 +268,7 @@ def _of_other_shape(example: torch.Tensor) -> torch.Tensor:
 
 
 def example_image(folder: Path, weights: Path) -> torch.Tensor:
-    """Return a phantom as a bundle's preprocessing hands it to the network, (channels, *spatial).
-
-    Args:
-        folder: of the bundle.
-        weights: the weight file.
-    """
+    """Return a phantom after the preprocessing of a bundle with these weights, (channels, *spatial)."""
     with tempfile.TemporaryDirectory() as temporary:
         phantoms = write_phantom_dataset(Path(temporary) / "phantoms", 1, 0, 0, size=(64, 64))
         (image,) = _images(folder, weights, phantoms)

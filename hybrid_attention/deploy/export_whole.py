@@ -1,4 +1,4 @@
-"""A whole model as one ONNX file: an image of any size in, mask and classes at that size out, nothing else needed."""
+"""Export a bundle as one ONNX file that takes an image of any size and gives mask and classes at that size."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class WholeModel(nn.Module):
     """From the grey or colour values of an image to mask and classes, as a bundle's `inference.yaml` computes them.
 
     Args:
-        network: returns the logits of the lesion and of each class, as `MaskAndClasses`, for a batch of one image.
-        channels: number of channels in which the grey image is repeated.
+        network: returns the logits of the lesion and of each class for a batch of one image, as `MaskAndClasses`.
+        channels: number of channels, in which the grey image is repeated.
         settings: class_names, image_size, temperature, threshold and normal_threshold, as in `postprocessing`.
 
     Shape:
@@ -79,7 +79,7 @@ class WholeModel(nn.Module):
 def resize_matrix(size: int, side: int) -> torch.Tensor:
     """Return the matrix that resizes one axis as MONAI's `Resize` with `anti_aliasing` does.
 
-    MONAI blurs by a Gaussian with a standard deviation of half the reduction less one, cut off at four of them, and
+    MONAI blurs by a Gaussian whose standard deviation is half of (reduction - 1), cut off at four of them, and
     interpolates linearly; both are linear, so each output pixel is a weighted sum. ONNX has no such resizing for sizes
     that are not known in advance.
 
@@ -110,28 +110,16 @@ def resize_matrix(size: int, side: int) -> torch.Tensor:
 def whole_model(
     bundle: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
 ) -> tuple[WholeModel, dict[str, str]]:
-    """Build the whole model of a bundle.
-
-    Args:
-        bundle: name or folder; see `bundle_folder`.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
-
-    Returns:
-        The model in evaluation mode, and what its file tells of itself.
-
-    Raises:
-        FileNotFoundError: there are no weights.
-        ValueError: unfit weights, or an inference that the file can't hold: flips, or an input beyond the grey image.
-    """
+    """Build the whole model of a bundle, in evaluation mode, and the metadata of its file; see `export_whole`."""
     folder = bundle_folder(bundle)
     found = weights_of(folder, weights)
     parser = inference_parser(folder, ckpt_path=str(found))
     settings = {name: parser.get_parsed_content(name, default=None) for name in _SETTINGS}
     if settings["flips"] not in (None, [[]]):
-        raise ValueError(f"a whole model predicts an image once, but {folder.name} has the flips {settings['flips']}")
+        raise ValueError(f"a whole model has no flips, but {folder.name} has the flips {settings['flips']}")
     example = example_image(folder, found)
     if not torch.equal(example, example[:1].expand_as(example)):
-        raise ValueError(f"a whole model takes the grey image alone, but {folder.name} has further input channels")
+        raise ValueError(f"a whole model takes only the grey image, but {folder.name} has further input channels")
     network = load_weights(parser.get_parsed_content("network_def"), found)
     model = WholeModel(inference_form(network), example.shape[0], settings).eval()
     facts = {
@@ -147,7 +135,7 @@ def whole_model(
 def export_whole(
     bundle: str | os.PathLike[str], path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None
 ) -> Exported:
-    """Write a bundle as one ONNX file that takes images and gives masks, with ONNX Runtime alone.
+    """Write a bundle as one ONNX file that takes images and gives masks and needs nothing but ONNX Runtime.
 
     Input: `image`, uint8, (height, width, channels) with 1 channel (grey) or 3 (red, green, blue), of any size.
     Outputs: `probability` of lesion, float32, and `mask`, uint8, both (height, width); `class_probability`, float32,
@@ -158,15 +146,16 @@ def export_whole(
     Args:
         bundle: name or folder; see `bundle_folder`.
         path: the file, `.onnx`.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+        weights: see `weights_of`.
 
     Returns:
-        What was written; the difference is that of the probabilities to the model in torch.
+        The file; the difference is that of the probabilities from those of the model in torch.
 
     Raises:
         FileNotFoundError: there are no weights.
-        ValueError: see `whole_model`; or another ending, or a file that computes something else.
-        ImportError: a package of the extra `export` is missing.
+        ValueError: another suffix, weights that do not fit, a file that computes something else, or an inference that
+            the file can't contain: flips, or further input channels.
+        ImportError: a package of the extra `export` is not installed.
     """
     onnx = require("onnx")
     path = Path(path)

@@ -1,4 +1,4 @@
-"""Exported networks run by ONNX Runtime or OpenVINO, in the place of the network."""
+"""Exported networks as modules that ONNX Runtime or OpenVINO computes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO, and its hint
 
 
 class RuntimeNetwork(nn.Module, ABC):
-    """Compute an exported network on the CPU; a subclass opens the file and computes a batch.
+    """An exported network on the CPU; a subclass opens the file and computes a batch.
 
     Args:
-        path: file that `export_onnx` or `quantize` wrote.
+        path: file written by `export_onnx` or `quantize`.
         threads: threads per image; None for as many as torch uses.
 
     Shape:
         - input: (batch, channels, *spatial), float32, on the CPU
-        - output: as the network's, float32, with the metadata of the input where it has any
+        - output: as that of the network, float32, with the metadata of the input, if any
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is not an ONNX model with `image` in and `pred` out, or an input doesn't fit.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an ONNX model with input `image` and output `pred`, or an input does not fit.
         ImportError: the runtime is not installed.
     """
 
@@ -45,11 +45,11 @@ class RuntimeNetwork(nn.Module, ABC):
             inputs, outputs = self.open()
         except ImportError:
             raise
-        except Exception as error:  # each runtime has kinds of its own, with many lines
+        except Exception as error:  # each runtime has its own types
             raise ValueError(f"{self.path} is not a readable ONNX model") from error
-        if list(inputs) != ["image"] or list(outputs) != ["pred"] or len(inputs["image"]) < 4:
-            found = f"it takes {', '.join(inputs)} and gives {', '.join(outputs)}"
-            raise ValueError(f"{self.path} must take image and give pred, {found}")
+        if list(inputs) != ["image"] or list(outputs) != ["pred"]:
+            found = f"{', '.join(inputs)} and {', '.join(outputs)}"
+            raise ValueError(f"{self.path} must have the input image and the output pred, got {found}")
         channels = inputs["image"][1]
         self.channels = channels if isinstance(channels, int) else None  # else any number
 
@@ -59,7 +59,7 @@ class RuntimeNetwork(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, batch: np.ndarray) -> np.ndarray:
-        """Return the output for a batch; it may be in memory of the runtime."""
+        """Return the output for a batch, which may be in memory of the runtime."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the network's output."""
@@ -78,7 +78,7 @@ class RuntimeNetwork(nn.Module, ABC):
 
 
 class OnnxRuntimeNetwork(RuntimeNetwork):
-    """Compute an exported network on the CPU by ONNX Runtime, in fp32; see `RuntimeNetwork`."""
+    """An exported network on ONNX Runtime, in fp32; see `RuntimeNetwork`."""
 
     def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
         """Open the file."""
@@ -92,18 +92,14 @@ class OnnxRuntimeNetwork(RuntimeNetwork):
 
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """Return the output for a batch."""
-        found: np.ndarray = self._session.run(None, {"image": batch})[0]
-        return found
+        return np.asarray(self._session.run(None, {"image": batch})[0])
 
 
 class OpenVINONetwork(RuntimeNetwork):
-    """Compute an exported network on the CPU by OpenVINO; see `RuntimeNetwork`.
+    """An exported network on OpenVINO; see `RuntimeNetwork`.
 
-    Args:
-        path: file that `export_onnx` or `quantize` wrote.
-        threads: threads per image; None for as many as torch uses.
-        precision: "fp32"; or "bf16", twice as fast on processors that have it. What is quantized in the file is
-            computed in int8 in either.
+    The precision is "fp32", or "bf16", which is twice as fast on processors that support it. Quantized layers are
+    computed in int8 in both.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, precision: str = "fp32") -> None:
@@ -135,30 +131,22 @@ class OpenVINONetwork(RuntimeNetwork):
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """Return the output for a batch, in the memory of the request."""
         self._request.infer({"image": batch}, share_inputs=True)
-        found: np.ndarray = self._request.get_output_tensor().data
-        return found
+        return np.asarray(self._request.get_output_tensor().data)
 
 
 def has_bf16() -> bool:
-    """Return whether the processor computes in bf16, as OpenVINO sees it.
-
-    Raises:
-        ImportError: OpenVINO is not installed.
-    """
+    """Return whether the processor computes in bf16, as OpenVINO sees it."""
     return "BF16" in require("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def require(module: str) -> Any:
-    """Import a package of the extra `export`.
-
-    Args:
-        module: its name, as in an import statement.
+    """Import a module of a package of the extra `export`.
 
     Raises:
         ImportError: it is not installed; the message says how to install it.
     """
     package, given = module.partition(".")[0], os.environ.get("CI")
-    os.environ["CI"] = "true"  # with it, OpenVINO sends no message to its makers when it is imported
+    os.environ["CI"] = "true"  # keeps OpenVINO from sending telemetry on import
     try:
         return importlib.import_module(module)
     except ImportError as error:

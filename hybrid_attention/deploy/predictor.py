@@ -1,4 +1,4 @@
-"""Masks of images by a bundle's trained network, in one call."""
+"""Predict images by a bundle's `inference.yaml` and trained weights."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ SETTINGS = ("flips", "temperature", "threshold")
 
 @dataclass(frozen=True)
 class Options:
-    """What a prediction may be asked for beyond the mask, as the bundles' configs for inference name it.
+    """Options of a prediction, named as in the bundles' configs for inference.
 
     Args:
-        threshold: of the probability, between 0 and 1; None for that of `inference_settings`, else the config's.
-        inference_settings: `inference_settings.json` of `hybrid-attention calibrate`: flips, temperature and threshold,
-            which belong together; None for the config's.
-        precision: of the arithmetic: fp32, bf16, or auto for bf16 where the processor computes it, else fp32.
-        frames: of DICOM files with several: "all", "middle", or a list of numbers counted from 1.
-        uncertainty: also a picture of the entropy of each pixel.
-        gradcam: also a heat map of what the network looks at.
-        dicom_seg: also a DICOM segmentation for each DICOM file with a lesion.
+        threshold: probability threshold, between 0 and 1; None for that of `inference_settings`, else of the config.
+        inference_settings: `inference_settings.json` of `hybrid-attention calibrate`, with flips, temperature and
+            threshold; None for those of the config.
+        precision: see `PrecisionInferer`.
+        frames: frames of multi-frame DICOM files: "all", "middle", or a list of numbers from 1.
+        uncertainty: also write maps of the entropy per pixel.
+        gradcam: also write Grad-CAM heat maps.
+        dicom_seg: also write a DICOM segmentation for each DICOM file with a lesion.
         dicom_sr: the same, and a structured report for each.
-        pdf: also `predictions.pdf`, a page per image.
+        pdf: also write `predictions.pdf`, a page per image.
     """
 
     threshold: float | None = None
@@ -62,7 +62,7 @@ class Options:
             raise ValueError(f"the threshold must be between 0 and 1, got {self.threshold:g}")
 
     def settings(self) -> dict[str, Any]:
-        """Return them as keys of a config for inference, without those that leave it as it is."""
+        """Return the keys of a config for inference that are to be replaced."""
         given = dict(vars(self))
         path = given.pop("inference_settings")
         given |= {} if path is None else _read_settings(path)
@@ -79,27 +79,26 @@ def predict(
     backend: str = "auto",
     options: Options | None = None,
 ) -> list[dict[str, Any]]:
-    """Segment an image or a folder of images; the bundle's `inference.yaml` says how.
+    """Segment an image or a folder of images by a bundle's `inference.yaml`.
 
-    For each image `NAME` there are `NAME_mask.png`, `NAME_overlay.png` and `NAME_probability.png` of its own size, and
-    a row in `predictions.csv` (`SavePredictions` says more).
+    For each image `NAME` it writes `NAME_mask.png`, `NAME_overlay.png` and `NAME_probability.png` of its size, and a
+    row of `predictions.csv`; see `SavePredictions`.
 
     Args:
         images: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, NIfTI or DICOM file, or a folder of them.
         out: folder of the results.
         bundle: name or folder, see `bundle_folder`; None for that of the weights, else `hybrid_lite`.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+        weights: see `weights_of`.
         backend: see `with_backend`.
         options: see `Options`.
 
     Returns:
-        The rows of the table, measures of the lesion among them.
+        The rows of the table.
 
     Raises:
-        FileNotFoundError: no images, or no weights.
-        ValueError: unreadable images (all are named), unfit weights, a file without inference settings, or an option
-            out of range.
-        ImportError: a package is missing that the images or the backend need.
+        FileNotFoundError: there are no images, or no weights.
+        ValueError: images are unreadable (all are named), weights do not fit, or an option is out of range.
+        ImportError: a package that the images or the backend need is not installed.
     """
     folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
     chosen = options or Options()
@@ -127,14 +126,14 @@ class BundleModel(Model):
 
     Args:
         bundle: name or folder, see `bundle_folder`; None for that of the weights.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
+        weights: see `weights_of`.
         backend: see `with_backend`.
         device: where the network runs; None for a GPU if there is one.
-        threshold: probability from which on a pixel is lesion; None for that of the config.
+        threshold: probability threshold; None for that of the config.
 
     Raises:
         FileNotFoundError: there are no weights.
-        ValueError: unfit weights, or an argument out of range.
+        ValueError: the weights do not fit, or an argument is out of range.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Exported networks in 8-bit integers: convolutions calibrated on images, for processors with instructions for them."""
+"""Quantize exported networks: convolutions in 8-bit integers, calibrated on images."""
 
 from __future__ import annotations
 
@@ -24,42 +24,37 @@ def quantize(
     images: Iterable[torch.Tensor],
     percentile: float = 99.99,
 ) -> Path:
-    """Write a network's convolutions in int8, for ONNX Runtime and OpenVINO.
+    """Write a network's convolutions in int8, for ONNX Runtime and OpenVINO, and return the file.
 
-    Weights are scaled per output channel, activations per tensor, by what the calibration images give rise to. All else
+    Weights are scaled per output channel, activations per tensor, by the ranges on the calibration images. All else
     stays in float32, and so do the convolutions around a matrix product, two before it and one after: with those of
-    HAN's attention in int8 OpenVINO 2026.4 loses 0.015 Dice, where ONNX Runtime computes the same file without loss.
-    Scores must be measured again: a network that was not trained for it may lose some.
+    HAN's attention in int8 OpenVINO 2026.4 loses 0.015 Dice, although ONNX Runtime computes the same file without loss.
+    Measure scores again: a network that was not trained for int8 may lose some.
 
     Args:
-        source: file that `export_onnx` wrote.
-        path: the file to write, by rename.
-        images: what the network is given, (channels, *spatial) or a batch, float32, all of one size; of the training
-            or validation part, never of the test part. Some 30 are enough.
-        percentile: of a tensor's values that its 8 bits cover; the largest ones are cut off. With 100, the full range,
-            single bright pixels take the precision from all others.
-
-    Returns:
-        The file.
+        source: file written by `export_onnx`.
+        path: the file, written by rename.
+        images: inputs of the network, (channels, *spatial) or a batch, float32, all of one size, from the training or
+            validation part, never from the test part. About 30 are enough.
+        percentile: share of a tensor's values that its 8 bits cover; the largest ones are cut off. With 100, single
+            bright pixels reduce the precision of all others.
 
     Raises:
-        FileNotFoundError: no such source.
-        ValueError: the source is not an exported network, there are too few images, or the percentile is none.
-        ImportError: a package of the extra `export` is missing.
+        FileNotFoundError: there is no such source.
+        ValueError: the source is not an exported network, or there are too few images.
+        ImportError: a package of the extra `export` is not installed.
     """
-    if not 90 <= percentile <= 100:
-        raise ValueError(f"percentile must be between 90 and 100, got {percentile:g}")
     network = OnnxRuntimeNetwork(source, threads=1)
     batches = [_batch(image) for image in images]
     if len(batches) < FEWEST_IMAGES:
         raise ValueError(f"calibration needs at least {FEWEST_IMAGES} images, got {len(batches)}")
-    network(torch.from_numpy(batches[0]))  # says what doesn't fit
+    network(torch.from_numpy(batches[0]))  # raises if the images do not fit
     quantization = require("onnxruntime.quantization")
     preparation = require("onnxruntime.quantization.shape_inference")
     method = quantization.CalibrationMethod
     with tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
         prepared = Path(folder) / "prepared.onnx"
-        with contextlib.redirect_stdout(io.StringIO()):  # a line an image
+        with contextlib.redirect_stdout(io.StringIO()):  # a line per image
             preparation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(prepared),
@@ -75,26 +70,17 @@ def quantize(
                 # one image after the other: the features of all of them would fill the memory
                 extra_options={"CalibPercentile": percentile, "CalibStridedMinMax": 1},
             )
-        _tell(str(source), str(temporary), len(batches), percentile)
+        onnx = require("onnx")
+        facts = {one.key: one.value for one in onnx.load(str(source)).metadata_props}
+        facts["quantized"] = f"int8 convolutions, calibrated on {len(batches)} images, percentile {percentile:g}"
+        model = onnx.load(str(temporary))
+        onnx.helper.set_model_props(model, facts)
+        onnx.save(model, str(temporary))
     return Path(path)
 
 
-def _tell(source: str, written: str, images: int, percentile: float) -> None:
-    """Give the quantized model the metadata of its source, and how it was made."""
-    onnx = require("onnx")
-    facts = {one.key: one.value for one in onnx.load(source).metadata_props}
-    model = onnx.load(written)
-    facts["quantized"] = f"int8 convolutions, calibrated on {images} images, percentile {percentile:g}"
-    onnx.helper.set_model_props(model, facts)
-    onnx.save(model, written)
-
-
 def _around_products(nodes: Sequence[Any]) -> list[str]:
-    """Return the names of the convolutions around matrix products: two before, one after, on each way.
-
-    Args:
-        nodes: of the graph.
-    """
+    """Return the names of the convolutions around matrix products: two before, one after, on each path."""
     kinds = {node.name: node.op_type for node in nodes}
     maker = {output: node.name for node in nodes for output in node.output}
     before = {node.name: [maker[name] for name in node.input if name in maker] for node in nodes}
@@ -122,7 +108,7 @@ def _around_products(nodes: Sequence[Any]) -> list[str]:
 
 
 def _reader(batches: list[np.ndarray]) -> Any:
-    """Return the batches as ONNX Runtime's calibration reads them, whole or a stretch at a time."""
+    """Return the batches as ONNX Runtime's calibration reads them, all or some at a time."""
     quantization = require("onnxruntime.quantization")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]

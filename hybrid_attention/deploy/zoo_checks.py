@@ -1,4 +1,4 @@
-"""What MONAI's model zoo checks of a bundle, as a program: `python -m hybrid_attention.deploy.zoo_checks FOLDER`.
+"""The checks of MONAI's model zoo, as a program: `python -m hybrid_attention.deploy.zoo_checks FOLDER`.
 
 Reference:
     Project-MONAI/model-zoo, ci/verify_bundle.py; its schema for metadata is meta_schema_20240725.json.
@@ -30,7 +30,7 @@ TRAIN = "configs/train.yaml"
 
 
 def check_files(folder: Path) -> str:
-    """All files are there that the zoo asks for."""
+    """Check that the bundle has all files that the zoo asks for."""
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
@@ -38,18 +38,18 @@ def check_files(folder: Path) -> str:
 
 
 def check_metadata(folder: Path) -> str:
-    """The metadata have the required fields, and the changelog tells of the version."""
+    """Check that the metadata have the required fields, and that the changelog contains the version."""
     metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     missing = [name for name in REQUIRED if name not in metadata]
     if missing:
         raise ValueError(f"no {', '.join(missing)} in {METADATA}")
     if metadata["version"] not in metadata["changelog"]:
-        raise ValueError(f"the changelog in {METADATA} does not tell of version {metadata['version']}")
+        raise ValueError(f"the changelog in {METADATA} does not contain version {metadata['version']}")
     return f"version {metadata['version']}, {len(REQUIRED)} required fields"
 
 
 def check_network(folder: Path) -> str:
-    """The network takes and gives the shapes and values that the metadata promise."""
+    """Check that input and output of the network are as in the metadata."""
     verify_net_in_out(
         net_id="network_def", meta_file=str(folder / METADATA), config_file=str(folder / INFERENCE), device="cpu"
     )
@@ -57,8 +57,9 @@ def check_network(folder: Path) -> str:
 
 
 def check_torchscript(folder: Path) -> str:
-    """The network with its weights becomes a TorchScript file that gives the same."""
-    tensor = _input_format(folder)
+    """Check that the network with its weights can be exported as TorchScript and gives the same output."""
+    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    tensor = metadata["network_data_format"]["inputs"]["image"]
     image = torch.rand(1, tensor["num_channels"], *tensor["spatial_shape"])
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.ts"
@@ -78,12 +79,12 @@ def check_torchscript(folder: Path) -> str:
 
 
 def check_train_properties(folder: Path) -> str:
-    """The training config has what MONAI asks of one."""
+    """Check the properties that MONAI requires of a training config."""
     return _properties(folder, "train", TRAIN)
 
 
 def check_inference_properties(folder: Path) -> str:
-    """The config for inference has what MONAI asks of one."""
+    """Check the properties that MONAI requires of a config for inference."""
     return _properties(folder, "infer", INFERENCE)
 
 
@@ -98,30 +99,23 @@ CHECKS: tuple[Callable[[Path], str], ...] = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check folders of bundles, a line a check.
+    """Check the folder of a bundle, print one line per check, and return the exit status: 0 if all pass, else 1.
 
     Args:
-        arguments: the folders, `sys.argv` by default.
-
-    Returns:
-        Exit status: 0 when all checks pass, else 1.
+        arguments: the folder, `sys.argv[1:]` by default.
     """
-    folders = [Path(name) for name in (sys.argv[1:] if arguments is None else arguments)]
-    if not folders:
-        print(__doc__.splitlines()[0], file=sys.stderr)
-        return 1
+    (folder,) = (Path(name) for name in (sys.argv[1:] if arguments is None else arguments))
     logging.disable(logging.WARNING)
     failed = False
-    for folder in folders:
-        for check in CHECKS:
-            name = f"{folder.name}: {check.__name__.removeprefix('check_').replace('_', ' ')}"
-            try:
-                print(f"ok     {name}: {check(folder)}", flush=True)
-            except Exception as error:  # whatever a bundle's own code raises
-                failed = True
-                cause = root_cause(error)
-                first = (str(cause).splitlines() or [""])[0]
-                print(f"FAILED {name}: {type(cause).__name__}: {first}", flush=True)
+    for check in CHECKS:
+        name = f"{folder.name}: {check.__name__.removeprefix('check_').replace('_', ' ')}"
+        try:
+            print(f"ok     {name}: {check(folder)}", flush=True)
+        except Exception as error:  # anything that the bundle's own code raises
+            failed = True
+            cause = root_cause(error)
+            first = (str(cause).splitlines() or [""])[0]
+            print(f"FAILED {name}: {type(cause).__name__}: {first}", flush=True)
     return int(failed)
 
 
@@ -141,12 +135,6 @@ def _properties(folder: Path, kind: str, config: str) -> str:
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
     return f"check_properties of {config}"
-
-
-def _input_format(folder: Path) -> dict[str, Any]:
-    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    image: dict[str, Any] = metadata["network_data_format"]["inputs"]["image"]
-    return image
 
 
 if __name__ == "__main__":

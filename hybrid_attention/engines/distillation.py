@@ -59,13 +59,7 @@ class PrepareDistillation:
     def __call__(
         self, batchdata: Mapping[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, DistillationTarget]:
-        """Return the images and their targets.
-
-        Args:
-            batchdata: see `prepare_batch`.
-            args: passed to `prepare_batch`.
-            kwargs: passed to `prepare_batch`.
-        """
+        """Return the images and their targets."""
         images, target = self.prepare_batch(batchdata, *args, **kwargs)
         outputs = [self.inferer(images, teacher) for teacher in self.teachers]
         regions = torch.stack([output.mask.softmax(1) for output in outputs]).mean(0)
@@ -85,8 +79,8 @@ class DistillationLoss(nn.Module):
         temperature 1.
 
     Args:
-        loss: to the labels.
-        weight: of the teachers, from 0 to 1.
+        loss: loss to the labels.
+        weight: weight of the teachers, from 0 to 1.
 
     Shape:
         - input: `MultiTaskOutput`

@@ -44,17 +44,7 @@ class PrecisionInferer(SimpleInferer):
         self.channels_last = channels_last
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Output], *args: Any, **kwargs: Any) -> Output:
-        """Return `network(inputs)` in float32.
-
-        Args:
-            inputs: (B, C, spatial…).
-            network: module or function.
-            args: passed to the network.
-            kwargs: passed to the network.
-
-        Returns:
-            The network's output, float32; fields of a named tuple that are None stay None.
-        """
+        """Return `network(inputs)` in float32; fields of a named tuple that are None stay None."""
         dtype = PRECISIONS[choose_precision(self.precision, inputs.device)]
         if self.channels_last:
             layout = torch.channels_last if inputs.ndim == 4 else torch.channels_last_3d
@@ -65,15 +55,12 @@ class PrecisionInferer(SimpleInferer):
 
 
 def choose_precision(precision: str, device: torch.device | str) -> str:
-    """Return the precision to compute in.
+    """Return the precision to compute in: "fp32", "bf16" or "fp16".
 
     Args:
-        precision: "auto" for bf16 if the device supports it, else fp32; or "fp32", "bf16" or "fp16", which is returned.
-            For bf16 on a device that emulates it, a warning is logged.
+        precision: "auto" for bf16 if the device supports it, else fp32; any other is returned. For bf16 on a device
+            that emulates it, a warning is logged.
         device: the device of the network.
-
-    Returns:
-        "fp32", "bf16" or "fp16".
 
     Raises:
         ValueError: unknown precision, or fp16 on a device other than a GPU.
@@ -94,9 +81,6 @@ def computes_bf16(kind: str) -> bool:
     """Return whether a kind of device has instructions for bf16; emulation is many times slower than fp32.
 
     On a CPU these are AVX-512 BF16 or AMX, unless ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA keep torch from using them.
-
-    Args:
-        kind: type of the device, "cpu" or "cuda".
     """
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -138,20 +122,7 @@ def _in_float32(output: Any) -> Any:
 
 
 def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.Module:
-    """Convert a network's convolution weights to channels-last, or leave them unchanged.
-
-    Args:
-        network: changed in place.
-        channels_last: whether to change the layout.
-
-    Returns:
-        The network.
-
-    Raises:
-        ValueError: `channels_last` is text.
-    """
-    if not isinstance(channels_last, bool):
-        raise ValueError(f"channels_last must be True or False, got {channels_last!r}")
+    """Convert a network's convolution weights to channels-last in place, if asked for, and return the network."""
     if channels_last:
         is_3d = any(parameter.ndim == 5 for parameter in network.parameters())
         network.to(memory_format=torch.channels_last_3d if is_3d else torch.channels_last)  # type: ignore[call-overload]
@@ -190,17 +161,7 @@ class FlipAverage(Inferer):
         self.classes_follow = classes_follow
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the logits of the mean probability.
-
-        Args:
-            inputs: (B, C, *spatial).
-            network: module or function that returns a tensor or a named tuple.
-            args: passed to the network.
-            kwargs: passed to the network.
-
-        Returns:
-            The same type as the network's output; with a single pass the same values.
-        """
+        """Return the logits of the mean probability, as the network does; with a single pass the same values."""
         outputs = [
             _flipped(self.inferer(torch.flip(inputs, axes) if axes else inputs, network, *args, **kwargs), axes)
             for axes in self.flips

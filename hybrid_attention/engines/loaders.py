@@ -29,13 +29,7 @@ def prepare_training(
 ) -> None:
     """Check the cases, make the training deterministic, and create the folder of its weights.
 
-    Args:
-        device: device of the network; an argument so that several processes join (`join_processes`) before they start.
-        seed: of weights, order and augmentation.
-        ckpt_dir: folder of the weights.
-        train_cases: see `check_training_cases`.
-        validation_cases: see `check_training_cases`.
-        class_names: see `check_training_cases`.
+    `device` is an argument so that several processes join (`join_processes`) before they start.
 
     Raises:
         DataError: see `check_training_cases`.
@@ -73,23 +67,13 @@ def training_loader(
 
 
 def validation_loader(dataset: Any, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """Return a loader of batches in order; each of several processes loads its share, without repetition.
-
-    Args:
-        dataset: the validation cases.
-        batch_size: images per batch.
-        num_workers: see `torch.utils.data.DataLoader`.
-    """
+    """Return a loader of batches in order; each of several processes loads its share, without repetition."""
     sampler = DistributedSampler(dataset, even_divisible=False, shuffle=False) if dist.is_initialized() else None
     return DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=num_workers)
 
 
 def join_processes() -> torch.device:
-    """Join the processes that `torchrun` started: with NCCL on one GPU per process, or with Gloo on CPUs.
-
-    Returns:
-        The device of this process.
-    """
+    """Join the processes that `torchrun` started, one per GPU (NCCL) or on CPUs (Gloo), and return the device."""
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if not dist.is_initialized():
@@ -100,13 +84,7 @@ def join_processes() -> torch.device:
 
 
 def place_network(network: torch.nn.Module, device: torch.device | str, channels_last: bool) -> torch.nn.Module:
-    """Move a network to a device; if several processes have joined, wrap it in `DistributedDataParallel`.
-
-    Args:
-        network: changed in place.
-        device: the device.
-        channels_last: see `to_memory_format`.
-    """
+    """Move a network to a device; if several processes have joined, wrap it in `DistributedDataParallel`."""
     network = to_memory_format(network, channels_last).to(device)
     if not dist.is_initialized():
         return network
@@ -126,6 +104,9 @@ class AugmentBatch:
         prepare_batch: converts the augmented batch to the trainer's input, for example `prepare_multi_task_batch`.
         sizes: progressive sizes, as {first epoch: side in pixels}: from that epoch on images and masks are resized to
             squares of that side. For this, also pass the object to the trainer's handlers.
+
+    Raises:
+        ValueError: when called, if the channels of the images differ.
 
     Shape:
         - `image`: (B, C, H, W), all C channels alike
@@ -153,10 +134,9 @@ class AugmentBatch:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
 
-    def start_epoch(self, engine: Engine) -> None:
-        """Choose the size of the epoch that starts."""
+    def _start_epoch(self, engine: Engine) -> None:
         started = [first for first in self.sizes if first <= engine.state.epoch]
         self.size = self.sizes[max(started)] if started else None
 
@@ -167,17 +147,7 @@ class AugmentBatch:
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Return the prepared batch, augmented.
-
-        Args:
-            batchdata: with `image`, `label` and the keys that `prepare_batch` needs.
-            device: where the tensors go.
-            non_blocking: copy without waiting for the device.
-            kwargs: passed to `Tensor.to`.
-
-        Raises:
-            ValueError: the channels of the images differ.
-        """
+        """Return the prepared batch, augmented."""
         image = batchdata[CommonKeys.IMAGE].to(device=device, non_blocking=non_blocking, **kwargs)
         label = batchdata[CommonKeys.LABEL].to(device=device, non_blocking=non_blocking, **kwargs)
         channels = image.shape[1]

@@ -25,15 +25,9 @@ def prepare_multi_task_batch(
 ) -> tuple[torch.Tensor, MultiTaskTarget]:
     """Return a batch's images and targets on a device, as `prepare_batch` of MONAI's trainer and evaluator.
 
-    Args:
-        batchdata: with `image`, (B, C, *spatial), `label`, (B, 1, *spatial), and for classification `class_index`,
-            (B,).
-        device: where the tensors go.
-        non_blocking: copy without waiting for the device.
-        kwargs: passed to `Tensor.to`.
-
-    Returns:
-        The images, and the masks with the class indices (or None).
+    Shape:
+        - `batchdata`: `image`, (B, C, *spatial), `label`, (B, 1, *spatial), and for classification `class_index`, (B,)
+        - output: the images, and the masks with the class indices (or None)
     """
 
     def moved(key: str) -> torch.Tensor:
@@ -78,26 +72,12 @@ class UnpackMultiTaskd(Transform):
 
 
 def multi_task_postprocessing(classes: bool = True) -> NamingCompose:
-    """Return the postprocessing of a network that segments and classifies.
-
-    Args:
-        classes: whether the network must have a class head.
-
-    Returns:
-        `UnpackMultiTaskd`, then a mask at threshold 0.5; the probability of lesion is kept as `probability`.
-    """
+    """Return `UnpackMultiTaskd`, then a mask at threshold 0.5; `probability` keeps the probability of lesion."""
     return NamingCompose([UnpackMultiTaskd(classes), *mask_of_logits()])
 
 
 def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutput, MultiTaskTarget]:
-    """Return the network's output and the target of a batch, as `MultiTaskLoss` takes them.
-
-    Args:
-        output: one dict per case, from `UnpackMultiTaskd`.
-
-    Returns:
-        Output and target, with the batch as first axis.
-    """
+    """Return output and target of a batch, from `UnpackMultiTaskd` of each case, as `MultiTaskLoss` takes them."""
     return (
         _whole([case["task_logits"] for case in output], MultiTaskOutput),
         _whole([case["task_truth"] for case in output], MultiTaskTarget),
@@ -105,14 +85,7 @@ def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutpu
 
 
 def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return class probabilities and labels of a batch, as Ignite's classification metrics take them.
-
-    Args:
-        output: one dict per case, from `UnpackMultiTaskd`.
-
-    Returns:
-        Probabilities, (B, classes), and class indices, (B,).
-    """
+    """Return class probabilities, (B, classes), and labels, (B,), of a batch, as Ignite's metrics take them."""
     probabilities = torch.stack([case[CLASS_PROBABILITY] for case in output])
     return probabilities, torch.tensor(
         [int(case["task_truth"].class_index) for case in output], device=probabilities.device
@@ -125,11 +98,7 @@ def mean_dice() -> MeanDice:
 
 
 def validation_loss(loss: Callable[..., Any]) -> Metric:
-    """Return the mean loss over the images.
-
-    Args:
-        loss: takes logits and masks; see `validation_postprocessing`.
-    """
+    """Return the mean over the images of a loss of logits and masks; see `validation_postprocessing`."""
     return IgniteMetricHandler(loss_fn=loss, output_transform=from_engine(["logits", "label"]))
 
 

@@ -35,9 +35,8 @@ logger = logging.getLogger(__name__)
 def effective_recipe() -> dict[str, Any]:
     """Return the merged config of `python -m monai.bundle run`, without paths and settings that don't change results.
 
-    Returns:
-        Plain values by top-level key; empty if the process was started otherwise. The number of epochs is included only
-        if the learning-rate schedule depends on it. Precision and memory format are those in use, never "auto".
+    It is empty if the process was started otherwise. The number of epochs is included only if the learning-rate
+    schedule depends on it. Precision and memory format are those in use, never "auto".
     """
     files = config_files()
     if not files:
@@ -65,15 +64,7 @@ def effective_recipe() -> dict[str, Any]:
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Describe the differences of two recipes.
-
-    Args:
-        earlier: of the earlier run.
-        now: of the current run.
-
-    Returns:
-        One line per top-level key.
-    """
+    """Describe the differences of two recipes, in one line per top-level key."""
     return [
         f"{key} was {earlier.get(key)!r}, is {now.get(key)!r}"
         for key in sorted({*earlier, *now})
@@ -114,19 +105,16 @@ def check_against_training(
                 "use the split of its training: the same folder of images, --groups_csv and --split_csv, and --fold "
                 "and --split_seed if the command has them"
             )
-    changed = _changed_settings(record, {**settings, **_network(effective_recipe())})
+    now = effective_recipe()
+    network = {"network_def": now["network_def"]} if "network_def" in now else {}
+    changed = _changed_settings(record, {**settings, **network})
     if changed:
         raise ValueError(f"{weights} was trained with other settings: {'; '.join(changed)}")
     return {**record, "images": {name: len(digests) for name, digests in images.items()}}
 
 
 def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-    """Log a warning if weights are used with other settings than in their training, as far as known.
-
-    Args:
-        weights: the weight file, with the record of its training beside it.
-        settings: values that should equal those of the training, for example the image size.
-    """
+    """Log a warning if weights are used with other settings than in their training, as far as known."""
     record = read_record(weights)
     changed = _changed_settings(record, settings) if record else []
     if changed:
@@ -134,12 +122,9 @@ def warn_of_other_settings(weights: str | os.PathLike[str], settings: Mapping[st
 
 
 def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) -> Any:
-    """Return a setting of the training of weights, from their record.
+    """Return a top-level key of the recipe that weights were trained with, `image_size` for example.
 
-    Args:
-        weights: the weight file, with the record of its training beside it.
-        name: top-level key of the recipe, for example `image_size`.
-        default: returned if the weights, their record or the setting do not exist.
+    The default is returned if the weights, their record or the key do not exist.
     """
     if not Path(weights).is_file():
         return default
@@ -148,11 +133,7 @@ def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) ->
 
 
 def trained_epochs(record: Any) -> int | None:
-    """Return the number of epochs that a training was asked for; None if unknown.
-
-    Args:
-        record: from `read_record` or in a summary; older ones have the number only if it was an option.
-    """
+    """Return the number of epochs that a record asks for; None if an older one does not have it."""
     for path in (("epochs",), ("recipe", "epochs"), ("provenance", "overrides", "epochs")):
         found = record
         for key in path:
@@ -163,13 +144,7 @@ def trained_epochs(record: Any) -> int | None:
 
 
 def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Read the record beside trained weights.
-
-    Args:
-        weights: the weight file.
-
-    Returns:
-        The record that `Checkpoint` wrote, or None if there is none for these weights, which is logged.
+    """Read the record that `Checkpoint` wrote beside weights; None, and a warning, if there is none for them.
 
     Raises:
         ValueError: the record is damaged.
@@ -199,17 +174,8 @@ def _changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) ->
     return differences({key: recipe[key] for key in settings if key in recipe}, settings) if recipe else []
 
 
-def _network(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {"network_def": recipe["network_def"]} if "network_def" in recipe else {}
-
-
 def provenance() -> dict[str, Any]:
-    """Return what is needed to repeat a run, as plain values; paths are cut to their last part.
-
-    Returns:
-        Config files with their hashes, overrides, version and commit of the code, versions of the libraries, processor
-        and accelerator.
-    """
+    """Return what is needed to repeat a run, as plain values; paths are cut to their last part."""
     files = [path.resolve() for path in config_files() if path.is_file()]
     options = {key: without_folder(value) for key, value in command_line_options().items() if key != "config_file"}
     return {
@@ -228,9 +194,8 @@ def provenance() -> dict[str, Any]:
 def commit() -> str | None:
     """Return the commit of the checkout that the package runs from, with "+changes" if tracked files differ.
 
-    Returns:
-        The hash, or None outside of a checkout. The environment variable HYBRID_ATTENTION_COMMIT takes precedence, for
-        copies of the files without their history.
+    It is None outside of a checkout. The environment variable HYBRID_ATTENTION_COMMIT takes precedence, for copies of
+    the files without their history.
     """
     given = os.environ.get("HYBRID_ATTENTION_COMMIT")
     if given:
@@ -259,11 +224,8 @@ def without_folder(value: Any, relative: bool = True) -> Any:
     Expressions, references and macros of a config (`$…`, `@…`, `%…`) are unchanged.
 
     Args:
-        value: of an option, including nested mappings, lists and tuples.
+        value: the setting, including nested mappings, lists and tuples, which become lists, as in JSON.
         relative: also cut relative paths, that is, any text with a "/".
-
-    Returns:
-        The setting; tuples become lists, as in JSON.
     """
     if isinstance(value, Mapping):
         return {key: without_folder(entry, relative) for key, entry in value.items()}

@@ -39,9 +39,9 @@ class Prediction:
     """Prediction for one case, in the input size of the network.
 
     Args:
-        case: of the data list.
+        case: the case in the data list.
         image: input of the network, (channels, H, W).
-        probability: of lesion, (1, H, W), float32.
+        probability: probability of lesion, (1, H, W), float32.
         target: the ground-truth mask, (1, H, W), 0 and 1.
     """
 
@@ -120,10 +120,7 @@ class TrainedRun:
         self._split = self._get("split")
 
     def cases(self, part: str) -> Cases:
-        """Return the cases of a part of the split that the network was trained with.
-
-        Args:
-            part: `train`, `validation` or `test`.
+        """Return the cases of a part of the split, `train`, `validation` or `test`, that the network was trained with.
 
         Raises:
             ValueError: some of the cases were trained on, because the folder contains other images than in training.
@@ -179,10 +176,8 @@ class TrainedRun:
             device=self.device,
             val_data_loader=loader,
             network=self.network,
-            prepare_batch=(
-                self._config.get_parsed_content("validate#evaluator#prepare_batch")
-                if "prepare_batch" in self._config["validate#evaluator"]
-                else default_prepare_batch
+            prepare_batch=self._config.get_parsed_content(
+                "validate#evaluator#prepare_batch", default=default_prepare_batch
             ),
             inferer=FlipAverage(self._inferer, flips),
             postprocessing=self._get("validate#postprocessing"),
@@ -196,15 +191,12 @@ class TrainedRun:
 
 
 def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, **references: Any) -> torch.nn.Module:
-    """Build the network that weights were trained with.
+    """Build the network that weights were trained with, without these weights.
 
     Args:
         weights: the weight file, with the record of its training beside it.
         default: returned if there is no record.
         references: values for the references of the record's `network_def`, `@in_channels` for example.
-
-    Returns:
-        The network, without its trained weights.
 
     Raises:
         ValueError: the record names anything but a network of this package, or contains an expression or an unknown
@@ -213,18 +205,13 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
     definition = trained_setting(weights, NETWORK, None)
     if definition is None:
         return default
-    network: torch.nn.Module = ConfigParser({NETWORK: plain_definition(definition, references)}).get_parsed_content(
-        NETWORK
-    )
+    parser = ConfigParser({NETWORK: plain_definition(definition, references)})
+    network: torch.nn.Module = parser.get_parsed_content(NETWORK)
     return network
 
 
 def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
-    """Return the definition of a network with plain values only, so that building it executes no code.
-
-    Args:
-        definition: from a config: a dict with `_target_`, nested dicts, lists, values.
-        references: values of references, by name.
+    """Return the definition of a network with values for its references, so that building it executes no code.
 
     Raises:
         ValueError: see `trained_network`.

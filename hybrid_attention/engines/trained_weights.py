@@ -24,11 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def save_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> None:
-    """Save a network's weights by rename.
-
-    Args:
-        network: the module.
-        path: the file, a plain state dict as in MONAI's bundles.
+    """Save a network's weights as a plain state dict, as in MONAI's bundles, by rename.
 
     Raises:
         ValueError: the weights contain NaN or infinity; an existing file is kept.
@@ -45,7 +41,7 @@ def save_released_weights(
     """Save a network's weights in half precision (buffers unchanged), in parts small enough for a repository.
 
     Args:
-        network: the module.
+        network: the network.
         folder: folder of `model_1_of_N.pt` …; older parts are removed.
         largest: maximum bytes per part.
 
@@ -104,30 +100,18 @@ def find_weights(run: str | os.PathLike[str]) -> Path:
 
 
 def _weights_in(run: Path) -> Path | None:
-    """Return the result of `find_weights`, or None if there are no weights."""
     if run.is_file():
         return run
-    for folder in (run, run / "models"):
-        found = [
-            folder / BEST,
-            *sorted((folder / RELEASED).glob("model_1_of_*.pt")),
-            *sorted(folder.glob("model_1_of_*.pt")),
-        ]
-        for path in found:
-            if path.is_file():
-                return path
-    return None
+    names = (BEST, f"{RELEASED}/model_1_of_*.pt", "model_1_of_*.pt")
+    found = (sorted(folder.glob(name)) for folder in (run, run / "models") for name in names)
+    return next((paths[0] for paths in found if paths), None)
 
 
 def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
     """Return the weights that a bundle uses by default.
 
-    Args:
-        bundle_root: folder of the bundle.
-
-    Returns:
-        `models/model.pt` if it exists, else the released weights; if there are none, the path where training would
-        write them.
+    They are `models/model.pt` if it exists, else the released ones; if there are none, the path where training would
+    write them.
     """
     try:
         return str(find_weights(Path(bundle_root) / "models"))
@@ -160,22 +144,14 @@ def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def weights_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a weight file and its parts; see `file_digest`.
-
-    Args:
-        path: see `weight_parts`.
-    """
+    """Return the SHA-256 of a weight file, or of all parts of which `path` is one."""
     return file_digest(weight_parts(path))
 
 
 def read_weights(path: str | os.PathLike[str]) -> Any:
     """Read a weight file, or all its parts as one, without executing code from it.
 
-    Args:
-        path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
-
-    Returns:
-        The content of the file; `weights_mismatch` tells whether it is a state dict.
+    `weights_mismatch` tells whether the content is a state dict.
 
     Raises:
         FileNotFoundError: the file or one of its parts does not exist.
@@ -197,14 +173,11 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
 
 
 def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torch.nn.Module:
-    """Load weights that `save_weights` or a training run wrote.
+    """Load weights into a network and return it, in evaluation mode.
 
     Args:
         network: changed in place.
         path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
-
-    Returns:
-        The network, in evaluation mode.
 
     Raises:
         FileNotFoundError: the file or one of its parts does not exist.
@@ -223,15 +196,7 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
 
 
 def holds_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> bool:
-    """Return whether a network's weights are those of a file.
-
-    Args:
-        network: the module, perhaps wrapped for several processes.
-        path: see `read_weights`.
-
-    Returns:
-        True if they are equal; False also if the file does not exist.
-    """
+    """Return whether a network, perhaps wrapped for several processes, has the weights of a file, if it exists."""
     try:
         weights = read_weights(path)
     except FileNotFoundError:
@@ -243,33 +208,13 @@ def holds_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> boo
 
 
 def load_initial_weights(network: torch.nn.Module, path: str | os.PathLike[str] | None) -> torch.nn.Module:
-    """Load the initial weights of a training, for example from pre-training.
-
-    Args:
-        network: changed in place.
-        path: a state dict (`model.pt`) of the same architecture; None leaves the network unchanged.
-
-    Returns:
-        The network; training or evaluation mode is unchanged.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged or does not fit the network.
-    """
+    """Load the initial weights of a training, if any, as `load_weights`, without a change of mode."""
     mode = network.training
     return network if path is None else load_weights(network, path).train(mode)
 
 
 def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
-    """Describe in one line how a state dict differs from that of a network; empty if it fits.
-
-    Args:
-        network: the module.
-        weights: content of a weight file.
-
-    Returns:
-        For example "12 weights missing (tam.query.weight, …), 1 weights of another shape (…)".
-    """
+    """Describe in one line how the content of a weight file differs from a network's state dict; empty if it fits."""
     if not isinstance(weights, Mapping):
         return f"it contains a {type(weights).__name__}, not a state dict"
     if "objects" in weights:
@@ -278,22 +223,13 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return in one line which weights contain NaN or infinity; empty if none do.
-
-    Args:
-        weights: a state dict.
-    """
+    """Return in one line which weights of a state dict contain NaN or infinity; empty if none do."""
     names = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     return f"{len(names)} of {len(weights)} weights contain NaN or infinity (first: {names[0]})" if names else ""
 
 
 def save_whole(content: Any, path: Path) -> None:
-    """Save with `torch.save`, by rename.
-
-    Args:
-        content: anything that `torch.load` can read with `weights_only`.
-        path: the file.
-    """
+    """Save with `torch.save`, by rename."""
     buffer = io.BytesIO()  # torch.save to a full disk raises no OSError; writing bytes does
     torch.save(content, buffer)
     with atomic_path(path) as temporary:

@@ -105,7 +105,7 @@ def test_bad_files(runtime, exported, tmp_path):
         '<ir_version: 9, opset_import: ["" : 20]> g (float[b, 2, h, w] x) => (float[b, 2, h, w] y) { y = Relu(x) }'
     )
     onnx.save(foreign, str(tmp_path / "foreign.onnx"))
-    with pytest.raises(ValueError, match=r"foreign\.onnx must take image and give pred, it takes x and gives y"):
+    with pytest.raises(ValueError, match=r"foreign\.onnx must have the input image and the output pred, got x and y"):
         runtime(tmp_path / "foreign.onnx")
 
 

@@ -72,7 +72,7 @@ def test_a_bundle_without_weights(tmp_path):
     ("name", "options", "message"),
     [
         ("han.tflite", {}, r"must end with \.onnx or \.ts or \.pt, got 'han\.tflite'"),
-        ("han.ts", {"calibration": "images"}, r"int8 is written as \.onnx alone"),
+        ("han.ts", {"calibration": "images"}, r"int8 can only be written as \.onnx"),
         ("han.onnx", {"weights": "nowhere"}, "no weights at nowhere"),
     ],
 )

@@ -49,8 +49,6 @@ def test_bad_precision():
         PrecisionInferer("half")
     with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
         PrecisionInferer("fp16")(torch.rand(1, 3, 8, 8), network())
-    with pytest.raises(ValueError, match=r"channels_last .* 'auto'"):
-        to_memory_format(network(), "auto")
 
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
