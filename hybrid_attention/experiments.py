@@ -129,7 +129,7 @@ class Run:
         return ["python", "-m", "monai.bundle", "run", entry, *command_words(options)]
 
     def record(self) -> dict[str, Any]:
-        """Return the content of `run.json`, or what it starts with."""
+        """Return the content of `run.json`, or of a new one."""
         for path in (self.folder / "run.json", self.folder / "state.json"):  # the name until version 0.1
             if path.is_file():
                 return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -165,7 +165,7 @@ def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = ()) -> list[Run
         only: names of the runs to keep; all if empty.
 
     Returns:
-        The runs; those on one fold come before those on the next, so that what is done early can be compared.
+        The runs; those on one fold come before those on the next, so that early results can be compared.
 
     Raises:
         ValueError: the list is invalid, or the folder of a run was started with another definition.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 from hybrid_attention.prediction.model import Model, OnnxModel
@@ -51,27 +50,16 @@ def load_model(
         whole = whole_file(model)
         if whole is not None:
             return OnnxModel(whole, threshold=threshold)
+    from hybrid_attention.deploy.archive import unpack_archive
     from hybrid_attention.deploy.predictor import BundleModel
 
     if path.suffix.lower() == ".zip":
         with tempfile.TemporaryDirectory() as folder:
-            return BundleModel(_unpacked(path, folder), None, backend, device, threshold)
+            return BundleModel(unpack_archive(path, folder), None, backend, device, threshold)
     named = str(model) in bundles() or (path / "configs").is_dir()
     if not named and not path.exists():
         raise FileNotFoundError(f"no model {model}: expected {', '.join(bundles())}, a run, an archive or an ONNX file")
     return BundleModel(model if named else None, None if named else model, backend, device, threshold)
-
-
-def _unpacked(archive: Path, folder: str) -> Path:
-    """Unpack an archive of a bundle and return the bundle's folder."""
-    if not zipfile.is_zipfile(archive):
-        raise ValueError(f"{archive} is damaged or not a ZIP archive")
-    with zipfile.ZipFile(archive) as opened:
-        opened.extractall(folder)
-    found = [path for path in Path(folder).iterdir() if (path / "configs").is_dir()]
-    if len(found) != 1:
-        raise ValueError(f"{archive} is not an archive of `hybrid-attention package`")
-    return found[0]
 
 
 def whole_file(bundle: str | os.PathLike[str]) -> Path | None:

@@ -1,14 +1,11 @@
 import csv
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,15 +107,6 @@ def test_a_run_adds_options_and_replaces_the_rest(runs_of):
     assert (other.bundle, other.evaluation_options) == ("explainable", {"gradcam": False})
 
 
-def test_the_definition_names_no_folder_of_this_machine(runs_of):
-    network = {"_target_": "hybrid_attention.networks.PlainUNet", "channels": "$[16 / 2]"}
-    options = {"encoder_weights": "/somewhere/w.pth", "learning_rate": "$0.1/2", "network_def": network}
-    given = {"options": {**options, "initial_weights": "a/b.pt"}, "evaluation_options": {"groups_csv": "/a/c.csv"}}
-    definition = runs_of(**given)[0].definition()
-    assert definition["options"] == {**given["options"], "encoder_weights": "w.pth"}
-    assert definition["evaluation_options"] == {"groups_csv": "c.csv"}
-
-
 def run_with(**options):
     return {"runs": [{"name": "a", "options": options}]}
 
@@ -131,28 +119,18 @@ def run_with(**options):
         ({"runs": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}, "more than one run named a"),
         ({"runs": []}, r"\[\]"),
         ({"runs": None}, "runs must be a list.* None"),
-        ({"runs": ["han"]}, "'han'"),
-        ({"runs": [{"options": {}}]}, "'name'"),
         ({"runs": [{"name": "../x"}]}, r"'\.\./x'"),
-        ({"name": "a b"}, "'a b'"),
         ({"name": None}, "'name'"),
         ({"bundle": "hybird"}, "hybird"),
         ({"configs": ["bundles/no.yaml"]}, "bundles/no.yaml"),
         ({"configs": ["/etc/passwd"]}, "/etc/passwd"),
-        ({"configs": "x.yaml"}, "'x.yaml'"),
         ({"folds": [-1]}, r"folds\[0\].*-1"),
-        ({"folds": 0}, "folds.* 0 is"),
-        ({"folds": [True]}, "True"),
         ({"seeds": [0, 0]}, r"seeds.*\[0, 0\]"),
-        ({"seeds": []}, r"seeds.*\[\]"),
         ({"parts": ["tests"]}, "'tests'"),
-        ({"options": [1]}, r"options.*\[1\]"),
         (run_with(epoch=3), "--epoch is not a key of the config; did you mean --epochs"),
         (run_with(**{"network_def#deep#er": 3}), "network_def#deep#er"),
         (run_with(gradcam=False), "gradcam"),  # of the training; it is an evaluation option
         (run_with(fold=1), "fold is set by the runner"),
-        (run_with(resume="true"), "resume is set by the runner"),
-        (run_with(config_file="x"), "config_file is set by the runner"),
         ({"evaluation_options": {"part": "train"}}, "part is set by the runner"),
         ({"evaluation_options": {"grad_cam": True}}, "grad_cam"),
         (run_with(epochs="$3"), r"epochs .* '\$3'"),
@@ -250,14 +228,6 @@ def test_a_run_from_start_to_end(run_list, tmp_path, capsys):
     assert set(read(folder / "run.json")["finished"]) == {"training", "test", "validation", "train"}
 
 
-def test_what_is_done_is_skipped(run_list, tmp_path, capsys):
-    runs = [{"name": "a"}, {"name": "b"}]
-    assert run_list(only=["b"], runs=runs) == 0
-    assert run_list(runs=runs) == 0
-    output = capsys.readouterr().out
-    assert (output.count("start  a/"), output.count("start  b/")) == (2, 2)  # training and test
-
-
 def test_runs_of_version_0_1(run_list, runs_of, tmp_path):
     """They have state.json, and manifest.json once they are finished."""
     assert run_list(folds=[0, 1]) == 0
@@ -308,26 +278,33 @@ def test_time_is_up_and_on_again(run_list, tmp_path, capsys):
     assert read(folder / "run.json")["finished"]["training"] == 6.0  # of all three calls
 
 
+RUNNER = """if True:
+    import signal, sys
+    from hybrid_attention.experiments import Run, read_runs, run_all
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    path, folder, code = sys.argv[1:]
+    Run.command = lambda *_: ["python", "-c", code]
+    sys.exit(run_all(read_runs(path, folder), [folder]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_training_too(run_list, tmp_path, capsys, number):
-    pid = tmp_path / "pid"
-    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-    code += f"print(os.getpid(), file=open({str(pid)!r}, 'w')); time.sleep(60)"
-
-    def signal_once_it_trains():  # earlier, no handler is there and the signal would end the tests
-        while not (pid.is_file() and pid.read_text()):
+def test_a_signal_ends_the_training_too(write_list, tmp_path, number):
+    """In a process of its own: a signal that comes at the wrong time would end the tests."""
+    beats = tmp_path / "beats"
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code += f"while True: open({str(beats)!r}, 'a').write('.'); time.sleep(0.05)"
+    words = [sys.executable, "-c", RUNNER, str(write_list()), str(tmp_path), code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as runner:
+        while runner.poll() is None and not beats.is_file():
             time.sleep(0.1)
-        os.kill(os.getpid(), number)
-
-    threading.Thread(target=signal_once_it_trains, daemon=True).start()
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
-    try:
-        assert run_list(command=lambda *_: ["python", "-c", code]) == 3
-    finally:
-        signal.signal(signal.SIGINT, inherited)
-    assert "stopped: call again to continue" in capsys.readouterr().out
-    with suppress(ChildProcessError):  # Python has seen it end already
-        assert os.waitpid(int(pid.read_text()), 0)[1] == signal.SIGKILL
+        runner.send_signal(number)
+        output = runner.communicate()[0]
+    assert runner.returncode == 3
+    assert "stopped: call again to continue" in output
+    heard = beats.read_text()
+    time.sleep(1)
+    assert beats.read_text() == heard
 
 
 def test_a_run_of_another_runner_is_skipped(run_list, tmp_path, capsys):
@@ -350,16 +327,13 @@ def test_another_definition_is_refused(run_list, runs_of):
     assert changes == ["options.epochs was 3, is 4", "options.image_size was None, is 64"] * 2
 
 
-@pytest.mark.parametrize("minutes", [0, float("nan")])
-def test_minutes_must_be_positive(run_list, tmp_path, minutes):
-    with pytest.raises(ValueError, match=f"--minutes .* {minutes}"):
-        run_list(minutes=minutes)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_images_that_do_not_exist(runs_of, tmp_path):
+def test_minutes_and_images_out_of_range(run_list, runs_of, tmp_path):
+    for minutes in (0, float("nan")):
+        with pytest.raises(ValueError, match=f"--minutes .* {minutes}"):
+            run_list(minutes=minutes)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         run_all(runs_of(), [tmp_path / "nowhere"])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_is_left_is_shown(run_list, write_list, tmp_path, capsys):

@@ -70,7 +70,7 @@ class PageServer(ThreadingHTTPServer):
 
 
 def serve(port: int = PORT, browser: bool = True) -> None:
-    """Serve the page until it is interrupted (Ctrl+C), and open it in the default browser if asked for."""
+    """Serve the page until it is interrupted (Ctrl+C), and open it in the default browser if `browser`."""
     with PageServer(port) as server:
         print(f"{server.url} (stop with Ctrl+C)", flush=True)
         if browser:

@@ -1,4 +1,4 @@
-"""The command `info`: what is installed and what this machine can do."""
+"""The command `info`: version, bundles, installed packages and processor."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _predict(options: argparse.Namespace) -> None:
             model, options.images, options.out, frames, options.uncertainty, options.pdf, smoothing=options.smooth
         )
     elif options.smooth != 1:
-        raise ValueError("--smooth needs a whole ONNX model and none of torch's options: see `export --whole`")
+        raise ValueError("--smooth needs a whole ONNX model and no option that needs torch: see `export --whole`")
     else:
         rows = _predict_by_torch(options, frames)
     if options.report is not None:
@@ -127,7 +127,7 @@ def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
 
 
 def _write_report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], seconds: float) -> None:
-    """Write what was predicted, by which model, from which files."""
+    """Write the report of a prediction: model, options, packages, time and images."""
     from pathlib import Path
 
     from hybrid_attention import __version__

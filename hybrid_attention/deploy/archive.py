@@ -28,7 +28,7 @@ from monai.bundle import ConfigParser
 
 _PACKAGE_FILES = {".py", ".csv", ".j2", ".css", ".js", ".typed"}
 _BUNDLE_FOLDERS = ("configs", "docs")
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a ZIP file
 
 
 def package(
@@ -121,7 +121,7 @@ def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) ->
             names = archive.namelist()
             tops = {name.split("/")[0] for name in names}
             if len(tops) != 1 or f"{min(tops)}/{METADATA}" not in names:
-                raise ValueError(f"{path} is not a bundle archive: it should contain one folder with {METADATA}")
+                raise ValueError(f"{path} is not an archive of `hybrid-attention package`: no folder with {METADATA}")
             archive.extractall(out)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged or not a ZIP archive: {error}") from None

@@ -199,7 +199,7 @@ def _trace_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
 
 def _program_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
     if len(example) == 1:
-        example = torch.cat([example, example])  # torch.export holds a batch of one for a constant
+        example = torch.cat([example, example])  # torch.export takes a batch of one for a constant
     dynamic = {axis: torch.export.Dim.DYNAMIC for axis in AXES if axis < example.ndim}
     _quietly(form, path, example, dynamo=True, dynamic_shapes=(dynamic,), external_data=False, verbose=False)
 
@@ -246,7 +246,7 @@ def _first_that_works(
 
 
 def _compare(network: nn.Module, other: nn.Module, example: torch.Tensor) -> float:
-    """Return the largest difference in two batches of unlike shape; a ValueError where it is large."""
+    """Return the largest difference over two batches of different shapes; raise a ValueError if it is large."""
     example = example.detach().cpu()
     largest = 0.0
     for batch in (example, _of_other_shape(example)):

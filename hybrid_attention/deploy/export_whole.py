@@ -24,7 +24,7 @@ OUTPUTS = ("probability", "mask", "class_probability", "expected_dice")
 INTENDED_USE = "research only; no medical device"
 LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in parts of 65536, as Pillow has it
 _SETTINGS = ("class_names", "image_size", "temperature", "threshold", "normal_threshold", "flips")
-# sides at which the file is compared with what it was made from
+# image sizes at which the file is compared with the model in torch
 _SIZES = ((300, 200), (61, 75))
 TOLERANCE = 1e-4
 
@@ -58,7 +58,7 @@ class WholeModel(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the outputs in the order of `OUTPUTS`."""
-        # integers below 2^24, which float32 holds exactly; one channel is broadcast
+        # integers below 2^24, which float32 represents exactly; one channel is broadcast
         grey = ((image.float() * self.luma).sum(-1) + 32768).mul(2**-16).floor()
         least = grey.min()
         grey = (grey - least) / (grey.max() - least).clamp(min=1)  # a constant image gives 0
@@ -139,9 +139,9 @@ def export_whole(
 
     Input: `image`, uint8, (height, width, channels) with 1 channel (grey) or 3 (red, green, blue), of any size.
     Outputs: `probability` of lesion, float32, and `mask`, uint8, both (height, width); `class_probability`, float32,
-    (classes,); `expected_dice`, float32, (). The metadata hold name, version, digest of the weights, class names,
-    image size, temperature, thresholds (numbers and lists as JSON) and intended use. Weights that float16 holds exactly
-    are stored so.
+    (classes,); `expected_dice`, float32, (). The metadata contain name, version, digest of the weights, class names,
+    image size, temperature, thresholds (numbers and lists as JSON) and intended use. Weights that float16 represents
+    exactly are stored in it.
 
     Args:
         bundle: name or folder; see `bundle_folder`.
@@ -192,7 +192,7 @@ def _exported(model: WholeModel, path: Path) -> Any:
             dynamic_shapes=dynamic,
             external_data=False,
             verbose=False,
-            optimize=False,  # would merge normalizations into convolutions, whose weights float16 can't hold then
+            optimize=False,  # would merge normalizations into convolutions, whose weights float16 can't represent
         )
     proto = onnx.load(str(path))
     optimizer.fold_constants(proto)
@@ -210,7 +210,7 @@ def _exported(model: WholeModel, path: Path) -> Any:
 
 
 def _halve(proto: Any) -> None:
-    """Store the float32 weights that float16 holds exactly as float16, each with a cast."""
+    """Store the float32 weights that float16 represents exactly as float16, each with a cast."""
     onnx = require("onnx")
     casts = []
     for tensor in proto.graph.initializer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +46,13 @@ class RuntimeNetwork(nn.Module, ABC):
             raise
         except Exception as error:  # each runtime has its own types
             raise ValueError(f"{self.path} is not a readable ONNX model") from error
-        if list(inputs) != ["image"] or list(outputs) != ["pred"]:
+        if (inputs, outputs) != (["image"], ["pred"]):
             found = f"{', '.join(inputs)} and {', '.join(outputs)}"
             raise ValueError(f"{self.path} must have the input image and the output pred, got {found}")
-        channels = inputs["image"][1]
-        self.channels = channels if isinstance(channels, int) else None  # else any number
 
     @abstractmethod
-    def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
-        """Open the file; return the shape of each input by name, and the names of the outputs."""
+    def open(self) -> tuple[list[str], list[str]]:
+        """Open the file; return the names of inputs and outputs."""
 
     @abstractmethod
     def compute(self, batch: np.ndarray) -> np.ndarray:
@@ -65,30 +62,25 @@ class RuntimeNetwork(nn.Module, ABC):
         """Return the network's output."""
         if x.device.type != "cpu" or x.dtype != torch.float32:
             raise ValueError(f"an exported network takes float32 on the CPU, got {x.dtype} on {x.device}")
-        name = self.path.name
-        if x.ndim < 4 or (self.channels is not None and x.shape[1] != self.channels):
-            raise ValueError(f"{name} takes (batch, {self.channels or 'channels'}, *spatial), got {tuple(x.shape)}")
         try:
             output = self.compute(np.ascontiguousarray(x.detach().numpy()))
         except Exception as error:
-            raise ValueError(
-                f"{name} can't be computed for a batch of {tuple(x.shape)}: {first_line(error)}"
-            ) from error
+            fault = f"{self.path.name} can't be computed for a batch of {tuple(x.shape)}: {first_line(error)}"
+            raise ValueError(fault) from error
         return convert_to_dst_type(torch.from_numpy(np.array(output, np.float32)), x, dtype=torch.float32)[0]
 
 
 class OnnxRuntimeNetwork(RuntimeNetwork):
     """An exported network on ONNX Runtime, in fp32; see `RuntimeNetwork`."""
 
-    def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
+    def open(self) -> tuple[list[str], list[str]]:
         """Open the file."""
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 3
         self._session = runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        return {one.name: one.shape for one in inputs}, [one.name for one in outputs]
+        return [one.name for one in self._session.get_inputs()], [one.name for one in self._session.get_outputs()]
 
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """Return the output for a batch."""
@@ -110,7 +102,7 @@ class OpenVINONetwork(RuntimeNetwork):
         self._precision = PRECISIONS[precision]
         super().__init__(path, threads)
 
-    def open(self) -> tuple[Mapping[str, Sequence[Any]], Sequence[str]]:
+    def open(self) -> tuple[list[str], list[str]]:
         """Open the file."""
         settings = {
             "INFERENCE_PRECISION_HINT": self._precision,
@@ -122,11 +114,7 @@ class OpenVINONetwork(RuntimeNetwork):
         core = require("openvino").Core()
         compiled = core.compile_model(core.read_model(str(self.path)), "CPU", settings)
         self._request = compiled.create_infer_request()
-        shapes = {one.any_name: one.partial_shape for one in compiled.inputs}
-        inputs = {
-            name: [side.get_length() if side.is_static else None for side in shape] for name, shape in shapes.items()
-        }
-        return inputs, [one.any_name for one in compiled.outputs]
+        return [one.any_name for one in compiled.inputs], [one.any_name for one in compiled.outputs]
 
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """Return the output for a batch, in the memory of the request."""
@@ -159,5 +147,5 @@ def require(module: str) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
+    """Return the first line of an error's message, or its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,7 +14,7 @@ from torch import nn
 
 
 class DistillationTarget(NamedTuple):
-    """Labels of a batch, and what the teachers predict for it."""
+    """Labels of a batch, and the predictions of the teachers for it."""
 
     mask: torch.Tensor
     class_index: torch.Tensor | None
@@ -87,7 +87,7 @@ class DistillationLoss(nn.Module):
         - target: `DistillationTarget`
         - output: one value
 
-    After a call, `terms` holds those of `loss`, and `taught`, the cross-entropies to the teachers.
+    After a call, `terms` contains those of `loss`, and `taught`, the cross-entropies to the teachers.
 
     Raises:
         ValueError: `weight` is out of range.

@@ -151,7 +151,7 @@ def weights_digest(path: str | os.PathLike[str]) -> str:
 def read_weights(path: str | os.PathLike[str]) -> Any:
     """Read a weight file, or all its parts as one, without executing code from it.
 
-    `weights_mismatch` tells whether the content is a state dict.
+    See `weights_mismatch` for whether the content is a state dict.
 
     Raises:
         FileNotFoundError: the file or one of its parts does not exist.

@@ -257,7 +257,7 @@ class History:
         terms = getattr(engine.loss_function, "terms", {})
         self._add("train", {"loss": output[0][CommonKeys.LOSS], **terms}, len(output))
 
-    def _add_validation_terms(self, loss: torch.nn.Module, inputs: tuple[Any, Any], output: torch.Tensor) -> None:
+    def _add_validation_terms(self, loss: Any, inputs: tuple[Any, Any], output: torch.Tensor) -> None:
         if not output.requires_grad:
             self._add("val", loss.terms, len(getattr(inputs[1], "mask", inputs[1])))
 

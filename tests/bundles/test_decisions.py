@@ -211,11 +211,3 @@ def test_sizes_are_pixels_of_the_image_file(tmp_path):
     for least, expected in ((area, area), (area + 1, 0)):
         mask = processed("attention_unet", square, 48, tmp_path, min_lesion_pixels=least)
         assert int(mask.sum()) == expected
-
-
-@pytest.mark.parametrize(("threshold", "rows"), [(0.2, 25), (0.5, 24), (0.8, 23)])
-def test_threshold_moves_the_outline(tmp_path, threshold, rows):
-    """Between two pixels the probability falls over 1/8, 3/8, 5/8, 7/8."""
-    half = torch.zeros(1, 12, 12)
-    half[0, :6] = 1
-    assert int(processed("attention_unet", half, 48, tmp_path, threshold=threshold)[:, 0].sum()) == rows

@@ -22,10 +22,6 @@ def parsed(name, file="train", **settings):
     return parser
 
 
-def cause_of(error):
-    return cause_of(error.__cause__) if error.__cause__ is not None else error
-
-
 def literal(word):
     try:
         return ast.literal_eval(word)
@@ -72,12 +68,6 @@ def test_documented_models_say_what_they_are():
         assert settings == (*expected, loss.lower())
 
 
-@pytest.mark.parametrize("settings", [{"network_def#attention": None}, {"network_def#skips": True}])
-def test_explainable_has_options_beyond_the_table(settings):
-    network = parsed("explainable", **settings).get_parsed_content("network_def")
-    assert sum(weight.numel() for weight in network.parameters()) != 23_881_989
-
-
 def test_attention_unet_has_the_recipe_of_the_paper():
     parser = parsed("attention_unet", **{"network": "$torch.nn.Linear(1, 1)"})
     settings = {key: parser.get(key) for key in ("image_size", "batch_size", "epochs", "learning_rate", "lesions_only")}
@@ -89,21 +79,6 @@ def test_attention_unet_has_the_recipe_of_the_paper():
         scheduler.step(dice)
         rates.append(scheduler.get_last_lr()[0])
     assert rates == [0.001] * 6 + [0.0005] * 7
-
-
-def test_udiat_through_the_hybrid_bundle(phantoms, tmp_path):
-    rows = ["Image,Type"]
-    for number in range(1, 9):
-        for folder, end in (("original", ""), ("GT", "_mask")):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            copy = (phantoms / "benign" / f"benign ({number}){end}.png").read_bytes()
-            (tmp_path / folder / f"{number:06d}.png").write_bytes(copy)
-        rows.append(f"{number:06d},{'Benign' if number % 2 else 'Malignant'}")
-    (tmp_path / "DatasetB.csv").write_text("\n".join(rows))
-    parser = parsed("hybrid", dataset_dir=str(tmp_path), num_folds=4, image_size=32)
-    split = parser.get_parsed_content("split")
-    assert sorted(len(part) for part in (split.train, split.validation, split.test)) == [2, 2, 4]
-    assert parser.get_parsed_content("train#dataset")[0]["image"].shape == (3, 32, 32)
 
 
 def test_mtl_oca_for_masks_alone(phantoms, tmp_path):
@@ -123,17 +98,6 @@ def test_mtl_oca_for_masks_alone(phantoms, tmp_path):
     assert "other settings" not in done.stdout
     rows = pd.read_csv(tmp_path / "predictions" / "predictions.csv")
     assert len(rows) == 10 and "predicted_class" not in rows
-
-
-def test_mtl_oca_classifies_on_other_features_alone():
-    outputs = []
-    for features in ("backbone", "object_context"):
-        torch.manual_seed(0)
-        settings = {"network_def#classify_on": features, "network_def#channels": [16, 16]}
-        network = parsed("mtl_oca", **settings).get_parsed_content("network_def").eval()
-        outputs.append(network(torch.ones(1, 2, 32, 32)))
-    assert torch.equal(outputs[0].mask, outputs[1].mask)
-    assert not torch.equal(outputs[0].class_logits, outputs[1].class_logits)
 
 
 @pytest.mark.parametrize(("edges", "channels"), [(True, 2), (False, 1)])
@@ -156,19 +120,3 @@ def test_augmented_training_case_of_mtl_oca(phantoms):
     assert {tuple(one["image"].shape) for one in made} == {(2, 64, 64)}
     assert {value for one in made for value in one["label"].unique().tolist()} <= {0.0, 1.0}
     assert len({float(one["label"].sum()) for one in made}) > 1
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"class_names": ["benign", "malignant"]}, "class 'normal'"),
-        ({"fold": -1}, "got -1"),
-        ({"edge_sigma": 0}, "sigma must be"),
-        ({"edge_sigma": 10}, "wider than spatial axis"),
-    ],
-)
-def test_bad_settings_of_mtl_oca(phantoms, settings, message):
-    parser = parsed("mtl_oca", dataset_dir=str(phantoms), image_size=64, **settings)
-    with pytest.raises(Exception) as error:
-        parser.get_parsed_content("validate#preprocessing")(parser.get_parsed_content("split").train[0])
-    assert message in str(cause_of(error.value))

@@ -1,18 +1,12 @@
 """`hybrid-attention calibrate` on a run that was trained on phantoms, and its settings taken over by the bundle."""
 
-import ast
 import csv
 import json
 import math
 import shutil
 
-import numpy as np
 import pytest
-import torch
 from hybrid_attention.cli import main
-from hybrid_attention.engines import TrainedRun, load_weights
-from hybrid_attention.transforms import TemperatureScaling
-from monai.bundle import ConfigParser
 from PIL import Image
 
 from tests.bundles.commands import bundle, config
@@ -96,27 +90,6 @@ def test_evaluation_takes_the_settings_over(out, trained, phantoms, tmp_path):
     assert rate == pytest.approx(row["false_positive_rate_without_lesion_at_threshold"])
 
 
-def test_inference_takes_the_settings_over(out, trained, phantoms, tmp_path):
-    parser = ConfigParser()
-    parser.read_config([INFERENCE, out / "inference_settings.json"])
-    image = phantoms / "benign" / "benign (1).png"
-    parser.update({"dataset_dir": str(image), "output_dir": str(tmp_path), "image_size": 64, "device": "cpu"})
-    parser.update({"network_def": ast.literal_eval(NETWORK)})
-    load_weights(parser.get_parsed_content("network_def"), trained / "models" / "model.pt")
-    parser.get_parsed_content("evaluator").run()
-    settings = json.loads((out / "inference_settings.json").read_text())
-    run = TrainedRun(trained, phantoms, "cpu")
-    cases = [case for part in ("train", "validation", "test") for case in run.cases(part)]
-    case = next(case for case in cases if case["case_id"] == "benign/benign (1).png")
-    seen = TemperatureScaling(settings["temperature"])(run.predict([case], settings["flips"])[0].probability)
-    with Image.open(image) as file:
-        size = file.size[::-1]
-    stretched = torch.nn.functional.interpolate(torch.as_tensor(seen)[None], size, mode="bilinear")[0, 0]
-    mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")) > 0
-    assert (mask == (stretched.numpy() >= settings["threshold"])).mean() > 0.99
-    assert 0 <= float(rows_of(tmp_path / "predictions.csv")[0]["expected_dice"]) <= 1
-
-
 def test_an_ensemble_of_twins_is_the_run_itself(trained, phantoms, tmp_path):
     twin = shutil.copytree(trained, tmp_path / "twin")
     words = ["calibrate", f"A={trained}", f"B={twin}", "--dataset_dir", str(phantoms), "--out", str(tmp_path / "out")]
@@ -159,11 +132,6 @@ def test_members_that_do_not_fit(trained, phantoms, tmp_path, settings, message,
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("hybrid-attention: error: ") and message in error
     assert not (tmp_path / "o" / "variants.csv").exists()
-
-
-def test_no_weights(phantoms, tmp_path, capsys):
-    assert main(["calibrate", str(tmp_path), "--dataset_dir", str(phantoms), "--out", str(tmp_path / "o")]) == 1
-    assert "no weights at" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

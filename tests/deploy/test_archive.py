@@ -198,7 +198,9 @@ def test_files_that_are_not_bundle_archives(tmp_path):
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(ValueError, match="not a ZIP archive"):
         unpack_archive(tmp_path / "text.zip", tmp_path)
-    with pytest.raises(ValueError, match=r"a bundle archive: it should contain one folder with configs/metadata\.json"):
+    with pytest.raises(
+        ValueError, match=r"not an archive of `hybrid-attention package`: no folder with configs/metadata\.json"
+    ):
         unpack_archive(archive_of(tmp_path / "other.zip", "a/b.txt"), tmp_path)
     whole = tmp_path / "bundle"
     (whole / "configs").mkdir(parents=True)

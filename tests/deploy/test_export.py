@@ -1,15 +1,17 @@
 """Exported networks: the numbers of the original at sizes that were not traced, and what the files tell."""
 
 import copy
-import hashlib
 import json
 import sys
 
 import pytest
 import torch
-from hybrid_attention.deploy.export import export_onnx, export_torchscript, inference_form, state_digest
+from hybrid_attention.cli import main
+from hybrid_attention.deploy.export import export_bundle, export_onnx, export_torchscript, inference_form, state_digest
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork
-from hybrid_attention.engines.bundles import bundle_folder, inference_parser
+from hybrid_attention.engines import save_weights
+from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser
+from hybrid_attention.engines.trained_weights import weights_digest
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,
@@ -171,12 +173,6 @@ def test_the_network_stays_as_it_is(tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-def test_digest_of_one_known_tensor():
-    net = nn.ParameterDict({"a": nn.Parameter(torch.tensor([1.0, 2.0]))})
-    expected = hashlib.sha256(b"a torch.float32 (2,)\n" + b"\x00\x00\x80\x3f\x00\x00\x00\x40").hexdigest()
-    assert state_digest(net) == expected
-
-
 def test_digest_sees_weights_but_no_layout():
     torch.manual_seed(0)
     net = MultiTaskOCANet(channels=(16, 32))
@@ -192,3 +188,53 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ImportError, match=rf"need the package {package}: pip install '\.\[export\]'"):
             export_onnx(nn.ReLU(), tmp_path / "network.onnx", images(1, 1, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def eager():
+    return bundle_network(bundle_folder("hybrid"))
+
+
+def logits(network, *shape):
+    with torch.no_grad():
+        return network(torch.rand(shape, generator=torch.Generator().manual_seed(1)))
+
+
+def test_onnx_and_int8_from_the_command_line(eager, phantoms, tmp_path, capsys):
+    assert main(["export", "hybrid", "--out", str(tmp_path / "han.onnx")]) == 0
+    assert "han.onnx (torch.onnx, traced): logits differ by" in capsys.readouterr().out
+    exported = OnnxRuntimeNetwork(tmp_path / "han.onnx")
+    torch.testing.assert_close(logits(exported, 2, 3, 96, 64), logits(eager, 2, 3, 96, 64), rtol=1e-3, atol=1e-3)
+    images = str(phantoms / "benign")
+    assert main(["export", "hybrid", "--out", str(tmp_path / "int8.onnx"), "--int8", images]) == 0
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "han.onnx").stat().st_size
+    rounded = logits(OnnxRuntimeNetwork(tmp_path / "int8.onnx"), 1, 3, 64, 64)
+    assert rounded.shape == (1, 1, 64, 64)
+
+
+def test_a_run_without_the_edge_channel(tmp_path):
+    network = MultiTaskOCANet(in_channels=1, num_classes=None, channels=(16, 16))
+    save_weights(network, tmp_path / "model.pt")
+    definition = {"_target_": "hybrid_attention.networks.MultiTaskOCANet", "in_channels": "@in_channels"}
+    recipe = {
+        "network_def": {**definition, "num_classes": "@num_classes", "channels": [16, 16]},
+        **{"edge_channel": False, "class_names": None, "image_size": 64},
+    }
+    record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    export_bundle("mtl_oca", tmp_path / "masks.onnx", tmp_path)
+    assert logits(OnnxRuntimeNetwork(tmp_path / "masks.onnx"), 1, 1, 64, 64).shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("han.tflite", {}, r"must end with \.onnx or \.ts or \.pt, got 'han\.tflite'"),
+        ("han.ts", {"calibration": "images"}, r"int8 can only be written as \.onnx"),
+        ("han.onnx", {"weights": "nowhere"}, "no weights at nowhere"),
+    ],
+)
+def test_what_can_not_be_written(name, options, message, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        export_bundle("hybrid", tmp_path / name, **options)
+    assert list(tmp_path.iterdir()) == []

@@ -51,22 +51,13 @@ def box(width, height):
 
 
 def test_measures_in_both_tables(images, tmp_path):
-    rows, typed = predicted(images, [box(20, 25), box(20, 25)], tmp_path / "out")
+    rows, typed = predicted(images, [box(20, 25), box(20, 25)], tmp_path / "out", pdf="a model")
     assert list(rows[0])[:7] == list(typed[0])[:7] == FIRST
-    assert [row["unit"] for row in rows] == ["pixel", "mm"]
-    assert (rows[0]["lesion_width"], rows[0]["lesion_height"], rows[0]["computed_orientation"]) == (
-        "20.0",
-        "25.0",
-        "not parallel",
-    )
-    assert (typed[1]["lesion_width"], typed[1]["lesion_height"], typed[1]["computed_orientation"]) == (
-        4.0,
-        2.5,
-        "parallel",
-    )
-    assert typed[1]["largest_area"] == 10.0
-    assert typed[1]["lesion_pixels"] == 500
+    names = ("unit", "lesion_width", "lesion_height", "computed_orientation", "lesion_pixels")
+    assert [rows[0][name] for name in names] == ["pixel", "20.0", "25.0", "not parallel", "500"]
+    assert [typed[1][name] for name in (*names, "largest_area")] == ["mm", 4.0, 2.5, "parallel", 500, 10.0]
     assert "predicted_class" not in rows[0]
+    assert (tmp_path / "out" / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 2
 
 
 def test_pixels_that_are_not_square(tmp_path):
@@ -81,22 +72,12 @@ def test_pixels_that_are_not_square(tmp_path):
         assert mask.size == (60, 40) and sum(mask.tobytes()) == 255 * 35 * 13
 
 
-def test_a_pdf_of_all_images(images, tmp_path):
-    predicted(images, [box(20, 25), box(0, 0)], tmp_path / "out", pdf="a model")
-    assert (tmp_path / "out" / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 2
-    predicted(images, [box(20, 25), box(0, 0)], tmp_path / "other")
-    assert not (tmp_path / "other" / "predictions.pdf").exists()
-
-
-def test_nothing_marked_is_empty_in_csv_and_null_in_json(images, tmp_path):
+def test_no_lesion_is_empty_in_csv_and_null_in_json(images, tmp_path):
     rows, typed = predicted(images[:1], [box(0, 0)], tmp_path / "out")
-    assert (rows[0]["lesions"], rows[0]["total_area"], rows[0]["long_axis"], rows[0]["computed_orientation"]) == (
-        "0",
-        "0.0",
-        "",
-        "",
-    )
+    names = ("lesions", "total_area", "long_axis", "computed_orientation")
+    assert [rows[0][name] for name in names] == ["0", "0.0", "", ""]
     assert typed[0]["long_axis"] is None and typed[0]["total_area"] == 0
+    assert not (tmp_path / "out" / "predictions.pdf").exists()
 
 
 def test_classes(images, tmp_path):

@@ -157,26 +157,22 @@ def test_resumed_run_equals_the_uninterrupted(tmp_path):
     trainer, cut, cut_history = run(tmp_path / "cut", epochs=5, resume=True)
     assert trainer.state.epoch == 5
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), cut.parameters(), strict=True))
+    run(tmp_path / "four", epochs=4)
+    best = load(tmp_path / "four")  # of epoch 2
+    assert all(torch.equal(best[key], value) for key, value in run(tmp_path / "two", epochs=2)[1].state_dict().items())
     assert columns(cut_history) == columns(whole_history)
     assert len(columns(whole_history)) == 5
-    one, other = (torch.load(tmp_path / part / "model.pt", weights_only=True) for part in ("whole", "cut"))
+    one, other = (load(tmp_path / part) for part in ("whole", "cut"))
     assert all(torch.equal(one[key], other[key]) for key in one)
     history_files = [(tmp_path / part / "history.csv").read_text().splitlines()[0] for part in ("whole", "cut")]
     assert history_files[0] == history_files[1] == "epoch,train_loss,score,learning_rate,seconds"
-
-
-def test_best_is_of_the_best_epoch(tmp_path):
-    _, at_two, _ = run(tmp_path / "two", epochs=2)
-    run(tmp_path / "four", epochs=4)  # epoch 2 has the best score of the first four
-    best = torch.load(tmp_path / "four" / "model.pt", weights_only=True)
-    assert all(torch.equal(best[key], value) for key, value in at_two.state_dict().items())
 
 
 def test_weights_of_the_moving_average(tmp_path):
     run(tmp_path / "whole", epochs=5, average=True)
     run(tmp_path / "cut", epochs=5, average=True, stop_after=2)
     _, network, _ = run(tmp_path / "cut", epochs=5, average=True, resume=True)
-    best, whole = (torch.load(tmp_path / part / "model.pt", weights_only=True) for part in ("cut", "whole"))
+    best, whole = (load(tmp_path / part) for part in ("cut", "whole"))
     state = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)  # epoch 5 has the best score
     for key, value in network.state_dict().items():
         assert torch.equal(best[key], state["objects"]["average"][key])
@@ -196,10 +192,6 @@ def test_without_resume_a_run_starts_afresh(tmp_path, caplog):
     assert trainer.state.epoch == 1
     assert len(history.rows) == 1
     assert f"{tmp_path}/checkpoint.pt is from an earlier run" in caplog.text
-
-
-def test_resume_with_nothing_there_starts(tmp_path):
-    assert run(tmp_path, epochs=1, resume=True)[0].state.epoch == 1
 
 
 def test_finished_run_is_left_alone(tmp_path, caplog):

@@ -38,14 +38,7 @@ def test_batch_of_masks_and_classes():
     assert isinstance(target, MultiTaskTarget)
     assert torch.equal(image, data["image"]) and torch.equal(target.mask, data["label"])
     assert torch.equal(target.class_index, data["class_index"])
-
-
-def test_batch_without_classes():
-    assert prepare_multi_task_batch(batch(classes=False))[1].class_index is None
-
-
-def test_batch_goes_to_the_device():
-    image, target = prepare_multi_task_batch(batch(), "meta")
+    image, target = prepare_multi_task_batch(data, "meta")
     assert {image.device.type, target.mask.device.type, target.class_index.device.type} == {"meta"}
 
 
