@@ -114,7 +114,8 @@ class OpenVINONetwork(RuntimeNetwork):
         core = require("openvino").Core()
         compiled = core.compile_model(core.read_model(str(self.path)), "CPU", settings)
         self._request = compiled.create_infer_request()
-        return [one.any_name for one in compiled.inputs], [one.any_name for one in compiled.outputs]
+        outputs = ["pred" if "pred" in one.names else one.any_name for one in compiled.outputs]  # may have several
+        return [one.any_name for one in compiled.inputs], outputs
 
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """Return the output for a batch, in the memory of the request."""
