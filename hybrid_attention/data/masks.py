@@ -63,9 +63,8 @@ def _masks_by_owner(folder: Path, start: str = "") -> dict[str, list[Path]]:
     masks: dict[str, list[Path]] = {}
     for name in os.listdir(folder):
         owner = mask_owner(name) if same_name(name).startswith(start) else None
-        path = folder / name
-        if owner is not None and not (is_clutter(name) or is_note(path) or path.is_dir()):
-            masks.setdefault(owner, []).append(path)
+        if owner is not None and not (is_clutter(name) or is_note(folder / name) or (folder / name).is_dir()):
+            masks.setdefault(owner, []).append(folder / name)
     return {owner: sorted(found, key=natural_order) for owner, found in masks.items()}
 
 
