@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from hybrid_attention.engines.run_record import trained_epochs
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, paired_tests, read_evaluation
-from hybrid_attention.evaluation.files import read_record
 from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.report.comparison import match_runs, paired_scores
+from hybrid_attention.evaluation.results import read_record
+from hybrid_attention.report.paired_runs import match_runs, paired_scores
 
 ROWS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("table_rows.yaml").read_text(encoding="utf-8"))
 FALSE_POSITIVES = "false-positive rate on normal images"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 from hybrid_attention.evaluation import Evaluation, read_evaluation, summarize
-from hybrid_attention.evaluation.files import read_csv, read_record
 from hybrid_attention.evaluation.formatting import percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_points, class_probabilities, predicted_classes
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
+from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.evaluation.statistics import bootstrap_mean
 from hybrid_attention.prediction.result import PROBABILITY_PREFIX
 from scipy import stats

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hybrid_attention.evaluation.files import read_csv, read_record
 from hybrid_attention.evaluation.formatting import percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import rank_auc
+from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_statistic
 from hybrid_attention.evaluation.stress import stress_summary
 from tables_of_networks import (

@@ -6,7 +6,6 @@ The metrics are in `hybrid_attention.evaluation.metrics`.
 from hybrid_attention.evaluation.calibrate import calibrate
 from hybrid_attention.evaluation.case_scores import CaseScores
 from hybrid_attention.evaluation.cross_validation import merge_folds
-from hybrid_attention.evaluation.files import Evaluation, read_evaluation
 from hybrid_attention.evaluation.metrics.classification import classification_scores
 from hybrid_attention.evaluation.metrics.segmentation import (
     confusion_counts,
@@ -14,6 +13,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
     overlap_scores,
     surface_distances,
 )
+from hybrid_attention.evaluation.results import Evaluation, read_evaluation
 from hybrid_attention.evaluation.statistics import bootstrap_ratio, friedman_test, paired_tests
 from hybrid_attention.evaluation.stress import stress_test
 from hybrid_attention.evaluation.summary import CONVENTIONS, summarize

@@ -28,8 +28,8 @@ from hybrid_attention.evaluation.ensemble import (
     shared_cases,
     variants_of,
 )
-from hybrid_attention.evaluation.files import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.formatting import is_defined, markdown_grid, number, percent, percent_interval
+from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_mean
 from hybrid_attention.evaluation.uncertainty import CONFIDENCES, RiskCoverage, risk_coverage, risk_coverage_scores
 

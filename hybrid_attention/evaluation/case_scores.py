@@ -19,7 +19,6 @@ from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.trained_weights import holds_weights, weights_digest
-from hybrid_attention.evaluation.files import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.metrics.roc import PixelRoc, thinned
@@ -29,6 +28,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
     overlap_scores,
     surface_distances,
 )
+from hybrid_attention.evaluation.results import write_evaluation, write_pictures, write_table
 from hybrid_attention.evaluation.summary import summarize
 from hybrid_attention.prediction.result import by_class, class_columns
 from hybrid_attention.transforms.chains import PROBABILITY

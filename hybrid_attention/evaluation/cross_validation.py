@@ -16,7 +16,6 @@ import pandas as pd
 from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.splits import LEAKING
 from hybrid_attention.engines.run_record import provenance, trained_epochs
-from hybrid_attention.evaluation.files import Evaluation, read_evaluation, write_evaluation, write_table
 from hybrid_attention.evaluation.metrics.classification import (
     class_points,
     class_probabilities,
@@ -24,6 +23,7 @@ from hybrid_attention.evaluation.metrics.classification import (
     predicted_classes,
 )
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, overlap_scores
+from hybrid_attention.evaluation.results import Evaluation, read_evaluation, write_evaluation, write_table
 from hybrid_attention.evaluation.summary import FOLD_SCORES, scores_by_convention, summarize
 
 # the fold in the description of a split

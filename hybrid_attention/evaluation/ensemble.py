@@ -15,7 +15,6 @@ from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.run_record import check_against_training
 from hybrid_attention.engines.trained_model import TrainedRun, find_weights
 from hybrid_attention.engines.trained_weights import RELEASED
-from hybrid_attention.evaluation.files import name_and_place
 from hybrid_attention.evaluation.metrics.calibration import (
     DEFAULT_THRESHOLD,
     PixelCalibration,
@@ -25,6 +24,7 @@ from hybrid_attention.evaluation.metrics.calibration import (
     fit_temperature,
     pixel_calibration,
 )
+from hybrid_attention.evaluation.results import name_and_place
 from hybrid_attention.evaluation.uncertainty import confidence_scores, mutual_information
 from hybrid_attention.transforms import TemperatureScaling
 

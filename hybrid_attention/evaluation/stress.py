@@ -14,9 +14,9 @@ from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.engines.run_record import provenance
 from hybrid_attention.engines.trained_model import Prediction, TrainedRun
 from hybrid_attention.engines.trained_weights import weights_digest
-from hybrid_attention.evaluation.files import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.formatting import markdown_grid, plural, score_interval
 from hybrid_attention.evaluation.metrics.segmentation import confusion_counts, has_lesion, overlap_scores
+from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_mean
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, STRENGTHS, Corruptd
 

@@ -18,7 +18,7 @@ from hybrid_attention.data.listing import result_path
 from hybrid_attention.data.splits import Split
 from hybrid_attention.engines.multi_task import plane
 from hybrid_attention.evaluation import CaseScores
-from hybrid_attention.evaluation.files import LEFT_OUT, picture_path, write_picture
+from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture
 from hybrid_attention.explain.attention_maps import attention_blocks, attention_maps, attention_numbers
 from hybrid_attention.explain.grad_cam import EmptyMaskError, Output, grad_cam, layer_name
 from hybrid_attention.explain.pictures import draw_attention, draw_panels, heat_overlay

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hybrid_attention import __version__
 from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.evaluation.files import CURVES, Evaluation, read_evaluation, write_text
 from hybrid_attention.evaluation.formatting import is_defined, plural
 from hybrid_attention.evaluation.metrics.classification import class_summary
+from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text
 from hybrid_attention.report import page
 from hybrid_attention.report.case_figures import MAX_MODELS, draw_cases
-from hybrid_attention.report.comparison import Comparison, match_runs
 from hybrid_attention.report.figures import draw_comparison, write_figures
+from hybrid_attention.report.paired_runs import Comparison, match_runs
 from hybrid_attention.report.settings_of_runs import common_facts, differences, settings_table
 from hybrid_attention.report.tables import (
     Table,

@@ -15,7 +15,7 @@ from hybrid_attention.data.files import atomic_path, how_to_install
 from hybrid_attention.evaluation.formatting import number, percent, score_title
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.statistics import FriedmanTest
-from hybrid_attention.report.comparison import Comparison
+from hybrid_attention.report.paired_runs import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from hybrid_attention.engines.run_record import trained_epochs
-from hybrid_attention.evaluation.files import Evaluation, nested
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
-from hybrid_attention.report.comparison import Comparison
+from hybrid_attention.evaluation.results import Evaluation, nested
+from hybrid_attention.report.paired_runs import Comparison
 from hybrid_attention.report.tables import Table
 
 _RECIPE = ("training", "recipe")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hybrid_attention.evaluation.cross_validation import mean_over_folds, scores_by_fold
-from hybrid_attention.evaluation.files import Evaluation
 from hybrid_attention.evaluation.formatting import (
     UNDEFINED,
     confusion_cells,
@@ -25,6 +24,7 @@ from hybrid_attention.evaluation.formatting import (
 )
 from hybrid_attention.evaluation.metrics.classification import CLASS_MEASURES
 from hybrid_attention.evaluation.metrics.segmentation import DISTANCES
+from hybrid_attention.evaluation.results import Evaluation
 from hybrid_attention.evaluation.statistics import (
     FriedmanTest,
     PairedTest,
@@ -33,7 +33,7 @@ from hybrid_attention.evaluation.statistics import (
     paired_tests,
 )
 from hybrid_attention.evaluation.summary import CONVENTIONS, FOLD_SCORES
-from hybrid_attention.report.comparison import SHOWN_SCORES, Comparison, correct_classes, paired_scores
+from hybrid_attention.report.paired_runs import SHOWN_SCORES, Comparison, correct_classes, paired_scores
 
 _INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
 _SAME_MEANS = (

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from hybrid_attention.evaluation.files import Evaluation, read_csv, read_evaluation
 from hybrid_attention.evaluation.formatting import number
+from hybrid_attention.evaluation.results import Evaluation, read_csv, read_evaluation
 from hybrid_attention.report.figures import COLOURS, GREY, Drawing, legend, look_of, new_figure, plain, tidy
 
 if TYPE_CHECKING:

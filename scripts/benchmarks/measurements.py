@@ -18,7 +18,7 @@ import pandas as pd
 from hybrid_attention.data import datalist, split_cases
 from hybrid_attention.data.images import read_image
 from hybrid_attention.data.masks import merged_mask, read_mask
-from hybrid_attention.evaluation.files import write_table
+from hybrid_attention.evaluation.results import write_table
 from hybrid_attention.prediction.result import Result
 
 MEASURES = (

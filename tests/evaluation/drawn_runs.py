@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from hybrid_attention.evaluation import classification_scores, confusion_counts, overlap_scores, summarize
-from hybrid_attention.evaluation.files import write_picture, write_pictures
 from hybrid_attention.evaluation.metrics.calibration import PixelCalibration
 from hybrid_attention.evaluation.metrics.roc import PixelRoc
 from hybrid_attention.evaluation.metrics.segmentation import lesion_detection, surface_distances
+from hybrid_attention.evaluation.results import write_picture, write_pictures
 from PIL import Image
 
 CLASSES = ("benign", "malignant", "normal")

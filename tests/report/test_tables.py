@@ -4,7 +4,7 @@ import math
 import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.paired_runs import match_runs
 from hybrid_attention.report.tables import (
     Table,
     class_tables,

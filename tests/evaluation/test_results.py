@@ -3,7 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hybrid_attention.evaluation.files import picture_path, read_evaluation
+from hybrid_attention.evaluation.results import picture_path, read_evaluation
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "busi_fold0_128"
 

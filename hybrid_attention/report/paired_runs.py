@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.evaluation.files import Evaluation
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.classification import class_probabilities
 from hybrid_attention.evaluation.metrics.segmentation import SCORES, has_lesion
+from hybrid_attention.evaluation.results import Evaluation
 
 # for tables and pages: F1 equals Dice
 SHOWN_SCORES = tuple(name for name in SCORES if name != "f1")
