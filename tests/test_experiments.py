@@ -442,7 +442,7 @@ def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp
     assert names(tmp_path / "results/trial") == ["a", "b"]
 
 
-def test_a_lost_file_is_told(run_list, runs_of, tmp_path):
+def test_a_lost_file_is_an_error(run_list, runs_of, tmp_path):
     assert run_list() == 0
     (tmp_path / "runs/trial/han/seed_0/fold_0/evaluation/per_case.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"per_case\.csv"):

@@ -92,7 +92,7 @@ def test_merge(tmp_path):
     assert not (tmp_path / "twice").exists()
 
 
-def test_a_terminal_that_can_not_print_a_name_decides_nothing(tmp_path):
+def test_a_terminal_that_cannot_print_a_name_changes_nothing(tmp_path):
     (tmp_path / "l\u00e9sion").mkdir()
     command = [sys.executable, "-m", "hybrid_attention", "phantoms", str(tmp_path / "l\u00e9sion" / "set")]
     words = ["--benign", "1", "--malignant", "1", "--normal", "0", "--size", "64", "64"]

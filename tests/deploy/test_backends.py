@@ -227,7 +227,7 @@ def test_converted_at_the_first_batch_with_the_weights_of_then(backend, network,
     assert len(list((tmp_path / "cache").glob("*.onnx"))) == 1
 
 
-def test_what_a_backend_can_not_do(network):
+def test_what_a_backend_cannot_do(network):
     with pytest.raises(ValueError, match="one of auto, torch, openvino, onnx, got 'tensorrt'"):
         with_backend("tensorrt", network)
     with pytest.raises(ValueError, match="onnx computes in fp32, not in bf16"):

@@ -234,7 +234,7 @@ def test_a_run_without_the_edge_channel(tmp_path):
         ("han.onnx", {"weights": "nowhere"}, "no weights at nowhere"),
     ],
 )
-def test_what_can_not_be_written(name, options, message, tmp_path):
+def test_what_cannot_be_written(name, options, message, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         export_bundle("hybrid", tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []

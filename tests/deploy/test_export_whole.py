@@ -153,7 +153,7 @@ def test_onnx_runtime_is_enough(session, images):
 @pytest.mark.parametrize(
     ("bundle", "name", "message"), [("hybrid_lite", "a.ts", r"a\.ts"), ("mtl_oca", "a.onnx", "mtl_oca")]
 )
-def test_what_can_not_be_written(bundle, name, message, tmp_path):
+def test_what_cannot_be_written(bundle, name, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         export_whole(bundle, tmp_path / name)
     assert list(tmp_path.iterdir()) == []

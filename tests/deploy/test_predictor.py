@@ -152,7 +152,7 @@ def test_inference_settings_of_calibrate(picture, tmp_path):
         {"bundle_root": "here"},
     ],
 )
-def test_what_is_no_inference_settings(wrong, picture, tmp_path):
+def test_files_that_are_not_inference_settings(wrong, picture, tmp_path):
     settings = tmp_path / "inference_settings.json"
     settings.write_text(json.dumps({"flips": [[]], "temperature": 1.0, "threshold": 0.5, **wrong}))
     with pytest.raises(ValueError, match="is not an inference_settings"):
@@ -179,7 +179,7 @@ sys.exit(main(["predict", {str(picture)!r}, "--out", {str(tmp_path / "out")!r}, 
 
 
 @pytest.mark.parametrize("name", ["$__import__('os').mkdir('evil')", "@at", "%pct", "two words"])
-def test_names_of_files_are_no_expressions(name, picture, tmp_path, monkeypatch):
+def test_names_of_files_are_not_expressions(name, picture, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
     shutil.copy(picture, tmp_path / name / "a.png")
@@ -236,7 +236,7 @@ def test_a_bundle_without_weights_says_where_some_are(picture, tmp_path, capsys)
     assert error.endswith("; bundles that come with weights: hybrid, hybrid_lite, mtl_oca\n")
 
 
-def test_weights_of_another_bundle_are_told(picture, tmp_path):
+def test_weights_of_another_bundle_are_an_error(picture, tmp_path):
     of = {"provenance": {"config_files": {"hybrid/train.yaml": ""}}}
     weights = recorded_weights(tmp_path, {"_target_": "hybrid_attention.networks.HybridAttentionNet"}, **of)
     with pytest.raises(ValueError, match="trained with the bundle hybrid, not mtl_oca: name that bundle"):
@@ -257,7 +257,7 @@ def test_frames_of_the_command_line(words, picture, tmp_path, capsys):
     assert f"numbers from 1, got {' '.join(words)}" in capsys.readouterr().err
 
 
-def test_files_of_an_earlier_call_are_told(picture, tmp_path, caplog):
+def test_files_of_an_earlier_call_give_a_warning(picture, tmp_path, caplog):
     shutil.copy(picture, tmp_path / "other.png")
     predict(picture, tmp_path / "out", backend="torch")
     predict(picture, tmp_path / "out", backend="torch")

@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_lost(tmp_path):
     load_weights(network(), first)
 
 
-def test_other_names_are_no_parts(tmp_path):
+def test_other_names_are_not_parts(tmp_path):
     save_weights(network(), tmp_path / "fold_3_of_5.pt")
     load_weights(network(), tmp_path / "fold_3_of_5.pt")
 

@@ -144,7 +144,7 @@ def test_images_behind_dicomweb(server, label_python, make_app, bundles, images)
 
 
 @pytest.mark.parametrize("stem", ["loop", "nowhere"])
-def test_what_can_not_be_segmented_is_refused(server, stem):
+def test_what_cannot_be_segmented_is_refused(server, stem):
     assert server.infer("hybrid", stem).status == 500
 
 
