@@ -105,9 +105,10 @@ class Run:
         return self.folder / ("evaluation" if part == "test" else f"evaluation_{part}")
 
     def definition(self) -> dict[str, Any]:
-        """Return what must stay the same for the run to be the same, without folders of this machine."""
+        """Return what must stay the same for the run to be the same, as JSON has it, without folders of this machine."""
         options = {key: without_folder(getattr(self, key), relative=False) for key in _OPTIONS}
-        return {"bundle": self.bundle, "configs": self.configs, **options, "fold": self.fold, "seed": self.seed}
+        definition = {"bundle": self.bundle, "configs": self.configs, **options, "fold": self.fold, "seed": self.seed}
+        return dict(json.loads(json.dumps(definition)))
 
     def configs_of(self, entry: str) -> list[str]:
         """Return the config files for "training" or "evaluating", relative to `root`."""

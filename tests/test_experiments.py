@@ -327,6 +327,12 @@ def test_another_definition_is_refused(run_list, runs_of):
     assert changes == ["options.epochs was 3, is 4", "options.image_size was None, is 64"] * 2
 
 
+def test_numbers_as_keys_are_the_same_when_read_again(run_list, runs_of):
+    same = {"bundle": "hybrid_lite", "options": {"epochs": 3, "progressive_sizes": {1: 64, 2: 96}}}
+    assert run_list(**same) == 0
+    assert runs_of(**same)[0].steps_left() == []
+
+
 def test_minutes_and_images_out_of_range(run_list, runs_of, tmp_path):
     for minutes in (0, float("nan")):
         with pytest.raises(ValueError, match=f"--minutes .* {minutes}"):
