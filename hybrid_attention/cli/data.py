@@ -14,7 +14,7 @@ def add_commands(commands: Any) -> None:
     phantoms.add_argument(
         "--malignant", type=int, default=16, help="images with a malignant lesion (default: %(default)s)"
     )
-    phantoms.add_argument("--normal", type=int, default=10, help="images without lesion (default: %(default)s)")
+    phantoms.add_argument("--normal", type=int, default=10, help="images without a lesion (default: %(default)s)")
     phantoms.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="size of all images (default: varied)"
     )
@@ -23,28 +23,28 @@ def add_commands(commands: Any) -> None:
         default="hypoechoic",
         help="hypoechoic lesions, or mixed: half of the solid ones no darker than the tissue (default: %(default)s)",
     )
-    phantoms.add_argument("--seed", type=int, default=0)
+    phantoms.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     phantoms.set_defaults(run=_write_phantoms)
 
     splits = commands.add_parser("splits", help="check a data set and write its leak-free split as CSV")
     splits.add_argument("folders", nargs="+", metavar="FOLDER", help="one or several folders of data sets")
-    splits.add_argument("--out", required=True, help="CSV file to write, with dataset, case_id, class, group and part")
-    splits.add_argument("--groups_csv", help="CSV file with image_id and duplicate_group")
-    splits.add_argument("--fold", type=int, default=0)
-    splits.add_argument("--num_folds", type=int, default=5)
+    splits.add_argument("--out", required=True, help="CSV file to write, for --split_csv")
+    splits.add_argument("--groups_csv", help="CSV file with the columns image_id and duplicate_group")
+    splits.add_argument("--fold", type=int, default=0, help="test fold (default: %(default)s)")
+    splits.add_argument("--num_folds", type=int, default=5, help="number of folds (default: %(default)s)")
     splits.add_argument("--all_classes", action="store_true", help="include normal images")
-    splits.add_argument("--seed", type=int, default=0)
+    splits.add_argument("--seed", type=int, default=0, help="seed of the folds, as --split_seed (default: %(default)s)")
     splits.set_defaults(run=_write_split)
 
-    download = commands.add_parser("download", help="download and unpack a public data set; repeat to resume")
+    download = commands.add_parser("download", help="download and unpack a public data set; run again to resume")
     download.add_argument("name", choices=("bus_bra", "busi", "breast", "bus_uclm", "udiat"))
-    download.add_argument("--out", required=True, help="folder for the data set, for --dataset_dir")
+    download.add_argument("--out", required=True, help="folder for the data set, to be given as --dataset_dir")
     download.set_defaults(run=_download)
 
     audit = commands.add_parser("audit", help="find near-duplicates in a folder of images")
     audit.add_argument("folder", help="folder of ultrasound images, searched recursively")
     audit.add_argument("--out", required=True, help="folder for groups.csv, pairs.csv, summary and contact sheets")
-    audit.add_argument("--split", help="CSV file with case_id and part, to measure its leakage")
+    audit.add_argument("--split", help="CSV file of a split, with case_id and part, to measure its leakage")
     audit.add_argument("--seed", type=int, default=0, help="seed of the random splits for comparison")
     audit.set_defaults(run=_audit)
 

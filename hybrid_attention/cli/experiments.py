@@ -8,11 +8,11 @@ from typing import Any
 
 def add_commands(commands: Any) -> None:
     """Add the commands to those of an argument parser."""
-    experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; repeat to continue")
+    experiments = commands.add_parser("experiments", help="train and evaluate a list of runs; run again to continue")
     experiments.add_argument("list", metavar="LIST", help="YAML file with the runs")
     experiments.add_argument("--dataset_dir", nargs="+", help="one or several folders of images")
     experiments.add_argument("--out", required=True, metavar="RUNS", help="results go to RUNS/LIST/RUN/seed_S/fold_F")
-    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="use only these runs of the list")
+    experiments.add_argument("--only", nargs="+", metavar="NAME", default=[], help="only these runs of the list")
     experiments.add_argument("--minutes", type=float, help="stop after this time with exit status 3")
     experiments.add_argument(
         "--dry_run", action="store_true", help="only show state, time left and commands of each run"
@@ -26,11 +26,11 @@ def add_commands(commands: Any) -> None:
     compare = commands.add_parser("compare", help="compare evaluation runs: tables, figures and an HTML page")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="folder with per_case.csv, or NAME=FOLDER")
     compare.add_argument("--out", required=True, help="folder for the report")
-    compare.add_argument("--intersection", action="store_true", help="compare only the cases that all runs share")
+    compare.add_argument("--intersection", action="store_true", help="compare only the cases that all runs have")
     compare.add_argument("--reference", metavar="NAME", help="test all other runs against this one, not all pairs")
     compare.add_argument("--score", default="dice", help="score for tests and figures (default: %(default)s)")
     compare.add_argument(
-        "--cases", nargs="+", default=(), metavar="CASE", help="cases of the grid (default: best, median and worst)"
+        "--cases", nargs="+", default=(), metavar="CASE", help="cases to draw (default: best, median and worst)"
     )
     compare.set_defaults(run=_compare)
 
@@ -61,7 +61,7 @@ def add_commands(commands: Any) -> None:
         "calibrate", help="choose threshold, temperature and test-time augmentation on validation images"
     )
     calibrate.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, or NAME=FOLDER")
-    calibrate.add_argument("--out", required=True, help="folder for tables, figure and pictures")
+    calibrate.add_argument("--out", required=True, help="folder for tables, figures and inference_settings.json")
     calibrate.set_defaults(run=_calibrate, show_log=True)
 
     for command in (stress, calibrate):

@@ -21,8 +21,10 @@ def add_commands(commands: Any) -> None:
     predict.add_argument(
         "images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI, DICOM or video file, or a folder"
     )
-    predict.add_argument("--out", required=True, help="folder of masks, overlays, probability maps and predictions.csv")
-    predict.add_argument("--bundle", help="name or folder (default: that of the weights, else hybrid_lite)")
+    predict.add_argument(
+        "--out", required=True, help="folder for masks, overlays, probability maps and predictions.csv"
+    )
+    predict.add_argument("--bundle", help="name or folder of a bundle (default: that of the weights, else hybrid_lite)")
     predict.add_argument(
         "--weights",
         metavar="RUN",
@@ -55,39 +57,37 @@ def add_commands(commands: Any) -> None:
         help="frames of videos and DICOM loops: all, middle, or numbers from 1 (default: all)",
     )
     predict.add_argument(
-        "--smooth", type=int, default=1, metavar="N", help="average the probabilities of a loop over N frames, odd"
+        "--smooth", type=int, default=1, metavar="N", help="average the probabilities of a loop over N frames (odd)"
     )
-    predict.add_argument("--uncertainty", action="store_true", help="also write maps of the entropy per pixel")
+    predict.add_argument("--uncertainty", action="store_true", help="also write entropy maps")
     predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
     predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM Segmentations for DICOM images")
-    predict.add_argument(
-        "--dicom_sr", action="store_true", help="the same, and DICOM Structured Reports of their measurements"
-    )
-    predict.add_argument("--pdf", action="store_true", help="also write predictions.pdf, a page per image")
-    predict.add_argument("--report", metavar="FILE", help="also write model, settings, time and images as JSON")
+    predict.add_argument("--dicom_sr", action="store_true", help="also write these and DICOM Structured Reports")
+    predict.add_argument("--pdf", action="store_true", help="also write predictions.pdf, one page per image")
+    predict.add_argument("--report", metavar="FILE", help="also write model, options, time and images as JSON")
     predict.set_defaults(run=_predict, show_log=True)
 
-    app = commands.add_parser("app", help="open the page that segments images in the browser, on this computer alone")
+    app = commands.add_parser("app", help="open a web page that segments images; they do not leave this computer")
     app.add_argument(
         "--port", type=int, default=PORT, help="port of the local server (default: %(default)s; 0: any free one)"
     )
-    app.add_argument("--no_browser", action="store_true", help="print the address only")
+    app.add_argument("--no_browser", action="store_true", help="only print the address")
     app.set_defaults(run=_app)
 
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
-    export.add_argument("bundle", help="name or folder")
+    export.add_argument("bundle", help="name or folder of a bundle")
     export.add_argument("--out", required=True, metavar="FILE", help="output file: .onnx, .ts or .pt")
     export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     export.add_argument(
-        "--int8", metavar="IMAGES", help="8-bit convolutions, calibrated on these images; do not use test images"
+        "--int8", metavar="IMAGES", help="quantize to int8, calibrated on these images (not test images)"
     )
     export.add_argument(
-        "--whole", action="store_true", help="with pre- and postprocessing: image in, mask and classes out (.onnx)"
+        "--whole", action="store_true", help="include pre- and post-processing: image in, mask and classes out (.onnx)"
     )
     export.set_defaults(run=_export)
 
     package = commands.add_parser("package", help="write a bundle as a self-contained archive")
-    package.add_argument("bundle", help="name or folder")
+    package.add_argument("bundle", help="name or folder of a bundle")
     package.add_argument("--out", required=True, help="folder for the archive")
     package.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
     package.set_defaults(run=_package)
