@@ -105,7 +105,7 @@ class Run:
         return self.folder / ("evaluation" if part == "test" else f"evaluation_{part}")
 
     def definition(self) -> dict[str, Any]:
-        """Return what must stay the same for the run to be the same, as JSON has it, without folders of this machine."""
+        """Return what must not change while a run is continued, as plain values without folders of this machine."""
         options = {key: without_folder(getattr(self, key), relative=False) for key in _OPTIONS}
         definition = {"bundle": self.bundle, "configs": self.configs, **options, "fold": self.fold, "seed": self.seed}
         return dict(json.loads(json.dumps(definition)))

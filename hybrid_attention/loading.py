@@ -1,4 +1,4 @@
-"""The front door: trained models that predict the mask of an image."""
+"""Load trained models that predict the mask of an image."""
 
 from __future__ import annotations
 

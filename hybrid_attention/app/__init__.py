@@ -1,4 +1,4 @@
-"""The page that segments images in the browser, and the small server that hands it out."""
+"""The web page that segments images in the browser, and the server for it."""
 
 from hybrid_attention.app.server import PORT, PageServer, serve
 

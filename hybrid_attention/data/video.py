@@ -54,9 +54,9 @@ def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] 
 
 
 def read_video_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a frame of a video, `clip.mp4#3`, as luma (ITU-R 601-2), (H, W), uint8, turned as the file says.
+    """Read a frame of a video, `clip.mp4#3`, as luma (ITU-R 601-2), (H, W), uint8, rotated as the file says.
 
-    One after another is fast, a step back reads from the start.
+    Frames in order are fast; a step back reads from the start.
 
     Raises:
         ValueError: the file is damaged, or no frame or one that it lacks is named. The message does not name the file.

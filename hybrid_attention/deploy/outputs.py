@@ -52,7 +52,7 @@ def inference_handlers(
         probability: write a probability map per image; see `SavePredictions`.
         uncertainty: write an entropy map per image; see `SavePredictions`.
         dicom_seg: write a DICOM segmentation for each DICOM file with a lesion; see `SaveDicom`.
-        dicom_sr: write the same and a structured report.
+        dicom_sr: write these and structured reports.
         pdf: weight file of the network, which is named on the pages of `predictions.pdf`; None for no PDF.
         gradcam: see `SaveGradCAMOverlays`.
         panels: see `SavePanels`.

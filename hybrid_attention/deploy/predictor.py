@@ -42,8 +42,8 @@ class Options:
         uncertainty: also write maps of the entropy per pixel.
         gradcam: also write Grad-CAM heat maps.
         dicom_seg: also write a DICOM segmentation for each DICOM file with a lesion.
-        dicom_sr: the same, and a structured report for each.
-        pdf: also write `predictions.pdf`, a page per image.
+        dicom_sr: also write these and a structured report for each.
+        pdf: also write `predictions.pdf`, one page per image.
     """
 
     threshold: float | None = None

@@ -1,4 +1,4 @@
-"""Training and inference with MONAI's engines: loaders, handlers, checkpoints, inferers, records of trainings."""
+"""Training and inference with MONAI's engines: loaders, handlers, checkpoints, inferers, records of training runs."""
 
 from hybrid_attention.engines.bundles import default_images, find_bundle_root, run_folder
 from hybrid_attention.engines.checkpoint import Checkpoint

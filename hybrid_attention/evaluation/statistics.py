@@ -130,8 +130,8 @@ def paired_tests(
     """Compare networks pairwise: differences with intervals, Wilcoxon's signed-rank test, Holm's adjustment.
 
     The test uses the mean of each group, since near-duplicates are not independent. Ties are split between both sides
-    (scipy's `zsplit`, as in Demšar's paper), so that images on which both networks fail are no evidence for a
-    difference.
+    (scipy's `zsplit`, as in Demšar's paper), so that images on which both networks fail do not count as evidence
+    for a difference.
 
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30; S. Holm, "A

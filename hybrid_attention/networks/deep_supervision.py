@@ -13,7 +13,7 @@ from torch import nn
 class DeepSupervision(nn.Module):
     """Add a 1x1 convolution on inner feature maps, and return their logits after the network's own.
 
-    Use it for training only; validation, saved weights and inference use the network alone. In a config it is the
+    Use it for training only; validation, saved weights and inference use only the network. In a config it is the
     trainer's network, with `monai.losses.DeepSupervisionLoss` around the loss.
 
     Reference:

@@ -195,7 +195,7 @@ def _encoder(name: str, spatial_dims: int, in_channels: int, depth: int, weights
 class HybridMultiTaskNet(nn.Module):
     """Segment with the hybrid attention network, and classify from its bottleneck.
 
-    The paper excludes images without a lesion, and a network trained on lesions alone often predicts one in normal
+    The paper excludes images without a lesion, and a network trained on lesions only often predicts one in normal
     images. In the `mtl_oca` bundle it can replace the network. With three channels, two regions and three classes it
     has 15,559,877 trainable parameters.
 

@@ -128,7 +128,7 @@ class MultiTaskOCANet(nn.Module):
     | False          | "backbone"       | 3           | without OCA                         |  8,228,101 |
     | True           | "object_context" | 3           | with OCA, classification on OCA     |  8,245,159 |
     | True           | "backbone"       | 3           | with OCA, classification on backbone|  8,245,159 |
-    | True           | "backbone"       | None        | segmentation alone (not in table)   |  8,236,708 |
+    | True           | "backbone"       | None        | segmentation only (not in table)    |  8,236,708 |
 
     8,245,159 = 8,219,520 Res-UNet + 130 coarse head + 8,672 attention + 8,256 fusion + 130 head + 8,451 classifier.
 

@@ -32,7 +32,7 @@ def lesion_logit(output: MultiTaskOutput) -> torch.Tensor:
 
 
 class AsMultiTask(nn.Module):
-    """Return the mask of a network for masks alone as a `MultiTaskOutput`, so that multi-task recipes can train it.
+    """Return the mask of a network for masks only as a `MultiTaskOutput`, so that multi-task recipes can train it.
 
     Args:
         network: returns the logits of the regions, the background first.
@@ -52,7 +52,7 @@ class AsMultiTask(nn.Module):
 
 
 class LesionLogit(nn.Module):
-    """Return a multi-task network's lesion logit alone, as a network for masks does; see `lesion_logit`.
+    """Return only the lesion logit of a multi-task network, as a network for masks does; see `lesion_logit`.
 
     Args:
         network: returns a `MultiTaskOutput`. Its `gradcam_layer`, if it has one, becomes that of this module.
@@ -77,7 +77,7 @@ class LesionLogit(nn.Module):
 class MaskAndClasses(nn.Module):
     """Return the lesion logit and the class logits as channels of one tensor, for tools that expect one output.
 
-    `SplitMaskAndClassesd` separates them. A network without a class head returns the lesion logit alone. The state dict
+    `SplitMaskAndClassesd` separates them. A network without a class head returns only the lesion logit. The state dict
     is that of the network, so weights fit both.
 
     Args:

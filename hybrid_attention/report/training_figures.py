@@ -1,4 +1,4 @@
-"""Figures of trainings: curves of several runs, and the ROC of training, validation and test images."""
+"""Figures of training runs: curves of several runs, and the ROC of training, validation and test images."""
 
 from __future__ import annotations
 

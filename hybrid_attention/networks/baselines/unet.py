@@ -50,8 +50,8 @@ def double_conv(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Mo
 class PlainUNet(nn.Module):
     """Segment with a U-Net with padded convolutions, interpolation instead of transposed convolutions, and no norm.
 
-    With the default arguments it has 34,513,345 trainable parameters, the U-Net row of the comparison below; MONAI's
-    own U-Nets have other blocks and counts.
+    With the default arguments it has 34,513,345 trainable parameters, the U-Net row of HAN's table 2; MONAI's own
+    U-Nets have other blocks and counts.
 
     Reference:
         O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
@@ -115,7 +115,7 @@ class MultiTaskUNet(nn.Module):
     | num_classes |               | parameters |
     |-------------|---------------|------------|
     | 3           |               |  8,314,373 |
-    | None        | masks alone   |  7,788,034 |
+    | None        | masks only    |  7,788,034 |
 
     The U-Net that Y. Lu et al. (doi:10.3389/fonc.2025.1567577, table 2) compare with is not described; this is what
     stands for it here. The MT-DUNet of that table is `baselines.MTDUNet`.
