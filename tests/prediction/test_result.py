@@ -1,4 +1,4 @@
-"""Results; the files that they write are tested in tests/engines/test_predictions.py and tests/test_front_door.py."""
+"""Results; the files that they write are tested in tests/deploy and tests/test_loading.py."""
 
 from itertools import product
 
