@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from hybrid_attention.data.dicom import (
@@ -156,7 +156,7 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
 def _picture_shape(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         turned = False
-        if image.format != "PNG" or not _TAGS.isdisjoint(image.info):  # Pillow decodes a PNG to look for further tags
+        if image.format != "PNG" or not _TAGS.isdisjoint(image.info) or _has_late_tags(image.fp):  # type: ignore[attr-defined]
             with suppress(Exception):
                 turned = image.getexif().get(_ORIENTATION) in _TURNED
         # of a TIFF, Pillow's size is turned already in some versions
@@ -164,6 +164,14 @@ def _picture_shape(path: Path) -> tuple[int, int]:
         if image.format == "PNG" and getattr(image, "fp", None) is not None:
             image.verify()
     return (width, height) if turned else (height, width)
+
+
+def _has_late_tags(file: BinaryIO) -> bool:
+    """Return whether tags may follow the pixels of a PNG, which Pillow would decode to look for them."""
+    place = file.tell()
+    found = b"eXIf" in file.read()
+    file.seek(place)
+    return found
 
 
 @contextmanager

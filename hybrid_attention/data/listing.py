@@ -65,7 +65,7 @@ def image_datalist(
         logger.warning("%s is skipped: it contains results (%s), not images", folder, PREDICTIONS)
         files = [path for path in files if folder not in path.parents]
     if not source.is_file() or mask_owner(source) is not None:
-        files = image_files(files, videos=True)  # a file on its own is judged by its content
+        files = image_files(files, videos=True)  # a file on its own may have any name
     if not files:
         raise DataError(
             f"no image ({', '.join((*ALL_SUFFIXES, *VIDEO_SUFFIXES))}) in {source}; masks (*_mask*.png) don't count"

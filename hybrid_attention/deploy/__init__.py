@@ -6,8 +6,8 @@ from hybrid_attention.deploy.dicom_seg import dicom_segmentation, write_dicom_se
 from hybrid_attention.deploy.dicom_sr import dicom_report, write_dicom_report
 from hybrid_attention.deploy.export import export_bundle
 from hybrid_attention.deploy.export_whole import export_whole
-from hybrid_attention.deploy.outputs import SaveDicom, inference_handlers
 from hybrid_attention.deploy.predictor import Options, predict
+from hybrid_attention.deploy.save_predictions import SaveDicom, inference_handlers
 
 __all__ = [
     "Options",

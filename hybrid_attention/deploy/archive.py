@@ -111,21 +111,28 @@ def write_archive(path: Path, folder: Path) -> None:
 def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     """Unpack a bundle archive, and return the bundle's folder below `out`.
 
-    Paths that would lead out of `out` are changed by `zipfile`, or are not below the one folder, which is an error.
+    Files beside the bundle's folder are left out.
 
     Raises:
-        ValueError: the file is not a bundle archive, or is damaged.
+        ValueError: the file is not a bundle archive, is damaged, or has a path that leads out of its folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            tops = {name.split("/")[0] for name in names}
-            if len(tops) != 1 or f"{min(tops)}/{METADATA}" not in names:
+            if outside := [name for name in names if not _stays_inside(name)]:
+                raise ValueError(f"{path} has a path that leads out of its folder: {outside[0]!r}")
+            bundles = [top for top in {name.split("/")[0] for name in names} if top and f"{top}/{METADATA}" in names]
+            if len(bundles) != 1:
                 raise ValueError(f"{path} is not an archive of `hybrid-attention package`: no folder with {METADATA}")
-            archive.extractall(out)
+            archive.extractall(out, [name for name in names if name.startswith(f"{bundles[0]}/")])
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged or not a ZIP archive: {error}") from None
-    return Path(out) / min(tops)
+    return Path(out) / bundles[0]
+
+
+def _stays_inside(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return ":" not in parts[0] and parts[0] not in ("", ".") and ".." not in parts
 
 
 def _fill(folder: Path, source: Path, weights: Path) -> None:

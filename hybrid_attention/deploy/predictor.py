@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from hybrid_attention.data.images import GreyImage
 from hybrid_attention.deploy.backends import with_backend
-from hybrid_attention.deploy.outputs import SavePredictions, model_name
+from hybrid_attention.deploy.save_predictions import SavePredictions, model_name
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
 from hybrid_attention.engines.command_line import root_cause
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane

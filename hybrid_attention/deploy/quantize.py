@@ -41,9 +41,11 @@ def quantize(
 
     Raises:
         FileNotFoundError: there is no such source.
-        ValueError: the source is not an exported network, or there are too few images.
+        ValueError: the source is not an exported network, there are too few images, or the percentile is out of range.
         ImportError: a package of the extra `export` is not installed.
     """
+    if not 90 <= percentile <= 100:
+        raise ValueError(f"percentile must be from 90 to 100, got {percentile:g}")
     network = OnnxRuntimeNetwork(source, threads=1)
     batches = [_batch(image) for image in images]
     if len(batches) < FEWEST_IMAGES:

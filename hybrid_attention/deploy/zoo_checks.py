@@ -6,6 +6,7 @@ Reference:
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import sys
@@ -104,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the folder, `sys.argv[1:]` by default.
     """
-    (folder,) = (Path(name) for name in (sys.argv[1:] if arguments is None else arguments))
+    parser = argparse.ArgumentParser(prog="python -m hybrid_attention.deploy.zoo_checks", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the bundle")
+    folder = parser.parse_args(arguments).folder
     logging.disable(logging.WARNING)
     failed = False
     for check in CHECKS:

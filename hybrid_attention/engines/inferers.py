@@ -122,7 +122,13 @@ def _in_float32(output: Any) -> Any:
 
 
 def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.Module:
-    """Convert a network's convolution weights to channels-last in place if `channels_last`, and return the network."""
+    """Convert a network's convolution weights to channels-last in place if `channels_last`, and return the network.
+
+    Raises:
+        ValueError: `channels_last` is text.
+    """
+    if not isinstance(channels_last, bool):
+        raise ValueError(f"channels_last must be True or False, got {channels_last!r}")
     if channels_last:
         is_3d = any(parameter.ndim == 5 for parameter in network.parameters())
         network.to(memory_format=torch.channels_last_3d if is_3d else torch.channels_last)  # type: ignore[call-overload]

@@ -216,8 +216,8 @@ class History:
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.rows: list[dict[str, float]] = []
-        self._sums: dict[str, float] = {}  # over images, of the loss and its terms
-        self._counts: dict[str, float] = {}
+        self._sums: defaultdict[str, float] = defaultdict(float)  # over images, of the loss and its terms
+        self._counts: defaultdict[str, float] = defaultdict(float)
         self._learning_rate = 0.0
         self._start = 0.0
 
@@ -262,9 +262,13 @@ class History:
             self._add("val", loss.terms, len(getattr(inputs[1], "mask", inputs[1])))
 
     def _finish_epoch(self, engine: Engine) -> None:
-        both = torch.tensor([[*self._sums.values()], [*self._counts.values()]], dtype=torch.float64)
+        # a process without validation images has no terms of theirs
+        names = list(dict.fromkeys(" ".join(idist.all_gather(" ".join(self._sums))).split()))
+        both = torch.tensor(
+            [[part[name] for name in names] for part in (self._sums, self._counts)], dtype=torch.float64
+        )
         sums, counts = idist.all_reduce(both.to(idist.device())).tolist()
-        means = {name: total / count for name, total, count in zip(self._sums, sums, counts, strict=True)}
+        means = {name: total / count for name, total, count in zip(names, sums, counts, strict=True)}
         row: dict[str, float] = {
             "epoch": engine.state.epoch,
             **means,

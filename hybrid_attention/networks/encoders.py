@@ -184,6 +184,7 @@ class EfficientNetB0Encoder(Encoder):
         - input: (batch, in_channels, *spatial), every side at least `stride`
         - output: list of the feature maps in the module's table; an odd side is rounded down. The padding is
           TensorFlow's "same", as in the training of the published weights, only for sides that are multiples of 32
+
     Deviation:
         `torch.nn.SiLU` replaces MONAI's memory-efficient swish: it computes the same, and can be scripted and exported.
         Batch norm has momentum 0.1, as in the other encoders, instead of 0.01; see `set_batch_norm_momentum`.
@@ -221,7 +222,6 @@ LITE_GROUPS = (
     (1, 3, 1, 6, 320),
 )
 STEM_CHANNELS = 32
-HEAD_CHANNELS = 1280
 BATCH_NORM_EPS = 1e-3
 # input groups of each feature map: a new map starts where the stride is two
 LITE_MAPS = ((0,), (1,), (2,), (3, 4), (5, 6))

@@ -134,6 +134,8 @@ class TripleEncoderUNet(nn.Module):
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least 32
         - output: (batch, out_channels, *spatial), logits
+
+    Raises:
         FileNotFoundError: the path `encoder_weights` does not exist.
         RuntimeError: the weights can't be downloaded, or their file is damaged.
 

@@ -210,6 +210,9 @@ def _read(path: Path, published: PublishedWeights) -> dict[str, torch.Tensor]:
         raise RuntimeError(f"{path} cannot be read as PyTorch weights ({error}). {published.advice}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, expected a dict of tensors. {published.advice}")
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path} holds NaN or infinity in {name}. {published.advice}")
     return state
 
 

@@ -143,8 +143,8 @@ def predict_folder(
 
     Raises:
         FileNotFoundError: `images` does not exist.
-        ValueError: unreadable images; all are named before any is segmented. `smoothing` is not odd, or some frames are
-            left out, so that neighbours are missing.
+        ValueError: files that can't be opened, which are all named before any is segmented, or damaged pixels, when it
+            is their turn. `smoothing` is not odd, or some frames are left out, so that neighbours are missing.
         ImportError: an image needs a package that is missing.
     """
     if smoothing != 1 and frames != "all":

@@ -146,9 +146,11 @@ def test_folders_with_a_case_of_one_name(tmp_path):
 def test_nothing_to_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="none does not exist"):
         datalist(tmp_path / "none")
-    picture(tmp_path / "a.png")
-    with pytest.raises(DataError, match="no image with a mask beside it"):
-        datalist(tmp_path)
+    for name in ("a.png", "b_mask.png"):
+        picture(tmp_path / name)
+        with pytest.raises(DataError, match="no image with a mask beside it"):
+            datalist(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_groups_of_a_plain_folder(tmp_path):

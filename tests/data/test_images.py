@@ -152,6 +152,20 @@ def test_orientation_tags_are_applied(tmp_path, orientation, suffix):
     np.testing.assert_array_equal(read_mask(tmp_path / f"m{suffix}"), shown > 200)
 
 
+def test_a_tag_behind_the_pixels_of_a_png(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.arange(32 * 48, dtype=np.uint16).reshape(32, 48).astype(np.uint8)).save(
+        tmp_path / "a.png", exif=exif
+    )
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    tail = content.index(b"IEND") - 4
+    (tmp_path / "b.png").write_bytes(content[:start] + content[end:tail] + content[start:end] + content[tail:])
+    assert image_shape(tmp_path / "b.png") == read_grey(tmp_path / "b.png").shape == (48, 32)
+
+
 def test_a_damaged_tag_says_nothing(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
     np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), RAMP)

@@ -44,6 +44,11 @@ def test_memory_format_reaches_input_and_weights():
     assert PrecisionInferer(channels_last=True)(torch.rand(2, 4, 8, 8, 8), net).shape == (2, 8, 6, 6, 6)
 
 
+def test_text_is_not_a_memory_format():
+    with pytest.raises(ValueError, match=r"channels_last .* 'auto'"):
+        to_memory_format(network(), "auto")
+
+
 def test_bad_precision():
     with pytest.raises(ValueError, match="'half'"):
         PrecisionInferer("half")

@@ -17,6 +17,7 @@ from hybrid_attention.networks import (
     TripleEncoderUNet,
     baselines,
 )
+from hybrid_attention.networks.blocks import CBAM
 
 R, D, E = "resnet18", "densenet121", "efficientnet-b0"
 BASELINE = {"conv_block": False, "sfeb": False, "tam": False}
@@ -219,6 +220,10 @@ BAD = [  # network, arguments, message
     (baselines.BGRAGSA, {"channels": (8, 4)}, r"channels needs 5 widths, got \(8, 4\)"),
     (baselines.EHFormer, {"backbone": "b0"}, "mit_b5.*got 'b0'"),
     (baselines.SwinUNet, {"channels": 8}, "multiple of 3.*got 8"),
+    (baselines.SwinUNet, {"window_size": 0}, "window_size must be at least 1, got 0"),
+    (baselines.MTDUNet, {"num_classes": 1}, "num_classes must be at least 2.*got 1"),
+    (HybridAttentionNet, {"tam_heads": 0}, "num_heads, got 64 and 0"),
+    (functools.partial(CBAM, 2), {"channels": 12}, "multiple of reduction=8, got 12"),
 ]
 
 

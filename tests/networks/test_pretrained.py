@@ -190,6 +190,12 @@ def test_parts_cut_off_may_be_absent_only_when_they_are_cut_off(tmp_path):
             "cut.pth cannot be read",
         ),
         ("list.pth", lambda path, file: torch.save([1, 2], path), ValueError, "list.pth holds list"),
+        (
+            "nan.pth",
+            lambda path, file: torch.save({"a": torch.tensor([1.0, torch.nan])}, path),
+            ValueError,
+            "nan.pth holds NaN or infinity in a",
+        ),
     ],
 )
 def test_missing_damaged_and_foreign_files(files, tmp_path, name, write, error, message):

@@ -41,6 +41,8 @@ def test_dictionary_forms_leave_the_rest():
     result = PredictiveEntropyd("probability", "uncertainty")(data)
     assert result["uncertainty"].tolist() == [1, 0] and result["probability"].tolist() == [0.5, 0]
     assert "uncertainty" not in data
+    with pytest.raises(ValueError, match="one name per key"):
+        PredictiveEntropyd(["a", "b"], "uncertainty")
 
 
 @pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf, "2", True, None])

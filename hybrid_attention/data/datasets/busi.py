@@ -63,7 +63,7 @@ def busi_datalist(
     synthetic = is_synthetic(root)
     files = image_files(files_below(root))
     own = [path for path in files if path.relative_to(root).parts[0] in CLASSES]
-    log_left_out([path for path in files if path not in own], f"not in {_folders()}")
+    log_left_out(sorted({*files} - {*own}), f"not in {_folders()}")
     cases = cases_with_masks("busi", root, own, groups_csv, synthetic)
     if not cases:
         raise DataError(f"no image ({', '.join(ALL_SUFFIXES)}) in {_folders()} of {root}: is it the right folder?")

@@ -169,7 +169,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def checked(cases: list[dict[str, Any]], problems: Sequence[str], root: Path) -> list[dict[str, Any]]:
-    """Read all files of the cases and raise a `DataError` that lists their and the earlier problems, if any."""
+    """Check all files of the cases and raise a `DataError` that lists their and the earlier problems, if any."""
     nothing = [] if cases or problems else [f"{root}: no image in it"]
     more, cases = inspect_cases(cases)
     raise_if_invalid([*problems, *nothing, *more], len(cases), "complete the folder from the published archive")

@@ -35,9 +35,11 @@ def folder_datalist(
     if not root.is_dir():
         raise FileNotFoundError(f"data folder {root} does not exist")
     files = files_below(root)
-    if all(mask_owner(path) is None for path in files):
+    masks = any(mask_owner(path) for path in files)
+    cases = cases_with_masks("folder", root, image_files(files), groups_csv) if masks else []
+    if not cases:
         raise DataError(
             f"{root} contains no image with a mask beside it (a.png and a_mask.png), and it is not in the layout of a "
             "published data set; give the folder of the images"
         )
-    return cases_with_masks("folder", root, image_files(files), groups_csv)
+    return cases

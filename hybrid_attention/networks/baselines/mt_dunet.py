@@ -82,6 +82,8 @@ class MTDUNet(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512, 512, 512),
     ) -> None:
         super().__init__()
+        if num_classes is not None and num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, or None for no class head, got {num_classes}")
         self.in_channels = in_channels
         self.stride = 2 ** (len(channels) - 1)
         self.pool = nn.MaxPool2d(2)

@@ -158,6 +158,8 @@ class SwinUNet(nn.Module):
         drop_path: float = 0.2,
     ) -> None:
         super().__init__()
+        if window_size < 1:
+            raise ValueError(f"window_size must be at least 1, got {window_size}")
         if channels < HEADS[0] or channels % HEADS[0]:
             raise ValueError(f"channels must be a multiple of {HEADS[0]}, the heads of the first stage, got {channels}")
         self.in_channels = in_channels

@@ -15,6 +15,8 @@ class ChannelGate(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, reduction: int = 8) -> None:
         super().__init__()
+        if channels % reduction:
+            raise ValueError(f"channels must be a multiple of reduction={reduction}, got {channels}")
         conv = Conv[Conv.CONV, spatial_dims]
         self.axes = list(range(2, 2 + spatial_dims))
         self.mlp = nn.Sequential(

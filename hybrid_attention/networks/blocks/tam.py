@@ -71,7 +71,7 @@ class TSA(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, num_heads: int = 1, scale: str = "positions") -> None:
         super().__init__()
-        if channels % num_heads:
+        if num_heads < 1 or channels % num_heads:
             raise ValueError(f"channels must be a multiple of num_heads, got {channels} and {num_heads}")
         if scale not in TSA_SCALES:
             raise ValueError(f"scale must be one of {', '.join(TSA_SCALES)}, got {scale!r}")
@@ -115,7 +115,7 @@ class GSA(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, num_heads: int = 1) -> None:
         super().__init__()
-        if channels % (2 * num_heads):
+        if num_heads < 1 or channels % (2 * num_heads):
             raise ValueError(f"channels must be a multiple of 2 * num_heads, got {channels} and {num_heads}")
         self.value = conv_norm_act(spatial_dims, channels, channels, kernel_size=1)  # F^c
         self.query = conv_norm_act(spatial_dims, channels, channels // 2, kernel_size=1)  # F1^cc

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hybrid_attention.data import image_datalist
 from hybrid_attention.deploy import SaveDicom
-from hybrid_attention.deploy.outputs import SavePredictions
+from hybrid_attention.deploy.save_predictions import SavePredictions
 from ignite.engine import Engine
 from PIL import Image
 
