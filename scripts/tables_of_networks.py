@@ -21,6 +21,7 @@ from hybrid_attention.evaluation.results import read_record
 from hybrid_attention.report.paired_runs import match_runs, paired_scores
 
 ROWS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("table_rows.yaml").read_text(encoding="utf-8"))
+SUMMARIES = {"training": "_train", "validation": "_validation", "test": ""}
 FALSE_POSITIVES = "false-positive rate on normal images"
 _CLASS_SCORES = {"accuracy": "class accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
 # what all rows of a table must share
@@ -149,21 +150,17 @@ def classes_table(experiment: Path) -> str:
 
 
 def conventions_table(experiment: Path) -> str:
-    """Make the table of Dice under each convention, false-positive rate and pixel AUC.
-
-    Each run's folder also holds `summary_train.json` and `summary_validation.json`.
-    """
+    """Make the table of Dice under each convention, false-positive rate, and pixel AUC of the parts that were scored."""
     runs, rows = read_runs(experiment), []
     for name, run in runs.items():
-        records = [read_record(experiment / name / f"summary{part}.json") for part in ("_train", "_validation", "")]
+        files = {part: experiment / name / f"summary{end}.json" for part, end in SUMMARIES.items()}
+        areas = {part: read_record(file)["pixel_roc"]["auc"] for part, file in files.items() if file.is_file()}
         rows.append(
             {
                 "model": run.name,
                 **{convention: score_interval(run.summary[convention]["dice"]) for convention in CONVENTIONS},
                 FALSE_POSITIVES: percent(run.summary["false_positive_rate_without_lesion"]),
-                "pixel AUC: training / validation / test": " / ".join(
-                    number(record["pixel_roc"]["auc"], 3) for record in records
-                ),
+                f"pixel AUC: {' / '.join(areas)}": " / ".join(number(area, 3) for area in areas.values()),
             }
         )
     return captioned(caption_of(*runs.values()), rows)
