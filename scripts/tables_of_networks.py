@@ -299,10 +299,10 @@ def _costs_of(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _how_measured(costs: Mapping[str, Any]) -> str:
-    """Describe the settings and machines of the measurements."""
+    """Describe the settings of the measurements and the machine of those of speed."""
     settings = costs["settings"]
-    measured = [row[what] for row in costs["rows"].values() for what in ("memory", "speed") if what in row]
-    machines = dict.fromkeys(part["provenance"]["processor"] for part in measured)
+    measured = [row["speed"]["provenance"]["processor"] for row in costs["rows"].values() if "speed" in row]
+    machines = dict.fromkeys(machine.replace(", 1 threads", ", one thread") for machine in measured)
     side, batch = settings["image_size"], settings["batch_size"]
     return ", ".join([f"{side} x {side} pixels", _precision(settings), f"batches of {batch}", *machines])
 
