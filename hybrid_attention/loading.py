@@ -45,6 +45,10 @@ def load_model(
     """
     path = Path(model)
     if path.suffix.lower() == ".onnx":
+        if backend not in ("auto", "onnx") or device not in (None, "cpu"):
+            raise ValueError(
+                f"{model} runs on the CPU by ONNX Runtime, got the backend {backend!r} and device {device!r}"
+            )
         return OnnxModel(path, threshold=threshold)
     if backend in ("auto", "onnx") and device is None:
         whole = whole_file(model)
@@ -53,12 +57,12 @@ def load_model(
     from hybrid_attention.deploy.archive import unpack_archive
     from hybrid_attention.deploy.predictor import BundleModel
 
-    if path.suffix.lower() == ".zip":
-        with tempfile.TemporaryDirectory() as folder:
-            return BundleModel(unpack_archive(path, folder), None, backend, device, threshold)
     named = str(model) in bundles() or (path / "configs").is_dir()
     if not named and not path.exists():
         raise FileNotFoundError(f"no model {model}: expected {', '.join(bundles())}, a run, an archive or an ONNX file")
+    if path.suffix.lower() == ".zip":
+        with tempfile.TemporaryDirectory() as folder:
+            return BundleModel(unpack_archive(path, folder), None, backend, device, threshold)
     return BundleModel(model if named else None, None if named else model, backend, device, threshold)
 
 

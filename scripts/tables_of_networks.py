@@ -150,7 +150,7 @@ def classes_table(experiment: Path) -> str:
 
 
 def conventions_table(experiment: Path) -> str:
-    """Make the table of Dice under each convention, false-positive rate, and pixel AUC of the parts that were scored."""
+    """Make the table of Dice under each convention, false-positive rate, and pixel AUC of the scored parts."""
     runs, rows = read_runs(experiment), []
     for name, run in runs.items():
         files = {part: experiment / name / f"summary{end}.json" for part, end in SUMMARIES.items()}

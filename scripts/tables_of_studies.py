@@ -205,6 +205,28 @@ def data_sets_table(experiment: Path) -> str:
     return captioned(caption, rows)
 
 
+def by_class_table(folder: Path) -> str:
+    """Make the table of a run's Dice per data set and class of its lesion images."""
+    cases, rows = read_csv(folder / "per_case.csv"), []
+    for (key, name), own in cases[has_lesion(cases)].groupby(["dataset", "class"]):
+        rows.append(
+            {
+                "data set": SETS[key],
+                "class": name,
+                "images": str(len(own)),
+                "patients or groups": str(own["group"].nunique()),
+                "Dice": percent_interval(*bootstrap_mean(own["dice"], own["group"])),
+                "median Dice": percent(own["dice"].median()),
+            }
+        )
+    error = read_record(folder / "summary.json")["calibration"]["ece"]
+    caption = (
+        "Lesion images of the test part, in percent; patients of BUS-BRA, groups of near-duplicates of BUSI. Expected "
+        f"calibration error over the pixels of all {len(cases)} images: {100 * error:.1f}."
+    )
+    return captioned(caption, rows)
+
+
 def leaks_table(experiment: Path) -> str:
     """Make the table of what near-duplicates on both sides of a split bring.
 

@@ -36,6 +36,7 @@ from tables_of_networks import (
     training_table,
 )
 from tables_of_studies import (
+    by_class_table,
     data_sets_table,
     leaks_table,
     normal_images_table,
@@ -255,6 +256,7 @@ TABLES = {
     "conventions": conventions_table,
     "peers": peers_table,
     "classes": classes_table,
+    "by_class": by_class_table,
     "study": study_table,
     "data_sets": data_sets_table,
     "leaks": leaks_table,

@@ -9,6 +9,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import hybrid_attention
+import hybrid_attention.loading
 import numpy as np
 import pytest
 from hybrid_attention.cli import main
@@ -115,7 +116,11 @@ def test_the_threshold(lesion):
 
 
 def test_other_models_and_none(tmp_path):
-    for name, message in (("nothing", "no model nothing"), (tmp_path / "a.onnx", r"a\.onnx")):
+    for name, message in (
+        ("nothing", "no model nothing"),
+        (tmp_path / "a.onnx", r"a\.onnx"),
+        (tmp_path / "a.zip", r"a\.zip"),
+    ):
         with pytest.raises(FileNotFoundError, match=message):
             hybrid_attention.load_model(name)
     (tmp_path / "a.onnx").write_bytes(b"no model")
@@ -129,6 +134,9 @@ def test_other_models_and_none(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"{name} {message}"):
             hybrid_attention.load_model(tmp_path / name)
+    for wrong in ({"backend": "torch"}, {"device": "cuda"}):
+        with pytest.raises(ValueError, match="runs on the CPU by ONNX Runtime"):
+            hybrid_attention.load_model(whole_file(DEFAULT), **wrong)
     assert hybrid_attention.load_model(whole_file(DEFAULT)).class_names == ["benign", "malignant", "normal"]
 
 
@@ -185,8 +193,9 @@ def test_of_a_moving_picture_the_first_page_is_predicted(model, phantoms, tmp_pa
 
 
 def test_examples_of_the_documentation():
-    assert doctest.testmod(models).attempted >= 3
-    assert doctest.testmod(models).failed == 0
+    for module, examples in ((models, 3), (hybrid_attention.loading, 2)):
+        done = doctest.testmod(module)
+        assert done.attempted >= examples and done.failed == 0
 
 
 def test_a_report_of_the_run(lesion, tmp_path):
@@ -195,6 +204,7 @@ def test_a_report_of_the_run(lesion, tmp_path):
     content = json.loads(report.read_text())
     (image,) = content["images"]
     assert image["sha256"] == file_digest([lesion]) and image["case_id"] == lesion.name
+    assert 0 < content["settings"]["threshold"] < 1 and content["settings"]["weights_sha256"]
     assert content["options"]["images"] == str(lesion) and content["seconds"] > 0
     assert content["bundle"]["weights_sha256"] == info()["bundles"][DEFAULT]["weights_sha256"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_attention.app import PORT, serve
-from hybrid_attention.loading import DEFAULT, load_model, whole_file
+from hybrid_attention.loading import DEFAULT, whole_file
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -99,20 +99,22 @@ def add_commands(commands: Any) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     start, frames = time.perf_counter(), _frames(options.frames)
-    whole = _whole(options)
+    whole, settings = _whole(options), None
     if whole is not None:
+        from hybrid_attention.prediction.model import OnnxModel
         from hybrid_attention.prediction.predict_folder import predict_folder
 
-        model = load_model(whole, threshold=options.threshold)
+        model = OnnxModel(whole, threshold=options.threshold)
         rows = predict_folder(
             model, options.images, options.out, frames, options.uncertainty, options.pdf, smoothing=options.smooth
         )
+        settings = {**model.facts, "threshold": model.threshold}
     elif options.smooth != 1:
         raise ValueError("--smooth needs a whole ONNX model and no option that needs torch: see `export --whole`")
     else:
         rows = _predict_by_torch(options, frames)
     if options.report is not None:
-        _write_report(options, rows, time.perf_counter() - start)
+        _write_report(options, settings, rows, time.perf_counter() - start)
 
 
 def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
@@ -126,7 +128,9 @@ def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
     return whole_file(options.bundle or DEFAULT) if runs and not options.weights else None
 
 
-def _write_report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], seconds: float) -> None:
+def _write_report(
+    options: argparse.Namespace, settings: dict[str, Any] | None, rows: Sequence[dict[str, Any]], seconds: float
+) -> None:
     """Write the report of a prediction: model, options, packages, time and images."""
     from pathlib import Path
 
@@ -144,6 +148,7 @@ def _write_report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], s
         {
             "version": __version__,
             "options": given,
+            "settings": settings,
             "bundle": None if options.weights else known["bundles"].get(options.bundle or DEFAULT),
             "weights_sha256": _weights_digest(options.weights) if options.weights else None,
             "packages": known["packages"],

@@ -160,6 +160,10 @@ def split_cases(
                 "split_rule paper is for BUSI and a bundle with a paper, whose sizes of the parts it takes; use "
                 "leak_free or random"
             )
+        if fold != 0:
+            raise ValueError(
+                f"split_rule paper has one split, fold 0, got fold {fold}; another split_seed draws another"
+            )
         names, rule = _parts_of_paper([lesions_only and _is_normal(case) for case in cases], cases, paper_sizes, seed)
     else:
         names, rule = _parts_by_folds(sets, fold, num_folds, seed, split_rule == "random")

@@ -43,6 +43,11 @@ def test_anari_table_1():
     assert int(62 / 78 * 10_000) / 10_000 == 0.7948
 
 
+def test_anari_models_5_and_6():
+    table, text = {5: 0.4623, 6: 0.4559}, {5: 0.4559, 6: 0.4623}
+    assert (table[5], table[6]) == (text[6], text[5]) and table != text
+
+
 def test_cheng_table_1():
     classes = [row["class"] for row in busi_facts().values()]
     assert classes.count("benign") == 437 and 487 + classes.count("malignant") + classes.count("normal") == 830

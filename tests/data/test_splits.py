@@ -109,6 +109,8 @@ def test_rules_are_refused():
         split_cases(own(), split_rule="paper", paper_sizes=(40, 10, 10))
     with pytest.raises(ValueError, match="paper is for BUSI"):
         split_cases(as_busi(), split_rule="paper")
+    with pytest.raises(ValueError, match="one split, fold 0, got fold 1"):
+        split_cases(as_busi(), 1, split_rule="paper", paper_sizes=(40, 10, 10))
     with pytest.raises(ValueError, match="leak_free, random, paper, got 'papers'"):
         split_cases(as_busi(), split_rule="papers")
     with pytest.raises(ValueError, match=r"random and split_csv mine\.csv exclude"):

@@ -170,7 +170,8 @@ class EHFormer(nn.Module):
         The authors shift the attention logits of a drawn query by -1e12, after which, rounded, all are equal; here they
         are set to 0, which is the same in any precision. Uncertainty is scaled per image. Batch norm of the coarse part
         keeps its statistics. `alpha`, the weight of the easy stream, is 0.5 unless it is scheduled: the authors lower
-        it from 1 to 0.5 during the training, as `scripts/experiments/overlays/eh_former.yaml` does. The public code
+        it from 1 to 0.5 during the training, as `scripts/experiments/overlays/eh_former.yaml` does. Of the authors' two
+        modes of the attention, it is the one that draws queries ("dim_query"). The public code
         lacks the lines of the loss: here the three outputs count alike. Random initial weights instead of SegFormer's.
     """
 
