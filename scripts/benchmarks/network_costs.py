@@ -35,6 +35,7 @@ from hybrid_attention.engines.run_record import commit, processor
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,
+    HybridLiteNet,
     LesionLogit,
     MultiTaskOCANet,
     MultiTaskUNet,
@@ -47,6 +48,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "results" / "network_costs.json"
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "hybrid_lite": HybridLiteNet,
+    "hybrid_lite, decoder of 64, 32, 16, 8 channels": partial(HybridLiteNet, channels=(64, 32, 16, 8)),
     "HAN": HybridAttentionNet,
     "HAN's baseline (BL)": partial(HybridAttentionNet, conv_block=False, sfeb=False, tam=False),
     "BL + ConvBlock": partial(HybridAttentionNet, sfeb=False, tam=False),
