@@ -33,8 +33,8 @@ def experiment(tmp_path):
 )
 def test_quick_tables_are_true(script, kind):
     """Those that are computed quickly; all of them: `scripts/update_tables.py --check`."""
-    marked = re.compile(rf"<!-- {kind}(?: [\w/]+)? -->.*?<!-- end of {kind} -->", re.S)
-    tables = [found[0] for page in script.PAGES for found in marked.finditer(page.read_text())]
+    block = re.compile(rf"<!-- {kind}(?: [\w/]+)? -->.*?<!-- end of {kind} -->", re.S)
+    tables = [found[0] for page in script.PAGES for found in block.finditer(page.read_text())]
     assert tables
     for table in tables:
         assert script.filled(table) == table
