@@ -11,6 +11,7 @@ import math
 import re
 import statistics
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_statistic
 from hybrid_attention.evaluation.stress import stress_summary
 from tables_of_networks import (
+    ROWS,
     captioned,
     classes_table,
     conventions_table,
@@ -85,24 +87,30 @@ def stress_table(folder: Path) -> str:
     return captioned(f"{summary['lesion_cases']} lesion images; Dice without degradation: {clean}.", rows)
 
 
-def attention_table(folder: Path) -> str:
-    """Make the table of the attention to the lesion, one row per map, from an evaluation with `--attention True`."""
-    cases = read_csv(folder / "per_case.csv", ("case_id", "group"))
-    cases["area"] = (cases["tp"] + cases["fn"]) / cases[["tp", "fp", "fn", "tn"]].sum(axis=1)
-    lesions = cases[cases["area"] > 0]
-    found = read_csv(folder / "attention.csv", ("case_id",)).merge(lesions[["case_id", "group"]], on="case_id")
+def attention_table(results: Path, networks: Mapping[str, str]) -> str:
+    """Make the table of the attention to the lesion, one row per network and map.
+
+    Args:
+        results: the folder docs/results.
+        networks: titles by folder of an evaluation with `--attention True`, all of the same images.
+    """
     rows, titles = [], ("attention on the lesion, %", "lift", "images with a lift above 1, %", *_OTHERS)
-    for name, own in found.groupby("map", sort=False):
-        cells = dict.fromkeys(titles, "")
-        if own["lift"].notna().all():
-            lift, others = (
-                "{:.2f} [{:.2f}, {:.2f}]".format(*bootstrap_mean(own[column], own["group"]))
-                for column in ("lift", "lift_of_others")
-            )
-            above = percent((own["lift"] > 1).mean())
-            values = percent(own["coverage"].mean()), lift, above, percent(own["coverage_of_others"].mean()), others
-            cells = dict(zip(titles, values, strict=True))
-        rows.append({"map": f"`{name}`", "entropy": f"{own['entropy'].mean():.3f}", **cells})
+    for folder, network in networks.items():
+        cases = read_csv(results / folder / "per_case.csv", ("case_id", "group"))
+        cases["area"] = (cases["tp"] + cases["fn"]) / cases[["tp", "fp", "fn", "tn"]].sum(axis=1)
+        lesions = cases[cases["area"] > 0]
+        found = read_csv(results / folder / "attention.csv", ("case_id",))
+        for name, own in found.merge(lesions[["case_id", "group"]], on="case_id").groupby("map", sort=False):
+            cells = dict.fromkeys(titles, "")
+            if own["lift"].notna().all():
+                lift, others = (
+                    "{:.2f} [{:.2f}, {:.2f}]".format(*bootstrap_mean(own[column], own["group"]))
+                    for column in ("lift", "lift_of_others")
+                )
+                above = percent((own["lift"] > 1).mean())
+                values = percent(own["coverage"].mean()), lift, above, percent(own["coverage_of_others"].mean()), others
+                cells = dict(zip(titles, values, strict=True))
+            rows.append({"network": network, "map": f"`{name}`", "entropy": f"{own['entropy'].mean():.3f}", **cells})
     caption = (
         f"{len(lesions)} lesion images, {percent(lesions['area'].mean())} % lesion on average; means, 95 % intervals "
         "by bootstrap over duplicate groups."
@@ -249,7 +257,6 @@ def _malignant_share(rows: pd.DataFrame) -> str:
 
 # tables made from a folder under docs/results, by marker
 TABLES = {
-    "attention": attention_table,
     "averages": averages_table,
     "results": results_table,
     "cross_validation": cross_validation_table,
@@ -274,6 +281,7 @@ BENCHMARKS = {
 }
 # tables without a folder, by marker
 STANDALONE_TABLES = {
+    "attention": lambda: attention_table(RESULTS, ROWS["attention"]),
     "network_costs": lambda: network_costs_table(RESULTS / "network_costs.json"),
     "recipes": lambda: recipes_table(RESULTS),
     "released": lambda: released_table(RESULTS),

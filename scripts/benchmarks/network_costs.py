@@ -61,7 +61,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "deep Attention U-Net": DeepAttentionUNet,
     "deep Attention U-Net, 3 channels": partial(DeepAttentionUNet, in_channels=3),
     "MTL-OCA": MultiTaskOCANet,
-    "MTL-OCA, masks alone, 3 channels": lambda: LesionLogit(MultiTaskOCANet(in_channels=3, num_classes=None)),
+    "MTL-OCA, segmentation only, 3 channels": lambda: LesionLogit(MultiTaskOCANet(in_channels=3, num_classes=None)),
     "U-Net of MTL-OCA's size": MultiTaskUNet,
     "MT-DUNet": baselines.MTDUNet,
     "U-Net with instance norm": baselines.basic_unet,

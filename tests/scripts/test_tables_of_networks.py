@@ -88,7 +88,7 @@ def test_classes_beside_masks(script):
     names = ["benign", "malignant", "normal"]
     counts = pd.crosstab(cases["class"], cases["predicted_class"]).reindex(columns=names, fill_value=0)
     assert {name: list(map(int, taken)) for _, name, *taken in confusion} == counts.T.to_dict("list")
-    (alone,) = (row for row in rows if row[0] == "U-Net, masks alone")
+    (alone,) = (row for row in rows if row[0] == "U-Net, segmentation only")
     assert alone[-3:] == ["", "", ""] and alone[1]
 
 

@@ -127,9 +127,9 @@ def test_attention_of_lesion_images_alone(script, tmp_path):
     numbers = ["entropy", "coverage", "lift", "coverage_of_others", "lift_of_others"]
     table = pd.DataFrame(maps, columns=["case_id", "map", *numbers])
     table.to_csv(tmp_path / "attention.csv", index=False, na_rep="nan")
-    text = script.attention_table(tmp_path)
+    text = script.attention_table(tmp_path, {".": "HAN"})
     assert text.startswith("2 lesion images, 40.0 % lesion on average")
     assert cells_of(text)[1:] == [
-        ["`gsa`", "0.600", "30.0", "1.00 [0.50, 1.50]", "50.0", "40.0", "1.00 [1.00, 1.00]"],
-        ["`tsa`", "0.600", *[""] * 5],
+        ["HAN", "`gsa`", "0.600", "30.0", "1.00 [0.50, 1.50]", "50.0", "40.0", "1.00 [1.00, 1.00]"],
+        ["HAN", "`tsa`", "0.600", *[""] * 5],
     ]
