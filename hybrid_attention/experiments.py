@@ -22,7 +22,7 @@ import jsonschema
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
-from hybrid_attention.data.files import atomic_path, remove_partial_files, write_json
+from hybrid_attention.data.writing import atomic_path, remove_partial_files, write_json
 from hybrid_attention.engines.command_line import OWN_OPTIONS, command_words, merge_configs, without_none
 from hybrid_attention.engines.run_record import RECORD, differences, without_folder
 from hybrid_attention.evaluation import merge_folds

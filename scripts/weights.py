@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import torch
-from hybrid_attention.data.files import write_json
+from hybrid_attention.data.writing import write_json
 from hybrid_attention.deploy import export_whole
 from hybrid_attention.engines import TrainedRun, find_weights, save_released_weights, save_weights
 from hybrid_attention.engines.run_record import RECORD, read_record

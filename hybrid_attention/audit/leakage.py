@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from hybrid_attention.data.checks import raise_if_invalid
+import pandas as pd
+from hybrid_attention.data.cases import raise_if_invalid
 from hybrid_attention.data.splits import read_split_table
 
+KINDS = ["same_frame", "duplicate"]  # columns of group numbers: the same frame; the same or a neighbouring one
 RANDOM_SPLITS = {"80/10/10": 0.1, "80/20": 0.2}  # name: share of test images
 REPEATS = 20
 _TRAIN_SHARE = 0.8
@@ -34,34 +36,25 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
     return parts
 
 
-def leakage_rate(groups: Mapping[str, int], parts: Mapping[str, str], part: str, source: str = "train") -> float | None:
-    """Return the fraction of images of one part that have a near-duplicate in another; None when either is empty."""
-    seen = {groups[name] for name, where in parts.items() if where == source}
-    judged = [groups[name] in seen for name, where in parts.items() if where == part]
-    return float(np.mean(judged)) if judged and seen else None
+def leakage(judged: pd.DataFrame, seen: pd.DataFrame) -> dict[str, float | None]:
+    """Return the fraction of images that have a near-duplicate among those seen; None when either is empty.
 
-
-def split_leakage(
-    same_frame: Mapping[str, int], duplicates: Mapping[str, int], parts: Mapping[str, str]
-) -> dict[str, dict[str, float | None]]:
-    """Return the leakage between the parts of a split.
-
-    Returns:
-        For "test_in_train", "validation_in_train" and "test_in_validation" the fractions by `same_frame` and
-        `duplicate` groups; None if the part is empty.
+    Both have a row per image, with the group numbers in the columns of `KINDS`.
     """
-    return {
-        f"{part}_in_{source}": {
-            "same_frame": leakage_rate(same_frame, parts, part, source),
-            "duplicate": leakage_rate(duplicates, parts, part, source),
-        }
-        for part, source in (("test", "train"), ("validation", "train"), ("test", "validation"))
-    }
+    if judged.empty or seen.empty:
+        return dict.fromkeys(KINDS)
+    return {kind: float(judged[kind].isin(seen[kind]).mean()) for kind in KINDS}
 
 
-def random_leakage(
-    same_frame: Mapping[str, int], duplicates: Mapping[str, int], seed: int = 0
-) -> dict[str, dict[str, dict[str, float]]]:
+def split_leakage(groups: pd.DataFrame, parts: Mapping[str, str]) -> dict[str, dict[str, float | None]]:
+    """Return the `leakage` between the parts of a split: test_in_train, validation_in_train, test_in_validation."""
+    of = {part: groups.loc[[name for name in parts if parts[name] == part]] for part in set(parts.values())}
+    empty = groups[:0]
+    pairs = (("test", "train"), ("validation", "train"), ("test", "validation"))
+    return {f"{part}_in_{source}": leakage(of.get(part, empty), of.get(source, empty)) for part, source in pairs}
+
+
+def random_leakage(groups: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
     """Return the leakage of random splits over images, as are often used.
 
     80 % of the images are for training. Of the others half are for testing in "80/10/10" and all in "80/20".
@@ -70,22 +63,17 @@ def random_leakage(
         By split and kind of group the `mean` and `sd` (between splits, n - 1) of the fraction of test images with a
         near-duplicate in train over 20 random splits, and the number of test `images`; empty for fewer than 5 images.
     """
-    names = list(duplicates)
-    if len(names) < _FEWEST:
+    count = len(groups)
+    if count < _FEWEST:
         return {}
     generator = np.random.default_rng(seed)
-    leaks = {}
+    leaks: dict[str, dict[str, dict[str, float]]] = {}
     for split, share in RANDOM_SPLITS.items():
-        tested, trained = max(round(share * len(names)), 1), round(_TRAIN_SHARE * len(names))
-        shares: dict[str, list[float]] = {"same_frame": [], "duplicate": []}
-        for _ in range(REPEATS):
-            order = generator.permutation(len(names))
-            parts = {names[index]: "test" for index in order[:tested]}
-            parts |= {names[index]: "train" for index in order[len(names) - trained :]}
-            shares["same_frame"].append(leakage_rate(same_frame, parts, "test") or 0.0)
-            shares["duplicate"].append(leakage_rate(duplicates, parts, "test") or 0.0)
-        leaks[split] = {
-            kind: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "images": tested}
-            for kind, values in shares.items()
-        }
+        tested, trained = max(round(share * count), 1), round(_TRAIN_SHARE * count)
+        orders = [generator.permutation(count) for _ in range(REPEATS)]
+        found = [leakage(groups.iloc[order[:tested]], groups.iloc[order[count - trained :]]) for order in orders]
+        leaks[split] = {}
+        for kind in KINDS:
+            shares = [leak[kind] or 0.0 for leak in found]
+            leaks[split][kind] = {"mean": float(np.mean(shares)), "sd": float(np.std(shares, ddof=1)), "images": tested}
     return leaks

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from hybrid_attention.audit.features import Picture, mutual_matches, opencv, root_sift, shortlist
+from hybrid_attention.audit.keypoints import Candidate, Picture, mutual_matches, opencv, root_sift, shortlist
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -31,25 +31,16 @@ _RANSAC_PIXELS = 4.0
 
 @dataclass(frozen=True)
 class Scores:
-    """Agreement of two pictures where they overlap.
+    """Agreement of two pictures where they overlap."""
 
-    Args:
-        inliers: number of matched keypoints that fit one similarity transform.
-        scale: pixels of the second picture per pixel of the first.
-        rotation: in degrees.
-        overlap: shared area as a fraction of the smaller picture.
-        correlation: of the smoothed grey values.
-        speckle_correlation: of the high-pass filtered grey values, which contain the speckle.
-        block_correlation: median of the high-pass correlation over blocks. Text and callipers cover few blocks, so they
-            neither separate duplicates nor join unrelated images.
-    """
-
-    inliers: int
-    scale: float
-    rotation: float
-    overlap: float
-    correlation: float
-    speckle_correlation: float
+    inliers: int  # matched keypoints that fit one similarity transform
+    scale: float  # pixels of the second picture per pixel of the first
+    rotation: float  # in degrees
+    overlap: float  # shared area as a fraction of the smaller picture
+    correlation: float  # of the smoothed grey values
+    speckle_correlation: float  # of the high-pass filtered grey values, which contain the speckle
+    # median of the high-pass correlation over blocks; text and callipers cover few blocks, so they neither separate
+    # duplicates nor join unrelated images
     block_correlation: float
 
     @property
@@ -86,36 +77,37 @@ class Copy:
     scores: Scores | None = None
 
 
-def find_near_duplicates(pictures: Sequence[Picture], progress: bool = True) -> list[Copy]:
+def find_near_duplicates(pictures: Mapping[int, Picture], progress: bool = True) -> list[Copy]:
     """Find all pairs of pictures that show the same frame or neighbouring ones.
 
     Rotated, rescaled, cropped and mirrored duplicates are found. An image without texture (constant, or smaller than
     about 40 pixels) has no keypoints; its duplicates can only be found by their hashes, which is not done here.
 
+    Args:
+        pictures: by the numbers that the pairs are to have.
+        progress: show bars.
+
     Returns:
         The pairs, sorted by first and second; a pair found both with and without mirroring is returned once, with its
         better score.
     """
-    candidates = shortlist(pictures, progress)
+    numbers, own = list(pictures), list(pictures.values())
+    candidates = shortlist(own, progress)
 
-    def judged(index: int) -> Copy | None:
-        one = candidates[index]
-        first = pictures[one.first].mirrored() if one.mirrored else pictures[one.first]
-        scores = compare(first, pictures[one.second])
-        if scores is None or scores.kind is None:
-            return None
-        return Copy(one.first, one.second, scores.kind, one.mirrored, scores)
+    def judged(one: Candidate) -> Scores | None:
+        return compare(own[one.first].mirrored() if one.mirrored else own[one.first], own[one.second])
 
     copies: dict[tuple[int, int], Copy] = {}
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        verdicts = pool.map(judged, range(len(candidates)))
-        for copy in tqdm(verdicts, "compare", len(candidates), unit="pair", disable=not progress):
-            if copy is None:
+        verdicts = tqdm(pool.map(judged, candidates), "compare", len(candidates), unit="pair", disable=not progress)
+        for one, scores in zip(candidates, verdicts, strict=True):
+            if scores is None or scores.kind is None:
                 continue
-            known = copies.get((copy.first, copy.second))
-            if known is None or _weight(copy) > _weight(known):
-                copies[copy.first, copy.second] = copy
-    return [copies[key] for key in sorted(copies)]
+            pair = numbers[one.first], numbers[one.second]
+            known = copies[pair].scores if pair in copies else None
+            if known is None or scores.block_correlation > known.block_correlation:
+                copies[pair] = Copy(*pair, scores.kind, one.mirrored, scores)
+    return [copies[pair] for pair in sorted(copies)]
 
 
 def group_numbers(count: int, copies: Sequence[Copy]) -> list[int]:
@@ -128,10 +120,6 @@ def group_numbers(count: int, copies: Sequence[Copy]) -> list[int]:
     _, labels = connected_components(graph, directed=False)
     numbers: dict[int, int] = {}
     return [numbers.setdefault(int(label), len(numbers) + 1) for label in labels]
-
-
-def _weight(copy: Copy) -> float:
-    return copy.scores.block_correlation if copy.scores else 1.0
 
 
 def compare(first: Picture, second: Picture) -> Scores | None:

@@ -62,7 +62,7 @@ def _write_phantoms(options: argparse.Namespace) -> None:
 
 def _write_split(options: argparse.Namespace) -> None:
     from hybrid_attention.data import datalist, split_cases
-    from hybrid_attention.data.files import write_csv
+    from hybrid_attention.data.writing import write_csv
 
     cases = datalist(options.folders, groups_csv=options.groups_csv)
     split = split_cases(cases, options.fold, options.num_folds, not options.all_classes, options.seed)

@@ -136,8 +136,8 @@ def _write_report(
 
     from hybrid_attention import __version__
     from hybrid_attention.cli.info import facts
-    from hybrid_attention.data.files import write_json
     from hybrid_attention.data.hashing import file_digest
+    from hybrid_attention.data.writing import write_json
 
     given = {key: value for key, value in vars(options).items() if key not in ("command", "run", "show_log")}
     root = Path(options.images) if Path(options.images).is_dir() else Path(options.images).parent

@@ -4,25 +4,25 @@ import importlib
 from typing import Any
 
 _MODULES = {
-    "DataError": "checks",
+    "DataError": "cases",
     "GreyImage": "images",
     "GreyReader": "readers",
     "MaskReader": "readers",
-    "OnDemand": "checks",
+    "OnDemand": "cases",
     "Split": "splits",
-    "breast_datalist": "datasets",
-    "bus_bra_datalist": "datasets",
-    "bus_uclm_datalist": "datasets",
+    "breast_datalist": "published",
+    "bus_bra_datalist": "published",
+    "bus_uclm_datalist": "published",
     "busi_datalist": "datasets",
     "busi_facts": "splits",
-    "check_training_cases": "checks",
+    "check_training_cases": "cases",
     "datalist": "datasets",
     "folder_datalist": "datasets",
-    "image_datalist": "listing",
+    "image_datalist": "folders",
     "read_image": "images",
     "split_cases": "splits",
-    "udiat_datalist": "datasets",
-    "with_class_index": "checks",
+    "udiat_datalist": "published",
+    "with_class_index": "cases",
 }
 
 __all__ = list(_MODULES)

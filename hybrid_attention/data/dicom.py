@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hybrid_attention.data.files import PICTURE_SUFFIXES, cached_by_file, how_to_install
+from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.names import PREAMBLE, how_to_install, split_frame
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-
-_NUMBERED = re.compile(r"^(.+)#(\d+)$", re.DOTALL)
-_PREAMBLE = 128
 _CENTIMETRES = 3  # code of Physical Units X and Y Direction
 _TWO_DIMENSIONAL, _TISSUE = 1, 1  # codes of Region Spatial Format and Region Data Type
 
@@ -43,45 +39,28 @@ class FrameGeometry:
         left, top, right, bottom = self.box
         return slice(top, bottom), slice(left, right)
 
-    def to_full_frame(self, plane: np.ndarray) -> np.ndarray:
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the tissue in pixels."""
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """Height and width of a pixel in an unknown unit."""
+        return self.aspect, 1.0
+
+    def to_file(self, plane: np.ndarray) -> np.ndarray:
         """Return a plane of the size of the tissue in the whole frame, zero outside the box."""
+        if plane.shape != self.size:
+            raise ValueError(f"a plane of {plane.shape} does not fit the tissue of {self.size}")
         frame = np.zeros(self.shape, dtype=plane.dtype)
-        if frame[self.part].shape != plane.shape:
-            raise ValueError(f"a plane of {plane.shape} does not fit the tissue of {frame[self.part].shape}")
         frame[self.part] = plane
         return frame
 
-
-def split_frame(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Split the name of a frame, `cine.dcm#3`, into the file and the number, counted from 1; None if it has none."""
-    match = _NUMBERED.match(str(path))
-    if match is None or os.path.exists(path):
-        return Path(path), None
-    return Path(match[1]), int(match[2])
-
-
-def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file, or the file of a frame, is DICOM, by its name or its first bytes."""
-    file, _ = split_frame(path)
-    if file.name.upper() == "DICOMDIR" or file.name.lower().endswith(PICTURE_SUFFIXES):
-        return False
-    if file.name.lower().endswith(DICOM_SUFFIXES):
-        return True
-    try:
-        with open(file, "rb") as opened:
-            return opened.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
-    except OSError:
-        return False
-
-
-def strip_frame_suffix(name: str, suffixes: Sequence[str] = DICOM_SUFFIXES) -> str:
-    """Return a name without the suffix of its file: `cine.dcm#3` gives `cine#3`."""
-    match = _NUMBERED.match(name)
-    stem, number = (match[1], "#" + match[2]) if match else (name, "")
-    for suffix in suffixes:
-        if stem.lower().endswith(suffix):
-            return stem[: -len(suffix)] + number
-    return name
+    def to_tissue(self, plane: np.ndarray) -> np.ndarray:
+        """Crop a plane of the size of the frame, such as a mask, to the tissue; another one is returned unchanged."""
+        return plane[self.part] if plane.shape == self.shape else plane
 
 
 def read_header(path: str | os.PathLike[str]) -> Dataset:
@@ -108,7 +87,7 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
     except InvalidDicomError:
         start = Path(path).open("rb").read(16)
         raise ValueError(
-            f"not a DICOM file (it starts with {start!r}, and has no DICM after {_PREAMBLE} bytes)"
+            f"not a DICOM file (it starts with {start!r}, and has no DICM after {PREAMBLE} bytes)"
         ) from None
     except Exception as error:  # pydicom raises many kinds for a damaged file
         raise ValueError(f"truncated or damaged DICOM file ({error})") from None
@@ -219,27 +198,3 @@ def geometry(path: str | os.PathLike[str]) -> FrameGeometry:
 @cached_by_file(100_000)
 def _geometry(path: Path) -> FrameGeometry:
     return frame_geometry(read_header(path))
-
-
-def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
-    """Put a plane of the size of the tissue, as `read_grey` returns it, back into the whole frame of a DICOM image.
-
-    Planes of other images are returned unchanged.
-    """
-    if not is_dicom(source):
-        return plane
-    try:
-        return geometry(source).to_full_frame(plane)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
-
-
-def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
-    """Crop a plane of the size of a whole DICOM frame, for example a mask, to the tissue, as `read_grey` does.
-
-    Planes of another size and those of other images are returned unchanged.
-    """
-    if not is_dicom(source):
-        return plane
-    place = geometry(source)
-    return plane[place.part] if plane.shape == place.shape else plane

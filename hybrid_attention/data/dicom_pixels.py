@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hybrid_attention.data.dicom import chosen_frames, frame_count, frame_geometry, numbers, read_header, split_frame
-from hybrid_attention.data.files import cached_by_file
+from hybrid_attention.data.dicom import chosen_frames, frame_count, frame_geometry, numbers, read_header
 from hybrid_attention.data.grey import check_size, luma
+from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.names import split_frame
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
             the errors of `read_header`.
     """
     header = read_header(path)
-    fault = syntax_fault(header) or length_fault(path, header)
-    if fault is not None:
-        raise ValueError(fault)
+    _check_pixels(Path(path), header)
     modality = header.get("Modality")
     if modality not in _ULTRASOUND:
         logger.warning("%s: its modality is %s, not ultrasound (US); it is read anyway", path, modality or "not given")
@@ -74,9 +73,7 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         float32 array of shape (H, W), the box of `frame_geometry`.
 
     Raises:
-        ValueError: the file is not DICOM, is damaged, a video, of an unknown photometric interpretation, without
-            pixels, with pixels that contradict the header, with several frames of which none is named, or compressed
-            in a way that needs a missing package (which is named). The message does not name the file.
+        ValueError: the file can't be read, or has several frames of which none is named; it is not named.
         ImportError: pydicom is missing.
     """
     file, number = split_frame(path)
@@ -100,9 +97,7 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _decoded(file: Path, header: Dataset, index: int) -> np.ndarray:
     """Return a frame as stored, (H, W) or (H, W, 3), with YBR turned into RGB."""
-    fault = syntax_fault(header) or length_fault(file, header)
-    if fault is not None:
-        raise ValueError(fault)
+    _check_pixels(file, header)
     try:
         return _frame(file, header, index)
     except Exception as error:  # pydicom and the decoders raise many kinds
@@ -202,50 +197,47 @@ def _luma(pixels: np.ndarray, header: Dataset) -> np.ndarray:
     return luma(pixels)
 
 
-def syntax_fault(header: Dataset) -> str | None:
-    """Explain why the pixels of a file can't be decoded, naming the package if one is missing; None if they can."""
+def _check_pixels(path: Path, header: Dataset) -> None:
+    """Raise a ValueError if pixels can't be decoded, naming a missing package, or contradict their header."""
     check_size(header.Rows, header.Columns)
     kind, samples = str(header.PhotometricInterpretation), int(header.get("SamplesPerPixel") or 1)
     if kind not in SAMPLES:
-        return f"the photometric interpretation {kind!r} can't be read; expected one of {', '.join(SAMPLES)}"
+        raise ValueError(f"the photometric interpretation {kind!r} can't be read; expected one of {', '.join(SAMPLES)}")
     if samples != SAMPLES[kind]:
-        return f"its header states {samples} samples per pixel as {kind}, expected {SAMPLES[kind]}"
+        raise ValueError(f"its header states {samples} samples per pixel as {kind}, expected {SAMPLES[kind]}")
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     if syntax is None:
-        return "truncated or damaged DICOM file (it has no transfer syntax)"
-    if any(syntax.name.startswith(word) for word in _VIDEO):
-        return (
+        raise ValueError("truncated or damaged DICOM file (it has no transfer syntax)")
+    if syntax.name.startswith(_VIDEO):
+        raise ValueError(
             f"it holds a video stream ({syntax.name}), which DICOM libraries don't decode: export the loop from the "
             "device or the archive as a multi-frame image (uncompressed or JPEG), or turn it into one"
         )
-    if _has_decoder(syntax):
-        return None
-    package = next((package for start, package in _DECODERS.items() if syntax.name.startswith(start)), None)
-    hint = f"install {package}" if package else "no package for it is known"
-    return f"its pixels are compressed as {syntax.name}, and no decoder is installed: {hint}"
-
-
-def length_fault(path: str | os.PathLike[str], header: Dataset) -> str | None:
-    """Explain how the pixel data of a file contradict its header: in length or, if compressed, in number of frames."""
+    if not _has_decoder(syntax):
+        package = next((package for start, package in _DECODERS.items() if syntax.name.startswith(start)), None)
+        hint = f"install {package}" if package else "no package for it is known"
+        raise ValueError(f"its pixels are compressed as {syntax.name}, and no decoder is installed: {hint}")
     try:
-        length, held = _length_and_frames(Path(path))
+        length, held = _length_and_frames(path)
     except Exception as error:  # pydicom raises many kinds for a damaged file
-        return f"truncated or damaged DICOM file ({error})"
+        raise ValueError(f"truncated or damaged DICOM file ({error})") from None
+    frames = frame_count(header)
     if length is None:
-        return "it has no pixel data"
-    frames, kind = max(int(header.get("NumberOfFrames") or 1), 1), str(header.PhotometricInterpretation)
-    if header.file_meta.TransferSyntaxUID.is_encapsulated:
-        return None if held in (None, frames) else f"its header states {frames} frame(s), its pixel data hold {held}"
-    samples = 2 if kind == "YBR_FULL_422" else int(header.get("SamplesPerPixel") or 1)  # two pixels share the colour
-    row = int(header.Columns) * samples * int(header.BitsAllocated) // 8
+        raise ValueError("it has no pixel data")
+    if syntax.is_encapsulated:
+        if held not in (None, frames):
+            raise ValueError(f"its header states {frames} frame(s), its pixel data hold {held}")
+        return
+    stored = 2 if kind == "YBR_FULL_422" else samples  # two pixels share the colour
+    row = int(header.Columns) * stored * int(header.BitsAllocated) // 8
     expected = row * int(header.Rows) * frames
-    if expected <= length < expected + max(row, 2):  # less than a row is padding
-        return None
-    damaged = "truncated or damaged DICOM file: " if length < expected else ""
-    return (
-        f"{damaged}its pixel data have {length} bytes, but its header states {frames} frame(s) of "
-        f"{header.Columns}x{header.Rows} pixels as {kind} with {header.BitsAllocated} bits per sample, {expected} bytes"
-    )
+    if not expected <= length < expected + max(row, 2):  # less than a row is padding
+        damaged = "truncated or damaged DICOM file: " if length < expected else ""
+        raise ValueError(
+            f"{damaged}its pixel data have {length} bytes, but its header states {frames} frame(s) of "
+            f"{header.Columns}x{header.Rows} pixels as {kind} with {header.BitsAllocated} bits per sample, "
+            f"{expected} bytes"
+        )
 
 
 @cached_by_file(64)  # called once per frame of a loop

@@ -1,15 +1,42 @@
-"""Digests that identify the images a run has seen."""
+"""The content of files: results kept until a file changes, and digests that identify the images a run has seen."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.files import cached_by_file
+from hybrid_attention.data.names import split_frame
+
+Result = TypeVar("Result")
+
+
+def cached_by_file(size: int) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
+    """Decorate a function of a file: its last `size` results are kept, each until the file changes."""
+
+    def decorate(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
+        @lru_cache(size)
+        def kept(path: Path, changed: int, length: int) -> Result:
+            return function(path)
+
+        @wraps(function)
+        def call(path: Path) -> Result:
+            if not path.is_file():
+                return function(path)  # which says so
+            status = path.stat()
+            return kept(path, status.st_mtime_ns, status.st_size)
+
+        return call
+
+    return decorate
+
+
+@cached_by_file(100_000)
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
@@ -21,11 +48,6 @@ def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
         if frame is not None:
             digest.update(f"#{frame}".encode())
     return digest.hexdigest()
-
-
-@cached_by_file(100_000)
-def _digest(file: Path) -> bytes:
-    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def case_digests(cases: Sequence[Mapping[str, Any]]) -> list[str]:

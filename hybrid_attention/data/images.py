@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,23 +13,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from hybrid_attention.data.dicom import (
-    DICOM_SUFFIXES,
-    FrameGeometry,
-    geometry,
-    is_dicom,
-    split_frame,
-    strip_frame_suffix,
-)
+from hybrid_attention.data.dicom import FrameGeometry, geometry
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
-from hybrid_attention.data.files import PICTURE_SUFFIXES, cached_by_file
 from hybrid_attention.data.grey import MAX_PIXELS, to_grey
-from hybrid_attention.data.nifti import NIFTI_SUFFIXES, SliceGeometry, is_nifti, read_nifti, slice_geometry, write_nifti
-from hybrid_attention.data.video import VIDEO_SUFFIXES, is_video, read_video_grey
+from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.names import is_dicom, is_nifti, is_video, split_frame
+from hybrid_attention.data.nifti import SliceGeometry, read_nifti, slice_geometry, write_nifti
+from hybrid_attention.data.video import read_video_grey
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-ALL_SUFFIXES = (*PICTURE_SUFFIXES, *NIFTI_SUFFIXES, *DICOM_SUFFIXES)
 # formats are recognised by content; Pillow would hand others, such as PostScript, to external programs
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 COMPRESSION = 1  # of written PNG: four times as fast as the default, files a few percent larger
@@ -39,29 +31,6 @@ _SIZE, _ORIENTATION, _TURNED = ((256, 257), 274, (5, 6, 7, 8))  # of EXIF; value
 _TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}  # where a PNG has it
 
 logger = logging.getLogger(__name__)
-
-
-def natural_order(path: Path) -> tuple[int | str, ...]:
-    """Return a sorting key that orders names as people do: "benign (2)" before "benign (10)"."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
-
-
-def strip_suffix(name: str) -> str:
-    """Return `name` without its image suffix (`.nii.gz` counts as one); the number of a frame is kept."""
-    for suffix in (*NIFTI_SUFFIXES[::-1], *PICTURE_SUFFIXES):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return strip_frame_suffix(name, (*DICOM_SUFFIXES, *VIDEO_SUFFIXES))
-
-
-def is_image(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is a supported image: by its name, or by its first bytes for DICOM without a suffix.
-
-    Of a video the frames are images (`clip.mp4#3`), not the file.
-    """
-    if str(path).lower().endswith(PICTURE_SUFFIXES) or is_nifti(path) or is_dicom(path):
-        return True
-    return is_video(path) and split_frame(path)[1] is not None
 
 
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
@@ -137,15 +106,11 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     Pixels are not decoded, except for a frame of a video. The checksums of a PNG are compared, which finds truncated
     files; other damage is found by `read_grey`.
 
-    Raises:
-        ValueError: the file can't be read; see `read_grey`.
     """
     with _readable_file(path) as file:
-        if is_dicom(path):
-            left, top, right, bottom = geometry(path).box
-            return bottom - top, right - left
-        if is_nifti(path):
-            return slice_geometry(path).size
+        place = file_geometry(path)
+        if place is not None:
+            return place.size
         if is_video(path):
             height, width = read_video_grey(path).shape
             return height, width
@@ -201,17 +166,13 @@ def _read_picture(path: Path, values: Callable[[Image.Image], Any], several_page
         with suppress(Exception):  # viewers ignore a damaged tag, too
             ImageOps.exif_transpose(image, in_place=True)
         plane = np.array(values(image))
-        if image.mode.startswith("I;16") and _white_is_zero(image):
+        if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             plane = 65535 - plane  # Pillow inverts only 8 bits
     if pages > 1:
         if not several_pages:
             raise ValueError(f"it has {pages} pages: save each as a file of its own")
         _say_first_page(path, pages)
     return plane
-
-
-def _white_is_zero(image: Image.Image) -> bool:
-    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 @cache  # warn once per file
@@ -231,8 +192,7 @@ class GreyImage:
 
     def fit(self, mask: np.ndarray) -> np.ndarray:
         """Crop a mask of a whole DICOM frame to the tissue; others are returned unchanged."""
-        frame = self.geometry
-        return mask[frame.part] if isinstance(frame, FrameGeometry) and mask.shape == frame.shape else mask
+        return self.geometry.to_tissue(mask) if isinstance(self.geometry, FrameGeometry) else mask
 
     def write(self, plane: np.ndarray, path: str | os.PathLike[str]) -> None:
         """Write a mask or map of the image so that viewers can overlay it on the file.
@@ -246,31 +206,47 @@ class GreyImage:
             write_nifti(values, str(self.source), path)
             return
         if isinstance(self.geometry, FrameGeometry):
-            values = self.geometry.to_full_frame(values)
+            values = self.geometry.to_file(values)
         Image.fromarray((values * 255).round().astype(np.uint8)).save(path, compress_level=COMPRESSION)
 
 
 def read_image(path: str | os.PathLike[str]) -> GreyImage:
     """Read an image file as `read_grey` does, with what it says about its pixels."""
-    pixels = read_grey(path)
-    place = geometry(path) if is_dicom(path) else slice_geometry(path) if is_nifti(path) else None
-    return GreyImage(pixels, str(path), pixel_spacing(path), pixel_proportions(path), place)
+    return GreyImage(read_grey(path), str(path), pixel_spacing(path), pixel_proportions(path), file_geometry(path))
+
+
+def file_geometry(path: str | os.PathLike[str]) -> FrameGeometry | SliceGeometry | None:
+    """Return the position of an image's pixels in its file, for DICOM and NIfTI; of others the two are the same."""
+    if is_dicom(path):
+        return geometry(path)
+    return slice_geometry(path) if is_nifti(path) else None
 
 
 def pixel_spacing(path: str | os.PathLike[str]) -> tuple[float, float] | None:
     """Return height and width of a pixel in mm; None if the file does not state it, as only NIfTI and DICOM do."""
-    if is_dicom(path):
-        return geometry(path).spacing
-    return slice_geometry(path).spacing if is_nifti(path) else None
+    place = file_geometry(path)
+    return None if place is None else place.spacing
 
 
 def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
     """Return height and width of a pixel relative to a square of the same area: (1, 1) except for DICOM and NIfTI."""
-    if is_dicom(path):
-        return _proportions(geometry(path).aspect, 1.0)
-    return _proportions(*slice_geometry(path).sizes) if is_nifti(path) else (1.0, 1.0)
-
-
-def _proportions(height: float, width: float) -> tuple[float, float]:
+    place = file_geometry(path)
+    height, width = (1.0, 1.0) if place is None else place.sizes
     side = math.sqrt(width * height)
     return height / side, width / side
+
+
+def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
+    """Put a plane, as `read_grey` returns it, back into the whole frame of a DICOM image; others are unchanged."""
+    try:
+        return geometry(source).to_file(plane) if is_dicom(source) else plane
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
+    """Crop a plane of the size of a whole DICOM frame, for example a mask, to the tissue, as `read_grey` does.
+
+    Planes of another size and those of other images are returned unchanged.
+    """
+    return geometry(source).to_tissue(plane) if is_dicom(source) else plane

@@ -1,20 +1,16 @@
-"""Masks: their names, finding them beside their image, reading and merging them."""
+"""Masks: reading them as lesion and background, and merging those of an image."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from hybrid_attention.data.dicom import is_dicom
-from hybrid_attention.data.files import is_clutter, is_note, same_name
-from hybrid_attention.data.images import is_image, natural_order, read_plane, strip_suffix
+from hybrid_attention.data.images import read_plane
+from hybrid_attention.data.names import is_dicom, is_image
 from PIL import Image
 from scipy import ndimage
-
-_MASK = re.compile(r"(.+)_mask(?:_\d+)?$", re.DOTALL)
 
 # a file in the folder of the masks or the one above that says what pixels to ignore count as
 IGNORE_FILE = "ignore_label.txt"
@@ -26,46 +22,6 @@ _IGNORED = (255, 65535)  # the usual ignore labels
 _MOST_LABELS = 32
 _EDGE = 8  # pixels over which the edge of a lesion may be soft
 _STRAY = 0.002  # fraction of pixels that may be grey elsewhere: real images have more than 0.15, JPEG masks 0.0001
-
-
-def mask_owner(path: str | os.PathLike[str]) -> str | None:
-    """Return the stem of the image that a mask belongs to: "benign (4)" for "benign (4)_mask_1.png".
-
-    It is normalised by `same_name`; None if the name is not that of a mask.
-    """
-    name = Path(path).name
-    match = _MASK.match(strip_suffix(name)) or _MASK.match(Path(name).stem)  # whatever the suffix
-    return same_name(match[1]) if match else None
-
-
-def find_masks(image: str | os.PathLike[str]) -> list[Path]:
-    """Find the mask files of an image: `NAME_mask.EXT` and `NAME_mask_<n>.EXT` beside it.
-
-    The masks of `a.nii.gz` are `a_mask.EXT`, those of the frame `loop.dcm#3` are `loop#3_mask.EXT`. Files of
-    unsupported formats are included, since the ground truth would be incomplete without them.
-
-    Returns:
-        The masks' paths, sorted by number.
-    """
-    image = Path(image)
-    stem = same_name(strip_suffix(image.name))
-    return _masks_by_owner(image.parent, stem).get(stem, [])
-
-
-def find_all_masks(images: Sequence[Path]) -> list[list[Path]]:
-    """Find the mask files of many images, as `find_masks` does; each folder is listed once."""
-    folders = {folder: _masks_by_owner(folder) for folder in {image.parent for image in images}}
-    return [folders[image.parent].get(same_name(strip_suffix(image.name)), []) for image in images]
-
-
-def _masks_by_owner(folder: Path, start: str = "") -> dict[str, list[Path]]:
-    """Return the masks in a folder whose names have this start, by their `mask_owner`."""
-    masks: dict[str, list[Path]] = {}
-    for name in os.listdir(folder):
-        owner = mask_owner(name) if same_name(name).startswith(start) else None
-        if owner is not None and not (is_clutter(name) or is_note(folder / name) or (folder / name).is_dir()):
-            masks.setdefault(owner, []).append(folder / name)
-    return {owner: sorted(found, key=natural_order) for owner, found in masks.items()}
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:

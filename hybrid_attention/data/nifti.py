@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.files import cached_by_file
 from hybrid_attention.data.grey import check_size, luma
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
+from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.names import is_nifti
 
 _PER_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _TOLERANCE = 0.1  # of a pixel, by which the corners of two grids may differ
@@ -60,11 +59,6 @@ class SliceGeometry:
         return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
 
 
-def is_nifti(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file is NIfTI, by its name."""
-    return str(path).lower().endswith(NIFTI_SUFFIXES)
-
-
 def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
     """Find how the slice of a NIfTI file is turned into a picture.
 
@@ -82,9 +76,7 @@ def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
 
 @cached_by_file(100_000)
 def _slice_geometry(path: Path) -> SliceGeometry:
-    geometry = _geometry(_load(path))
-    check_size(*geometry.size)
-    return geometry
+    return _geometry(_load(path))
 
 
 def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
@@ -94,7 +86,6 @@ def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
     """
     image = _load(path)
     geometry = _geometry(image)
-    check_size(*geometry.size)
     try:
         array = np.asarray(image.dataobj)
     except Exception as error:  # gzip and zlib raise many kinds for a damaged file
@@ -180,6 +171,7 @@ def _geometry(image: Any) -> SliceGeometry:
         order = np.argsort(toward[:, 0])
         axes, flips = [axes[one] for one in order], [bool(toward[one, 1] > 0) for one in order]
     axes, flips = axes[::-1], flips[::-1]  # down, then across
+    check_size(shape[axes[0]], shape[axes[1]])
     zooms = [float(header.get_zooms()[axis]) for axis in axes]
     unit = _PER_MM.get(header.get_xyzt_units()[0])
     physical = unit is not None and min(zooms) > 0 and zooms != [1, 1]

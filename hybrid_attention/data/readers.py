@@ -7,8 +7,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.images import is_image, read_grey
+from hybrid_attention.data.images import read_grey
 from hybrid_attention.data.masks import read_mask
+from hybrid_attention.data.names import is_image
 from monai.config import KeysCollection
 from monai.data import ImageReader
 from monai.transforms import LoadImaged

@@ -12,9 +12,9 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.checks import on_demand, raise_if_invalid
-from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.files import read_table
+from hybrid_attention.data.cases import on_demand, raise_if_invalid
+from hybrid_attention.data.names import split_frame
+from hybrid_attention.data.tables import read_table
 
 Cases = list[dict[str, Any]]
 PARTS = ("train", "validation", "test", "excluded")
@@ -41,10 +41,9 @@ class Split:
 
     def part(self, name: str) -> Cases:
         """Return the cases of `train`, `validation` or `test`."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        if name not in parts:
-            raise ValueError(f"part must be one of {', '.join(parts)}, got {name!r}")
-        return parts[name]
+        if name not in PARTS[:3]:
+            raise ValueError(f"part must be one of {', '.join(PARTS[:3])}, got {name!r}")
+        return getattr(self, name)
 
 
 @cache
@@ -63,11 +62,8 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
     """Return whether cases are images of BUSI, all or some, as published or re-encoded.
 
     Names are not enough, since other folders copy BUSI's layout, so four in five lesion areas must agree as well (not
-    all, because corrected masks are in use).
-
-    Returns:
-        True if the names are BUSI's and the lesion areas agree. False for phantoms and for cases whose groups are given
-        by the user, which are trusted.
+    all, because corrected masks are in use). Phantoms are not BUSI, nor are cases whose groups are given by the user,
+    which are trusted.
 
     Raises:
         ValueError: images of BUSI are mixed with others or have other masks, so that their duplicates are not known.
@@ -77,28 +73,26 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
         return False
     facts = busi_facts()
     unknown = [case["case_id"] for case in cases if case["case_id"] not in facts]
-    lesions = [case for case in cases if case["case_id"] in facts and case["lesion_area_fraction"] > 0]
-    matches = sum(_same_lesion(case) for case in lesions)
-    alike = matches > 0 and matches >= _MATCHING_SHARE * len(lesions)
+    areas = [
+        (case["lesion_area_fraction"], float(facts[case["case_id"]]["lesion_area_fraction"]))
+        for case in cases
+        if case["case_id"] in facts and case["lesion_area_fraction"] > 0
+    ]
+    matches = sum(abs(area - published) < _AREA_TOLERANCE for area, published in areas)
+    alike = matches > 0 and matches >= _MATCHING_SHARE * len(areas)
     if alike and unknown:
         raise ValueError(
             f"{len(cases) - len(unknown)} of {len(cases)} images are BUSI's, {len(unknown)} are not (the first: "
             f"{unknown[0]}); move these to a folder of their own, or give groups_csv, a table of duplicate groups of "
             "all images"
         )
-    if lesions and not unknown and not alike:
+    if areas and not unknown and not alike:
         raise ValueError(
-            f"the {len(cases)} images have BUSI's names, but only {matches} of {len(lesions)} lesions have the size "
+            f"the {len(cases)} images have BUSI's names, but only {matches} of {len(areas)} lesions have the size "
             "that they have in BUSI; give groups_csv, so that duplicates can't straddle the split (for BUSI with other "
             "masks or crops: busi_cases.csv, which this package ships), or rename the files"
         )
     return alike
-
-
-def _same_lesion(case: dict[str, Any]) -> bool:
-    """Return whether a case has the lesion area of the image of BUSI of the same name."""
-    area = float(busi_facts()[case["case_id"]]["lesion_area_fraction"])
-    return abs(case["lesion_area_fraction"] - area) < _AREA_TOLERANCE
 
 
 @on_demand
@@ -131,16 +125,18 @@ def split_cases(
         num_folds: number of folds, at least 3; must be 5 for BUSI and BUS-BRA; not used with a table.
         lesions_only: leave out images without lesion, as the HAN paper does.
         seed: of the shuffle; not used for published folds and tables.
-        split_csv: a table with your own split; see `parts_of_table`.
+        split_csv: a table with your own split; with the columns `case_id` and either `part` (train,
+            validation, test or excluded) or `fold` (whole numbers; negative ones exclude). Rows of other cases are
+            ignored.
         split_rule: `leak_free`, `random` or `paper`; with a table `leak_free`.
         paper_sizes: images for training, validation and test of the rule `paper`, with normal images; without them
             the parts shrink by the same share.
 
     Raises:
-        FileNotFoundError: `split_csv` does not exist.
         ValueError: `fold` or `num_folds` out of range, too few cases or groups to fill every part, an unknown rule, or
-            the rule `paper` for other data than BUSI or a bundle without a paper. For a table also the errors of
-            `parts_of_table`.
+            the rule `paper` for other data than BUSI or a bundle without a paper; `split_csv` is not a table of parts
+            or of at least three folds.
+        DataError: cases without a row, contradictory rows, or groups in several parts; all are listed.
     """
     if split_rule not in RULES:
         raise ValueError(f"split_rule must be one of {', '.join(RULES)}, got {split_rule!r}")
@@ -152,8 +148,9 @@ def split_cases(
         by_set.setdefault(own, []).append(case)
     sets = [_with_known_groups(part) for part in by_set.values()]
     cases = [case for part, _ in sets for case in part]
+    left_out = [lesions_only and _is_normal(case) for case in cases]
     if split_csv is not None:
-        names, rule = parts_of_table(split_csv, cases, fold)
+        names, rule = _parts_of_table(split_csv, cases, fold)
     elif split_rule == "paper":
         if not all(busi for _, busi in sets) or paper_sizes is None:
             raise ValueError(
@@ -164,12 +161,16 @@ def split_cases(
             raise ValueError(
                 f"split_rule paper has one split, fold 0, got fold {fold}; another split_seed draws another"
             )
-        names, rule = _parts_of_paper([lesions_only and _is_normal(case) for case in cases], cases, paper_sizes, seed)
+        names, rule = _parts_of_paper(left_out, cases, paper_sizes, seed)
     else:
-        names, rule = _parts_by_folds(sets, fold, num_folds, seed, split_rule == "random")
+        folds, rule = _known_or_drawn_folds(sets, num_folds, seed, split_rule == "random")
+        if not 0 <= fold < num_folds:
+            raise ValueError(f"fold must be from 0 to {num_folds - 1}, got {fold}")
+        names = _parts_of_folds(folds, fold, num_folds)
+        rule = f"{rule}, test fold {fold} of {num_folds}, validation fold {(fold + 1) % num_folds}"
     parts: dict[str, Cases] = {name: [] for name in PARTS}
-    for case, part in zip(cases, names, strict=True):
-        part = "excluded" if lesions_only and _is_normal(case) else part
+    for case, part, out in zip(cases, names, left_out, strict=True):
+        part = "excluded" if out else part
         parts[part].append({key: value for key, value in case.items() if key != "fold"})
     needed = {"train": 2, "validation": 1, "test": 1}  # batch norm can't learn from a single case
     short = [f"{name} ({len(parts[name])})" for name, least in needed.items() if len(parts[name]) < least]
@@ -210,14 +211,18 @@ def _parts_of_paper(left_out: Sequence[bool], cases: Cases, sizes: Sequence[int]
     return names, f"the paper's sizes at random by seed {seed}, {LEAKING}"
 
 
-def _parts_by_folds(
-    sets: Sequence[tuple[Cases, bool]], fold: int, num_folds: int, seed: int, shuffled: bool
-) -> tuple[list[str], str]:
-    """Return the part of each case, data set by data set, and the rule in words."""
+def _parts_of_folds(folds: Sequence[int], fold: int, num_folds: int) -> list[str]:
+    """Return the parts of cases by their folds: fold k tests, the next one validates, others that exist train."""
+    roles = dict.fromkeys(range(num_folds), "train") | {fold: "test", (fold + 1) % num_folds: "validation"}
+    return [roles.get(number, "excluded") for number in folds]
+
+
+def _known_or_drawn_folds(
+    sets: Sequence[tuple[Cases, bool]], num_folds: int, seed: int, shuffled: bool
+) -> tuple[list[int], str]:
+    """Return the fold of each case, data set by data set, and where they are from, in words."""
     if num_folds < 3:
         raise ValueError(f"num_folds must be at least 3 (train, validation, test), got {num_folds}")
-    if not 0 <= fold < num_folds:
-        raise ValueError(f"fold must be from 0 to {num_folds - 1}, got {fold}")
     folds: list[int] = []
     names: dict[str, None] = {}
     for cases, busi in sets:
@@ -225,19 +230,16 @@ def _parts_by_folds(
             name = "BUSI leak-free folds" if busi else f"{_TITLES[cases[0]['dataset']]} official folds"
             if num_folds != 5:
                 raise ValueError(f"num_folds must be 5 for {name}, got {num_folds}")
-            facts = busi_facts()
-            folds += [int(facts[case["case_id"]]["fold"] if busi else case["fold"]) for case in cases]
+            own = [int(busi_facts()[case["case_id"]]["fold"] if busi else case["fold"]) for case in cases]
         else:
             name = f"grouped stratified folds by seed {seed}"
-            folds += _stratified_group_folds(cases, num_folds, seed)
+            own = _stratified_group_folds(cases, num_folds, seed)
         if shuffled:
             name = f"random folds by seed {seed} in place of {name}, {LEAKING}"
-            folds[-len(cases) :] = _shuffled_in_classes(folds[-len(cases) :], cases, seed)
+            own = _shuffled_in_classes(own, cases, seed)
+        folds += own
         names[name] = None
-    validation_fold = (fold + 1) % num_folds
-    roles = dict.fromkeys(range(num_folds), "train") | {fold: "test", validation_fold: "validation"}
-    rule = f"{' and '.join(names)}, test fold {fold} of {num_folds}, validation fold {validation_fold}"
-    return [roles.get(number, "excluded") for number in folds], rule
+    return folds, " and ".join(names)
 
 
 def _shuffled_in_classes(folds: Sequence[int], cases: Cases, seed: int) -> list[int]:
@@ -271,22 +273,14 @@ def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, see
 
 
 def read_split_table(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
-    """Read a split as `hybrid-attention splits` writes it.
-
-    Args:
-        path: CSV file with the columns `case_id` and either `part` (train, validation, test or excluded) or `fold`
-            (integers; negative ones exclude).
-
-    Returns:
-        "part" or "fold", and its value by case_id.
+    """Read a `split_csv` of `split_cases`: "part" or "fold", and its value by case_id.
 
     Raises:
-        FileNotFoundError: the file does not exist.
         ValueError: it is not such a table.
         DataError: contradictory rows or unknown values; all are listed.
     """
     try:
-        rows = [row for _, row in read_table(path, ["case_id"])]
+        rows = read_table(path, ["case_id"])
     except FileNotFoundError:
         raise FileNotFoundError(f"split {path} does not exist; `hybrid-attention splits` writes one") from None
     column = next((name for name in ("part", "fold") if rows and name in rows[0]), "")
@@ -305,23 +299,10 @@ def read_split_table(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]
     return column, values
 
 
-def parts_of_table(
-    path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], fold: int = 0
+def _parts_of_table(
+    path: str | os.PathLike[str], cases: Sequence[Mapping[str, Any]], fold: int
 ) -> tuple[list[str], str]:
-    """Read the parts of cases from a table.
-
-    Args:
-        path: see `read_split_table`. Rows of other cases are ignored.
-        cases: with `case_id` and `group`.
-        fold: index of the test fold in a table of folds; the next fold is for validation.
-
-    Returns:
-        Part of each case, and the rule in words.
-
-    Raises:
-        ValueError: the table has fewer than three folds, or lacks the requested one.
-        DataError: cases without a row, or groups in several parts or folds; see also `read_split_table`.
-    """
+    """Return the part of each case in a table, and the rule in words."""
     column, given = read_split_table(path)
     problems: list[str] = []
     owners: dict[str, Mapping[str, Any]] = {}
@@ -343,14 +324,15 @@ def parts_of_table(
     others = len(set(given) - {case["case_id"] for case in cases})
     if others:
         logger.info("%s has rows for %d other cases", path, others)
+    own, table = [given[case["case_id"]] for case in cases], os.path.basename(path)
     if column == "part":
         if fold != 0:
             raise ValueError(f"{path} has a column part, so fold must be 0, got {fold}; folds need a column fold")
-        return [given[case["case_id"]] for case in cases], f"the parts in {os.path.basename(path)}"
+        return own, f"the parts in {table}"
     numbers = sorted({int(value) for value in given.values() if int(value) >= 0})
     if len(numbers) < 3 or not 0 <= fold < len(numbers):
         raise ValueError(f"{path} must have at least 3 folds and fold {fold}, counted from 0; it has {numbers}")
-    tested, validated = numbers[fold], numbers[(fold + 1) % len(numbers)]
-    roles = dict.fromkeys(numbers, "train") | {tested: "test", validated: "validation"}
-    parts = [roles.get(int(given[case["case_id"]]), "excluded") for case in cases]
-    return parts, f"the folds in {os.path.basename(path)}, test fold {tested}, validation fold {validated}"
+    order = {number: index for index, number in enumerate(numbers)}
+    parts = _parts_of_folds([order.get(int(value), -1) for value in own], fold, len(numbers))
+    validated = numbers[(fold + 1) % len(numbers)]
+    return parts, f"the folds in {table}, test fold {numbers[fold]}, validation fold {validated}"

@@ -10,20 +10,15 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.dicom import chosen_frames, split_frame
-from hybrid_attention.data.files import cached_by_file, how_to_install
+from hybrid_attention.data.dicom import chosen_frames
 from hybrid_attention.data.grey import check_size
+from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.names import how_to_install, split_frame
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 _KEPT = 16  # frames that threads may ask for out of order
 _NAMED = 20  # frames in a message
 
 logger = logging.getLogger(__name__)
-
-
-def is_video(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file, or the file of a frame, is a video, by its name."""
-    return split_frame(path)[0].name.lower().endswith(VIDEO_SUFFIXES)
 
 
 def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import hybrid_attention
-from hybrid_attention.data.files import atomic_path, write_json
+from hybrid_attention.data.writing import atomic_path, write_json
 from hybrid_attention.engines.bundles import (
     INFERENCE,
     METADATA,

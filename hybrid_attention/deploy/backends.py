@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hybrid_attention
 import torch
-from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.deploy.export import export_onnx, state_digest
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16, require
 from hybrid_attention.engines.inferers import choose_precision

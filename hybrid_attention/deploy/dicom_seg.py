@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hybrid_attention import __version__
 from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header
-from hybrid_attention.data.files import atomic_path, how_to_install
+from hybrid_attention.data.names import how_to_install
+from hybrid_attention.data.writing import atomic_path
 from scipy import ndimage
 
 if TYPE_CHECKING:

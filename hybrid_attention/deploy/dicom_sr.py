@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hybrid_attention import __version__
 from hybrid_attention.data.dicom import frame_geometry, read_header
-from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.deploy.dicom_seg import NAME, fill_patient, number_lesions, require_highdicom
 from hybrid_attention.prediction.measurements import measure_lesion
 

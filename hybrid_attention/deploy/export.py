@@ -18,7 +18,7 @@ import hybrid_attention
 import torch
 import torch.nn.functional as F
 from hybrid_attention.data import image_datalist
-from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, first_line, require
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser, weights_of

@@ -12,7 +12,7 @@ import hybrid_attention
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form
 from hybrid_attention.deploy.onnx_networks import require
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, weights_of

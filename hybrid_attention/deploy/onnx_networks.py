@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.names import how_to_install
 from monai.utils import convert_to_dst_type
 from torch import nn
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hybrid_attention.data.files import atomic_path
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, require
 
 FEWEST_IMAGES = 8

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.dicom import is_dicom, split_frame, to_full_frame
-from hybrid_attention.data.files import prepare_output_folder
-from hybrid_attention.data.images import read_image
-from hybrid_attention.data.listing import result_path
+from hybrid_attention.data.images import read_image, to_full_frame
+from hybrid_attention.data.names import is_dicom, result_path, split_frame
+from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_segmentation
 from hybrid_attention.deploy.dicom_sr import write_dicom_report
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.data.files import remove_partial_files, write_json
 from hybrid_attention.data.hashing import case_digests, data_digest
+from hybrid_attention.data.writing import remove_partial_files, write_json
 from hybrid_attention.engines.run_record import RECORD, differences, provenance, read_record
 from hybrid_attention.engines.trained_weights import (
     BEST,

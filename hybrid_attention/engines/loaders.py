@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from hybrid_attention import data
-from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.engines.inferers import to_memory_format
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, DistributedSampler, DistributedWeightedRandomSampler

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.hashing import file_digest
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.networks.pretrained import mismatch
 
 BEST = "model.pt"

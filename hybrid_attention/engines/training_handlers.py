@@ -14,7 +14,7 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 import torch
-from hybrid_attention.data.files import write_csv
+from hybrid_attention.data.writing import write_csv
 from hybrid_attention.engines.checkpoint import Checkpoint
 from hybrid_attention.engines.multi_task import plane
 from hybrid_attention.engines.run_record import effective_recipe

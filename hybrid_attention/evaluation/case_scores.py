@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import torch
-from hybrid_attention.data.dicom import to_tissue
-from hybrid_attention.data.files import prepare_output_folder
 from hybrid_attention.data.hashing import data_digest
-from hybrid_attention.data.images import image_shape, pixel_proportions, pixel_spacing, read_grey
+from hybrid_attention.data.images import image_shape, pixel_proportions, pixel_spacing, read_grey, to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
+from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.run_record import check_against_training, provenance
 from hybrid_attention.engines.trained_weights import holds_weights, weights_digest

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hybrid_attention.data.files import atomic_path, write_csv, write_json
 from hybrid_attention.data.grey import stretched
-from hybrid_attention.data.images import strip_suffix
+from hybrid_attention.data.names import strip_suffix
+from hybrid_attention.data.writing import atomic_path, write_csv, write_json
 from hybrid_attention.evaluation.formatting import is_defined
 from hybrid_attention.evaluation.metrics.classification import predicted_classes
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, SCORES

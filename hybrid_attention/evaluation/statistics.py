@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.names import how_to_install
 
 _TAILS = ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2)  # of 95 % intervals
 

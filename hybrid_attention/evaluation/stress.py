@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from hybrid_attention.data.files import prepare_output_folder, write_json
 from hybrid_attention.data.hashing import data_digest
+from hybrid_attention.data.writing import prepare_output_folder, write_json
 from hybrid_attention.engines.run_record import provenance
 from hybrid_attention.engines.trained_model import Prediction, TrainedRun
 from hybrid_attention.engines.trained_weights import weights_digest

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hybrid_attention.data.files import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.data.images import read_grey
-from hybrid_attention.data.listing import result_path
+from hybrid_attention.data.names import result_path
 from hybrid_attention.data.splits import Split
+from hybrid_attention.data.writing import atomic_path, prepare_output_folder, write_csv, write_json
 from hybrid_attention.engines.multi_task import plane
 from hybrid_attention.evaluation import CaseScores
 from hybrid_attention.evaluation.results import LEFT_OUT, picture_path, write_picture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
-from hybrid_attention.data.images import strip_suffix
+from hybrid_attention.data.names import strip_suffix
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.evaluation.calibrate import Calibration
 from hybrid_attention.transforms import PredictiveEntropy
 from PIL import Image, ImageDraw, ImageFont

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from hybrid_attention.data.datasets.busi import SYNTHETIC_MARKER, is_synthetic
-from hybrid_attention.phantoms.anatomy import breast_anatomy
-from hybrid_attention.phantoms.lesion import ECHOGENICITY, Mask, insert_lesion, place_lesion
+from hybrid_attention.data.datasets import SYNTHETIC_MARKER, is_synthetic
 from hybrid_attention.phantoms.physics import scan
+from hybrid_attention.phantoms.tissue import ECHOGENICITY, Mask, breast_anatomy, insert_lesion, place_lesion
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -160,12 +159,11 @@ def write_phantom_dataset(
         malignant: number of images with a malignant lesion.
         normal: number of images without a lesion; their masks are empty.
         seed: data sets with different seeds have no image in common.
-        size: (height, width) of every image; None varies it as in BUSI.
-        echogenicity: that of the lesions, as in `make_phantom`.
+        size: see `make_phantom`.
+        echogenicity: see `make_phantom`.
 
     Raises:
-        ValueError: a count or the seed is negative, a count is too large, all counts are 0, the size is too small or
-            the echogenicity unknown.
+        ValueError: a negative or too large number, no image at all, or an argument that `make_phantom` rejects.
         FileExistsError: `root` exists and is not this data set; nothing in it is changed.
     """
     root = Path(root)
@@ -178,26 +176,19 @@ def write_phantom_dataset(
     if size is not None:
         size = (int(size[0]), int(size[1]))
     notice = _notice(counts, seed, size, echogenicity)
-    if os.path.lexists(root):
-        return _existing(root, notice, counts)
-    scratch = root.parent / f".{root.name}.{uuid.uuid4().hex}.partial"
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        scratch.mkdir()
-    except OSError as error:
-        message = f"can't create {str(root)!r} ({error.strerror}): choose a root in a folder that you may write to"
-        raise OSError(error.errno, message) from error
-    try:
-        _write(scratch, counts, seed, size, echogenicity)
-        (scratch / SYNTHETIC_MARKER).write_text(notice, encoding="utf-8")
+    if not os.path.lexists(root):
+        scratch = root.parent / f".{root.name}.{uuid.uuid4().hex}.partial"
         try:
+            scratch.mkdir(parents=True)
+            _write(scratch, counts, seed, size, echogenicity)
+            (scratch / SYNTHETIC_MARKER).write_text(notice, encoding="utf-8")
             scratch.rename(root)
-        except OSError:
-            if not os.path.lexists(root):
-                raise
-            return _existing(root, notice, counts)  # another process was faster
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        except OSError as error:
+            if not os.path.lexists(root):  # else another process was faster
+                raise OSError(error.errno, f"can't write {str(root)!r}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    _check_existing(root, notice, counts)
     return root
 
 
@@ -219,8 +210,8 @@ def _notice(counts: dict[str, int], seed: int, size: tuple[int, int] | None, ech
     return "\n".join(lines) + "\n"
 
 
-def _existing(root: Path, notice: str, counts: dict[str, int]) -> Path:
-    """Return a root that contains the data set described by the notice, and refuse any other."""
+def _check_existing(root: Path, notice: str, counts: dict[str, int]) -> None:
+    """Refuse a root that does not contain the data set described by the notice."""
     if not is_synthetic(root):
         raise FileExistsError(
             f"{str(root)!r} exists and is not a phantom data set; nothing was changed. Choose a new root"
@@ -240,7 +231,6 @@ def _existing(root: Path, notice: str, counts: dict[str, int]) -> Path:
                 f"{str(root)!r} lacks {count - present} of its {count} {label} images. "
                 "Remove the folder to write it again"
             )
-    return root
 
 
 def _write(folder: Path, counts: dict[str, int], seed: int, size: tuple[int, int] | None, echogenicity: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.dicom import split_frame
+from hybrid_attention.data.names import split_frame
 from hybrid_attention.prediction.result import Result, class_columns
 from scipy import ndimage
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hybrid_attention.data.folders import loop_frames
 from hybrid_attention.data.grey import stretched
 from hybrid_attention.data.images import GreyImage
-from hybrid_attention.data.listing import loop_frames
 from hybrid_attention.prediction.inputs import to_image
 from hybrid_attention.prediction.loops import Loop, Tracker, smooth
 from hybrid_attention.prediction.result import Result, by_class

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from hybrid_attention import __version__
-from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.grey import stretched
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.prediction.result import Result
 
 RESEARCH_ONLY = (

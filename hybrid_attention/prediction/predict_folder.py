@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.dicom import split_frame
-from hybrid_attention.data.files import prepare_output_folder, write_csv, write_json
-from hybrid_attention.data.listing import PREDICTIONS, image_datalist
-from hybrid_attention.data.masks import find_masks, merged_mask, read_mask
+from hybrid_attention.data.folders import find_masks, image_datalist
+from hybrid_attention.data.masks import merged_mask, read_mask
+from hybrid_attention.data.names import PREDICTIONS, split_frame
+from hybrid_attention.data.writing import prepare_output_folder, write_csv, write_json
 from hybrid_attention.prediction.loops import Tracker, smooth
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.pdf import PdfReport

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.files import atomic_path
 from hybrid_attention.data.images import GreyImage
-from hybrid_attention.data.listing import result_path
+from hybrid_attention.data.names import result_path
 from hybrid_attention.data.nifti import SliceGeometry
+from hybrid_attention.data.writing import atomic_path
 from numpy.typing import ArrayLike
 from PIL import Image
 

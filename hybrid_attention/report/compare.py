@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hybrid_attention import __version__
-from hybrid_attention.data.files import prepare_output_folder
+from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.evaluation.formatting import is_defined, plural
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text

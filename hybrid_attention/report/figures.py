@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hybrid_attention.data.files import atomic_path, how_to_install
+from hybrid_attention.data.names import how_to_install
+from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.evaluation.formatting import number, percent, score_title
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.statistics import FriedmanTest

@@ -18,12 +18,7 @@ from hybrid_attention.transforms.masks import (
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
-from hybrid_attention.transforms.probabilities import (
-    PredictiveEntropy,
-    PredictiveEntropyd,
-    TemperatureScaling,
-    TemperatureScalingd,
-)
+from hybrid_attention.transforms.probabilities import PredictiveEntropy, TemperatureScaling, TemperatureScalingd
 
 __all__ = [
     "ClearMaskIfNormald",
@@ -35,7 +30,6 @@ __all__ = [
     "MonaiLabelOutputd",
     "NamingCompose",
     "PredictiveEntropy",
-    "PredictiveEntropyd",
     "RandomSpeckle",
     "RemoveSmallMarksd",
     "SplitMaskAndClassesd",

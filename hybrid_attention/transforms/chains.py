@@ -16,7 +16,7 @@ from hybrid_attention.transforms.masks import (
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
-from hybrid_attention.transforms.probabilities import PredictiveEntropyd, TemperatureScalingd
+from hybrid_attention.transforms.probabilities import PredictiveEntropy, TemperatureScalingd
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
@@ -28,6 +28,7 @@ from monai.transforms import (
     EnsureTyped,
     FillHolesd,
     Invertd,
+    Lambdad,
     RepeatChanneld,
     Resized,
     ScaleIntensityd,
@@ -74,21 +75,14 @@ def preprocessing(image_size: int, with_label: bool = True) -> Transforms:
         The transforms, to be followed by random ones and `network_input`.
     """
     size = (image_size, image_size)
-    if not with_label:
-        return [
-            ReadImaged(IMAGE, GreyReader),
-            EnsureChannelFirstd(IMAGE),
-            ScaleIntensityd(IMAGE),
-            Resized(IMAGE, size, mode="bilinear", anti_aliasing=True),
-        ]
-    both = (IMAGE, LABEL)
+    label = [ReadImaged(LABEL, MaskReader), EnsureChannelFirstd(LABEL), MergeMasksd(LABEL)]
     return [
         ReadImaged(IMAGE, GreyReader),
-        ReadImaged(LABEL, MaskReader),
-        EnsureChannelFirstd(both),
-        MergeMasksd(LABEL),
+        EnsureChannelFirstd(IMAGE),
+        *(label if with_label else []),
         ScaleIntensityd(IMAGE),
-        Resized(both, size, mode=("bilinear", "nearest-exact"), anti_aliasing=(True, False)),
+        Resized(IMAGE, size, mode="bilinear", anti_aliasing=True),
+        *([Resized(LABEL, size, mode="nearest-exact")] if with_label else []),
     ]
 
 
@@ -178,6 +172,7 @@ def postprocessing(
             network without class head.
         normal_threshold: see `ClearMaskIfNormald`.
     """
+    entropy = [CopyItemsd(PROBABILITY, names="uncertainty"), Lambdad("uncertainty", PredictiveEntropy())]
     return NamingCompose(
         [
             *([] if class_names is None else [SplitMaskAndClassesd(PRED)]),
@@ -186,7 +181,7 @@ def postprocessing(
             ClearMaskIfNormald(PRED, class_names, normal_threshold),
             Invertd(PRED, transform=preprocessing, orig_keys=IMAGE, nearest_interp=False),
             CopyItemsd(PRED, names=PROBABILITY),
-            *([PredictiveEntropyd(PROBABILITY, names="uncertainty")] if uncertainty else []),
+            *(entropy if uncertainty else []),
             AsDiscreted(PRED, threshold=threshold),
             # connectivity of the background: lesions touch over corners, too
             *([FillHolesd(PRED, applied_labels=[1], connectivity=1)] if fill_holes else []),

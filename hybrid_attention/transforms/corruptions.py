@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from hybrid_attention.data.masks import merged_mask
-from hybrid_attention.transforms.text_and_callipers import callipers, labels
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Resize, ScaleIntensityRange, Transform
 from monai.utils import CommonKeys, TransformBackends, convert_data_type, convert_to_dst_type
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist, squareform
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,6 +26,22 @@ FULL_RANGE = 60.0  # dynamic range that the images are assumed to have, in dB
 
 # of the blur that makes grains, in depth and across, as fractions of the long side: about 4 and 6 pixels of 512
 _GRAIN = (0.0024, 0.004)
+
+Point = np.ndarray  # (column, row)
+
+# as on breast images: four labels of three lines, with the possible texts of each line
+_WORDS = (
+    (  # position and direction
+        ("RT BREAST", "LT BREAST", "RT UOQ", "L LOQ", "RT 12 O'CLOCK", "LT 3 C"),
+        ("RADIAL", "ANTIRAD", "TRANS", "SAG"),
+        ("2 CM FN", "3 CM FN", "5 CM FN"),
+    ),
+    (("L12-5", "L18-4", "15L4"), ("FR 24 Hz", "FR 31 Hz"), ("D 3.0 cm", "D 4.0 cm")),  # probe
+    (("G 55 %", "G 62 %"), ("DR 60", "DR 72"), ("MI 0.9  TIs 0.2", "MI 1.1  TIs 0.1")),  # settings
+    (("1 L 1.42 cm", "1 D 0.95 cm"), ("2 L 0.87 cm", "2 D 0.61 cm"), ("1/2  0.63", "Area 0.9 cm2")),  # measurement
+)
+_MARGIN = 0.03  # of the short side, between a label and the border
+_FEWEST_LETTERS = 6  # pixels of a letter's height that can still be drawn
 
 Level = tuple[float, ...]
 
@@ -100,8 +118,6 @@ class Corrupt(Transform):
         - Input: (channels, H, W), grey values from 0
         - Output: the same shape and type; all channels are degraded alike
 
-    Raises:
-        ValueError: invalid kind, strength or seed.
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]
@@ -126,9 +142,6 @@ class Corrupt(Transform):
             image: (channels, H, W), grey values of any range from 0 to 65535.
             case: name of the case, which seeds the random numbers together with `seed`.
             mask: (n, H, W), the masks of the lesion, for `callipers`.
-
-        Raises:
-            ValueError: the shape of image or mask is wrong, or grey values are out of range.
         """
         array = convert_data_type(image, np.ndarray, dtype=np.float64)[0]
         if array.ndim != 3 or 0 in array.shape:
@@ -162,11 +175,7 @@ class Corruptd(MapTransform):
 
 
 def full_scale(image: np.ndarray) -> float:
-    """Return the grey value of white: the first of 1, 255, 4095 and 65535 that no pixel exceeds.
-
-    Raises:
-        ValueError: grey values are below 0 or above 65535.
-    """
+    """Return the grey value of white: the first of 1, 255, 4095 and 65535 that no pixel exceeds."""
     low, high = float(image.min()), float(image.max())
     if not 0 <= low <= high <= _FULL_SCALES[-1]:
         raise ValueError(f"grey values must be from 0 to {_FULL_SCALES[-1]:g}, got {low:g} to {high:g}")
@@ -212,6 +221,113 @@ def downscaled(image: np.ndarray, share: float) -> np.ndarray:
     return np.asarray(Resize(size, mode="bilinear")(small))
 
 
+def labels(size: tuple[int, int], generator: np.random.Generator, count: int, lines: int, height: float) -> np.ndarray:
+    """Draw 1 to 4 labels of 1 to 3 lines into the corners, in PIL's default font.
+
+    The size of the image is (H, W), the height of the font a fraction of its short side. The generator chooses the
+    order of the corners and the words, which don't depend on count, lines and height.
+    """
+    corners = generator.permutation(4)
+    words = [[choices[generator.integers(len(choices))] for choices in label] for label in _WORDS]
+    canvas = Image.new("L", size[::-1])
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(max(_FEWEST_LETTERS, round(height * min(size))))
+    margin = round(_MARGIN * min(size))
+    for corner, label in zip(corners[:count], words, strict=False):
+        right, bottom = bool(corner & 1), bool(corner & 2)
+        place = (size[1] - margin if right else margin, size[0] - margin if bottom else margin)
+        draw.multiline_text(
+            place,
+            "\n".join(label[:lines]),
+            fill=255,
+            font=font,
+            anchor=("r" if right else "l") + ("d" if bottom else "a"),
+            align="right" if right else "left",
+        )
+    return _as_share(canvas)
+
+
+def callipers(
+    size: tuple[int, int], generator: np.random.Generator, lesion: np.ndarray | None, count: int, cross: float
+) -> np.ndarray:
+    """Draw measured distances: a cross at both ends, a dotted line between them, and a number.
+
+    The first is the longest diameter of the largest lesion, the second the longest at a right angle to it. Without
+    a lesion they are random lines of 10 to 40 % of the short side.
+
+    There are 1 or 2 distances; the width of a cross is a fraction of the short side.
+    """
+    lines = _random_lines(size, generator) if lesion is None or not lesion.any() else lesion_lines(lesion)
+    arm = max(2, round(cross * min(size) / 2))
+    thickness = max(1, round(arm / 5))
+    canvas = Image.new("L", size[::-1])
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(max(_FEWEST_LETTERS, 2 * arm))
+    for number, (start, end) in enumerate(lines[:count], start=1):
+        _dotted(draw, start, end, 4 * thickness, thickness)
+        for x, y in (start, end):
+            draw.line((x - arm, y, x + arm, y), fill=255, width=thickness)
+            draw.line((x, y - arm, x, y + arm), fill=255, width=thickness)
+        draw.text((start[0] - arm - thickness, start[1]), str(number), fill=255, font=font, anchor="rm")
+    return _as_share(canvas)
+
+
+def lesion_lines(lesion: np.ndarray) -> list[tuple[Point, Point]]:
+    """Find the two diameters of the largest lesion of a mask, (H, W), that radiologists measure.
+
+    Returns:
+        The ends (column, row) of the longest diameter, and of the longest at a right angle to it, to a pixel.
+    """
+    components, _ = ndimage.label(lesion, np.ones((3, 3)))
+    largest = components == 1 + np.argmax(np.bincount(components.ravel())[1:])
+    pixels = np.argwhere(largest)[:, ::-1].astype(float)
+    start, end = _farthest(pixels)
+    length = float(np.hypot(*(end - start)))
+    along = (end - start) / length if length else np.array([1.0, 0.0])
+    across = np.array([-along[1], along[0]])
+    stripes = np.rint((pixels - start) @ along).astype(int)  # one pixel wide, at a right angle to the long diameter
+    depths = (pixels - start) @ across
+    first = np.full(stripes.max() + 1, np.inf)
+    last = np.full(stripes.max() + 1, -np.inf)
+    np.minimum.at(first, stripes, depths)
+    np.maximum.at(last, stripes, depths)
+    widest = int(np.argmax(last - first))
+    ends = [start + widest * along + depth * across for depth in (first[widest], last[widest])]
+    return [(start, end), (ends[0], ends[1])]
+
+
+def _farthest(pixels: np.ndarray) -> Sequence[Point]:
+    """Return the two pixels of a shape that are farthest apart, the left one first."""
+    corners = pixels
+    if np.ptp(pixels, axis=0).min() > 0 and np.linalg.matrix_rank(pixels - pixels[0]) == 2:
+        corners = pixels[ConvexHull(pixels).vertices]
+    if len(corners) == 1:
+        return corners[0], corners[0]
+    pair = np.unravel_index(int(np.argmax(squareform(pdist(corners)))), (len(corners), len(corners)))
+    return sorted((corners[pair[0]], corners[pair[1]]), key=tuple)
+
+
+def _random_lines(size: tuple[int, int], generator: np.random.Generator) -> list[tuple[Point, Point]]:
+    lines = []
+    for _ in range(2):
+        middle = generator.uniform(0.25, 0.75, 2) * size[::-1]
+        length, angle = generator.uniform(0.1, 0.4) * min(size), generator.uniform(0, np.pi)
+        half = length / 2 * np.array([np.cos(angle), np.sin(angle)])
+        lines.append((middle - half, middle + half))
+    return lines
+
+
+def _dotted(draw: ImageDraw.ImageDraw, start: Point, end: Point, step: int, thickness: int) -> None:
+    count = int(np.hypot(*(end - start)) // step)
+    for share in np.linspace(0, 1, count + 1):
+        x, y = np.rint(start + share * (end - start)).astype(int)
+        draw.rectangle((x, y, x + thickness - 1, y + thickness - 1), fill=255)
+
+
+def _as_share(canvas: Image.Image) -> np.ndarray:
+    return np.asarray(canvas, dtype=np.float64) / 255
+
+
 class RandomSpeckle(nn.Module):
     """Multiply images of a batch by noise of mean 1, each with its own strength.
 
@@ -225,9 +341,6 @@ class RandomSpeckle(nn.Module):
     Shape:
         - input: (B, C, H, W), values from 0
         - output: the same; all channels of an image get the same noise
-
-    Raises:
-        ValueError: `strength` is not a range of positive numbers, or `p` is not a probability.
     """
 
     def __init__(self, strength: tuple[float, float] = (0.05, 0.3), p: float = 0.5) -> None:

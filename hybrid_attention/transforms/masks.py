@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from hybrid_attention.data.dicom import is_dicom, to_full_frame, to_tissue
+from hybrid_attention.data.images import to_full_frame, to_tissue
 from hybrid_attention.data.masks import merged_mask
-from hybrid_attention.data.nifti import is_nifti, place_fault, slice_geometry
+from hybrid_attention.data.names import is_dicom, is_nifti
+from hybrid_attention.data.nifti import place_fault, slice_geometry
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform

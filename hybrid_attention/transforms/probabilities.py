@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, ensure_tuple
+from monai.utils import TransformBackends
 
 # near the resolution of float32 below 1; the mean over flips is limited in the same way
 MARGIN = 1e-6
@@ -98,31 +98,3 @@ class PredictiveEntropy(Transform):
         chance = probability.clamp(0, 1)  # interpolation rounds
         nats = torch.special.entr(chance) + torch.special.entr(1 - chance)
         return (nats / math.log(2)).clamp(0, 1)
-
-
-class PredictiveEntropyd(MapTransform):
-    """Write the entropy of probabilities under new keys.
-
-    Args:
-        keys: keys of the probabilities, which are kept.
-        names: keys of the entropies, one per key.
-
-    Raises:
-        ValueError: there is not one name per key.
-    """
-
-    backend: ClassVar = PredictiveEntropy.backend
-
-    def __init__(self, keys: KeysCollection, names: KeysCollection) -> None:
-        super().__init__(keys)
-        self.names = ensure_tuple(names)
-        if len(self.names) != len(self.keys):
-            raise ValueError(f"expected one name per key, got {self.names} for {self.keys}")
-        self.entropy = PredictiveEntropy()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return `data` with the entropies."""
-        result = dict(data)
-        for key, name in self.key_iterator(result, self.names):
-            result[name] = self.entropy(result[key])
-        return result

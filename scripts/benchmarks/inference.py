@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from hybrid_attention.data.files import write_csv, write_json
+from hybrid_attention.data.writing import write_csv, write_json
 from hybrid_attention.deploy.export import export_onnx, inference_form
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize

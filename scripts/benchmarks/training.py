@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.data.files import write_json
+from hybrid_attention.data.writing import write_json
 from hybrid_attention.engines.run_record import commit, processor
 from monai.bundle import ConfigParser
 

@@ -1,38 +1,33 @@
+import pandas as pd
 import pytest
 from hybrid_attention.audit.leakage import random_leakage, read_split, split_leakage
-from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.cases import DataError
 
 NAMES = ["a.png", "b.png", "c.png", "d.png", "e.png"]
 
 
 def test_shares_by_hand():
-    same_frame = dict(zip(NAMES, [1, 1, 2, 3, 4], strict=True))
-    duplicates = dict(zip(NAMES, [1, 1, 2, 2, 3], strict=True))
+    groups = pd.DataFrame({"same_frame": [1, 1, 2, 3, 4], "duplicate": [1, 1, 2, 2, 3]}, index=NAMES)
     parts = dict(zip(NAMES, ["train", "test", "test", "validation", "train"], strict=True))
-    assert split_leakage(same_frame, duplicates, parts) == {
+    assert split_leakage(groups, parts) == {
         "test_in_train": {"same_frame": 0.5, "duplicate": 0.5},
         "validation_in_train": {"same_frame": 0.0, "duplicate": 0.0},
         "test_in_validation": {"same_frame": 0.0, "duplicate": 0.5},
     }
     del parts["d.png"]
-    assert split_leakage(same_frame, duplicates, parts)["validation_in_train"]["duplicate"] is None
+    assert split_leakage(groups, parts)["validation_in_train"]["duplicate"] is None
 
 
 def test_random_splits_of_pairs_leak_as_chance_says():
-    count = 200
-    alone = {str(index): index for index in range(count)}
-    pairs = {str(index): index // 2 for index in range(count)}
-    leaks = random_leakage(alone, pairs, seed=3)
+    pairs = pd.DataFrame({"same_frame": range(200), "duplicate": [index // 2 for index in range(200)]})
+    leaks = random_leakage(pairs, seed=3)
     for split, images in (("80/10/10", 20), ("80/20", 40)):
         assert leaks[split]["same_frame"] == {"mean": 0, "sd": 0, "images": images}
         # the partner of a test image is one of the 199 others, of which 160 train
         assert leaks[split]["duplicate"]["mean"] == pytest.approx(160 / 199, abs=0.05)
         assert 0 < leaks[split]["duplicate"]["sd"] < 0.15
-    assert leaks == random_leakage(alone, pairs, seed=3)
-    assert leaks != random_leakage(alone, pairs, seed=4)
-    assert random_leakage({"a": 1, "b": 2}, {"a": 1, "b": 1}) == {}
-    everything = dict.fromkeys(alone, 1)
-    assert random_leakage(everything, everything)["80/20"]["duplicate"]["mean"] == 1
+    assert leaks == random_leakage(pairs, seed=3) != random_leakage(pairs, seed=4)
+    assert random_leakage(pairs[:2]) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,51 +1,17 @@
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pytest
 import torch
 from hybrid_attention.data import MaskReader
-from hybrid_attention.data.checks import inspect_cases
-from hybrid_attention.data.masks import IGNORE_FILE, find_masks, mask_owner, read_mask
+from hybrid_attention.data.cases import inspect_cases
+from hybrid_attention.data.folders import find_masks
+from hybrid_attention.data.masks import IGNORE_FILE, read_mask
+from hybrid_attention.data.names import mask_owner
 from hybrid_attention.evaluation.case_scores import at_original_size
 from hybrid_attention.transforms import MergeMasksd
 from monai.transforms import LoadImaged
 from PIL import Image
 from scipy import ndimage
-
-
-@pytest.mark.parametrize(
-    ("name", "owner"),
-    [
-        ("benign (4)_mask_1.png", "benign (4)"),
-        ("a_mask.nii.gz", "a"),
-        ("a.v2_mask_12.NII", "a.v2"),
-        ("loop#3_mask.png", "loop#3"),
-        ("a.nii.gz", None),
-        ("a_masked.png", None),
-        ("a_mask_b.png", None),
-    ],
-)
-def test_whose_mask_a_name_is(name, owner):
-    assert mask_owner(name) == mask_owner(Path("folder") / name) == owner
-
-
-@pytest.mark.parametrize(
-    ("image", "masks"),
-    [
-        ("a.png", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
-        ("a.nii.gz", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
-        ("a.NII", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
-        ("a.dcm", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
-        ("a.dcm#3", ["a#3_mask.png"]),
-        ("a.b.png", ["a.b_mask.bmp"]),
-        ("a.nii.png", []),
-    ],
-)
-def test_masks_beside_an_image(tmp_path, image, masks):
-    for name in ("a_mask.png", "a_mask_10.jpg", "a_mask_2.nii.gz", "a#3_mask.png", "a.b_mask.bmp", "a_mask.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_masks(tmp_path / image)] == masks
 
 
 def disc(place, radius=12, size=(80, 100)):
@@ -81,13 +47,10 @@ def test_a_colour_a_lesion(tmp_path, colours):
     np.testing.assert_array_equal(read(tmp_path, palette, "m.gif"), ALL)
 
 
-def test_a_palette_of_greys_is_seen_as_shown(tmp_path):
+def test_greys_and_transparency_are_seen_as_shown(tmp_path):
     palette = Image.fromarray((~ALL).astype(np.uint8), "P")
     palette.putpalette([255, 255, 255, 0, 0, 0])
     np.testing.assert_array_equal(read(tmp_path, palette), ALL)
-
-
-def test_transparent_pixels_are_background(tmp_path):
     rgba = np.full((*ALL.shape, 4), 255, np.uint8)
     rgba[..., 3] = ALL * 255
     np.testing.assert_array_equal(read(tmp_path, rgba), ALL)
@@ -103,14 +66,6 @@ def test_noise_of_jpeg(tmp_path, quality):
 def test_soft_edges_are_cut_in_the_middle(tmp_path, maximum, sigma):
     soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
     assert (read(tmp_path, soft, "m.tif") != ALL).mean() < 0.005
-
-
-def test_soft_edges_of_straight_sides(tmp_path):
-    square = Image.new("L", (40, 40))
-    square.paste(255, (9, 9, 31, 31))
-    mask = read(tmp_path, square.resize((20, 20), Image.Resampling.BOX))  # a border of half and a quarter of white
-    assert mask.sum() == 12 * 12 - 4  # the corners, a quarter of white, are out
-    assert mask[10].sum() == 12
 
 
 @pytest.mark.parametrize("maximum", [255, 65535])
@@ -129,15 +84,6 @@ def test_pixels_to_ignore_need_a_decision(tmp_path, maximum):
     (folder / IGNORE_FILE).write_text("255")
     with pytest.raises(ValueError, match=f"{IGNORE_FILE} must contain the word background or lesion, got '255'"):
         read(folder, values)
-
-
-def test_pixels_to_ignore_in_a_palette(tmp_path):
-    values = FIRST.astype(np.uint8)
-    values[disc((20, 20), 15) & ~FIRST] = 255
-    palette = Image.fromarray(values, "P")
-    palette.putpalette([0, 0, 0, 128, 0, 0, *[0, 9, 0] * 253, 224, 224, 192])  # as Pascal VOC's
-    with pytest.raises(ValueError, match="255 beside labels up to 1"):
-        read(tmp_path, palette)
 
 
 def photograph():
@@ -160,12 +106,6 @@ def photograph():
 def test_what_is_no_mask_is_refused(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, values)
-
-
-def test_noisy_labels_are_not_taken_for_soft_edges(tmp_path):
-    grey = np.array([0, 60, 120, 255], np.uint8)[LABELS]
-    with pytest.raises(ValueError, match="are neither"):
-        read(tmp_path, grey, "m.jpg", quality=60)
 
 
 def test_labels_in_nifti(tmp_path):

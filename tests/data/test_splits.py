@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 from hybrid_attention.data import DataError, busi_facts, split_cases
 from hybrid_attention.data.splits import PARTS, RULES, is_busi
@@ -104,34 +105,42 @@ def test_paper_sizes(sizes, lesions_only, expected):
     assert "paper" in split.rule
 
 
-def test_rules_are_refused():
-    with pytest.raises(ValueError, match="paper is for BUSI"):
-        split_cases(own(), split_rule="paper", paper_sizes=(40, 10, 10))
-    with pytest.raises(ValueError, match="paper is for BUSI"):
-        split_cases(as_busi(), split_rule="paper")
-    with pytest.raises(ValueError, match="one split, fold 0, got fold 1"):
-        split_cases(as_busi(), 1, split_rule="paper", paper_sizes=(40, 10, 10))
-    with pytest.raises(ValueError, match="leak_free, random, paper, got 'papers'"):
-        split_cases(as_busi(), split_rule="papers")
-    with pytest.raises(ValueError, match=r"random and split_csv mine\.csv exclude"):
-        split_cases(as_busi(), split_csv="mine.csv", split_rule="random")
+SIZES = (40, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("busi", "arguments", "message"),
+    [
+        (False, {"split_rule": "paper", "paper_sizes": SIZES}, "paper is for BUSI"),
+        (True, {"split_rule": "paper"}, "paper is for BUSI"),
+        (True, {"split_rule": "paper", "paper_sizes": SIZES, "fold": 1}, "one split, fold 0, got fold 1"),
+        (True, {"split_rule": "papers"}, "leak_free, random, paper, got 'papers'"),
+        (True, {"split_csv": "mine.csv", "split_rule": "random"}, r"random and split_csv mine\.csv exclude"),
+        (True, {"num_folds": 10}, "num_folds must be 5 for BUSI leak-free folds, got 10"),
+        (False, {"fold": 5}, "fold must be from 0 to 4, got 5"),
+        (False, {"fold": -1}, "fold must be from 0 to 4, got -1"),
+        (False, {"num_folds": 2}, "at least 3"),
+        (False, {"num_folds": 21}, "20 groups of images can't fill 21 folds"),
+    ],
+)
+def test_bad_arguments(busi, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        split_cases(as_busi() if busi else own(), **arguments)
+
+
+def test_nothing_to_split_or_to_read():
     with pytest.raises(FileNotFoundError, match=r"none\.csv does not exist"):
         split_cases(own(), split_csv="none.csv")
-    with pytest.raises(ValueError, match="num_folds must be 5 for BUSI leak-free folds, got 10"):
-        split_cases(as_busi(), num_folds=10)
     with pytest.raises(ValueError, match=r"leave too few for train \(0\), validation \(0\), test \(0\)"):
         split_cases([{**case, "class": "normal"} for case in own()])
 
 
 def test_busi_needs_more_than_names():
     cases = as_busi()
-    assert is_busi(cases)
-    assert is_busi(cases[:10])
-    assert not is_busi([{**case, "synthetic": True} for case in cases])
-    assert not is_busi([{**case, "group": "mine"} for case in cases])
-    assert not is_busi(
-        [{**case, "case_id": f"own/{index}", "group": f"own/{index}"} for index, case in enumerate(cases)]
-    )
+    assert is_busi(cases) and is_busi(cases[:10])
+    for other in ({"synthetic": True}, {"group": "mine"}):
+        assert not is_busi([{**case, **other} for case in cases])
+    assert not is_busi([{**case, "case_id": f"own/{n}", "group": f"own/{n}"} for n, case in enumerate(cases)])
     some_masks_corrected = [
         {**case, "lesion_area_fraction": case["lesion_area_fraction"] + (0.05 if index % 10 == 0 else 0)}
         for index, case in enumerate(cases)
@@ -168,25 +177,10 @@ def test_own_data(seed):
     split = split_cases(cases, num_folds=4, seed=seed)
     assert_no_leak(split, lambda case: case["group"])
     assert len(split.train) + len(split.validation) + len(split.test) == 60
-    share = sum(case["class"] == "benign" for case in cases) / 60
-    test_share = sum(case["class"] == "benign" for case in split.test) / len(split.test)
-    assert abs(share - test_share) < 0.2
+    shares = [np.mean([case["class"] == "benign" for case in part]) for part in (cases, split.test)]
+    assert abs(shares[0] - shares[1]) < 0.2
     assert split_cases(cases, num_folds=4, seed=seed).test == split.test
     assert split_cases(cases, num_folds=4, seed=seed + 1).test != split.test
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"fold": 5}, "fold must be from 0 to 4, got 5"),
-        ({"fold": -1}, "fold must be from 0 to 4, got -1"),
-        ({"num_folds": 2}, "at least 3"),
-        ({"num_folds": 21}, "20 groups of images can't fill 21 folds"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        split_cases(own(), **arguments)
 
 
 CASES = [{"case_id": f"c{n}", "class": "benign", "group": f"g{n // 2}", "lesion_area_fraction": 0.1} for n in range(12)]

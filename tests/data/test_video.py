@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.cases import DataError
+from hybrid_attention.data.folders import image_datalist, image_files
 from hybrid_attention.data.images import read_grey, read_image
-from hybrid_attention.data.listing import image_datalist, image_files
 from hybrid_attention.data.video import video_frame_paths
 
 from tests.data.videos import write_video
@@ -95,14 +95,10 @@ def test_damaged_videos(tmp_path, content):
         image_datalist(tmp_path / "a.mp4")
 
 
-def test_without_the_package(lossless, monkeypatch):
+def test_without_the_package(lossless, phantoms, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r"reading video needs PyAV: pip install '\.\[video\]'"):
         image_datalist(lossless)
-
-
-def test_videos_among_images_are_skipped_without_the_package(lossless, phantoms, tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "av", None)
     for source in (lossless, next(phantoms.rglob("benign (1).png"))):
         shutil.copy(source, tmp_path)
     assert [case["case_id"] for case in image_datalist(tmp_path)] == ["benign (1).png"]

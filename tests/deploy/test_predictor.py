@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hybrid_attention.cli import main
-from hybrid_attention.data.checks import DataError
+from hybrid_attention.data.cases import DataError
 from hybrid_attention.deploy.predictor import Options, predict
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.trained_weights import weights_digest

@@ -1,10 +1,9 @@
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hybrid_attention.data.datasets.busi import SYNTHETIC_MARKER, is_synthetic
+from hybrid_attention.data.datasets import SYNTHETIC_MARKER, is_synthetic
 from hybrid_attention.phantoms import dataset, make_phantom, write_phantom_dataset
 from PIL import Image
 
@@ -64,13 +63,10 @@ def test_same_data_set_is_left_untouched_and_others_are_refused(tmp_path, monkey
         write_phantom_dataset(root, **SMALL, **first)
     assert contents(root) == before
     assert {f: f.stat().st_mtime_ns for f in root.rglob("*")} == times
-
-
-def test_a_data_set_that_lost_an_image_is_reported(tmp_path):
-    root = write_phantom_dataset(tmp_path / "set", **SMALL)
+    monkeypatch.undo()
     (root / "benign" / "benign (2).png").unlink()
     with pytest.raises(FileExistsError, match="lacks 1 of its 2 benign"):
-        write_phantom_dataset(root, **SMALL)
+        write_phantom_dataset(root, **SMALL, **first)
 
 
 @pytest.mark.parametrize(
@@ -106,17 +102,10 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert len(calls) == 3 and not list(tmp_path.iterdir())
 
 
-def test_parent_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+def test_parent_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file/set"):
+    with pytest.raises(OSError, match=r"can't write .*file/set"):
         write_phantom_dataset(tmp_path / "file" / "set", **SMALL)
-
-    def refuse(self, *args, **kwargs):
-        raise PermissionError(13, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(PermissionError, match="locked"):
-        write_phantom_dataset(tmp_path / "locked" / "set", **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hybrid_attention.data.files import how_to_install
+from hybrid_attention.data.names import how_to_install
 from hybrid_attention.networks.baselines.pad_to_stride import PadToStride, without
 from monai.networks.layers import Conv, Norm
 from torch import nn

@@ -5,59 +5,62 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
-from hybrid_attention.audit.features import Picture, describe, opencv
-from hybrid_attention.audit.leakage import random_leakage, read_split, split_leakage
-from hybrid_attention.audit.matching import Copy, find_near_duplicates, group_numbers
-from hybrid_attention.data.checks import DataError, raise_if_invalid
-from hybrid_attention.data.datasets.busi import PUBLISHED_FOLDER, is_synthetic
-from hybrid_attention.data.files import (
+from hybrid_attention.audit.keypoints import Picture, describe, opencv
+from hybrid_attention.audit.leakage import KINDS, random_leakage, read_split, split_leakage
+from hybrid_attention.audit.matching import Copy, Scores, find_near_duplicates, group_numbers
+from hybrid_attention.data.cases import DataError, raise_if_invalid
+from hybrid_attention.data.datasets import PUBLISHED_FOLDER, is_synthetic
+from hybrid_attention.data.folders import files_below, image_files
+from hybrid_attention.data.images import read_grey
+from hybrid_attention.data.names import natural_order
+from hybrid_attention.data.writing import (
     atomic_path,
-    files_below,
     prepare_output_folder,
     remove_partial_files,
     write_csv,
     write_json,
 )
-from hybrid_attention.data.images import natural_order, read_grey
-from hybrid_attention.data.listing import image_files
 from tqdm import tqdm
 
 _PAGE = "contact_sheet_{:03d}.png"
 _HINT = "replace these files (download them again), or remove them from the folder"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AuditResult:
     """Results of the audit of a folder."""
 
     folder: Path
-    image_ids: list[str]  # `folder/name.png`, relative to the audited folder
-    same_frame_groups: list[int]  # one number per image; equal for images of the same frame
-    duplicate_groups: list[int]  # likewise; equal for images of the same or neighbouring frames
-    copies: list[Copy]  # the pairs that form the groups
+    groups: pd.DataFrame  # by image_id, `folder/name.png`: a number in each column of `leakage.KINDS`, equal in a group
+    copies: list[Copy]  # the pairs that form the groups, by the positions of their images
     random_splits: dict[str, dict[str, dict[str, float]]]  # of `random_leakage`
     split: dict[str, dict[str, float | None]] | None  # of `split_leakage`; None if no split was given
     split_counts: dict[str, int]  # images by part of the split, with "not in the split" for those it does not name
     synthetic: bool  # whether the folder contains phantoms
 
+    @property
+    def image_ids(self) -> list[str]:
+        """The images, relative to the audited folder."""
+        return list(self.groups.index)
+
     def facts(self) -> dict[str, Any]:
         """Return the content of `summary.json`: counts and fractions (0..1)."""
         return {
             "synthetic_data": self.synthetic,
-            "images": len(self.image_ids),
+            "images": len(self.groups),
             "pairs": dict(Counter(copy.kind for copy in self.copies)),
             "mirrored_pairs": sum(copy.mirrored for copy in self.copies),
-            "same_frame": self._grouped(self.same_frame_groups),
-            "duplicate": self._grouped(self.duplicate_groups),
+            **{kind: self._grouped(kind) for kind in KINDS},
             "random_splits_test_in_train": self.random_splits,
             "split": None if self.split is None else {"images": self.split_counts, "leaks": self.split},
         }
@@ -69,43 +72,39 @@ class AuditResult:
         if self.synthetic:
             lines += ["SYNTHETIC DATA: phantoms; no result on them says anything about patients.", ""]
         lines.append(f"{facts['images']} images.")
-        for key, what in (("same_frame", "the same frame"), ("duplicate", "the same or a neighbouring frame")):
+        for key, what in zip(KINDS, ("the same frame", "the same or a neighbouring frame"), strict=True):
             group = facts[key]
             lines.append(
                 f"- {what}: {group['images']} images ({group['share']:.1%}) in {group['groups']} group(s), the largest "
                 f"of {group['largest']}; {group['across_folders']} group(s) lie in more than one folder"
             )
-        kinds = {kind.replace("_", " "): count for kind, count in facts["pairs"].items()}
-        pairs = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
-        lines += [f"- pairs: {pairs}; {facts['mirrored_pairs']} of them mirrored", ""]
+        pairs = [f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(facts["pairs"].items())]
+        lines += [f"- pairs: {', '.join(pairs) or 'none'}; {facts['mirrored_pairs']} of them mirrored", ""]
         lines += ["| split | images | same-frame duplicates | near-duplicates |", "|---|---|---|---|"]
         for split, leak in self.random_splits.items():
-            shares = [f"{leak[key]['mean']:.1%} ± {leak[key]['sd']:.1%}" for key in ("same_frame", "duplicate")]
-            lines.append(
-                f"| random {split}, test in train | {leak['duplicate']['images']} | {shares[0]} | {shares[1]} |"
-            )
-        for name, shares_by_kind in (self.split or {}).items():
-            part = name.split("_in_")[0]
-            same, near = (shares_by_kind[key] for key in ("same_frame", "duplicate"))
-            if same is not None and near is not None:
-                judged = self.split_counts[part]
-                lines.append(f"| given, {name.replace('_', ' ')} | {judged} | {same:.1%} | {near:.1%} |")
+            shares = " | ".join(f"{leak[kind]['mean']:.1%} ± {leak[kind]['sd']:.1%}" for kind in KINDS)
+            lines.append(f"| random {split}, test in train | {leak[KINDS[0]]['images']} | {shares} |")
+        for name, leaked in (self.split or {}).items():
+            found = [f"{share:.1%}" for share in leaked.values() if share is not None]
+            if found:
+                count = self.split_counts[name.split("_in_")[0]]
+                lines.append(f"| given, {name.replace('_', ' ')} | {count} | {' | '.join(found)} |")
         if not self.random_splits:
             lines.append("| random | too few images | | |")
         lines += ["", "Groups are lower bounds: other views of one patient are not found."]
         return "\n".join(lines) + "\n"
 
-    def _grouped(self, groups: Sequence[int]) -> dict[str, Any]:
-        members = [names for names in _members(self.image_ids, groups).values() if len(names) > 1]
-        across = [names for names in members if len({os.path.dirname(name) for name in names}) > 1]
-        images = sum(len(names) for names in members)
+    def _grouped(self, kind: str) -> dict[str, Any]:
+        members = [list(names) for names in self.groups.groupby(kind).groups.values() if len(names) > 1]
+        across = [names for names in members if len(set(map(os.path.dirname, names))) > 1]
+        images = sum(map(len, members))
         return {
             "groups": len(members),
             "images": images,
-            "share": images / len(self.image_ids),
-            "largest": max((len(names) for names in members), default=1),
+            "share": images / len(self.groups),
+            "largest": max(map(len, members), default=1),
             "across_folders": len(across),
-            "images_across_folders": sum(len(names) for names in across),
+            "images_across_folders": sum(map(len, across)),
         }
 
 
@@ -119,7 +118,7 @@ def audit(
     """Find near-duplicates in a folder of images, and measure how much they leak in a split.
 
     Images are compared in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
-    similarity transform (`features.shortlist`); grey values and speckle of the overlap (`matching.compare`). Names and
+    similarity transform (`keypoints.shortlist`); grey values and speckle of the overlap (`matching.compare`). Names and
     classes are not used. Other views of the same patient are not found, nor are near-duplicates on which a screen's
     frame and text have more keypoints than the tissue, so crop screenshots first.
 
@@ -142,8 +141,6 @@ def audit(
         progress: show bars.
 
     Raises:
-        ImportError: OpenCV is not installed.
-        FileNotFoundError: the folder or the split does not exist.
         DataError: no image in the folder, unreadable images, or a split with unknown images; all are listed.
         ValueError: the split lacks a column, or has no images for training or testing; `out` is the folder itself.
     """
@@ -160,26 +157,20 @@ def audit(
         raise ValueError(f"the results must not be written among the images; choose another folder than {out}")
     paths = _find_images(root, Path(out))
     image_ids = [path.relative_to(root).as_posix() for path in paths]
-    parts = read_split(split_csv, image_ids) if split_csv is not None else None
+    parts = {} if split_csv is None else read_split(split_csv, image_ids)
     out = prepare_output_folder(out)
     pictures, copies = _read(paths, progress)
-    distinct = [index for index, picture in enumerate(pictures) if picture is not None]
-    for copy in find_near_duplicates([picture for picture in pictures if picture is not None], progress):
-        copies.append(Copy(distinct[copy.first], distinct[copy.second], copy.kind, copy.mirrored, copy.scores))
-    copies.sort(key=lambda copy: (copy.first, copy.second))
-    same_frame = group_numbers(len(paths), [copy for copy in copies if copy.kind != "near_frame"])
-    duplicates = group_numbers(len(paths), copies)
-    by_frame, by_copy = (dict(zip(image_ids, groups, strict=True)) for groups in (same_frame, duplicates))
-    counts = Counter((parts or {}).get(name, "not in the split") for name in image_ids)
+    copies = sorted([*copies, *find_near_duplicates(pictures, progress)], key=lambda copy: (copy.first, copy.second))
+    same_frame = [copy for copy in copies if copy.kind != "near_frame"]
+    numbers = {kind: group_numbers(len(paths), own) for kind, own in zip(KINDS, (same_frame, copies), strict=True)}
+    groups = pd.DataFrame(numbers, index=pd.Index(image_ids, name="image_id"))
     result = AuditResult(
         folder=root.resolve(),
-        image_ids=image_ids,
-        same_frame_groups=same_frame,
-        duplicate_groups=duplicates,
+        groups=groups,
         copies=copies,
-        random_splits=random_leakage(by_frame, by_copy, seed),
-        split=split_leakage(by_frame, by_copy, parts) if parts is not None else None,
-        split_counts=dict(counts) if parts is not None else {},
+        random_splits=random_leakage(groups, seed),
+        split=split_leakage(groups, parts) if parts else None,
+        split_counts=dict(Counter(parts.get(name, "not in the split") for name in image_ids)) if parts else {},
         synthetic=is_synthetic(root),
     )
     _write(result, pictures, out)
@@ -198,12 +189,8 @@ def _find_images(root: Path, out: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.parent.relative_to(root).as_posix(), natural_order(path)))
 
 
-def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], list[Copy]]:
-    """Read all images.
-
-    Returns:
-        The pictures, None for those identical to an earlier one; and a pair for each of these.
-    """
+def _read(paths: Sequence[Path], progress: bool) -> tuple[dict[int, Picture], list[Copy]]:
+    """Return the pictures by the positions of their images, and a pair for each image identical to an earlier one."""
 
     def read(path: Path) -> tuple[str, str, Picture] | str:
         try:
@@ -215,7 +202,7 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
         return content, pixels, describe(grey)
 
     problems: list[str] = []
-    pictures: list[Picture | None] = []
+    pictures: dict[int, Picture] = {}
     copies: list[Copy] = []
     seen: dict[str, int] = {}
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
@@ -228,21 +215,14 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[list[Picture | None], 
                 copies.append(Copy(seen[content], index, "identical_file"))
             elif pixels in seen:
                 copies.append(Copy(seen[pixels], index, "identical_pixels"))
-            first = seen.setdefault(pixels, index)
-            seen.setdefault(content, first)
-            pictures.append(picture if first == index else None)
+            else:
+                pictures[index] = picture
+            seen.setdefault(content, seen.setdefault(pixels, index))
     raise_if_invalid(problems, len(paths), _HINT)
     return pictures, copies
 
 
-def _members(names: Sequence[Any], groups: Sequence[int]) -> dict[int, list[Any]]:
-    members: dict[int, list[Any]] = {}
-    for name, group in zip(names, groups, strict=True):
-        members.setdefault(group, []).append(name)
-    return members
-
-
-def _write(result: AuditResult, pictures: Sequence[Picture | None], out: Path) -> None:
+def _write(result: AuditResult, pictures: dict[int, Picture], out: Path) -> None:
     number = 0
     for number, page in enumerate(contact_pages(_sheet(result, pictures)), 1):
         with atomic_path(out / _PAGE.format(number)) as temporary:
@@ -250,67 +230,47 @@ def _write(result: AuditResult, pictures: Sequence[Picture | None], out: Path) -
     for stale in out.glob("contact_sheet_*.png"):
         if stale.name > _PAGE.format(number):
             stale.unlink()
-    write_csv(out / "pairs.csv", _pair_rows(result), _PAIR_COLUMNS)
-    rows = [
-        {"image_id": name, "same_frame_group": frame, "duplicate_group": group}
-        for name, frame, group in zip(result.image_ids, result.same_frame_groups, result.duplicate_groups, strict=True)
+    ids = result.image_ids
+    pairs = [
+        {
+            "first": ids[copy.first],
+            "second": ids[copy.second],
+            "kind": copy.kind,
+            "mirrored": int(copy.mirrored),
+            # empty for identical images
+            **({name: round(score, 4) for name, score in asdict(copy.scores).items()} if copy.scores else {}),
+        }
+        for copy in result.copies
     ]
-    write_csv(out / "groups.csv", rows, list(rows[0]))
+    write_csv(out / "pairs.csv", pairs, ["first", "second", "kind", "mirrored", *Scores.__dataclass_fields__])
+    with atomic_path(out / "groups.csv") as temporary:
+        result.groups.add_suffix("_group").to_csv(temporary)
     with atomic_path(out / "summary.md") as temporary:
         temporary.write_text(result.summary(), encoding="utf-8")
     write_json(out / "summary.json", result.facts())
     remove_partial_files(out)
 
 
-_SCORES = ("inliers", "scale", "rotation", "overlap", "correlation", "speckle_correlation", "block_correlation")
-_PAIR_COLUMNS = ["first", "second", "kind", "mirrored", *_SCORES]
-
-
-def _pair_rows(result: AuditResult) -> Iterator[Mapping[str, Any]]:
-    """Yield one row per pair; the scores of identical images are empty."""
-    for copy in result.copies:
-        yield {
-            "first": result.image_ids[copy.first],
-            "second": result.image_ids[copy.second],
-            "kind": copy.kind,
-            "mirrored": int(copy.mirrored),
-            **({name: round(getattr(copy.scores, name), 4) for name in _SCORES} if copy.scores else {}),
-        }
-
-
-def _sheet(result: AuditResult, pictures: Sequence[Picture | None]) -> list[SheetGroup]:
+def _sheet(result: AuditResult, pictures: dict[int, Picture]) -> list[SheetGroup]:
     """Return the groups for the contact sheet; uncertain ones, with neighbouring frames, come first."""
+    ids, frames, numbers = result.image_ids, list(result.groups[KINDS[0]]), list(result.groups[KINDS[1]])
     twin = {copy.second: copy.first for copy in result.copies if copy.kind.startswith("identical")}
-    pairs = _members(result.copies, [result.duplicate_groups[copy.first] for copy in result.copies])
-    indices = _members(range(len(result.image_ids)), result.duplicate_groups)
-
-    def weakest(group: int) -> float:
-        return min((copy.scores.block_correlation for copy in pairs[group] if copy.scores), default=1.0)
-
-    def doubt(group: int) -> tuple[bool, int, float]:
-        certain = all(copy.kind != "near_frame" for copy in pairs[group])
-        return certain, -len(indices[group]), weakest(group)
-
-    sheet = []
-    for group in sorted(pairs, key=doubt):
-        members = indices[group]
-        frames = {
-            frame: number for number, frame in enumerate(sorted({result.same_frame_groups[i] for i in members}), 1)
-        }
-        images = [pictures[twin.get(index, index)] for index in members]
-        what = "same frame" if len(frames) == 1 else f"{len(frames)} frames"
-        sheet.append(
-            SheetGroup(
-                f"Group {group}: {len(members)} images, {what}, weakest speckle agreement {weakest(group):.2f}",
-                [picture.pixels for picture in images if picture is not None],
-                [result.image_ids[index] for index in members],
-                [_note(index, frames[result.same_frame_groups[index]], result, twin) for index in members],
-            )
+    ordered = []
+    for number in {numbers[copy.first] for copy in result.copies}:
+        pairs = [copy for copy in result.copies if numbers[copy.first] == number]
+        members = [index for index, group in enumerate(numbers) if group == number]
+        weakest = min((copy.scores.block_correlation for copy in pairs if copy.scores), default=1.0)
+        certain = all(copy.kind != "near_frame" for copy in pairs)
+        names = {frame: index for index, frame in enumerate(sorted({frames[member] for member in members}), 1)}
+        what = "same frame" if len(names) == 1 else f"{len(names)} frames"
+        group = SheetGroup(
+            f"Group {number}: {len(members)} images, {what}, weakest speckle agreement {weakest:.2f}",
+            [pictures[twin.get(member, member)].pixels for member in members],
+            [ids[member] for member in members],
+            [
+                f"frame {names[frames[member]]}" + (f", identical to {ids[twin[member]]}" if member in twin else "")
+                for member in members
+            ],
         )
-    return sheet
-
-
-def _note(index: int, frame: int, result: AuditResult, twin: Mapping[int, int]) -> str:
-    if index in twin:
-        return f"frame {frame}, identical to {result.image_ids[twin[index]]}"
-    return f"frame {frame}"
+        ordered.append((certain, -len(members), weakest, number, group))
+    return [group for *_, group in sorted(ordered, key=lambda entry: entry[:4])]

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from hybrid_attention.audit import audit
-from hybrid_attention.data import busi_datalist, busi_facts
-from hybrid_attention.data.checks import DataError
-from hybrid_attention.data.datasets.common import read_groups
+from hybrid_attention.data import DataError, busi_datalist, busi_facts
+from hybrid_attention.data.tables import read_groups
 from hybrid_attention.phantoms.dataset import make_phantom
 from PIL import Image
 
@@ -166,33 +165,24 @@ def test_one_image_in_the_published_folder(tmp_path):
     assert read_groups(tmp_path / "out" / "groups.csv") == {"benign/a.png": "1"}
     with pytest.raises(ValueError, match="must not be written among the images"):
         audit(tmp_path / "in", folder, progress=False)
-    assert [path.name for path in folder.iterdir()] == ["benign"]
     assert audit(folder, tmp_path, progress=False).image_ids == ["benign/a.png"]  # above the images
 
 
-def test_missing_folder_and_empty_folder(tmp_path):
+def test_missing_empty_and_unreadable_folders_leave_nothing(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="absent"):
         audit(tmp_path / "absent", tmp_path / "out")
-    (tmp_path / "in").mkdir()
     save(tmp_path / "in" / "a_mask.png", np.zeros((9, 9), np.uint8))
     with pytest.raises(DataError, match=r"/in "):
         audit(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_unreadable_images_are_all_listed_and_nothing_is_written(tmp_path):
     save(tmp_path / "in" / "good.png", phantom(1))
     (tmp_path / "in" / "empty.png").write_bytes(b"")
-    (tmp_path / "in" / "text.jpg").write_bytes(b"hello")
     (tmp_path / "in" / "cut.png").write_bytes((tmp_path / "in" / "good.png").read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"3 problem\(s\) in 4") as error:
+    with pytest.raises(
+        DataError, match=r"(?s)2 problem\(s\) in 3 .*cut\.png: truncated .*empty\.png: the file has zero"
+    ):
         audit(tmp_path / "in", tmp_path / "out", progress=False)
-    for name in ("empty.png: the file has zero bytes", "text.jpg: not an image", "cut.png: truncated"):
-        assert name in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_missing_opencv_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[audit\]'"):
         audit(tmp_path, tmp_path / "out")

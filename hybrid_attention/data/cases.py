@@ -1,4 +1,4 @@
-"""Checks before any work starts, which report all faults at once, and values computed on demand."""
+"""Cases, the dicts that a data set consists of: checks of their files and classes, and lists made on demand."""
 
 from __future__ import annotations
 
@@ -7,50 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
 
-from hybrid_attention.data.dicom import to_tissue
-from hybrid_attention.data.images import image_shape
+from hybrid_attention.data.images import image_shape, to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.nifti import place_fault
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
-
-
-class OnDemand(Sequence[Any]):
-    """The result of a function that is called when its items, length or attributes are first used.
-
-    Training on images from elsewhere, as on a MONAI Label server, thus reads and writes no data set of its own.
-    """
-
-    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
-        self._make, self._arguments = make, arguments
-
-    @cached_property
-    def made(self) -> Any:
-        """The result of the function."""
-        return self._make(*self._arguments)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.made[index]
-
-    def __len__(self) -> int:
-        return len(self.made)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.made, name)
-
-
-def on_demand(function: Maker) -> Maker:
-    """Make a function return `OnDemand` when its first argument is one: it then runs when it is needed."""
-
-    @wraps(function)
-    def call(first: Any, *arguments: Any, **options: Any) -> Any:
-        if isinstance(first, OnDemand):
-            return OnDemand(lambda: function(first.made, *arguments, **options))
-        return function(first, *arguments, **options)
-
-    return cast(Maker, call)
 
 
 class DataError(ValueError):
@@ -65,10 +26,9 @@ _HINT = (
 
 def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> None:
     """Raise a `DataError` that lists `problems` among the cases, if there are any, and says what to do about them."""
-    if not problems:
-        return
-    listed = [f"  - {line}" for line in problems]
-    raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Hint: {hint}"]))
+    if problems:
+        listed = [f"  - {line}" for line in problems]
+        raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Hint: {hint}"]))
 
 
 def inspect_cases(cases: Sequence[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -123,6 +83,44 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(str(extent) for extent in shape[::-1])
 
 
+class OnDemand(Sequence[Any]):
+    """The result of a function that is called when its items, length or attributes are first used.
+
+    Training on images from elsewhere, as on a MONAI Label server, thus reads and writes no data set of its own.
+    """
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        self._make, self._arguments = make, arguments
+
+    @cached_property
+    def made(self) -> Any:
+        """The result of the function."""
+        return self._make(*self._arguments)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.made[index]
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.made, name)
+
+
+def on_demand(function: Maker) -> Maker:
+    """Make a function return `OnDemand` when its first argument is one: it then runs when it is needed."""
+
+    @wraps(function)
+    def call(first: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(first, OnDemand):
+            return OnDemand(lambda: function(first.made, *arguments, **options))
+        return function(first, *arguments, **options)
+
+    return cast(Maker, call)
+
+
 def check_training_cases(
     training: Sequence[Mapping[str, Any]],
     validation: Sequence[Mapping[str, Any]],
@@ -152,12 +150,10 @@ def check_training_cases(
 
 @on_demand
 def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return copies of the cases with the index of their class, `class_index`.
+    """Return copies of the cases with the index of their `class` in `class_names`, as `class_index`.
 
-    Args:
-        cases: dicts with `case_id` and `class`, a name.
-        class_names: names in the order of the network's class logits; None for a network that doesn't classify, which
-            leaves the cases unchanged.
+    The names are in the order of the network's class logits; None, for a network that doesn't classify, leaves the
+    cases unchanged.
 
     Raises:
         ValueError: fewer than two names, or duplicate names.
@@ -168,16 +164,12 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
     names = list(class_names)
     if len(names) < 2 or len(set(names)) != len(names):
         raise ValueError(f"class_names must be two or more different names, or None, got {class_names!r}")
-    listed = ", ".join(names)
-    problems = [
-        (
-            f"{case['case_id']}: class {case['class']!r} is not one of {listed}"
-            if case.get("class")
-            else f"{case['case_id']}: no class"
-        )
-        for case in cases
-        if case.get("class") not in names
-    ]
+    problems = []
+    for case in cases:
+        if not case.get("class"):
+            problems.append(f"{case['case_id']}: no class")
+        elif case["class"] not in names:
+            problems.append(f"{case['case_id']}: class {case['class']!r} is not one of {', '.join(names)}")
     hint = (
         "give each image a class of class_names (by its folder in BUSI's layout, by DatasetB.xlsx in UDIAT's), or set "
         "class_names to None for masks alone"

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from hybrid_attention.data.files import how_to_install
 from hybrid_attention.data.grey import stretched
+from hybrid_attention.data.names import how_to_install
 from tqdm import tqdm
 
 PIXEL_SIDE = 512  # pixels are compared at this longest side at most
@@ -24,17 +24,11 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Picture:
-    """Features of an image, about 0.3 MB.
+    """Features of an image, about 0.3 MB."""
 
-    Args:
-        pixels: uint8, shape (H, W), longest side at most `PIXEL_SIDE`.
-        keypoints: float32, shape (n, 4): x and y in pixels, size, angle in degrees; the strongest first.
-        descriptors: SIFT, uint8, shape (n, 128): 4 rows, 4 columns, 8 directions.
-    """
-
-    pixels: np.ndarray
-    keypoints: np.ndarray
-    descriptors: np.ndarray
+    pixels: np.ndarray  # uint8, shape (H, W), longest side at most `PIXEL_SIDE`
+    keypoints: np.ndarray  # float32, shape (n, 4): x and y in pixels, size, angle in degrees; the strongest first
+    descriptors: np.ndarray  # SIFT, uint8, shape (n, 128): 4 rows, 4 columns, 8 directions
 
     def mirrored(self) -> Picture:
         """Return the picture of the image mirrored left to right, without a new search for keypoints.

@@ -1,3 +1,5 @@
+"""What a folder contains, by the names of its files; images to predict on."""
+
 import os
 import shutil
 from pathlib import Path
@@ -5,9 +7,78 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hybrid_attention.data import DataError, busi_datalist, image_datalist
-from hybrid_attention.data.listing import result_path
+from hybrid_attention.data.folders import files_below, find_masks
+from hybrid_attention.data.names import is_clutter, mask_owner, result_path
 
 from tests.data.published_sets import mask, picture
+
+
+def names(root):
+    return [path.relative_to(root).as_posix() for path in files_below(root)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".ipynb_checkpoints", ".Trash-1000", "@eaDir", "#recycle", "$RECYCLE.BIN", "Thumbs.db", "._a.png", "__MACOSX"],
+)
+def test_clutter(tmp_path, name):
+    assert is_clutter(name)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "a.png").touch()
+    (tmp_path / "b.png").touch()
+    assert names(tmp_path) == ["b.png"]
+    assert names(tmp_path / name) == ["a.png"]  # the folder itself may have any name
+    assert names(tmp_path / "none") == []
+    assert not any(map(is_clutter, ("a.png", "recycle", "#7", "@home", "study#7")))
+
+
+def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root / "z", other / "deep"):
+        folder.mkdir(parents=True)
+    for file in (root / "z" / "a.png", other / "b.png", other / "deep" / "c.png", tmp_path / "outside.png"):
+        file.touch()
+    (root / "linked").symlink_to(other)
+    (root / "again").symlink_to(root / "z")  # by a name that sorts before the folder's own
+    (root / "z" / "up").symlink_to(root)
+    (root / "z" / "above").symlink_to(tmp_path)
+    (other / "deep" / "loop").symlink_to(other)
+    (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert names(root) == ["gone.png", "linked/b.png", "linked/deep/c.png", "z/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("benign (4)_mask_1.png", "benign (4)"),
+        ("a_mask.nii.gz", "a"),
+        ("a.v2_mask_12.NII", "a.v2"),
+        ("loop#3_mask.png", "loop#3"),
+        ("a.nii.gz", None),
+        ("a_masked.png", None),
+        ("a_mask_b.png", None),
+    ],
+)
+def test_whose_mask_a_name_is(name, owner):
+    assert mask_owner(name) == mask_owner(Path("folder") / name) == owner
+
+
+@pytest.mark.parametrize(
+    ("image", "masks"),
+    [
+        ("a.png", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
+        ("a.nii.gz", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
+        ("a.NII", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
+        ("a.dcm", ["a_mask.png", "a_mask_2.nii.gz", "a_mask_10.jpg"]),
+        ("a.dcm#3", ["a#3_mask.png"]),
+        ("a.b.png", ["a.b_mask.bmp"]),
+        ("a.nii.png", []),
+    ],
+)
+def test_masks_beside_an_image(tmp_path, image, masks):
+    for name in ("a_mask.png", "a_mask_10.jpg", "a_mask_2.nii.gz", "a#3_mask.png", "a.b_mask.bmp", "a_mask.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_masks(tmp_path / image)] == masks
 
 
 def test_any_folder(tmp_path):

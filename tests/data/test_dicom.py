@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 from hybrid_attention.data import DataError, image_datalist
-from hybrid_attention.data.checks import inspect_cases
-from hybrid_attention.data.dicom import geometry, is_dicom, split_frame, to_full_frame, to_tissue
+from hybrid_attention.data.cases import inspect_cases
+from hybrid_attention.data.dicom import geometry
 from hybrid_attention.data.dicom_pixels import frame_paths
-from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey, strip_suffix
+from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey, to_full_frame, to_tissue
+from hybrid_attention.data.names import is_dicom, split_frame, strip_suffix
 from PIL import Image
 
 from tests.data.dicom_files import CAPTURE, MPEG4, header, jpeg_frames, region, set_text, write_dicom
@@ -57,14 +58,6 @@ def test_frames_that_become_cases(tmp_path):
         read_grey(f"{cine}#0")
 
 
-def test_region_with_spacing_in_cm(tmp_path):
-    # columns 2 to 5 and rows 1 to 4, both ends within
-    file = write_dicom(tmp_path / "a.dcm", RAMP, regions=[region(2, 1, 5, 4, delta=(0.01, -0.02))])
-    assert geometry(file).box == (2, 1, 6, 5)
-    assert pixel_spacing(file) == pytest.approx((0.2, 0.1))
-    np.testing.assert_array_equal(read_grey(file), RAMP[1:5, 2:6])
-
-
 def test_only_regions_of_tissue_count_and_the_box_holds_all(tmp_path):
     spectrum, flow = region(0, 0, 7, 5, spatial_format=3, data_type=3), region(0, 0, 7, 5, data_type=2)
     left, right = region(1, 1, 2, 3), region(5, 2, 6, 4)
@@ -86,10 +79,13 @@ def test_region_at_the_border_is_clipped_and_one_beyond_is_an_error(tmp_path):
 
 def test_pixel_spacing_where_no_region_states_one(tmp_path):
     spacing = {"PixelSpacing": [0.3, 0.2]}  # rows are 0.3 mm apart: that is the height
-    assert pixel_spacing(write_dicom(tmp_path / "a.dcm", RAMP, **spacing)) == (0.3, 0.2)
+    file = write_dicom(tmp_path / "a.dcm", RAMP, **spacing)
+    assert pixel_spacing(file) == (0.3, 0.2)
     seconds = [region(0, 0, 7, 5, units=4)]
     assert pixel_spacing(write_dicom(tmp_path / "b.dcm", RAMP, regions=seconds, **spacing)) == (0.3, 0.2)
     assert pixel_spacing(write_dicom(tmp_path / "c.dcm", RAMP)) is None
+    for text in ("", "x\\0.2", "0\\0.2", "nan\\0.2"):
+        assert pixel_spacing(set_text(file, PixelSpacing=text)) is None
 
 
 def test_pixels_that_are_not_square(tmp_path):
@@ -105,13 +101,12 @@ def test_pixels_that_are_not_square(tmp_path):
         assert pixel_proportions(set_text(file, PixelAspectRatio=text)) == (1, 1)
 
 
-@pytest.mark.parametrize("text", ["", "x\\0.2", "0\\0.2", "nan\\0.2"])
-def test_empty_and_invalid_spacing_is_absent(tmp_path, text):
-    assert pixel_spacing(set_text(write_dicom(tmp_path / "a.dcm", RAMP), PixelSpacing=text)) is None
-
-
-def test_mask_goes_back_into_the_frame(tmp_path):
-    file = write_dicom(tmp_path / "a.dcm", RAMP, regions=[region(2, 1, 5, 4)])
+def test_region_with_spacing_in_cm_and_back_into_the_frame(tmp_path):
+    # columns 2 to 5 and rows 1 to 4, both ends within
+    file = write_dicom(tmp_path / "a.dcm", RAMP, regions=[region(2, 1, 5, 4, delta=(0.01, -0.02))])
+    assert geometry(file).box == (2, 1, 6, 5)
+    assert pixel_spacing(file) == pytest.approx((0.2, 0.1))
+    np.testing.assert_array_equal(read_grey(file), RAMP[1:5, 2:6])
     mask = np.zeros((4, 4), np.uint8)
     mask[3, 0] = 1  # first column and last row of the tissue
     frame = to_full_frame(mask, file)
