@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
+from hybrid_attention.audit.contact_sheet import contact_pages
 from hybrid_attention.audit.keypoints import Picture, describe, opencv
 from hybrid_attention.audit.leakage import KINDS, random_leakage, read_split, split_leakage
 from hybrid_attention.audit.matching import Copy, Scores, find_near_duplicates, group_numbers
@@ -224,7 +224,7 @@ def _read(paths: Sequence[Path], progress: bool) -> tuple[dict[int, Picture], li
 
 def _write(result: AuditResult, pictures: dict[int, Picture], out: Path) -> None:
     number = 0
-    for number, page in enumerate(contact_pages(_sheet(result, pictures)), 1):
+    for number, page in enumerate(contact_pages(result.groups, result.copies, pictures), 1):
         with atomic_path(out / _PAGE.format(number)) as temporary:
             page.save(temporary, format="png")
     for stale in out.glob("contact_sheet_*.png"):
@@ -249,28 +249,3 @@ def _write(result: AuditResult, pictures: dict[int, Picture], out: Path) -> None
         temporary.write_text(result.summary(), encoding="utf-8")
     write_json(out / "summary.json", result.facts())
     remove_partial_files(out)
-
-
-def _sheet(result: AuditResult, pictures: dict[int, Picture]) -> list[SheetGroup]:
-    """Return the groups for the contact sheet; uncertain ones, with neighbouring frames, come first."""
-    ids, frames, numbers = result.image_ids, list(result.groups[KINDS[0]]), list(result.groups[KINDS[1]])
-    twin = {copy.second: copy.first for copy in result.copies if copy.kind.startswith("identical")}
-    ordered = []
-    for number in {numbers[copy.first] for copy in result.copies}:
-        pairs = [copy for copy in result.copies if numbers[copy.first] == number]
-        members = [index for index, group in enumerate(numbers) if group == number]
-        weakest = min((copy.scores.block_correlation for copy in pairs if copy.scores), default=1.0)
-        certain = all(copy.kind != "near_frame" for copy in pairs)
-        names = {frame: index for index, frame in enumerate(sorted({frames[member] for member in members}), 1)}
-        what = "same frame" if len(names) == 1 else f"{len(names)} frames"
-        group = SheetGroup(
-            f"Group {number}: {len(members)} images, {what}, weakest speckle agreement {weakest:.2f}",
-            [pictures[twin.get(member, member)].pixels for member in members],
-            [ids[member] for member in members],
-            [
-                f"frame {names[frames[member]]}" + (f", identical to {ids[twin[member]]}" if member in twin else "")
-                for member in members
-            ],
-        )
-        ordered.append((certain, -len(members), weakest, number, group))
-    return [group for *_, group in sorted(ordered, key=lambda entry: entry[:4])]

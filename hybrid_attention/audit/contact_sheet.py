@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
+from hybrid_attention.audit.keypoints import Picture
+from hybrid_attention.audit.matching import Copy
 from PIL import Image, ImageDraw, ImageFont
 
 _COLUMNS, _LINES = 6, 8  # of thumbnails on a page; a longer group has a longer page
@@ -15,39 +17,59 @@ _TITLE = 34
 _LONGEST = 34  # letters of a text below a thumbnail
 
 
-@dataclass(frozen=True)
-class SheetGroup:
-    """One group on a contact sheet: its title, and images, (H, W), uint8, with a name and a note below each."""
+def contact_pages(
+    groups: pd.DataFrame, copies: Sequence[Copy], pictures: Mapping[int, Picture]
+) -> Iterator[Image.Image]:
+    """Draw groups of two or more images on grey pages; uncertain ones, with neighbouring frames, come first.
 
-    title: str
-    images: Sequence[np.ndarray]
-    names: Sequence[str]
-    notes: Sequence[str]
-
-
-def contact_pages(groups: Sequence[SheetGroup]) -> Iterator[Image.Image]:
-    """Draw groups on grey pages, one row per group; groups of more than six images take several rows."""
+    Args:
+        groups: a row per image, named by its index, with the group numbers `same_frame` and `duplicate`.
+        copies: the pairs that form the groups.
+        pictures: by the position of the image; those identical to an earlier one have none.
+    """
+    numbers = list(groups["duplicate"])
+    strips = []
+    for number in sorted({numbers[copy.first] for copy in copies}):
+        pairs = [copy for copy in copies if numbers[copy.first] == number]
+        members = [index for index, group in enumerate(numbers) if group == number]
+        weakest = min((copy.scores.block_correlation for copy in pairs if copy.scores), default=1.0)
+        order = all(copy.kind != "near_frame" for copy in pairs), -len(members), weakest
+        twins = {copy.second: copy.first for copy in pairs if copy.kind.startswith("identical")}
+        strips.append((order, number, members, twins))
     page: list[np.ndarray] = []
     lines = 0
-    for group in groups:
-        more = -(-len(group.images) // _COLUMNS)
+    for (_, _, weakest), number, members, twins in sorted(strips, key=lambda strip: strip[:2]):
+        more = -(-len(members) // _COLUMNS)
         if page and lines + more > _LINES:
             yield Image.fromarray(np.vstack(page))
             page, lines = [], 0
-        page.append(_strip(group, more))
+        page.append(_strip(f"Group {number}", weakest, groups.iloc[members], members, twins, pictures))
         lines += more
     if page:
         yield Image.fromarray(np.vstack(page))
 
 
-def _strip(group: SheetGroup, lines: int) -> np.ndarray:
-    strip = Image.new("L", (_COLUMNS * _CELL[0], _TITLE + lines * _CELL[1]), 255)
+def _strip(
+    name: str,
+    weakest: float,
+    group: pd.DataFrame,
+    members: Sequence[int],
+    twins: Mapping[int, int],
+    pictures: Mapping[int, Picture],
+) -> np.ndarray:
+    """Draw one group: a title, and its members in rows, with the name and the number of the frame below each."""
+    frames = {frame: index for index, frame in enumerate(sorted(set(group["same_frame"])), 1)}
+    what = "same frame" if len(frames) == 1 else f"{len(frames)} frames"
+    strip = Image.new("L", (_COLUMNS * _CELL[0], _TITLE - (-len(members) // _COLUMNS) * _CELL[1]), 255)
     draw = ImageDraw.Draw(strip)
     draw.line([(0, 4), (strip.width, 4)], fill=170)
-    draw.text((0, 9), group.title, 0, ImageFont.load_default(15))
-    for index, (image, name, note) in enumerate(zip(group.images, group.names, group.notes, strict=True)):
-        line, column = divmod(index, _COLUMNS)
-        strip.paste(_cell(Image.fromarray(image), name, note), (column * _CELL[0], _TITLE + line * _CELL[1]))
+    title = f"{name}: {len(members)} images, {what}, weakest speckle agreement {weakest:.2f}"
+    draw.text((0, 9), title, 0, ImageFont.load_default(15))
+    ids = dict(zip(members, group.index, strict=True))
+    for place, (member, frame) in enumerate(zip(members, group["same_frame"], strict=True)):
+        note = f"frame {frames[frame]}" + (f", identical to {ids[twins[member]]}" if member in twins else "")
+        cell = _cell(Image.fromarray(pictures[twins.get(member, member)].pixels), ids[member], note)
+        strip.paste(cell, (place % _COLUMNS * _CELL[0], _TITLE + place // _COLUMNS * _CELL[1]))
     return np.asarray(strip)
 
 

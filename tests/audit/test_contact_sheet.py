@@ -1,9 +1,23 @@
 import numpy as np
-from hybrid_attention.audit.contact_sheet import SheetGroup, contact_pages
+import pandas as pd
+from hybrid_attention.audit.contact_sheet import contact_pages
+from hybrid_attention.audit.keypoints import Picture
+from hybrid_attention.audit.matching import Copy
 
 
-def group(images, grey=0, name="x.png"):
-    return SheetGroup("A group", [np.full((120, 160), grey, np.uint8)] * images, [name] * images, ["frame 1"] * images)
+def sheet(*sizes, grey=0, name="x.png", size=(120, 160)):
+    """Pages of groups with as many images of one frame."""
+    numbers = np.repeat(np.arange(len(sizes)), sizes)
+    groups = pd.DataFrame({"same_frame": numbers, "duplicate": numbers}, index=[name] * len(numbers))
+    copies = [
+        Copy(int(np.flatnonzero(numbers == number)[0]), index, "same_frame") for index, number in enumerate(numbers)
+    ]
+    picture = Picture(np.full(size, grey, np.uint8), np.zeros((0, 4)), np.zeros((0, 128)))
+    return list(
+        contact_pages(
+            groups, [copy for copy in copies if copy.first != copy.second], dict.fromkeys(range(len(numbers)), picture)
+        )
+    )
 
 
 def black_cells(page):
@@ -11,13 +25,12 @@ def black_cells(page):
     return round(float((np.asarray(page) == 0).sum()) / (213 * 160))
 
 
-def test_every_image_of_every_group_is_shown():
-    assert list(contact_pages([])) == []
-    pages = list(contact_pages([group(3), group(7), group(2), group(14), group(2), group(5), group(60), group(1)]))
-    assert [black_cells(page) for page in pages] == [3 + 7 + 2 + 14 + 2, 5, 60, 1]
+def test_every_image_of_every_group_is_shown_the_largest_first():
+    assert sheet(1, 1) == []
+    assert [black_cells(page) for page in sheet(3, 7, 2, 14, 2, 5, 60, 1)] == [60, 14 + 7 + 5 + 3 + 2, 2]
 
 
 def test_long_names_stay_in_their_cell_and_lines_have_a_size():
-    short, long = (next(contact_pages([group(1, grey=255, name=name)])) for name in ("x.png", "WWWWW " * 60 + ".png"))
-    np.testing.assert_array_equal(np.asarray(long)[40:, 232:], np.asarray(short)[40:, 232:])
-    assert next(contact_pages([SheetGroup("A line", [np.zeros((1, 2000), np.uint8)], ["x"], [""])]))
+    short, long = (sheet(2, grey=255, name=name)[0] for name in ("x.png", "WWWWW " * 60 + ".png"))
+    np.testing.assert_array_equal(np.asarray(long)[40:, 464:], np.asarray(short)[40:, 464:])
+    assert len(sheet(2, size=(1, 2000))) == 1
