@@ -22,9 +22,11 @@ import jsonschema
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
+from hybrid_attention.data import datalist
+from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.data.writing import atomic_path, remove_partial_files, write_json
 from hybrid_attention.engines.command_line import OWN_OPTIONS, command_words, merge_configs, without_none
-from hybrid_attention.engines.run_record import RECORD, differences, without_folder
+from hybrid_attention.engines.training_record import RECORD, differences, without_folder
 from hybrid_attention.evaluation import merge_folds
 from hybrid_attention.report import compare
 from monai.bundle import ConfigParser
@@ -65,17 +67,11 @@ class Run:
     `run.json`: definition, seconds of the finished steps, last failure.
 
     Args:
-        name: name within the list.
-        bundle: folder name below `bundles/`.
         configs: overlays after the bundle's `train.yaml`, relative to `root`.
-        options: overrides of training and evaluation.
-        evaluation_options: overrides of the evaluation only.
-        fold: test fold.
-        seed: seed of weights, order and augmentation.
         parts: parts of the split that are evaluated; tables and reports are of the first.
-        epochs: maximum number of epochs.
         root: the checkout that contains `bundles/`.
-        home: folder of the list in OUT.
+        images: folders of the images; empty if the results are only collected.
+        data: number and digest of these images and their masks, wherever they are.
     """
 
     name: str
@@ -89,6 +85,8 @@ class Run:
     epochs: int
     root: Path
     home: Path
+    images: tuple[Path, ...]
+    data: str | None
 
     @property
     def label(self) -> str:
@@ -108,17 +106,17 @@ class Run:
         """Return what must not change while a run is continued, as plain values without folders of this machine."""
         options = {key: without_folder(getattr(self, key), relative=False) for key in _OPTIONS}
         definition = {"bundle": self.bundle, "configs": self.configs, **options, "fold": self.fold, "seed": self.seed}
-        return dict(json.loads(json.dumps(definition)))
+        return dict(json.loads(json.dumps({**definition, "data": self.data})))
 
     def configs_of(self, entry: str) -> list[str]:
         """Return the config files for "training" or "evaluating", relative to `root`."""
         folder = f"bundles/{self.bundle}/configs"
         return [f"{folder}/train.yaml", *self.configs, *[f"{folder}/evaluate.yaml"] * (entry == "evaluating")]
 
-    def command(self, step: str, images: Sequence[StrPath]) -> list[str]:
+    def command(self, step: str) -> list[str]:
         """Return the command for one step, "training" or a part of the split, with `root` as working directory."""
         entry = "training" if step == "training" else "evaluating"
-        data = [os.fspath(image) for image in images]
+        data = [str(folder) for folder in self.images]
         options: dict[str, Any] = {"config_file": self.configs_of(entry), "dataset_dir": data if data[1:] else data[0]}
         options |= {"output_dir": os.fspath(self.folder), "fold": self.fold, "seed": self.seed}
         if step == "training":
@@ -155,22 +153,19 @@ class Run:
         return "part" if self.epoch_seconds() else "to do"
 
 
-def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = ()) -> list[Run]:
-    """Read a list of runs and check all of it, without building any network.
+def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = (), dataset_dir: Sequence[StrPath] = ()) -> list[Run]:
+    """Read a list of runs, all on one fold before those on the next, and check it without building any network.
 
     Args:
         path: YAML file with `name`, `runs` (each with a `name`; or the path of a file with `runs`, relative to the
-            list) and, for the list or for a run, `bundle`, `configs`, `options`, `evaluation_options`, `folds`, `seeds`
-            and `parts`.
+            list) and, for the list or for a run, the other keys of `_SCHEMA`.
         out: folder of all results.
         only: names of the runs to keep; all if empty.
-
-    Returns:
-        The runs; those on one fold come before those on the next, so that early results can be compared.
+        dataset_dir: folders of the images; not needed by `collect`.
 
     Raises:
-        ValueError: the list is invalid, or the folder of a run was started with another definition.
-        FileNotFoundError: the list does not exist.
+        ValueError: the list is invalid, or the folder of a run was started with another definition or other images.
+        FileNotFoundError: the list or a folder of `dataset_dir` does not exist.
     """
     path = Path(path)
     shared = _read_yaml(path)
@@ -191,22 +186,26 @@ def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = ()) -> list[Run
         raise ValueError(f"{path} has no run {', '.join(sorted(unknown))}; its runs are {', '.join(names)}")
     package = Path(hybrid_attention.__file__).resolve().parent
     root = next((folder for folder in path.resolve().parents if (folder / "bundles").is_dir()), package.parent)
+    images = tuple(Path(folder).resolve(strict=True) for folder in dataset_dir)
+    cases = datalist(images) if images else []
+    data = f"{len(cases)} images, SHA-256 {data_digest(cases)[:16]}" if images else None
+    place = {"root": root, "home": Path(out).resolve() / shared["name"], "images": images, "data": data}
     runs = []
     for entry in entries:
         settings = {**_DEFAULTS, **shared, **entry}
         settings |= {key: {**shared.get(key, {}), **entry.get(key, {})} for key in _OPTIONS}
         folds, seeds = settings.pop("folds"), settings.pop("seeds")
-        run = Run(**settings, fold=0, seed=0, epochs=0, root=root, home=Path(out).resolve() / shared["name"])
+        run = Run(**settings, **place, fold=0, seed=0, epochs=0)
         try:
             epochs = _check_options(run)
         except ValueError as error:
             raise ValueError(f"{path}, run {run.name}: {error}") from None
         runs += [replace(run, epochs=epochs, seed=seed, fold=fold) for seed in seeds for fold in folds]
     runs = sorted((run for run in runs if not only or run.name in only), key=lambda run: (run.seed, run.fold))
-    if changes := [f"{run.folder}: {change}" for run in runs for change in _changes(run)]:
-        raise ValueError(
-            "\n  ".join(["runs have changed; rename them, or remove their folders to start again:", *changes])
-        )
+    digests = set(case_digests(cases))
+    if changes := [f"{run.folder}: {change}" for run in runs for change in _changes(run, digests)]:
+        hint = "runs have changed; rename them, give another --out, or remove their folders to start again:"
+        raise ValueError("\n  ".join([hint, *changes]))
     return runs
 
 
@@ -239,38 +238,40 @@ def _check_options(run: Run) -> int:
     return epochs
 
 
-def _changes(run: Run) -> list[str]:
-    """Describe what changed in the definition of a run since its folder was started."""
+def _changes(run: Run, digests: set[str]) -> list[str]:
+    """Describe what changed in the definition of a run since its folder was started; digests are of all images."""
 
     def flat(definition: Mapping[str, Any]) -> dict[str, Any]:
         options = {f"{key}.{name}": value for key in _OPTIONS for name, value in definition[key].items()}
         return {**definition, **options, **dict.fromkeys(_OPTIONS)}
 
-    return differences(flat(run.record()["definition"]), flat(run.definition()))
+    earlier, now = flat(run.record()["definition"]), flat(run.definition())
+    if run.data is None:  # to collect results
+        earlier["data"] = None
+    elif "data" not in earlier:  # of an earlier version
+        trained = run.folder / "models" / RECORD
+        images = json.loads(trained.read_text(encoding="utf-8")).get("images", {}) if trained.is_file() else {}
+        seen = images.get("training", [])
+        earlier["data"] = run.data if digests.issuperset(seen) else f"other images, {len(seen)} for training"
+    return differences(earlier, now)
 
 
-def run_all(runs: list[Run], dataset_dir: Sequence[StrPath], minutes: float | None = None) -> int:
+def run_all(runs: list[Run], minutes: float | None = None) -> int:
     """Train and evaluate runs one after another; finished ones are skipped, interrupted ones continue.
 
     Several runners can work on the same list and folder at the same time: each skips the runs of the others. SIGINT and
     SIGTERM also stop the current training.
 
     Args:
-        runs: from `read_runs`.
-        dataset_dir: folders of the images.
-        minutes: time after which to stop, or None.
+        runs: from `read_runs`, with folders of images.
+        minutes: time after which to stop, above 0; or None.
 
     Returns:
         0 if all runs are finished, 1 if one failed, 3 if some are left: the time is up, or another runner has them.
-
-    Raises:
-        ValueError: `minutes` is out of range.
-        FileNotFoundError: a folder of `dataset_dir` does not exist.
     """
     if minutes is not None and not minutes > 0:
         raise ValueError(f"--minutes must be above 0, got {minutes}")
     end = time.monotonic() + 60 * (minutes or float("inf"))
-    images = [Path(folder).resolve(strict=True) for folder in dataset_dir]
     left = [run for state in ("part", "to do", "failed") for run in runs if run.progress() == state]
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -278,7 +279,7 @@ def run_all(runs: list[Run], dataset_dir: Sequence[StrPath], minutes: float | No
             run.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(run.folder / ".lock", timeout=0):
-                    _finish(run, images, end)
+                    _finish(run, end)
             except Timeout:
                 _say(f"skip   {run.label}: another runner works on it")
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -290,39 +291,39 @@ def run_all(runs: list[Run], dataset_dir: Sequence[StrPath], minutes: float | No
     return 3 if {"part", "to do"} & set(states) else 1 if "failed" in states else 0
 
 
-def _finish(run: Run, images: Sequence[Path], end: float) -> None:
+def _finish(run: Run, end: float) -> None:
     """Do the unfinished steps of a run, until one fails."""
     remove_partial_files(run.folder)
-    record = {**run.record(), "failure": None}
+    record = {**run.record(), "definition": run.definition(), "failure": None}
     write_json(run.folder / "run.json", record)
     for step in run.steps_left():
+        if time.monotonic() >= end:
+            raise subprocess.TimeoutExpired(step, 0)
+        _say(f"start  {run.label}: {step}" + f" after epoch {len(run.epoch_seconds())}" * (step == "training"))
         began = time.monotonic()
-        if failure := _run_step(run, step, images, end):
-            write_json(run.folder / "run.json", {**record, "failure": failure})
-            return _say(f"failed {run.label}: {failure} (see {run.folder / 'log.txt'})")
+        if failure := _run_step(run, step, end):
+            write_json(run.folder / "run.json", {**record, "failure": f"{step}: {failure}"})
+            return _say(f"failed {run.label}: {step}: {failure} (see {run.folder / 'log.txt'})")
         seconds = sum(run.epoch_seconds()) if step == "training" else time.monotonic() - began
         record["finished"][step] = round(seconds, 1)
         write_json(run.folder / "run.json", record)
     _say(f"done   {run.label}")
 
 
-def _run_step(run: Run, step: str, images: Sequence[Path], end: float) -> str | None:
+def _run_step(run: Run, step: str, end: float) -> str | None:
     """Run one step, which is killed when the time is up; return why it failed, or None."""
-    command, log = run.command(step, images), run.folder / "log.txt"
-    if time.monotonic() >= end:
-        raise subprocess.TimeoutExpired(command, 0)
-    _say(f"start  {run.label}: {step}" + f" after epoch {len(run.epoch_seconds())}" * (step == "training"))
+    command, log = run.command(step), run.folder / "log.txt"
+    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
     with open(log, "a", encoding="utf-8") as file:
         print(f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}", file=file, flush=True)
-        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
-        options["env"] = {**os.environ, "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-        options["timeout"] = end - time.monotonic()
-        code = subprocess.run([sys.executable, *command[1:]], cwd=run.root, **options).returncode
+        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+        words, left = [sys.executable, *command[1:]], end - time.monotonic()
+        code = subprocess.run(words, cwd=run.root, env=environment, timeout=left, **streams).returncode
     if code != 0:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
-        return f"{step}: exit status {code}: {last.strip()}"
+        return f"exit status {code}: {last.strip()}"
     result = run.folder / "models" / RECORD if step == "training" else run.evaluation(step) / "summary.json"
-    return None if result.is_file() else f"{step}: {result} was not written"
+    return None if result.is_file() else f"{result} was not written"
 
 
 def collect(runs: list[Run], results: StrPath | None = None, reports: StrPath | None = None) -> list[Path]:
@@ -338,7 +339,6 @@ def collect(runs: list[Run], results: StrPath | None = None, reports: StrPath | 
 
     Raises:
         ValueError: some folds can't be merged; all others are written.
-        FileNotFoundError: a file of a finished run is missing.
     """
     written, compared, faults, experiment = [], [], [], runs[0].home.name
     done = [run for run in runs if run.progress() == "done"]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 
-def command(run, step, images):
+def command(run, step):
     options = {"epochs": run.epochs, **run.options}
     folder = run.folder if step == "training" else run.evaluation(step)
     return ["python", __file__, step, str(folder), json.dumps(options)]

@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
 from hybrid_attention.cli import main
+from hybrid_attention.data.hashing import case_digests
 from hybrid_attention.engines import check_overrides
 from hybrid_attention.engines.command_line import command_line_options, config_files
 from hybrid_attention.experiments import Run, collect, read_runs, run_all
+from PIL import Image
 
 from tests import fake_bundle
 from tests.evaluation.drawn_runs import write_run
@@ -39,19 +42,36 @@ def write_list(tmp_path):
     return write
 
 
+def write_images(folder, grey=10):
+    """A data set of one image with its mask."""
+    folder.mkdir()
+    values = np.full((40, 40), grey, np.uint8)
+    values[10:20, 10:30] = 255
+    Image.fromarray(values).save(folder / "a.png")
+    Image.fromarray(np.where(values == 255, values, 0).astype(np.uint8)).save(folder / "a_mask.png")
+    return folder
+
+
 @pytest.fixture
-def runs_of(write_list, tmp_path):
+def images(tmp_path):
+    return write_images(tmp_path / "images")
+
+
+@pytest.fixture
+def runs_of(write_list, tmp_path, images):
     """Read a list of runs whose results go to `runs`."""
-    return lambda only=(), **keys: read_runs(write_list(**keys), tmp_path / "runs", only)
+    return lambda only=(), data=None, **keys: read_runs(
+        write_list(**keys), tmp_path / "runs", only, [images] if data is None else data
+    )
 
 
 @pytest.fixture
-def run_list(runs_of, tmp_path, monkeypatch):
+def run_list(runs_of, monkeypatch):
     """Run a list with the fake bundle, or with other commands; returns the exit status."""
 
     def run(only=(), minutes=None, command=fake_bundle.command, **keys):
         monkeypatch.setattr(Run, "command", command)
-        return run_all(runs_of(only, **keys), [tmp_path], minutes)
+        return run_all(runs_of(only, **keys), minutes)
 
     return run
 
@@ -176,35 +196,38 @@ VALUES += ["1", "True", {"deep": True, "text": 'a "b"'}, "1e-3", 1e-3]
 def test_values_of_options_come_through(runs_of, value):
     (run,) = runs_of()
     run.options["lr_schedule"] = value
-    read_back = command_line_options(run.command("training", ["a b/c"]))
+    read_back = command_line_options(run.command("training"))
     assert (read_back["lr_schedule"], type(read_back["lr_schedule"])) == (value, type(value))
-    assert read_back["dataset_dir"] == "a b/c"
 
 
 @pytest.mark.parametrize("place", ["out/a b", "2024,b", "a@b"])
 @pytest.mark.parametrize("step", ["training", "test"])
 def test_places_come_through(write_list, tmp_path, step, place, monkeypatch):
-    (run,) = read_runs(write_list(), tmp_path / place)
-    words = run.command(step, ["/a", f"/data/{place}"])[2:]
+    (tmp_path / place).mkdir(parents=True)
+    folders = [write_images(tmp_path / place / name, grey) for name, grey in (("one", 1), ("two", 2))]
+    (folders[1] / "a.png").rename(folders[1] / "b.png")
+    (folders[1] / "a_mask.png").rename(folders[1] / "b_mask.png")
+    (run,) = read_runs(write_list(), tmp_path / place / "out", (), folders)
+    words = run.command(step)[2:]
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", words)
     check_overrides()
     options = command_line_options(words)
-    assert (options["dataset_dir"], options["output_dir"]) == (["/a", f"/data/{place}"], str(run.folder))
+    assert (options["dataset_dir"], options["output_dir"]) == ([str(folder) for folder in folders], str(run.folder))
 
 
-def test_options_of_training_and_evaluation(runs_of):
+def test_options_of_training_and_evaluation(runs_of, images):
     options = {"epochs": 3, "encoder_weights": "/far/w.pth", "precision": "bf16", "groups_csv": None}
     keys = {"configs": [FROM_SCRATCH], "evaluation_options": {"gradcam": True}, "folds": [2], "seeds": [4]}
     (run,) = runs_of(options=options, **keys)
-    words = run.command("training", ["data"])
+    words = run.command("training")
     assert words[4] == "training"
     assert [path.name for path in config_files(words)] == ["train.yaml", "from_scratch.yaml"]
     given = command_line_options(words)
     given.pop("config_file")
-    shared = {"dataset_dir": "data", "output_dir": str(run.folder), "fold": 2, "seed": 4, "groups_csv": "$None"}
+    shared = {"dataset_dir": str(images), "output_dir": str(run.folder), "fold": 2, "seed": 4, "groups_csv": "$None"}
     assert given == {**options, **shared, "resume": True}
-    words = run.command("validation", ["data"])
+    words = run.command("validation")
     assert words[4] == "evaluating"
     assert [path.name for path in config_files(words)] == ["train.yaml", "from_scratch.yaml", "evaluate.yaml"]
     given = command_line_options(words)
@@ -218,6 +241,7 @@ def test_a_run_from_start_to_end(run_list, tmp_path, capsys):
     folder = tmp_path / "runs/trial/han/seed_0/fold_2"
     record = read(folder / "run.json")
     definition = {"bundle": "hybrid", "configs": [], "options": {"epochs": 3}, "evaluation_options": {}}
+    assert record["definition"].pop("data").startswith("1 images, SHA-256 ")
     assert record["definition"] == {**definition, "fold": 2, "seed": 0}
     assert record["finished"]["training"] == 6.0
     assert set(record["finished"]) == {"training", "test", "validation"}
@@ -284,12 +308,12 @@ RUNNER = """if True:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     path, folder, code = sys.argv[1:]
     Run.command = lambda *_: ["python", "-c", code]
-    sys.exit(run_all(read_runs(path, folder), [folder]))
+    sys.exit(run_all(read_runs(path, folder, (), [folder + "/images"])))
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_training_too(write_list, tmp_path, number):
+def test_a_signal_ends_the_training_too(write_list, tmp_path, images, number):
     """In a process of its own: a signal that comes at the wrong time would end the tests."""
     beats = tmp_path / "beats"
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -333,19 +357,42 @@ def test_numbers_as_keys_are_the_same_when_read_again(run_list, runs_of):
     assert runs_of(**same)[0].steps_left() == []
 
 
+def test_other_images_are_refused(run_list, runs_of, tmp_path, images):
+    assert run_list() == 0
+    moved = images.rename(tmp_path / "elsewhere")
+    assert runs_of(data=[moved])[0].steps_left() == []
+    others = write_images(tmp_path / "others", grey=90)
+    with pytest.raises(ValueError, match=r"han/seed_0/fold_0: data was '1 images, SHA-256 \w+', is '1 images"):
+        runs_of(data=[others])
+    assert runs_of(data=[])[0].progress() == "done"  # to collect
+
+
+def test_images_of_an_earlier_version_are_those_of_its_training(run_list, runs_of, tmp_path, images):
+    assert run_list() == 0
+    folder = tmp_path / "runs/trial/han/seed_0/fold_0"
+    record = read(folder / "run.json")
+    del record["definition"]["data"]
+    (folder / "run.json").write_text(json.dumps(record))
+    seen = case_digests([{"image": images / "a.png"}])
+    (folder / "models/training.json").write_text(json.dumps({"images": {"training": seen}}))
+    assert runs_of()[0].progress() == "done"
+    with pytest.raises(ValueError, match="data was 'other images, 1 for training', is '1 images"):
+        runs_of(data=[write_images(tmp_path / "others", grey=90)])
+
+
 def test_minutes_and_images_out_of_range(run_list, runs_of, tmp_path):
     for minutes in (0, float("nan")):
         with pytest.raises(ValueError, match=f"--minutes .* {minutes}"):
             run_list(minutes=minutes)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        run_all(runs_of(), [tmp_path / "nowhere"])
+        runs_of(data=[tmp_path / "nowhere"])
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_left_is_shown(run_list, write_list, tmp_path, capsys):
+def test_what_is_left_is_shown(run_list, write_list, tmp_path, images, capsys):
     runs = [{"name": "half", "options": {"epochs": 5, "batch_size": 2}}, {"name": "done"}, {"name": "new"}]
     runs += [{"name": "bad", "options": FAILS}]
-    words = ["experiments", str(write_list(runs=runs)), "--dataset_dir", str(tmp_path), "--out", str(tmp_path / "runs")]
+    words = ["experiments", str(write_list(runs=runs)), "--dataset_dir", str(images), "--out", str(tmp_path / "runs")]
     assert main([*words, "--dry_run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "half/seed_0/fold_0: to do, 0 of 5 epochs"

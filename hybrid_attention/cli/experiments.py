@@ -75,7 +75,7 @@ def _experiments(options: argparse.Namespace) -> int:
 
     if options.dry_run and (options.collect or options.report):
         raise ValueError("--dry_run shows what would be run; use it without --collect and --report")
-    runs = read_runs(options.list, options.out, options.only)
+    runs = read_runs(options.list, options.out, options.only, options.dataset_dir or ())
     if options.collect or options.report:
         for path in collect(runs, options.collect, options.report):
             print(path)
@@ -83,12 +83,12 @@ def _experiments(options: argparse.Namespace) -> int:
     if not options.dataset_dir:
         raise ValueError("--dataset_dir is missing: give the folder of the images")
     if options.dry_run:
-        _describe(runs, options.dataset_dir)
+        _describe(runs)
         return 0
-    return run_all(runs, options.dataset_dir, options.minutes)
+    return run_all(runs, options.minutes)
 
 
-def _describe(runs: list[Any], images: list[str]) -> None:
+def _describe(runs: list[Any]) -> None:
     """Print state, remaining time and commands of the runs; the time is that of the first run that has begun."""
     import shlex
     from datetime import timedelta
@@ -101,7 +101,7 @@ def _describe(runs: list[Any], images: list[str]) -> None:
         if begun and "training" in run.steps_left():
             left = mean(epochs or begun) * (run.epochs - len(epochs))
             line += f", about {timedelta(seconds=round(left))} left"
-        print(line, *(f"  {shlex.join(run.command(step, images))}" for step in run.steps_left()), sep="\n")
+        print(line, *(f"  {shlex.join(run.command(step))}" for step in run.steps_left()), sep="\n")
     print(f"commands are for the folder {runs[0].root}")
 
 

@@ -164,7 +164,7 @@ def _weights_digest(weights: str) -> str:
         from hybrid_attention.data.hashing import file_digest
 
         return file_digest([weights])
-    from hybrid_attention.engines.trained_weights import find_weights, weights_digest
+    from hybrid_attention.engines.weights import find_weights, weights_digest
 
     return weights_digest(find_weights(weights))
 

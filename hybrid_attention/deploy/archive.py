@@ -22,8 +22,8 @@ from hybrid_attention.engines.bundles import (
     other_network,
     weights_of,
 )
-from hybrid_attention.engines.run_record import RECORD, read_record
-from hybrid_attention.engines.trained_weights import BEST, read_weights, save_whole, weights_digest
+from hybrid_attention.engines.training_record import RECORD, read_record
+from hybrid_attention.engines.weights import BEST, read_weights, save_whole, weights_digest
 from monai.bundle import ConfigParser
 
 _PACKAGE_FILES = {".py", ".csv", ".j2", ".css", ".js", ".typed"}

@@ -16,7 +16,7 @@ from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form
 from hybrid_attention.deploy.onnx_networks import require
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, weights_of
-from hybrid_attention.engines.trained_weights import load_weights, weights_digest
+from hybrid_attention.engines.weights import load_weights, weights_digest
 from hybrid_attention.transforms.probabilities import TemperatureScaling
 from torch import nn
 

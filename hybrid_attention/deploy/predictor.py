@@ -18,7 +18,7 @@ from hybrid_attention.deploy.save_predictions import SavePredictions, model_name
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
 from hybrid_attention.engines.command_line import root_cause
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane
-from hybrid_attention.engines.trained_weights import load_weights
+from hybrid_attention.engines.weights import load_weights
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.result import Result, by_class
 from hybrid_attention.transforms.chains import PROBABILITY

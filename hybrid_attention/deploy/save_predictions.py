@@ -15,7 +15,7 @@ from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.deploy.dicom_seg import require_highdicom, write_dicom_segmentation
 from hybrid_attention.deploy.dicom_sr import write_dicom_report
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.explain import SaveAttention, SaveGradCAMOverlays, SavePanels
 from hybrid_attention.explain.handlers import output_explained
 from hybrid_attention.prediction.predict_folder import ResultWriter

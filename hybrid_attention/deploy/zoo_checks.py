@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from hybrid_attention.engines.bundles import INFERENCE, METADATA, bundle_network
 from hybrid_attention.engines.command_line import root_cause
-from hybrid_attention.engines.trained_weights import BEST
+from hybrid_attention.engines.weights import BEST
 from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import hybrid_attention
 import torch
 from hybrid_attention import data, phantoms
 from hybrid_attention.engines.command_line import config_files
-from hybrid_attention.engines.run_record import read_record, trained_setting
-from hybrid_attention.engines.trained_model import NETWORK, plain_definition
-from hybrid_attention.engines.trained_weights import RELEASED, find_weights, load_weights
+from hybrid_attention.engines.training_record import read_record, trained_setting
+from hybrid_attention.engines.weights import RELEASED, find_weights, load_weights
+from hybrid_attention.networks import baselines
 from monai.bundle import ConfigParser
 
 METADATA = "configs/metadata.json"
@@ -21,6 +23,13 @@ INFERENCE = "configs/inference.yaml"
 DEFAULT_BUNDLE = "hybrid_lite"
 DEFAULT_NETWORK = "default_network"  # key of a config that reads the record by itself
 _PATHS = ("ckpt_path", "dataset_dir", "output_dir")
+NETWORK = "network_def"
+# the only package whose networks are built: records come with weights, perhaps from an untrusted source
+_TRUSTED = "hybrid_attention.networks"
+# takes a network, which is checked itself, and a number
+_GROUP_NORM = f"{_TRUSTED}.with_group_norm"
+# arguments that would download or read files; trained weights replace them
+_WEIGHTS = {"encoder_weights": "random", "pretrained": False}
 
 
 def own_bundles() -> dict[str, Path]:
@@ -35,11 +44,7 @@ def own_bundles() -> dict[str, Path]:
 
 
 def bundle_folder(bundle: str | os.PathLike[str]) -> Path:
-    """Return the folder of a bundle, given that folder or the name of one of `own_bundles`.
-
-    Raises:
-        ValueError: there is no such bundle.
-    """
+    """Return the folder of a bundle, given that folder or the name of one of `own_bundles`."""
     own = own_bundles()
     if str(bundle) in own:
         return own[str(bundle)]
@@ -82,10 +87,7 @@ def weights_of(folder: Path, weights: str | os.PathLike[str] | None = None) -> P
 
     Args:
         folder: folder of the bundle.
-        weights: the weight file, its first part, or the folder of a run; None for the bundle's own.
-
-    Returns:
-        The file, or the first of its parts.
+        weights: see `find_weights`; None for the bundle's own.
 
     Raises:
         FileNotFoundError: there are none; the message names the bundles that come with weights.
@@ -161,18 +163,64 @@ def other_network(config: Mapping[str, Any], weights: str | os.PathLike[str]) ->
 
 
 def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
-    """Build `network_def` of a bundle's config for inference, with trained weights and in evaluation mode.
-
-    Args:
-        folder: folder of the bundle.
-        weights: see `weights_of`.
-
-    Raises:
-        FileNotFoundError: there are no weights.
-        ValueError: they are damaged or do not fit the network.
-    """
+    """Build `network_def` of a bundle's config for inference, in evaluation mode, with the weights of `weights_of`."""
     path = weights_of(folder, weights)
     return load_weights(inference_parser(folder, ckpt_path=str(path)).get_parsed_content(NETWORK), path)
+
+
+def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, **references: Any) -> torch.nn.Module:
+    """Build the network that weights were trained with, without these weights.
+
+    Args:
+        weights: the weight file, with the record of its training beside it.
+        default: returned if there is no record.
+        references: values for the references of the record's `network_def`, `@in_channels` for example.
+
+    Raises:
+        ValueError: the record names anything but a network of this package, or contains an expression or an unknown
+            reference.
+    """
+    definition = trained_setting(weights, NETWORK, None)
+    if definition is None:
+        return default
+    parser = ConfigParser({NETWORK: plain_definition(definition, references)})
+    network: torch.nn.Module = parser.get_parsed_content(NETWORK)
+    return network
+
+
+def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
+    """Return the definition of a network with values for its references, so that building it executes no code."""
+    if isinstance(definition, Mapping):
+        for key in definition:
+            if str(key).startswith("_") and key != "_target_":
+                raise ValueError(f"the record of a training uses {key!r}, which is not allowed")
+        if "_target_" in definition:
+            _check_target(str(definition["_target_"]))
+        return {
+            key: _WEIGHTS[key] if key in _WEIGHTS else plain_definition(value, references)
+            for key, value in definition.items()
+        }
+    if isinstance(definition, list):
+        return [plain_definition(value, references) for value in definition]
+    if isinstance(definition, str) and definition.startswith("@") and definition[1:] in references:
+        return references[definition[1:]]
+    if isinstance(definition, str) and definition.startswith(("$", "@", "%")):
+        raise ValueError(f"the record of a training contains the expression {definition!r}, which is not allowed")
+    return definition
+
+
+def _check_target(target: str) -> None:
+    """Accept only networks of this package, the builders of the baselines, and `with_group_norm`."""
+    module, _, name = target.rpartition(".")
+    found = None
+    if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
+        with suppress(ImportError):  # of a path that leads through other modules' attributes
+            found = getattr(importlib.import_module(module), name, None)
+    home = str(getattr(found, "__module__", ""))
+    is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
+    is_builder = target == _GROUP_NORM or (module == baselines.__name__ and name in baselines.__all__)
+    if not (is_network or is_builder):
+        raise ValueError(f"the record of a training names {target!r}: only networks of {_TRUSTED} are allowed")
 
 
 def _recorded_bundle(weights: str | os.PathLike[str]) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.data.writing import remove_partial_files, write_json
-from hybrid_attention.engines.run_record import RECORD, differences, provenance, read_record
-from hybrid_attention.engines.trained_weights import (
+from hybrid_attention.engines.training_record import RECORD, differences, provenance, read_record
+from hybrid_attention.engines.weights import (
     BEST,
     not_finite,
     save_weights,
@@ -51,9 +51,6 @@ class Checkpoint:
         initial_weights: file that the network starts from, or None. The images in the record beside it count as seen
             by this run; if the record is missing, a warning is logged.
         weights_of: name of the object whose weights are saved in `model.pt`, for example a moving average.
-
-    Raises:
-        ValueError: `objects` lacks "network" or `weights_of`.
     """
 
     def __init__(

@@ -32,9 +32,6 @@ class PrecisionInferer(SimpleInferer):
     Args:
         precision: "auto", "fp32", "bf16" or "fp16" (CUDA only); see `choose_precision`.
         channels_last: convert images to channels-last; convert the weights, too, with `to_memory_format`.
-
-    Raises:
-        ValueError: unknown precision, or fp16 on a CPU.
     """
 
     def __init__(self, precision: str = "fp32", channels_last: bool = False) -> None:
@@ -61,9 +58,6 @@ def choose_precision(precision: str, device: torch.device | str) -> str:
         precision: "auto" for bf16 if the device supports it, else fp32; any other is returned. For bf16 on a device
             that emulates it, a warning is logged.
         device: the device of the network.
-
-    Raises:
-        ValueError: unknown precision, or fp16 on a device other than a GPU.
     """
     _check(precision)
     kind = torch.device(device).type
@@ -122,11 +116,7 @@ def _in_float32(output: Any) -> Any:
 
 
 def to_memory_format(network: torch.nn.Module, channels_last: bool) -> torch.nn.Module:
-    """Convert a network's convolution weights to channels-last in place if `channels_last`, and return the network.
-
-    Raises:
-        ValueError: `channels_last` is text.
-    """
+    """Convert a network's convolution weights to channels-last in place if `channels_last`, and return the network."""
     if not isinstance(channels_last, bool):
         raise ValueError(f"channels_last must be True or False, got {channels_last!r}")
     if channels_last:
@@ -148,9 +138,6 @@ class FlipAverage(Inferer):
             image and its mirror image.
         classes_follow: the network returns a tensor whose first channel is the lesion and whose others are class
             logits, as `MaskAndClasses` does.
-
-    Raises:
-        ValueError: `flips` is empty, or an entry is not a list of distinct axes, 0 or 1.
     """
 
     def __init__(

@@ -105,11 +105,8 @@ class AugmentBatch:
         sizes: progressive sizes, as {first epoch: side in pixels}: from that epoch on images and masks are resized to
             squares of that side. For this, also pass the object to the trainer's handlers.
 
-    Raises:
-        ValueError: when called, if the channels of the images differ.
-
     Shape:
-        - `image`: (B, C, H, W), all C channels alike
+        - `image`: (B, C, H, W), all C channels alike, else a ValueError
         - `label`: (B, 1, H, W)
         - output: of `prepare_batch`; by default the same two, on the device
     """

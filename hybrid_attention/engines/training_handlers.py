@@ -17,10 +17,11 @@ import torch
 from hybrid_attention.data.writing import write_csv
 from hybrid_attention.engines.checkpoint import Checkpoint
 from hybrid_attention.engines.multi_task import plane
-from hybrid_attention.engines.run_record import effective_recipe
+from hybrid_attention.engines.training_record import effective_recipe
 from hybrid_attention.prediction.overlay import draw_overlay
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping as IgniteEarlyStopping
+from ignite.handlers import ProgressBar
 from monai.handlers import ValidationHandler
 from monai.utils import CommonKeys, set_determinism
 from torch.optim.swa_utils import update_bn
@@ -58,7 +59,7 @@ def run_handlers(
         evaluator: the validation engine.
         train_dataset: a MONAI dataset with `data` and `transform`.
         validation_dataset: likewise.
-        state: objects to save and restore, see `Checkpoint`; with "network" and "optimizer".
+        state: objects to save and restore, with "network" and "optimizer"; see `Checkpoint`.
         output_dir: folder of `history.csv` and `tensorboard`.
         ckpt_dir: folder of the weights.
         seed: see `EpochSeed`.
@@ -79,7 +80,7 @@ def run_handlers(
         early_stopping,
         history,
         TensorBoardLog(Path(output_dir) / "tensorboard", history, evaluator),
-        Progress(evaluator),
+        Progress(),
         Checkpoint(
             ckpt_dir,
             {**state, "early_stopping": early_stopping, "history": history},
@@ -345,38 +346,10 @@ class TensorBoardLog:
             self.writer = None
 
 
-class Progress:
-    """Show epoch, loss, last and best validation metric and the remaining time of the run in one line.
-
-    Args:
-        evaluator: the validation engine, whose key metric is shown.
-    """
-
-    def __init__(self, evaluator: Engine) -> None:
-        self.evaluator = evaluator
-        self.bar: Any = None
+class Progress(ProgressBar):
+    """Show the steps of an epoch, their loss and the remaining time in one line."""
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         if engine.state.rank == 0:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-            engine.add_event_handler(Events.COMPLETED, self._close)
-
-    def _step(self, engine: Engine) -> None:
-        from tqdm import tqdm
-
-        state, validation = engine.state, self.evaluator.state
-        if self.bar is None:
-            total, done = state.max_epochs * state.epoch_length, state.iteration - 1
-            self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=0.5)
-        self.bar.set_description(f"epoch {state.epoch}/{state.max_epochs}", refresh=False)
-        shown = {"loss": f"{float(state.output[0][CommonKeys.LOSS]):.4f}"}
-        name = validation.key_metric_name
-        if name in validation.metrics:
-            shown[name] = f"{validation.metrics[name]:.4f} (best {validation.best_metric:.4f})"
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update()
-
-    def _close(self, engine: Engine) -> None:
-        if self.bar is not None:
-            self.bar.close()
+            super().attach(engine, output_transform=lambda output: {"loss": float(output[0][CommonKeys.LOSS])})

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from hybrid_attention.data.splits import Cases
-from hybrid_attention.engines.run_record import check_against_training
-from hybrid_attention.engines.trained_model import TrainedRun, find_weights
-from hybrid_attention.engines.trained_weights import RELEASED
+from hybrid_attention.engines.trained_run import TrainedRun, find_weights
+from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.engines.weights import RELEASED
 from hybrid_attention.evaluation.metrics.calibration import (
     DEFAULT_THRESHOLD,
     PixelCalibration,

@@ -10,10 +10,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from hybrid_attention.explain.grad_cam import evaluation_mode
-from hybrid_attention.networks.blocks.cbam import ChannelGate, SpatialGate
+from hybrid_attention.networks.blocks.attention import (
+    ChannelGate,
+    NonLocal,
+    ObjectContext,
+    SpatialGate,
+    positions_first,
+)
 from hybrid_attention.networks.blocks.convolutions import interpolation_mode
-from hybrid_attention.networks.blocks.non_local import NonLocal, positions_first
-from hybrid_attention.networks.blocks.object_context import ObjectContext
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import GSA, TSA
 from monai.networks.nets.attentionunet import AttentionBlock

@@ -1,7 +1,4 @@
 """Losses that MONAI lacks."""
 
-from hybrid_attention.losses.bce_jaccard import BCEJaccardLoss
-from hybrid_attention.losses.mask_and_boundary import MaskAndBoundaryLoss, mask_boundary
-from hybrid_attention.losses.multi_task import MultiTaskLoss, MultiTaskTarget
-
-__all__ = ["BCEJaccardLoss", "MaskAndBoundaryLoss", "MultiTaskLoss", "MultiTaskTarget", "mask_boundary"]
+from hybrid_attention.losses.masks import BCEJaccardLoss, MaskAndBoundaryLoss, mask_boundary
+from hybrid_attention.losses.masks_and_classes import MultiTaskLoss, MultiTaskTarget

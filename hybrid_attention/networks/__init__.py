@@ -17,7 +17,14 @@ from hybrid_attention.networks.explainable import TripleEncoderModel, TripleEnco
 from hybrid_attention.networks.hybrid import HybridAttentionNet, HybridMultiTaskNet
 from hybrid_attention.networks.hybrid_lite import HybridLiteNet
 from hybrid_attention.networks.mtl_oca import MultiTaskOCANet
-from hybrid_attention.networks.multi_task import AsMultiTask, LesionLogit, MaskAndClasses, MultiTaskOutput, lesion_logit
+from hybrid_attention.networks.multi_task import (
+    AsMultiTask,
+    LesionLogit,
+    MaskAndClasses,
+    MultiTaskOutput,
+    PooledClassifier,
+    lesion_logit,
+)
 from hybrid_attention.networks.pretrained import (
     DENSENET121,
     EFFICIENTNET_B0,
@@ -25,32 +32,3 @@ from hybrid_attention.networks.pretrained import (
     PublishedWeights,
     load_encoder_weights,
 )
-
-__all__ = [
-    "DENSENET121",
-    "EFFICIENTNET_B0",
-    "RESNET18",
-    "AsMultiTask",
-    "DeepAttentionUNet",
-    "DeepSupervision",
-    "DenseNet121Encoder",
-    "EfficientNetB0Encoder",
-    "EfficientNetLiteEncoder",
-    "HybridAttentionNet",
-    "HybridLiteNet",
-    "HybridMultiTaskNet",
-    "LesionLogit",
-    "MaskAndClasses",
-    "MultiTaskOCANet",
-    "MultiTaskOutput",
-    "MultiTaskUNet",
-    "PlainUNet",
-    "PublishedWeights",
-    "ResNet18Encoder",
-    "TripleEncoderModel",
-    "TripleEncoderUNet",
-    "lesion_logit",
-    "load_encoder_weights",
-    "triple_encoder_model",
-    "with_group_norm",
-]

@@ -27,10 +27,6 @@ class DeepSupervision(nn.Module):
     Shape:
         - input: as the network
         - output: list of (batch, out_channels, *spatial): the network's own logits, then one for each layer at its size
-
-    Raises:
-        AttributeError: unknown layer.
-        ValueError: `layers` is empty.
     """
 
     def __init__(

@@ -44,13 +44,8 @@ class Encoder(nn.Module):
     Args:
         stages: the modules of each stage by name.
         channels: width of each feature map.
-        weights: initial weights: None (random), "imagenet" or the path of a published file; see
-            `load_encoder_weights`.
+        weights: None (random), "imagenet" or the path of a published file; see `load_encoder_weights`, also for errors.
         published: the published file.
-        spatial_dims: number of spatial dimensions.
-
-    Raises:
-        ValueError: the weights do not fit; see `load_encoder_weights`, also for other errors.
     """
 
     def __init__(
@@ -93,9 +88,6 @@ class DenseNet121Encoder(Encoder):
         - input: (batch, in_channels, *spatial), every side at least `stride`
         - output: list of the feature maps in the module's table; an odd side is rounded up by the stem and its
           pooling, and down by the transitions
-
-    Raises:
-        ValueError: `depth` is neither 3 nor 4, or the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(
@@ -338,9 +330,6 @@ class EfficientNetLiteEncoder(Encoder):
     Shape:
         - input: (batch, in_channels, height, width), values from 0 to 1, every side at least 32
         - output: list of the feature maps in the table; an odd side is rounded up
-
-    Raises:
-        ValueError: `size` is unknown, or the weights do not fit; see `load_encoder_weights`.
     """
 
     def __init__(

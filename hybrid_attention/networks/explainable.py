@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from hybrid_attention.networks.blocks.cbam import CBAM
+from hybrid_attention.networks.blocks.attention import CBAM, NonLocal
 from hybrid_attention.networks.blocks.convolutions import (
     check_input,
     crop_like,
@@ -17,7 +17,6 @@ from hybrid_attention.networks.blocks.convolutions import (
     pad_to_multiple,
     upsample_2x,
 )
-from hybrid_attention.networks.blocks.non_local import NonLocal
 from hybrid_attention.networks.encoders import DenseNet121Encoder, EfficientNetB0Encoder, Encoder, ResNet18Encoder
 from hybrid_attention.networks.pretrained import (
     DENSENET121,
@@ -134,10 +133,6 @@ class TripleEncoderUNet(nn.Module):
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least 32
         - output: (batch, out_channels, *spatial), logits
-
-    Raises:
-        FileNotFoundError: the path `encoder_weights` does not exist.
-        RuntimeError: the weights can't be downloaded, or their file is damaged.
 
     Deviation:
         The paper gives no widths; they are inferred from the parameter counts of table 1, which all

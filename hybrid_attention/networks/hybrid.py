@@ -15,7 +15,6 @@ from hybrid_attention.networks.blocks.convolutions import (
     interpolation_mode,
     resize_like,
 )
-from hybrid_attention.networks.blocks.multi_task_heads import class_head
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
 from hybrid_attention.networks.encoders import (
@@ -26,7 +25,7 @@ from hybrid_attention.networks.encoders import (
     Encoder,
     ResNet18Encoder,
 )
-from hybrid_attention.networks.multi_task import MultiTaskOutput
+from hybrid_attention.networks.multi_task import MultiTaskOutput, class_head
 from hybrid_attention.networks.pretrained import WeightsSource, mismatch
 from monai.networks.layers import Conv
 from torch import nn
@@ -104,9 +103,7 @@ class HybridAttentionNet(nn.Module):
         For `torch.export` set the minimum of dynamic sides to twice that: it specialises on maps of width 1.
 
     Raises:
-        ValueError: an argument or the input is invalid, or a training batch holds one image (with SFEB).
-        FileNotFoundError: the file `encoder_weights` does not exist.
-        RuntimeError: the weights can't be downloaded, or their file is damaged.
+        ValueError: a training batch has one image (with SFEB); for `encoder_weights` see `load_encoder_weights`.
 
     Deviation:
         The paper gives few widths; they are inferred from the parameter counts of table 2, which all agree exactly.

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from hybrid_attention.networks.blocks.convolutions import check_input, plain_stage, resize_like
-from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import TAM
 from hybrid_attention.networks.encoders import EfficientNetLiteEncoder
-from hybrid_attention.networks.multi_task import MultiTaskOutput
+from hybrid_attention.networks.multi_task import MultiTaskOutput, class_head, region_head
 from hybrid_attention.networks.pretrained import WeightsSource
 from torch import nn
 
@@ -54,9 +53,6 @@ class HybridLiteNet(nn.Module):
     Shape:
         - input: (batch, in_channels, height, width), values from 0 to 1, every side at least 32
         - output: `MultiTaskOutput`, the mask at the input's size, no coarse mask
-
-    Raises:
-        ValueError: an argument or the input is invalid, or a training batch holds one image (with SFEB).
     """
 
     gradcam_layer = "bottleneck"  # what both tasks see

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from hybrid_attention.networks.blocks.attention import ObjectContext
 from hybrid_attention.networks.blocks.convolutions import (
     GROUPS,
     check_input,
@@ -12,9 +13,7 @@ from hybrid_attention.networks.blocks.convolutions import (
     interpolation_mode,
     resize_like,
 )
-from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
-from hybrid_attention.networks.blocks.object_context import ObjectContext
-from hybrid_attention.networks.multi_task import MultiTaskOutput
+from hybrid_attention.networks.multi_task import MultiTaskOutput, class_head, region_head
 from monai.networks.blocks import ResidualUnit
 from monai.networks.layers import Pool
 from torch import nn
@@ -150,9 +149,6 @@ class MultiTaskOCANet(nn.Module):
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side at least `2 ** len(channels)`
         - output: `MultiTaskOutput`, the masks at the input's size
-
-    Raises:
-        ValueError: an argument or the input is invalid, or the features of `classify_on` do not exist.
 
     Deviation:
         The paper gives neither widths nor the layers of a stage: here a stage is two convolutions with group norm (8

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from hybrid_attention.engines.run_record import trained_epochs
+from hybrid_attention.engines.training_record import trained_epochs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
 from hybrid_attention.evaluation.results import Evaluation, nested

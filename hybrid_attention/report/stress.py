@@ -13,7 +13,7 @@ import numpy as np
 from hybrid_attention.data.images import read_grey, to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.writing import prepare_output_folder
-from hybrid_attention.engines.trained_model import TrainedRun
+from hybrid_attention.engines.trained_run import TrainedRun
 from hybrid_attention.evaluation.ensemble import open_runs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion

@@ -11,7 +11,7 @@ from hybrid_attention.deploy import zoo_checks
 from hybrid_attention.deploy.archive import package, unpack_archive, verify, write_archive
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from PIL import Image
 
 from tests.bundles.commands import BUNDLES

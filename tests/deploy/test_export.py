@@ -11,7 +11,7 @@ from hybrid_attention.deploy.export import export_bundle, export_onnx, export_to
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,
@@ -20,7 +20,7 @@ from hybrid_attention.networks import (
     TripleEncoderUNet,
     baselines,
 )
-from hybrid_attention.networks.blocks.non_local import NonLocal
+from hybrid_attention.networks.blocks.attention import NonLocal
 from hybrid_attention.networks.blocks.sfeb import SFEB, WindowMean
 from torch import nn
 

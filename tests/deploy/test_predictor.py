@@ -14,7 +14,7 @@ from hybrid_attention.cli import main
 from hybrid_attention.data.cases import DataError
 from hybrid_attention.deploy.predictor import Options, predict
 from hybrid_attention.engines import save_weights
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet, with_group_norm
 from hybrid_attention.networks.baselines import residual_unet
 from monai.bundle import ConfigParser

@@ -5,7 +5,7 @@ import torch
 from hybrid_attention.deploy.export import export_onnx
 from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork
 from hybrid_attention.deploy.quantize import quantize
-from hybrid_attention.networks.blocks.non_local import NonLocal
+from hybrid_attention.networks.blocks.attention import NonLocal
 from torch import nn
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")

@@ -12,7 +12,7 @@ from hybrid_attention.engines import (
     load_weights,
     save_weights,
 )
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from ignite.engine import Events
 from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer

@@ -14,9 +14,7 @@ from hybrid_attention.networks import (
     TripleEncoderUNet,
     baselines,
 )
-from hybrid_attention.networks.blocks.cbam import CBAM
-from hybrid_attention.networks.blocks.non_local import NonLocal
-from hybrid_attention.networks.blocks.object_context import ObjectContext
+from hybrid_attention.networks.blocks.attention import CBAM, NonLocal, ObjectContext
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import GSA, TSA
 from monai.networks.nets.attentionunet import AttentionBlock

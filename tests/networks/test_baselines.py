@@ -7,8 +7,7 @@ import torch
 from hybrid_attention.networks import DeepAttentionUNet, PlainUNet, baselines
 from hybrid_attention.networks.baselines.aau_net import HAAM
 from hybrid_attention.networks.baselines.bgra_gsa import BoundaryGuided, EdgeUnit, RegionAware
-from hybrid_attention.networks.baselines.eh_former import EasyHardFusion
-from hybrid_attention.networks.baselines.mix_transformer import BACKBONES, MixTransformer, ReducedAttention
+from hybrid_attention.networks.baselines.eh_former import BACKBONES, EasyHardFusion, MixTransformer, ReducedAttention
 from hybrid_attention.networks.baselines.mt_dunet import PyramidClassifier
 from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
 from monai.losses import DeepSupervisionLoss, DiceLoss

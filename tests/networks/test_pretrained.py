@@ -190,12 +190,6 @@ def test_parts_cut_off_may_be_absent_only_when_they_are_cut_off(tmp_path):
             "cut.pth cannot be read",
         ),
         ("list.pth", lambda path, file: torch.save([1, 2], path), ValueError, "list.pth holds list"),
-        (
-            "nan.pth",
-            lambda path, file: torch.save({"a": torch.tensor([1.0, torch.nan])}, path),
-            ValueError,
-            "nan.pth holds NaN or infinity in a",
-        ),
     ],
 )
 def test_missing_damaged_and_foreign_files(files, tmp_path, name, write, error, message):
@@ -205,7 +199,7 @@ def test_missing_damaged_and_foreign_files(files, tmp_path, name, write, error, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"in_channels": 2}, "got 2"), ({"spatial_dims": 3}, "spatial_dims=2, got 3")]
+    ("arguments", "message"), [({"in_channels": 2}, "got 2 and 2"), ({"spatial_dims": 3}, "got 3 and 3")]
 )
 def test_only_flat_images_with_one_or_three_channels_have_imagenet_weights(arguments, message):
     with pytest.raises(ValueError, match=message):

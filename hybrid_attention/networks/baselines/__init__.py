@@ -15,17 +15,18 @@ build of torch. `flexible_unet` has U-Nets on the same encoders.
 from hybrid_attention.networks.baselines.aau_net import AAUNet
 from hybrid_attention.networks.baselines.bgra_gsa import BGRAGSA
 from hybrid_attention.networks.baselines.eh_former import EHFormer, EHFormerCoarse
-from hybrid_attention.networks.baselines.monai import (
+from hybrid_attention.networks.baselines.library import (
     attention_unet,
     basic_unet,
     flexible_unet,
+    nnunet,
+    nnunet_residual,
     residual_unet,
     segresnet,
     swin_unetr,
     unet_plus_plus,
 )
 from hybrid_attention.networks.baselines.mt_dunet import MTDUNet
-from hybrid_attention.networks.baselines.nnunet import nnunet, nnunet_residual
 from hybrid_attention.networks.baselines.swin_unet import SwinUNet
 from hybrid_attention.networks.baselines.unet import MultiTaskUNet, PlainUNet
 

@@ -75,9 +75,6 @@ class AAUNet(nn.Module):
         - input: (batch, in_channels, height, width), any size with every side at least `2 ** (len(channels) - 1)`
         - output: (batch, out_channels, height, width), logits
 
-    Raises:
-        ValueError: an argument or the input is invalid, or a training batch has one item.
-
     Deviation:
         The authors published the module, not the network around it: theirs is a U-Net in which the module replaces the
         convolutions. Here each scale has one module, its last convolution is 3x3, the widths are 32 to 512, and

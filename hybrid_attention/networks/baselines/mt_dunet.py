@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from hybrid_attention.networks.blocks.convolutions import check_input, plain_stage, resize_like
-from hybrid_attention.networks.blocks.multi_task_heads import NoClassifier, region_head
-from hybrid_attention.networks.multi_task import MultiTaskOutput
+from hybrid_attention.networks.multi_task import MultiTaskOutput, NoClassifier, region_head
 from torch import nn
 
 PYRAMID = (4, 2, 1)  # bins along each axis

@@ -13,9 +13,8 @@ from hybrid_attention.networks.blocks.convolutions import (
     plain_stage,
     resize_like,
 )
-from hybrid_attention.networks.blocks.multi_task_heads import class_head, region_head
 from hybrid_attention.networks.mtl_oca import UNetBackbone
-from hybrid_attention.networks.multi_task import MultiTaskOutput
+from hybrid_attention.networks.multi_task import MultiTaskOutput, class_head, region_head
 from monai.networks.layers import Conv, Pool
 from torch import nn
 

@@ -49,7 +49,7 @@ class SFEB(nn.Module):
         - input and output: (batch, channels, *spatial)
 
     Raises:
-        ValueError: `pooling` is unknown, or a training batch has one item.
+        ValueError: a training batch has one item.
 
     Deviation:
         The paper calls both pools "global" (eq. 8, 9). Global pools would leave one constant per channel without

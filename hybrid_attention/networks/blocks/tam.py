@@ -53,14 +53,11 @@ class TSA(nn.Module):
         arXiv:2506.16592, eq. 1-4; its cited source is B. Chen et al., "TransAttUnet", arXiv:2107.05274.
 
     Args:
-        num_heads: number of heads; each attends between its share of the channels.
+        num_heads: number of heads, which divides `channels`; each attends between its share of the channels.
         scale: d_k of the equation: "positions" (h·w) or "channels" (those of a head).
 
     Shape:
         - input and output: (batch, channels, *spatial)
-
-    Raises:
-        ValueError: `channels` is not a multiple of `num_heads`, or `scale` is unknown.
 
     Deviation:
         The paper does not define d_k. A row of K has one entry per position, so the dot product is over h·w entries and
@@ -100,13 +97,10 @@ class GSA(nn.Module):
         arXiv:2506.16592, eq. 5.
 
     Args:
-        num_heads: number of heads; each has its share of the embeddings' channels.
+        num_heads: number of heads; each has its share of the embeddings' `channels / 2`.
 
     Shape:
         - input and output: (batch, channels, *spatial)
-
-    Raises:
-        ValueError: `channels` is not a multiple of twice `num_heads`.
 
     Deviation:
         The text says "scaled dot product", but eq. 5 has no scale: here it is 1 / sqrt(c / 2) for one head. Eq. 5 ends

@@ -17,7 +17,7 @@ import torch
 from hybrid_attention.data.hashing import case_digests, file_digest
 from hybrid_attention.engines.command_line import command_line_options, config_files
 from hybrid_attention.engines.inferers import choose_precision, computes_bf16, cpu_capability
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from monai.bundle import ConfigParser
 
 RECORD = "training.json"
@@ -144,11 +144,7 @@ def trained_epochs(record: Any) -> int | None:
 
 
 def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Read the record that `Checkpoint` wrote beside weights; None, and a warning, if there is none for them.
-
-    Raises:
-        ValueError: the record is damaged.
-    """
+    """Read the record that `Checkpoint` wrote beside weights; None, and a warning, if there is none for them."""
     path = Path(weights).with_name(RECORD)
     if not path.is_file():
         logger.warning("no %s beside %s: its training can't be checked", RECORD, weights)

@@ -1,20 +1,17 @@
-"""Trained networks, built from the record beside their weights."""
+"""A training run, rebuilt from the record beside its weights, to predict as in its validation."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.inferers import FlipAverage, computes_bf16
-from hybrid_attention.engines.run_record import check_against_training, read_record, trained_setting
-from hybrid_attention.engines.trained_weights import find_weights, load_weights
-from hybrid_attention.networks import baselines
+from hybrid_attention.engines.training_record import check_against_training, read_record
+from hybrid_attention.engines.weights import find_weights, load_weights
 from hybrid_attention.transforms import MergeMasksd
 from hybrid_attention.transforms.chains import PROBABILITY
 from ignite.engine import Engine, Events
@@ -25,30 +22,18 @@ from monai.engines.utils import default_prepare_batch
 from monai.transforms import Compose, EnsureChannelFirstd
 from monai.utils import CommonKeys
 
-NETWORK = "network_def"
-# the only package whose networks are built: records come with weights, perhaps from an untrusted source
-_TRUSTED = "hybrid_attention.networks"
-# takes a network, which is checked itself, and a number
-_GROUP_NORM = f"{_TRUSTED}.with_group_norm"
-# arguments that would download or read files; trained weights replace them
-_WEIGHTS = {"encoder_weights": "random", "pretrained": False}
-
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction for one case, in the input size of the network.
-
-    Args:
-        case: the case in the data list.
-        image: input of the network, (channels, H, W).
-        probability: probability of lesion, (1, H, W), float32.
-        target: the ground-truth mask, (1, H, W), 0 and 1.
-    """
+    """Prediction for one case of the data list, in the input size of the network."""
 
     case: Mapping[str, Any]
     image: torch.Tensor
+    """(channels, H, W)."""
     probability: torch.Tensor
+    """(1, H, W), float32, of lesion."""
     target: torch.Tensor
+    """(1, H, W), 0 and 1."""
 
 
 class TrainedRun:
@@ -61,8 +46,7 @@ class TrainedRun:
         run: the weight file (`model.pt`), or the folder of a run or bundle; see `find_weights`.
         dataset_dir: folder of the images, or several.
         device: where the network runs; None for a GPU if there is one.
-        groups_csv: CSV file of duplicate groups, as in training.
-        split_csv: CSV file of the split, as in training.
+        groups_csv: CSV file of duplicate groups, as in training; likewise `split_csv`.
 
     Attributes:
         training: the record, with the number of images in place of their list.
@@ -145,9 +129,6 @@ class TrainedRun:
 
         Returns:
             One prediction per case, in order.
-
-        Raises:
-            ValueError: the network was trained with a version whose validation returned no probability.
         """
         transforms = list(self._get("validate#preprocessing").transforms)
         if disturbance is not None:
@@ -188,62 +169,3 @@ class TrainedRun:
 
     def _get(self, key: str) -> Any:
         return self._config.get_parsed_content(key)
-
-
-def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, **references: Any) -> torch.nn.Module:
-    """Build the network that weights were trained with, without these weights.
-
-    Args:
-        weights: the weight file, with the record of its training beside it.
-        default: returned if there is no record.
-        references: values for the references of the record's `network_def`, `@in_channels` for example.
-
-    Raises:
-        ValueError: the record names anything but a network of this package, or contains an expression or an unknown
-            reference.
-    """
-    definition = trained_setting(weights, NETWORK, None)
-    if definition is None:
-        return default
-    parser = ConfigParser({NETWORK: plain_definition(definition, references)})
-    network: torch.nn.Module = parser.get_parsed_content(NETWORK)
-    return network
-
-
-def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
-    """Return the definition of a network with values for its references, so that building it executes no code.
-
-    Raises:
-        ValueError: see `trained_network`.
-    """
-    if isinstance(definition, Mapping):
-        for key in definition:
-            if str(key).startswith("_") and key != "_target_":
-                raise ValueError(f"the record of a training uses {key!r}, which is not allowed")
-        if "_target_" in definition:
-            _check_target(str(definition["_target_"]))
-        return {
-            key: _WEIGHTS[key] if key in _WEIGHTS else plain_definition(value, references)
-            for key, value in definition.items()
-        }
-    if isinstance(definition, list):
-        return [plain_definition(value, references) for value in definition]
-    if isinstance(definition, str) and definition.startswith("@") and definition[1:] in references:
-        return references[definition[1:]]
-    if isinstance(definition, str) and definition.startswith(("$", "@", "%")):
-        raise ValueError(f"the record of a training contains the expression {definition!r}, which is not allowed")
-    return definition
-
-
-def _check_target(target: str) -> None:
-    """Accept only networks of this package, the builders of the baselines, and `with_group_norm`."""
-    module, _, name = target.rpartition(".")
-    found = None
-    if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
-        with suppress(ImportError):  # of a path that leads through other modules' attributes
-            found = getattr(importlib.import_module(module), name, None)
-    home = str(getattr(found, "__module__", ""))
-    is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
-    is_builder = target == _GROUP_NORM or (module == baselines.__name__ and name in baselines.__all__)
-    if not (is_network or is_builder):
-        raise ValueError(f"the record of a training names {target!r}: only networks of {_TRUSTED} are allowed")

@@ -8,7 +8,7 @@ from hybrid_attention.engines import (
     save_released_weights,
     save_weights,
 )
-from hybrid_attention.engines.trained_weights import holds_weights, weight_parts, weights_digest, weights_mismatch
+from hybrid_attention.engines.weights import holds_weights, weight_parts, weights_digest, weights_mismatch
 
 
 def network(seed=0):

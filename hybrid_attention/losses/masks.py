@@ -1,11 +1,14 @@
-"""Binary cross-entropy plus soft Jaccard loss."""
+"""Losses of networks that predict masks only."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from monai.losses import DiceLoss
 from monai.utils import LossReduction
 from torch import nn
+from torch.nn import functional
 from torch.nn.modules.loss import _Loss
 
 
@@ -34,10 +37,6 @@ class BCEJaccardLoss(_Loss):
 
     After a call, `terms` holds the means over images and channels of `bce` and `jaccard`, without weights and gradient,
     which `History` logs.
-
-    Raises:
-        ValueError: a weight is negative or both are zero, `smooth` is not positive, `reduction` is unknown, or
-            the shapes differ.
 
     Deviation:
         Eq. 16 sums the cross-entropy over the pixels, which would dominate a Jaccard loss of at most one; here it is
@@ -81,3 +80,44 @@ class BCEJaccardLoss(_Loss):
         if self.reduction == "none":
             return loss
         return loss.mean() if self.reduction == "mean" else loss.sum()
+
+
+def mask_boundary(mask: torch.Tensor) -> torch.Tensor:
+    """Return the pixels whose 3x3 neighbourhood within the image is partly in the mask and partly outside.
+
+    Args:
+        mask: (batch, channel, height, width), values 0 and 1.
+
+    Returns:
+        Dilation minus erosion, of the same shape and type.
+    """
+    values = mask if mask.is_floating_point() else mask.float()
+    dilated = functional.max_pool2d(values, kernel_size=3, stride=1, padding=1)
+    eroded = -functional.max_pool2d(-values, kernel_size=3, stride=1, padding=1)
+    return (dilated - eroded).to(mask.dtype)
+
+
+class MaskAndBoundaryLoss(_Loss):
+    """Compare each predicted mask with the mask, and each predicted boundary with the boundary of the mask.
+
+    Args:
+        loss: of logits and target, (batch, channel, height, width); its mean over the channels weighs all maps alike.
+
+    Shape:
+        - input: a pair of logits, masks (batch, any, height, width) and boundaries (batch, any, height, width); or one
+          tensor of masks, as in evaluation
+        - target: (batch, 1, height, width), the mask, values 0 and 1
+        - output: that of `loss`
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, input: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        """Return the loss."""
+        if isinstance(input, torch.Tensor):
+            return self.loss(input, target)
+        masks, boundaries = input
+        targets = [target.expand(masks.shape), mask_boundary(target).expand(boundaries.shape)]
+        return self.loss(torch.cat([masks, boundaries], dim=1), torch.cat(targets, dim=1))

@@ -47,9 +47,6 @@ def save_released_weights(
 
     Returns:
         The first part, which `load_weights` accepts for all.
-
-    Raises:
-        ValueError: a tensor is larger than a part or out of the range of half precision.
     """
     folder = Path(folder)
     parts: list[dict[str, torch.Tensor]] = [{}]
@@ -120,14 +117,7 @@ def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
 
 
 def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
-    """List the files that weights consist of.
-
-    Args:
-        path: a whole file, or one of its parts.
-
-    Raises:
-        FileNotFoundError: the file or one of the other parts is missing.
-    """
+    """List the files that weights consist of, given a whole file or one of its parts; all of them must exist."""
     path = Path(path)
     numbered = re.fullmatch(r"model_\d+_of_(\d+)\.pt", path.name)
     if numbered is None:
@@ -177,10 +167,9 @@ def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torc
 
     Args:
         network: changed in place.
-        path: a state dict (`model.pt`), or the first of its parts (`model_1_of_2.pt`).
+        path: see `read_weights`.
 
     Raises:
-        FileNotFoundError: the file or one of its parts does not exist.
         ValueError: the file is damaged, does not fit the network, or contains NaN or infinity.
     """
     weights = read_weights(path)

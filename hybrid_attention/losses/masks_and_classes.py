@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from monai.losses import DiceLoss
 from monai.losses.focal_loss import softmax_focal_loss
 from torch import nn
 from torch.nn import functional
-
-
-class MultiTaskPrediction(Protocol):
-    """Output of a multi-task network: a named tuple of logits, None for missing heads."""
-
-    @property
-    def mask(self) -> torch.Tensor:
-        """Logits of the regions, (B, K, *spatial)."""
-
-    @property
-    def coarse_mask(self) -> torch.Tensor | None:
-        """Logits of the soft object regions, (B, K, *spatial)."""
-
-    @property
-    def class_logits(self) -> torch.Tensor | None:
-        """Logits of the classes, (B, C)."""
 
 
 class MultiTaskTarget(NamedTuple):
@@ -60,13 +44,14 @@ class MultiTaskLoss(nn.Module):
         class_weights: one weight above 0 per class, against class imbalance; as in
             `torch.nn.CrossEntropyLoss(weight)`, the mean over the images is weighted by them. None is equal weights.
         focal_gamma: the class loss of each image is multiplied by `(1 - p)^focal_gamma`, with p the probability of
-            its true class; 0 is plain cross-entropy.
+            its true class; 0 is plain cross-entropy, else at least 1 (in between, the gradient is infinite at p = 1).
         jaccard_weight: weight of the soft Jaccard loss of the refined mask, which the paper does not use: the mean over
             images and regions except the background, smoothed by one pixel as in `BCEJaccardLoss`. With two regions and
             weight 1 the segmentation loss is that of HAN.
 
     Shape:
-        - input: a named tuple as `MultiTaskPrediction`
+        - input: `networks.MultiTaskOutput`: logits of the regions, `mask` and `coarse_mask`, (B, K, *spatial), and of
+          the classes, `class_logits`, (B, C); None for missing heads
         - target: `MultiTaskTarget`, or a pair in its order
         - output: one value
 
@@ -74,9 +59,7 @@ class MultiTaskLoss(nn.Module):
     augmented features), `jaccard`, `coarse` (of the soft object regions) and `class`, as far as they are computed.
 
     Raises:
-        ValueError: a weight is negative or all are 0, a class weight is not above 0, or `focal_gamma` is neither 0 nor
-            at least 1 (in between, its gradient is infinite at p = 1); at the call, shapes do not match, a label is out
-            of range, not an integer or missing, or there are class labels for a network without class head. Checking
+        ValueError: at the call, shapes do not match, or a label is out of range, not an integer or missing. Checking
             the labels synchronises with the device, since an index out of range would end a CUDA process.
     """
 
@@ -114,9 +97,7 @@ class MultiTaskLoss(nn.Module):
         values = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
         self.register_buffer("class_weights", values, persistent=False)
 
-    def forward(
-        self, input: MultiTaskPrediction, target: MultiTaskTarget | tuple[torch.Tensor, torch.Tensor | None]
-    ) -> torch.Tensor:
+    def forward(self, input: Any, target: MultiTaskTarget | tuple[torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
         """Return the loss."""
         mask, class_index = target
         labels = _region_labels(input.mask, mask)

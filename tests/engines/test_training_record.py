@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from hybrid_attention.data.hashing import case_digests, data_digest, file_digest
-from hybrid_attention.engines.run_record import (
+from hybrid_attention.engines.training_record import (
     check_against_training,
     differences,
     effective_recipe,
@@ -16,7 +16,7 @@ from hybrid_attention.engines.run_record import (
     warn_of_other_settings,
     without_folder,
 )
-from hybrid_attention.engines.trained_weights import weights_digest
+from hybrid_attention.engines.weights import weights_digest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
