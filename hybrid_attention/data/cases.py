@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
 
-from hybrid_attention.data.images import image_shape, to_tissue
-from hybrid_attention.data.masks import merged_mask, read_mask
-from hybrid_attention.data.nifti import place_fault
+from hybrid_attention.data.images import image_shape
+from hybrid_attention.data.masks import fitted_mask, merged_mask, read_mask
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 
@@ -59,16 +58,9 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     masks = []
     for path in case.get("label", []):
         try:
-            mask = to_tissue(read_mask(path), case["image"])
-            elsewhere = place_fault(path, case["image"])
+            masks.append(fitted_mask(read_mask(path), case["image"], shape, path))
         except ValueError as error:
             problems.append(f"{path}: {error}")
-            continue
-        if mask.shape != shape:
-            problems.append(f"{path}: mask of {_size(mask.shape)} pixels for an image of {_size(shape)}")
-        if elsewhere:
-            problems.append(f"{path}: {elsewhere}")
-        masks.append(mask)
     if problems or not masks:
         return problems, case
     area = float(merged_mask(masks).mean())
@@ -77,10 +69,6 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     if case.get("class") == "normal" and area > 0:
         problems.append(f"{case['label'][0]}: the mask contains a lesion, but the case is of class normal")
     return problems, {**case, "lesion_area_fraction": area}
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(str(extent) for extent in shape[::-1])
 
 
 class OnDemand(Sequence[Any]):

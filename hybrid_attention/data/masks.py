@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from hybrid_attention.data.images import read_plane
+from hybrid_attention.data.images import read_plane, to_tissue
 from hybrid_attention.data.names import is_dicom, is_image
+from hybrid_attention.data.nifti import place_fault
 from PIL import Image
 from scipy import ndimage
 
@@ -144,6 +145,24 @@ def _ignored_pixels(folder: Path) -> str | None:
                 raise ValueError(f"{place / IGNORE_FILE} must contain the word background or lesion, got {word!r}")
             return word
     return None
+
+
+def fitted_mask(
+    mask: np.ndarray, image: str | os.PathLike[str], size: tuple[int, ...], file: str | os.PathLike[str] | None = None
+) -> np.ndarray:
+    """Return a mask, (H, W), as it lies over an image: that of a whole DICOM frame is cropped to the tissue.
+
+    Raises:
+        ValueError: it has not the `size` of the image, or the NIfTI headers of its `file` and the image differ.
+    """
+    mask = mask if mask.shape == size else to_tissue(mask, image)
+    if mask.shape != size:
+        own, expected = ("x".join(map(str, shape[::-1])) for shape in (mask.shape, size))
+        raise ValueError(f"mask of {own} pixels for an image of {expected}")
+    fault = None if file is None else place_fault(file, image)
+    if fault:
+        raise ValueError(fault)
+    return mask
 
 
 def merged_mask(masks: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from hybrid_attention.data.images import to_full_frame, to_tissue
-from hybrid_attention.data.masks import merged_mask
+from hybrid_attention.data.images import to_full_frame
+from hybrid_attention.data.masks import fitted_mask, merged_mask
 from hybrid_attention.data.names import is_dicom, is_nifti
-from hybrid_attention.data.nifti import place_fault, slice_geometry
+from hybrid_attention.data.nifti import slice_geometry
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -54,13 +54,10 @@ class MergeMasksd(MapTransform):
             for one in (image, masks)
         )
         if source is not None:
-            size = tuple(image.shape[1:])
-            merged = merged if merged.shape == size else to_tissue(merged, source)
-            if merged.shape != size:
-                raise ValueError(f"{source} is of size {size}, but its mask of {merged.shape}")
-            fault = None if file is None else place_fault(file, source)
-            if fault:
-                raise ValueError(f"{file}: {fault}")
+            try:
+                merged = fitted_mask(merged, source, tuple(image.shape[1:]), file)
+            except ValueError as error:
+                raise ValueError(f"{file or source}: {error}") from None
         mask = torch.from_numpy(merged[None].astype(np.float32))
         return MetaTensor(mask, meta=masks.meta) if isinstance(masks, MetaTensor) else mask
 

@@ -62,7 +62,7 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
 
 
 def test_a_mask_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"a\.png is of size \(4, 3\), but its mask of \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"a\.png: mask of 4x3 pixels for an image of 3x4"):
         MergeMasksd("label")(case((4, 3), torch.ones(1, 3, 4), "a.png"))
 
 
