@@ -263,6 +263,25 @@ def _inference_row(row: Mapping[str, Any]) -> dict[str, str]:
     return cells
 
 
+def predict_table(path: Path) -> str:
+    """Make the table of the times of the command, from the output of `benchmarks/predict.py`."""
+    content = read_record(path)
+    facts = content["provenance"]
+    caption = f"{facts['images']} images of {facts['data']}, median of {facts['repeats']} rounds; {facts['processor']}."
+    rows = [
+        {
+            "bundle": row["network"],
+            "backend": row["backend"],
+            "pictures": row["outputs"],
+            "start to first mask, s": f"{row['first_mask_seconds']:.2f}",
+            "folder, s": f"{row['seconds']:.1f}",
+            "images/s": f"{row['images_per_second']:.1f}",
+        }
+        for row in content["rows"]
+    ]
+    return captioned(caption, rows)
+
+
 def network_costs_table(path: Path) -> str:
     """Make the table of computational costs of all networks, from the output of `benchmarks/network_costs.py`."""
     costs = read_record(path)

@@ -32,6 +32,7 @@ from tables_of_networks import (
     network_costs_table,
     one_run_table,
     peers_table,
+    predict_table,
     released_table,
     results_table,
     speedup,
@@ -277,6 +278,7 @@ TABLES = {
 BENCHMARKS = {
     "benchmark": training_table,
     "inference": lambda path: inference_table(path, trained=True),
+    "predict": predict_table,
     "inference_times": lambda path: inference_table(path, trained=False),
 }
 # tables without a folder, by marker

@@ -15,9 +15,10 @@ import pytest
 from hybrid_attention.cli import main
 from hybrid_attention.cli.info import facts as info
 from hybrid_attention.data.hashing import file_digest
-from hybrid_attention.loading import DEFAULT, whole_file
+from hybrid_attention.loading import whole_file
 from hybrid_attention.phantoms import write_phantom_dataset
 from hybrid_attention.prediction import model as models
+from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE as DEFAULT
 from PIL import Image
 
 
@@ -70,8 +71,18 @@ def test_many_lazily_in_order_and_in_threads(model, phantoms):
             np.testing.assert_array_equal(one.probability, expected)
 
 
+def test_spacings_of_many(model, lesion):
+    def units(*spacing):
+        return [result.measurements["unit"] for result in model.predict_many([lesion] * 2, *spacing)]
+
+    assert units() == ["pixel", "pixel"]
+    assert units(np.array([0.2, 0.1])) == units([(0.2, 0.1)] * 2) == ["mm", "mm"]
+    assert units([None, (0.2, 0.1)]) == ["pixel", "mm"]
+    with pytest.raises(ValueError, match="shorter"):
+        units([(0.2, 0.1)])
+
+
 def test_torch_predicts_the_same(model, phantoms):
-    """The bundle's pipeline blurs before it shrinks, the whole file filters while it does."""
     by_torch = hybrid_attention.load_model(backend="torch", device="cpu")
     assert model.name.startswith("hybrid_lite ") and by_torch.name.startswith("hybrid_lite, weights ")
     for path in sorted(phantoms.rglob("*[0-9]).png")):
@@ -81,7 +92,8 @@ def test_torch_predicts_the_same(model, phantoms):
 
 
 def test_the_command_writes_what_the_model_predicts(model, phantoms, tmp_path):
-    assert main(["predict", str(phantoms), "--out", str(tmp_path), "--uncertainty", "--pdf"]) == 0
+    outputs = ("mask", "probability", "uncertainty")
+    assert main(["predict", str(phantoms), "--out", str(tmp_path), "--pdf", "--outputs", *outputs]) == 0
     assert (tmp_path / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 5
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -160,11 +172,11 @@ def test_the_command_takes_a_whole_file(model, lesion, tmp_path, capsys):
     assert main(words) == 0
     mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")) > 0
     np.testing.assert_array_equal(mask, model.predict(lesion).mask)
-    for more in (["--gradcam"], ["--bundle", "hybrid"]):
+    for more in (["--outputs", "gradcam"], ["--bundle", "hybrid"]):
         assert main([*words, *more]) == 1
         assert "is a whole model" in capsys.readouterr().err
     assert main([*words, "--report", str(tmp_path / "run.json")]) == 0
-    assert json.loads((tmp_path / "run.json").read_text())["weights_sha256"] == file_digest([whole_file(DEFAULT)])
+    assert json.loads((tmp_path / "run.json").read_text())["weights_sha256"] == model.facts["weights_sha256"]
 
 
 def test_what_holds_no_images(lesion, tmp_path, capsys):

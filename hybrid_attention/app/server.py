@@ -11,7 +11,8 @@ from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from hybrid_attention.loading import DEFAULT, WHOLE, bundles
+from hybrid_attention.loading import WHOLE
+from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE, own_bundles
 
 PORT = 8421
 ADDRESS = "127.0.0.1"
@@ -50,7 +51,10 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(self, port: int = PORT) -> None:
         self.files = {"/" + file.relative_to(STATIC).as_posix(): file for file in STATIC.rglob("*") if file.is_file()}
-        self.files |= {"/": STATIC / "index.html", "/model.onnx": bundles().get(DEFAULT, Path(DEFAULT)) / WHOLE}
+        self.files |= {
+            "/": STATIC / "index.html",
+            "/model.onnx": own_bundles().get(DEFAULT_BUNDLE, Path(DEFAULT_BUNDLE)) / WHOLE,
+        }
         for path in self.files.values():
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing: install the package again")

@@ -12,7 +12,12 @@ from hybrid_attention import __version__
 from hybrid_attention.cli import data, experiments, info, models
 
 # commands and options of earlier versions
-RENAMED = {"reliability": "calibrate", "--decision": "--inference_settings"}
+RENAMED = {
+    "reliability": "calibrate",
+    "--decision": "--inference_settings",
+    "--uncertainty": "--outputs mask overlay uncertainty",
+    "--gradcam": "--outputs mask overlay gradcam",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import hybrid_attention
-from hybrid_attention.loading import bundles, whole_file
+from hybrid_attention.loading import whole_file
+from hybrid_attention.prediction.bundles import own_bundles
 
 PACKAGES = ("onnxruntime", "torch", "monai", "openvino", "onnx", "pydicom", "highdicom")
 _INSTRUCTIONS = r"\b(avx2|avx512f|avx512_vnni|avx512_bf16|amx_bf16|amx_int8)\b"
@@ -32,7 +33,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "processor": _processor(),
-        "bundles": {name: _bundle(folder) for name, folder in bundles().items()},
+        "bundles": {name: _bundle(folder) for name, folder in own_bundles().items()},
     }
 
 

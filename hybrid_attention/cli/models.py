@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from hybrid_attention.app import PORT, serve
-from hybrid_attention.loading import DEFAULT, whole_file
+from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -21,9 +20,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument(
         "images", metavar="IMAGES", help="PNG, JPEG, TIFF, WebP, NIfTI, DICOM or video file, or a folder"
     )
-    predict.add_argument(
-        "--out", required=True, help="folder for masks, overlays, probability maps and predictions.csv"
-    )
+    predict.add_argument("--out", required=True, help="folder for masks, overlays and predictions.csv")
     predict.add_argument("--bundle", help="name or folder of a bundle (default: that of the weights, else hybrid_lite)")
     predict.add_argument(
         "--weights",
@@ -59,8 +56,13 @@ def add_commands(commands: Any) -> None:
     predict.add_argument(
         "--smooth", type=int, default=1, metavar="N", help="average the probabilities of a loop over N frames (odd)"
     )
-    predict.add_argument("--uncertainty", action="store_true", help="also write entropy maps")
-    predict.add_argument("--gradcam", action="store_true", help="also write Grad-CAM heat maps")
+    predict.add_argument(
+        "--outputs",
+        nargs="+",
+        default=["mask", "overlay"],
+        choices=("mask", "overlay", "probability", "uncertainty", "gradcam"),
+        help="pictures per image: mask, overlay, probability map, entropy map, Grad-CAM (default: mask overlay)",
+    )
     predict.add_argument("--dicom_seg", action="store_true", help="also write DICOM Segmentations for DICOM images")
     predict.add_argument("--dicom_sr", action="store_true", help="also write these and DICOM Structured Reports")
     predict.add_argument("--pdf", action="store_true", help="also write predictions.pdf, one page per image")
@@ -98,38 +100,36 @@ def add_commands(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    import logging
+    import warnings
+
+    from hybrid_attention.data.folders import image_datalist
+    from hybrid_attention.loading import load_model
+    from hybrid_attention.prediction.predict_folder import predict_folder
+
+    # no messages on random weights, which the trained ones replace, nor on a missing decoder for GPUs
+    logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
+    logging.getLogger("monai").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodec")
     start, frames = time.perf_counter(), _frames(options.frames)
-    whole, settings = _whole(options), None
-    if whole is not None:
-        from hybrid_attention.prediction.model import OnnxModel
-        from hybrid_attention.prediction.predict_folder import predict_folder
-
-        model = OnnxModel(whole, threshold=options.threshold)
-        rows = predict_folder(
-            model, options.images, options.out, frames, options.uncertainty, options.pdf, smoothing=options.smooth
-        )
-        settings = {**model.facts, "threshold": model.threshold}
-    elif options.smooth != 1:
-        raise ValueError("--smooth needs a whole ONNX model and no option that needs torch: see `export --whole`")
-    else:
-        rows = _predict_by_torch(options, frames)
+    if options.smooth != 1 and frames != "all":
+        raise ValueError(f"--smooth needs all frames of a loop, got --frames {' '.join(options.frames)}")
+    cases = image_datalist(options.images, results=options.out, frames=frames)
+    model = load_model(
+        options.weights or options.bundle or DEFAULT_BUNDLE,
+        bundle=options.bundle if options.weights else None,
+        images=len(cases),
+        gradcam="gradcam" in options.outputs,
+        **{name: getattr(options, name) for name in ("backend", "threshold", "precision", "inference_settings")},
+    )
+    chosen = {name: getattr(options, name) for name in ("outputs", "pdf", "dicom_seg", "dicom_sr")}
+    rows = predict_folder(model, cases, options.out, smoothing=options.smooth, **chosen)
     if options.report is not None:
-        _write_report(options, settings, rows, time.perf_counter() - start)
-
-
-def _whole(options: argparse.Namespace) -> str | os.PathLike[str] | None:
-    """Return the whole ONNX file that the options ask for, or None if they need torch."""
-    needs_torch = options.inference_settings or options.gradcam or options.dicom_seg or options.dicom_sr
-    runs = options.backend in ("auto", "onnx") and options.precision in ("auto", "fp32") and not needs_torch
-    if options.weights and options.weights.lower().endswith(".onnx"):
-        if not runs or options.bundle:
-            raise ValueError(f"{options.weights} is a whole model: leave --bundle and the options that need torch out")
-        return str(options.weights)
-    return whole_file(options.bundle or DEFAULT) if runs and not options.weights else None
+        _write_report(options, {**model.facts, "threshold": model.threshold}, rows, time.perf_counter() - start)
 
 
 def _write_report(
-    options: argparse.Namespace, settings: dict[str, Any] | None, rows: Sequence[dict[str, Any]], seconds: float
+    options: argparse.Namespace, settings: dict[str, Any], rows: Sequence[dict[str, Any]], seconds: float
 ) -> None:
     """Write the report of a prediction: model, options, packages, time and images."""
     from pathlib import Path
@@ -149,39 +149,14 @@ def _write_report(
             "version": __version__,
             "options": given,
             "settings": settings,
-            "bundle": None if options.weights else known["bundles"].get(options.bundle or DEFAULT),
-            "weights_sha256": _weights_digest(options.weights) if options.weights else None,
+            "bundle": None if options.weights else known["bundles"].get(options.bundle or DEFAULT_BUNDLE),
+            "weights_sha256": settings["weights_sha256"],
             "packages": known["packages"],
             "processor": known["processor"],
             "seconds": round(seconds, 3),
             "images": images,
         },
     )
-
-
-def _weights_digest(weights: str) -> str:
-    if weights.lower().endswith(".onnx"):
-        from hybrid_attention.data.hashing import file_digest
-
-        return file_digest([weights])
-    from hybrid_attention.engines.weights import find_weights, weights_digest
-
-    return weights_digest(find_weights(weights))
-
-
-def _predict_by_torch(options: argparse.Namespace, frames: str | list[int]) -> list[dict[str, Any]]:
-    import logging
-    import warnings
-
-    from hybrid_attention.deploy import Options, predict
-
-    # no messages on random weights, which the trained ones replace, nor on a missing decoder for GPUs
-    logging.getLogger("hybrid_attention.networks").setLevel(logging.WARNING)
-    logging.getLogger("monai").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="NvImgCodec")
-    names = "threshold inference_settings precision uncertainty gradcam dicom_seg dicom_sr pdf".split()
-    extra = Options(frames=frames, **{name: getattr(options, name) for name in names})
-    return predict(options.images, options.out, options.bundle, options.weights, options.backend, extra)
 
 
 def _app(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,6 +49,13 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
             grey value, or is not one 2D slice or frame. The message does not name the file.
         ImportError: the file is DICOM and pydicom is missing, or a video and PyAV is.
     """
+    file, _ = split_frame(path)
+    state = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else (0, 0)
+    return _read_grey(str(path), *state).copy()
+
+
+@lru_cache(4)  # what writes a prediction asks for the image that the network got, which may have to be decoded for long
+def _read_grey(path: str, changed: int, length: int) -> np.ndarray:
     grey = read_plane(path)
     if grey.min() == grey.max():
         raise ValueError(f"all pixels have the same grey value ({grey.flat[0]:g})")

@@ -9,25 +9,19 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import hybrid_attention
 from hybrid_attention.data.writing import atomic_path, write_json
-from hybrid_attention.engines.bundles import (
-    INFERENCE,
-    METADATA,
-    bundle_folder,
-    bundle_network,
-    other_network,
-    weights_of,
-)
+from hybrid_attention.engines.bundles import INFERENCE, bundle_folder, bundle_network, other_network, weights_of
 from hybrid_attention.engines.training_record import RECORD, read_record
 from hybrid_attention.engines.weights import BEST, read_weights, save_whole, weights_digest
+from hybrid_attention.prediction.bundles import METADATA
 from monai.bundle import ConfigParser
 
 _PACKAGE_FILES = {".py", ".csv", ".j2", ".css", ".js", ".typed"}
 _BUNDLE_FOLDERS = ("configs", "docs")
+_HIDDEN = (".*", "__pycache__")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a ZIP file
 
 
@@ -138,7 +132,7 @@ def _stays_inside(name: str) -> bool:
 def _fill(folder: Path, source: Path, weights: Path) -> None:
     """Copy the files of a bundle, with its weights as one file, and the package."""
     for name in _BUNDLE_FOLDERS:
-        _copy(source / name, folder / name, _visible_files(source / name))
+        shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(*_HIDDEN))
     shutil.copyfile(source / "LICENSE", folder / "LICENSE")
     model = folder / "models" / BEST
     model.parent.mkdir()
@@ -147,19 +141,11 @@ def _fill(folder: Path, source: Path, weights: Path) -> None:
     if record is not None:
         write_json(model.with_name(RECORD), {**record, "weights_sha256": weights_digest(model)})
     home = Path(hybrid_attention.__file__).resolve().parent
-    page = {home / "app" / name for name in ("static", "web")}
-    code = (path for path in _visible_files(home) if path.suffix in _PACKAGE_FILES and page.isdisjoint(path.parents))
-    _copy(home, folder / home.name, code)
+    shutil.copytree(home, folder / home.name, ignore=_not_code)
 
 
-def _visible_files(folder: Path) -> Iterable[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts):
-            yield path
-
-
-def _copy(source: Path, target: Path, files: Iterable[Path]) -> None:
-    for path in files:
-        copied = target / path.relative_to(source)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copied)
+def _not_code(place: str, names: list[str]) -> set[str]:
+    """Return the names in a folder of the package that an archive does without: the page, models, what is hidden."""
+    others = {name for name in names if Path(name).suffix not in _PACKAGE_FILES and Path(place, name).is_file()}
+    page = {"static", "web"} if Path(place).name == "app" else set()
+    return others | page | {"bundles"} | set(shutil.ignore_patterns(*_HIDDEN)(place, names))

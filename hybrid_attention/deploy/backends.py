@@ -13,20 +13,17 @@ import hybrid_attention
 import torch
 from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.deploy.export import export_onnx, state_digest
-from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16, require
+from hybrid_attention.deploy.onnx_networks import ExportedNetwork, has_bf16, require
 from hybrid_attention.engines.inferers import choose_precision
 from torch import nn
 
-# the packages that each needs, its own first
-CONVERTED = {"openvino": ("openvino", "onnx", "onnxscript"), "onnx": ("onnxruntime", "onnx", "onnxscript")}
+TORCH, AUTO = "torch", "auto"
+# the package that each needs besides those of the export, and what it computes in; the fastest first
+# (docs/deployment.md has the times)
+CONVERTED = {"onnx": ("onnxruntime", ("fp32",)), "openvino": ("openvino", ("fp32", "bf16"))}
+CHOICES = (AUTO, TORCH, *CONVERTED)
 # difference between a kept copy and the network, as a share of the largest logit
 _TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
-TORCH = "torch"
-BACKENDS = (TORCH, *CONVERTED)
-AUTO = "auto"
-CHOICES = (AUTO, *BACKENDS)
-# which backends compute in a precision, the fastest first (docs/deployment.md has the times)
-_FASTEST = {"fp32": ("onnx", "openvino"), "bf16": ("openvino",)}
 # as many images pay for the seconds that it takes to convert and load
 WORTH_CONVERTING = 30
 CACHE_VARIABLE = "HYBRID_ATTENTION_CACHE"
@@ -55,15 +52,14 @@ def with_backend(backend: str, network: nn.Module, precision: str = "auto", imag
         precision = "fp32" if backend == "onnx" else choose_precision(precision, device)
     if backend == AUTO:
         few = images is not None and images < WORTH_CONVERTING
-        able = [] if few or device != "cpu" else [name for name in _FASTEST.get(precision, ()) if _can(name, precision)]
+        able = [] if few or device != "cpu" else [name for name in CONVERTED if _can(name, precision)]
         backend = able[0] if able else TORCH
     if backend == TORCH:
         return network
     if device != "cpu":
         raise ValueError(f"the backend {backend} computes on the CPU, but the network is on {device}: add --device cpu")
-    if backend not in _FASTEST.get(precision, ()):
-        can = " or ".join(one for one, backends in _FASTEST.items() if backend in backends)
-        raise ValueError(f"the backend {backend} computes in {can}, not in {precision}")
+    if precision not in CONVERTED[backend][1]:
+        raise ValueError(f"the backend {backend} computes in {' or '.join(CONVERTED[backend][1])}, not in {precision}")
     return _Converted(network, backend, precision)
 
 
@@ -81,7 +77,7 @@ def convert(
         backend: "onnx" or "openvino".
         example: a batch, (batch, channels, *spatial).
         threads: threads per image; None for as many as torch uses.
-        precision: precision of OpenVINO; see `OpenVINONetwork`.
+        precision: see `ExportedNetwork`.
 
     Raises:
         ValueError: the network can't be exported, or the precision is unknown.
@@ -90,9 +86,7 @@ def convert(
     require(CONVERTED[backend][0])
 
     def load(path: Path) -> nn.Module:
-        if backend == "openvino":
-            return OpenVINONetwork(path, threads, precision).eval()
-        return OnnxRuntimeNetwork(path, threads).eval()
+        return ExportedNetwork(path, backend, threads, precision).eval()
 
     path = cache_path(network)
     if path.is_file():
@@ -130,8 +124,10 @@ def cache_path(network: nn.Module) -> Path:
 
 
 def _can(backend: str, precision: str) -> bool:
-    """Return whether a backend is installed and the processor supports a precision."""
-    return all(map(importlib.util.find_spec, CONVERTED[backend])) and (precision != "bf16" or has_bf16())
+    """Return whether a backend computes in a precision, is installed, and the processor supports it."""
+    package, precisions = CONVERTED[backend]
+    installed = all(map(importlib.util.find_spec, (package, "onnx", "onnxscript")))
+    return precision in precisions and installed and (precision != "bf16" or has_bf16())
 
 
 class _Converted(nn.Module):

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from hybrid_attention.data import image_datalist
 from hybrid_attention.data.writing import atomic_path
-from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, first_line, require
+from hybrid_attention.deploy.onnx_networks import ExportedNetwork, first_line, require
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser, weights_of
 from hybrid_attention.networks.blocks.sfeb import WindowMean
@@ -83,7 +83,7 @@ def export_onnx(
         onnx.checker.check_model(model, full_check=True)
         onnx.helper.set_model_props(model, model_facts(network, name, method, example))
         onnx.save(model, str(temporary))
-        return OnnxRuntimeNetwork(temporary)
+        return ExportedNetwork(temporary)
 
     return _first_that_works("ONNX", network, Path(path), example, _EXPORTERS, write)
 
@@ -194,21 +194,24 @@ def state_digest(network: nn.Module) -> str:
 
 def _trace_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
     axes = {axis: name for axis, name in AXES.items() if axis < example.ndim}
-    _quietly(form, path, example, dynamo=False, opset_version=OPSET, dynamic_axes={INPUT: axes, OUTPUT: axes})
+    to_onnx(form, path, example, dynamo=False, opset_version=OPSET, dynamic_axes={INPUT: axes, OUTPUT: axes})
 
 
 def _program_to_onnx(form: nn.Module, path: Path, example: torch.Tensor) -> None:
     if len(example) == 1:
         example = torch.cat([example, example])  # torch.export takes a batch of one for a constant
     dynamic = {axis: torch.export.Dim.DYNAMIC for axis in AXES if axis < example.ndim}
-    _quietly(form, path, example, dynamo=True, dynamic_shapes=(dynamic,), external_data=False, verbose=False)
+    to_onnx(form, path, example, dynamo=True, dynamic_shapes=(dynamic,), external_data=False, verbose=False)
 
 
-def _quietly(form: nn.Module, path: Path, example: torch.Tensor, **options: Any) -> None:
+def to_onnx(
+    form: nn.Module, path: Path, example: torch.Tensor, outputs: Sequence[str] = (OUTPUT,), **options: Any
+) -> None:
+    """Export by torch, whose other arguments follow, without its warnings."""
     require("onnxscript")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of deprecation, and of constants that stay as they are
-        torch.onnx.export(form, (example,), str(path), input_names=[INPUT], output_names=[OUTPUT], **options)
+        torch.onnx.export(form, (example,), str(path), input_names=[INPUT], output_names=list(outputs), **options)
 
 
 _EXPORTERS: dict[str, Callable[[nn.Module, Path, torch.Tensor], None]] = {

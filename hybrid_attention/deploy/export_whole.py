@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from hybrid_attention.data.writing import atomic_path
-from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form
+from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image, inference_form, to_onnx
 from hybrid_attention.deploy.onnx_networks import require
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, weights_of
 from hybrid_attention.engines.weights import load_weights, weights_digest
@@ -177,23 +176,18 @@ def _exported(model: WholeModel, path: Path) -> Any:
     """Convert by torch and free the number of channels, which torch fixes."""
     onnx = require("onnx")
     optimizer = require("onnxscript.optimizer")
-    image = torch.zeros(300, 200, 3, dtype=torch.uint8)
-    dynamic = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (image,),
-            str(path),
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=dynamic,
-            external_data=False,
-            verbose=False,
-            optimize=False,  # would merge normalizations into convolutions, whose weights float16 can't represent
-        )
+    to_onnx(
+        model,
+        path,
+        torch.zeros(300, 200, 3, dtype=torch.uint8),
+        OUTPUTS,
+        dynamo=True,
+        opset_version=OPSET,
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},),
+        external_data=False,
+        verbose=False,
+        optimize=False,  # would merge normalizations into convolutions, whose weights float16 can't represent
+    )
     proto = onnx.load(str(path))
     optimizer.fold_constants(proto)
     optimizer.remove_unused_nodes(proto)

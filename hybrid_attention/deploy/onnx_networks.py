@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,19 @@ from monai.utils import convert_to_dst_type
 from torch import nn
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # of OpenVINO, and its hint
+# names of inputs and outputs, and the function that computes a batch, whose result may be in memory of the runtime
+Opened = tuple[list[str], list[str], Callable[[np.ndarray], Any]]
 
 
-class RuntimeNetwork(nn.Module, ABC):
-    """An exported network on the CPU; a subclass opens the file and computes a batch.
+class ExportedNetwork(nn.Module):
+    """An exported network on the CPU.
 
     Args:
         path: file written by `export_onnx` or `quantize`.
+        runtime: "onnx" for ONNX Runtime, or "openvino".
         threads: threads per image; None for as many as torch uses.
+        precision: of OpenVINO: "fp32", or "bf16", which is twice as fast on processors that support it. Quantized
+            layers are computed in int8 in both.
 
     Shape:
         - input: (batch, channels, *spatial), float32, on the CPU
@@ -30,18 +35,27 @@ class RuntimeNetwork(nn.Module, ABC):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an ONNX model with input `image` and output `pred`, or an input does not fit.
+        ValueError: the file is not an ONNX model with input `image` and output `pred`, an input does not fit, or the
+            processor lacks the precision.
         ImportError: the runtime is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], runtime: str = "onnx", threads: int | None = None, precision: str = "fp32"
+    ) -> None:
         super().__init__()
         self.path = Path(path)
-        self.threads = torch.get_num_threads() if threads is None else threads
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if precision == "bf16" and not has_bf16():
+            raise ValueError("this processor does not compute in bf16: use precision fp32")
         if not self.path.is_file():
             raise FileNotFoundError(f"no exported network at {self.path}")
+        open_file = {"onnx": _open_onnxruntime, "openvino": _open_openvino}[runtime]
         try:
-            inputs, outputs = self.open()
+            inputs, outputs, self._compute = open_file(
+                str(self.path), torch.get_num_threads() if threads is None else threads, precision
+            )
         except ImportError:
             raise
         except Exception as error:  # each runtime has its own types
@@ -50,77 +64,46 @@ class RuntimeNetwork(nn.Module, ABC):
             found = f"{', '.join(inputs)} and {', '.join(outputs)}"
             raise ValueError(f"{self.path} must have the input image and the output pred, got {found}")
 
-    @abstractmethod
-    def open(self) -> tuple[list[str], list[str]]:
-        """Open the file; return the names of inputs and outputs."""
-
-    @abstractmethod
-    def compute(self, batch: np.ndarray) -> np.ndarray:
-        """Return the output for a batch, which may be in memory of the runtime."""
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the network's output."""
         if x.device.type != "cpu" or x.dtype != torch.float32:
             raise ValueError(f"an exported network takes float32 on the CPU, got {x.dtype} on {x.device}")
         try:
-            output = self.compute(np.ascontiguousarray(x.detach().numpy()))
+            output = self._compute(np.ascontiguousarray(x.detach().numpy()))
         except Exception as error:
             fault = f"{self.path.name} can't be computed for a batch of {tuple(x.shape)}: {first_line(error)}"
             raise ValueError(fault) from error
         return convert_to_dst_type(torch.from_numpy(np.array(output, np.float32)), x, dtype=torch.float32)[0]
 
 
-class OnnxRuntimeNetwork(RuntimeNetwork):
-    """An exported network on ONNX Runtime, in fp32; see `RuntimeNetwork`."""
-
-    def open(self) -> tuple[list[str], list[str]]:
-        """Open the file."""
-        runtime = require("onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = 3
-        self._session = runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        return [one.name for one in self._session.get_inputs()], [one.name for one in self._session.get_outputs()]
-
-    def compute(self, batch: np.ndarray) -> np.ndarray:
-        """Return the output for a batch."""
-        return np.asarray(self._session.run(None, {"image": batch})[0])
+def _open_onnxruntime(path: str, threads: int, precision: str) -> Opened:
+    runtime = require("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = ([one.name for one in ends] for ends in (session.get_inputs(), session.get_outputs()))
+    return inputs, outputs, lambda batch: session.run(None, {"image": batch})[0]
 
 
-class OpenVINONetwork(RuntimeNetwork):
-    """An exported network on OpenVINO; see `RuntimeNetwork`.
+def _open_openvino(path: str, threads: int, precision: str) -> Opened:
+    settings = {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # two processes would be tied to the same cores
+    }
+    core = require("openvino").Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    request = compiled.create_infer_request()
+    outputs = ["pred" if "pred" in one.names else one.any_name for one in compiled.outputs]  # may have several
 
-    The precision is "fp32", or "bf16", which is twice as fast on processors that support it. Quantized layers are
-    computed in int8 in both.
-    """
+    def compute(batch: np.ndarray) -> Any:
+        request.infer({"image": batch}, share_inputs=True)
+        return request.get_output_tensor().data
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, precision: str = "fp32") -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if precision == "bf16" and not has_bf16():
-            raise ValueError("this processor does not compute in bf16: use precision fp32")
-        self._precision = PRECISIONS[precision]
-        super().__init__(path, threads)
-
-    def open(self) -> tuple[list[str], list[str]]:
-        """Open the file."""
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "INFERENCE_NUM_THREADS": self.threads,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # two processes would be tied to the same cores
-        }
-        core = require("openvino").Core()
-        compiled = core.compile_model(core.read_model(str(self.path)), "CPU", settings)
-        self._request = compiled.create_infer_request()
-        outputs = ["pred" if "pred" in one.names else one.any_name for one in compiled.outputs]  # may have several
-        return [one.any_name for one in compiled.inputs], outputs
-
-    def compute(self, batch: np.ndarray) -> np.ndarray:
-        """Return the output for a batch, in the memory of the request."""
-        self._request.infer({"image": batch}, share_inputs=True)
-        return np.asarray(self._request.get_output_tensor().data)
+    return [one.any_name for one in compiled.inputs], outputs, compute
 
 
 def has_bf16() -> bool:

@@ -1,11 +1,9 @@
-"""Predict images by a bundle's `inference.yaml` and trained weights."""
+"""Models that predict images by a bundle's `inference.yaml` and trained weights."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,111 +12,23 @@ import numpy as np
 import torch
 from hybrid_attention.data.images import GreyImage
 from hybrid_attention.deploy.backends import with_backend
-from hybrid_attention.deploy.save_predictions import SavePredictions, model_name
+from hybrid_attention.deploy.save_predictions import model_name
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
 from hybrid_attention.engines.command_line import root_cause
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane
-from hybrid_attention.engines.weights import load_weights
+from hybrid_attention.engines.weights import load_weights, weights_digest
+from hybrid_attention.explain.grad_cam import EmptyMaskError, grad_cam
+from hybrid_attention.explain.handlers import at_size, output_explained
+from hybrid_attention.explain.pictures import heat_overlay
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.result import Result, by_class
 from hybrid_attention.transforms.chains import PROBABILITY
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirstd
+from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd
+from monai.utils import CommonKeys
 
-RUN = "run"
 SETTINGS = ("flips", "temperature", "threshold")
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of a prediction, named as in the bundles' configs for inference.
-
-    Args:
-        threshold: probability threshold, between 0 and 1; None for that of `inference_settings`, else of the config.
-        inference_settings: `inference_settings.json` of `hybrid-attention calibrate`, with flips, temperature and
-            threshold; None for those of the config.
-        precision: see `PrecisionInferer`.
-        frames: frames of multi-frame DICOM files: "all", "middle", or a list of numbers from 1.
-        uncertainty: also write maps of the entropy per pixel.
-        gradcam: also write Grad-CAM heat maps.
-        dicom_seg: also write a DICOM segmentation for each DICOM file with a lesion.
-        dicom_sr: also write these and a structured report for each.
-        pdf: also write `predictions.pdf`, one page per image.
-    """
-
-    threshold: float | None = None
-    inference_settings: str | os.PathLike[str] | None = None
-    precision: str = "auto"
-    frames: str | Sequence[int] = "all"
-    uncertainty: bool = False
-    gradcam: bool = False
-    dicom_seg: bool = False
-    dicom_sr: bool = False
-    pdf: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.threshold is not None and not 0 < self.threshold < 1:
-            raise ValueError(f"the threshold must be between 0 and 1, got {self.threshold:g}")
-
-    def settings(self) -> dict[str, Any]:
-        """Return the keys of a config for inference that are to be replaced."""
-        given = dict(vars(self))
-        path = given.pop("inference_settings")
-        given |= {} if path is None else _read_settings(path)
-        if self.threshold is not None:
-            given["threshold"] = self.threshold
-        return {key: value for key, value in given.items() if value is not None}
-
-
-def predict(
-    images: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    bundle: str | os.PathLike[str] | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    backend: str = "auto",
-    options: Options | None = None,
-) -> list[dict[str, Any]]:
-    """Segment an image or a folder of images by a bundle's `inference.yaml`.
-
-    For each image `NAME` it writes `NAME_mask.png`, `NAME_overlay.png` and `NAME_probability.png` of its size, and a
-    row of `predictions.csv`; see `SavePredictions`.
-
-    Args:
-        images: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, NIfTI or DICOM file, or a folder of them.
-        out: folder of the results.
-        bundle: name or folder, see `bundle_folder`; None for that of the weights, else `hybrid_lite`.
-        weights: see `weights_of`.
-        backend: see `with_backend`.
-        options: see `Options`.
-
-    Returns:
-        The rows of the table.
-
-    Raises:
-        FileNotFoundError: there are no images, or no weights.
-        ValueError: images are unreadable (all are named), weights do not fit, or an option is out of range.
-        ImportError: a package that the images or the backend need is not installed.
-    """
-    folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
-    chosen = options or Options()
-    settings = {
-        "dataset_dir": os.fspath(images),
-        "output_dir": os.fspath(out),
-        "ckpt_path": str(weights_of(folder, weights)),
-        "backend": backend,
-        "probability": True,
-        "panels": False,
-        **chosen.settings(),
-    }
-    parser = inference_parser(folder, **settings)
-    try:
-        parser.get_parsed_content(RUN)
-    except Exception as error:
-        raise root_cause(error) from error
-    (saved,) = (one for one in parser.get_parsed_content("handlers") if isinstance(one, SavePredictions))
-    rows: list[dict[str, Any]] = saved.rows
-    return rows
 
 
 class BundleModel(Model):
@@ -129,7 +39,12 @@ class BundleModel(Model):
         weights: see `weights_of`.
         backend: see `with_backend`.
         device: where the network runs; None for a GPU if there is one.
-        threshold: probability threshold; None for that of the config.
+        threshold: probability threshold, between 0 and 1; None for that of `inference_settings`, else of the config.
+        precision: see `PrecisionInferer`.
+        inference_settings: `inference_settings.json` of `hybrid-attention calibrate`, with flips, temperature and
+            threshold; None for those of the config.
+        images: number of images that will be predicted, by which the backend "auto" decides.
+        gradcam: also draw Grad-CAM heat maps, `gradcam` of the results' pictures.
 
     Raises:
         FileNotFoundError: there are no weights.
@@ -143,36 +58,77 @@ class BundleModel(Model):
         backend: str = "auto",
         device: str | None = None,
         threshold: float | None = None,
+        precision: str = "auto",
+        inference_settings: str | os.PathLike[str] | None = None,
+        images: int = 1,
+        gradcam: bool = False,
     ) -> None:
+        if threshold is not None and not 0 < threshold < 1:
+            raise ValueError(f"the threshold must be between 0 and 1, got {threshold:g}")
         folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
         path = weights_of(folder, weights)
-        given = Options(threshold=threshold).settings() if threshold is not None else {}
-        place = {} if device is None else {"device": f"$torch.device({device!r})"}
-        parser = inference_parser(folder, ckpt_path=str(path), **given, **place)
-        load_weights(parser.get_parsed_content("network_def"), path)
+        settings = {} if inference_settings is None else _read_settings(inference_settings)
+        settings |= {} if threshold is None else {"threshold": threshold}
+        settings |= {} if device is None else {"device": f"$torch.device({device!r})"}
+        parser = inference_parser(folder, ckpt_path=str(path), precision=precision, **settings)
+        try:
+            load_weights(parser.get_parsed_content("network_def"), path)
+            self._build(parser)
+            network = parser.get_parsed_content("placed_network")
+            self._network = with_backend(backend, network, parser.get_parsed_content("precision"), images)
+        except Exception as error:  # MONAI wraps those of the config's expressions
+            raise root_cause(error) from error
         self.name = model_name(folder.name, path)
-        precision = parser.get_parsed_content("precision")
-        self._network = with_backend(backend, parser.get_parsed_content("placed_network"), precision, images=1)
-        self._device: torch.device = parser.get_parsed_content("device")
-        self._inferer: Any = parser.get_parsed_content("inferer")
-        chain = parser.get_parsed_content("preprocessing").transforms
+        self.facts = {"name": folder.name, "weights_sha256": weights_digest(path)}
+        self._gradcam = gradcam
+        self._lock = Lock()  # some runtimes compute one image at a time
+
+    def _build(self, parser: ConfigParser) -> None:
+        def part(name: str, default: Any = None) -> Any:
+            return parser.get_parsed_content(name, default=default)
+
+        self._device: torch.device = part("device")
+        self._inferer: Any = part("inferer")
+        chain = part("preprocessing").transforms
         start = next(index for index, one in enumerate(chain) if isinstance(one, EnsureChannelFirstd))
         self._preprocessing = Compose(chain[start + 1 :])  # what follows the reading of a file
-        self._postprocessing: Any = parser.get_parsed_content("postprocessing")
-        self._lock = Lock()  # some runtimes compute one image at a time
-        self.threshold = float(parser.get_parsed_content("threshold"))
-        names = parser.get_parsed_content("class_names", default=None)
-        self.class_names: list[str] = list(names or [])
+        self._postprocessing: Any = part("postprocessing")
+        chain = self._postprocessing.transforms
+        start = next(index for index, one in enumerate(chain) if isinstance(one, AsDiscreted))
+        self._decision = Compose(chain[start:])  # from a probability to the mask
+        self.threshold = float(part("threshold"))
+        self.class_names: list[str] = list(part("class_names") or [])
+        self._explained = {
+            "network": part("multi_task_network") or part("network_def"),
+            "layer": part("gradcam_layer"),
+            "output": output_explained(part("gradcam_of")),
+        }
 
     def compute(self, image: GreyImage) -> Result:
         """Predict a grey image that was read."""
         data = self._preprocessing({"image": MetaTensor(torch.from_numpy(image.pixels.astype(np.float32))[None])})
-        with self._lock, torch.no_grad():
-            data["pred"] = self._inferer(data["image"][None].to(self._device), self._network)[0].cpu()
+        batch = data["image"][None].to(self._device)
+        with self._lock:
+            with torch.no_grad():
+                data[CommonKeys.PRED] = self._inferer(batch, self._network)[0].cpu()
+            pictures = {"gradcam": self._heat_map(batch, image)} if self._gradcam else {}
         output = self._postprocessing(data)
         classes = by_class(self.class_names, output[CLASS_PROBABILITY]) if self.class_names else {}
         probability = plane(output[PROBABILITY]).astype(np.float32)
-        return Result(image, plane(output["pred"]) > 0.5, probability, classes)
+        return Result(image, plane(output[CommonKeys.PRED]) > 0.5, probability, classes, pictures)
+
+    def decide(self, probability: np.ndarray) -> np.ndarray:
+        """Return the mask of a probability, both (H, W), cleaned as the bundle's config says."""
+        output = self._decision({CommonKeys.PRED: torch.from_numpy(probability)[None]})
+        return plane(output[CommonKeys.PRED]) > 0.5
+
+    def _heat_map(self, batch: torch.Tensor, image: GreyImage) -> np.ndarray | None:
+        """Draw the heat map over the image; None if no lesion is predicted, whose mask it would explain."""
+        try:
+            heat = grad_cam(image=batch, **self._explained)[0].cpu()
+        except EmptyMaskError:
+            return None
+        return heat_overlay(image.pixels, at_size(heat, image.pixels.shape).clamp(0, 1))
 
 
 def _read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:

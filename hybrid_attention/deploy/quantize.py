@@ -13,17 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from hybrid_attention.data.writing import atomic_path
-from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, require
+from hybrid_attention.deploy.onnx_networks import ExportedNetwork, require
 
 FEWEST_IMAGES = 8
+PERCENTILE = 99.99  # of a tensor's values, which its 8 bits cover: single bright pixels would cost precision
 
 
-def quantize(
-    source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    images: Iterable[torch.Tensor],
-    percentile: float = 99.99,
-) -> Path:
+def quantize(source: str | os.PathLike[str], path: str | os.PathLike[str], images: Iterable[torch.Tensor]) -> Path:
     """Write a network's convolutions in int8, for ONNX Runtime and OpenVINO, and return the file.
 
     Weights are scaled per output channel, activations per tensor, by the ranges on the calibration images. All else
@@ -36,24 +32,19 @@ def quantize(
         path: the file, written by rename.
         images: inputs of the network, (channels, *spatial) or a batch, float32, all of one size, from the training or
             validation part, never from the test part. About 30 are enough.
-        percentile: share of a tensor's values that its 8 bits cover; the largest ones are cut off. With 100, single
-            bright pixels reduce the precision of all others.
 
     Raises:
         FileNotFoundError: there is no such source.
-        ValueError: the source is not an exported network, there are too few images, or the percentile is out of range.
+        ValueError: the source is not an exported network, there are or too few images.
         ImportError: a package of the extra `export` is not installed.
     """
-    if not 90 <= percentile <= 100:
-        raise ValueError(f"percentile must be from 90 to 100, got {percentile:g}")
-    network = OnnxRuntimeNetwork(source, threads=1)
+    network = ExportedNetwork(source, threads=1)
     batches = [_batch(image) for image in images]
     if len(batches) < FEWEST_IMAGES:
         raise ValueError(f"calibration needs at least {FEWEST_IMAGES} images, got {len(batches)}")
     network(torch.from_numpy(batches[0]))  # raises if the images do not fit
     quantization = require("onnxruntime.quantization")
     preparation = require("onnxruntime.quantization.shape_inference")
-    method = quantization.CalibrationMethod
     with tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
         prepared = Path(folder) / "prepared.onnx"
         with contextlib.redirect_stdout(io.StringIO()):  # a line per image
@@ -68,13 +59,13 @@ def quantize(
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                calibrate_method=method.MinMax if percentile == 100 else method.Percentile,
+                calibrate_method=quantization.CalibrationMethod.Percentile,
                 # one image after the other: the features of all of them would fill the memory
-                extra_options={"CalibPercentile": percentile, "CalibStridedMinMax": 1},
+                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
             )
         onnx = require("onnx")
         facts = {one.key: one.value for one in onnx.load(str(source)).metadata_props}
-        facts["quantized"] = f"int8 convolutions, calibrated on {len(batches)} images, percentile {percentile:g}"
+        facts["quantized"] = f"int8 convolutions, calibrated on {len(batches)} images, percentile {PERCENTILE:g}"
         model = onnx.load(str(temporary))
         onnx.helper.set_model_props(model, facts)
         onnx.save(model, str(temporary))

@@ -12,14 +12,16 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from hybrid_attention.engines.bundles import INFERENCE, METADATA, bundle_network
+from hybrid_attention.engines.bundles import INFERENCE, bundle_network
 from hybrid_attention.engines.command_line import root_cause
 from hybrid_attention.engines.weights import BEST
 from hybrid_attention.phantoms import write_phantom_dataset
+from hybrid_attention.prediction.bundles import METADATA
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 FILES = ("LICENSE", METADATA, INFERENCE, f"models/{BEST}", "docs/README.md", "docs/data_license.txt")
@@ -79,50 +81,8 @@ def check_torchscript(folder: Path) -> str:
     return f"ckpt_export, largest difference {difference:.1g}"
 
 
-def check_train_properties(folder: Path) -> str:
-    """Check the properties that MONAI requires of a training config."""
-    return _properties(folder, "train", TRAIN)
-
-
-def check_inference_properties(folder: Path) -> str:
-    """Check the properties that MONAI requires of a config for inference."""
-    return _properties(folder, "infer", INFERENCE)
-
-
-CHECKS: tuple[Callable[[Path], str], ...] = (
-    check_files,
-    check_metadata,
-    check_network,
-    check_torchscript,
-    check_train_properties,
-    check_inference_properties,
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the folder of a bundle, print one line per check, and return the exit status: 0 if all pass, else 1.
-
-    Args:
-        arguments: the folder, `sys.argv[1:]` by default.
-    """
-    parser = argparse.ArgumentParser(prog="python -m hybrid_attention.deploy.zoo_checks", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the bundle")
-    folder = parser.parse_args(arguments).folder
-    logging.disable(logging.WARNING)
-    failed = False
-    for check in CHECKS:
-        name = f"{folder.name}: {check.__name__.removeprefix('check_').replace('_', ' ')}"
-        try:
-            print(f"ok     {name}: {check(folder)}", flush=True)
-        except Exception as error:  # anything that the bundle's own code raises
-            failed = True
-            cause = root_cause(error)
-            first = (str(cause).splitlines() or [""])[0]
-            print(f"FAILED {name}: {type(cause).__name__}: {first}", flush=True)
-    return int(failed)
-
-
-def _properties(folder: Path, kind: str, config: str) -> str:
+def check_properties(folder: Path, kind: str, config: str) -> str:
+    """Check the properties that MONAI requires of a config for training ("train") or inference ("infer")."""
     with tempfile.TemporaryDirectory() as temporary:
         images = write_phantom_dataset(Path(temporary) / "images", benign=10, malignant=6, normal=5, size=(96, 128))
         workflow = ConfigWorkflow(
@@ -138,6 +98,39 @@ def _properties(folder: Path, kind: str, config: str) -> str:
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
     return f"check_properties of {config}"
+
+
+CHECKS: dict[str, Callable[[Path], str]] = {
+    "files": check_files,
+    "metadata": check_metadata,
+    "network": check_network,
+    "torchscript": check_torchscript,
+    "train properties": partial(check_properties, kind="train", config=TRAIN),
+    "inference properties": partial(check_properties, kind="infer", config=INFERENCE),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check the folder of a bundle, print one line per check, and return the exit status: 0 if all pass, else 1.
+
+    Args:
+        arguments: the folder, `sys.argv[1:]` by default.
+    """
+    parser = argparse.ArgumentParser(prog="python -m hybrid_attention.deploy.zoo_checks", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the bundle")
+    folder = parser.parse_args(arguments).folder
+    logging.disable(logging.WARNING)
+    failed = False
+    for kind, check in CHECKS.items():
+        name = f"{folder.name}: {kind}"
+        try:
+            print(f"ok     {name}: {check(folder)}", flush=True)
+        except Exception as error:  # anything that the bundle's own code raises
+            failed = True
+            cause = root_cause(error)
+            first = (str(cause).splitlines() or [""])[0]
+            print(f"FAILED {name}: {type(cause).__name__}: {first}", flush=True)
+    return int(failed)
 
 
 if __name__ == "__main__":

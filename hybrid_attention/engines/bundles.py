@@ -1,4 +1,4 @@
-"""Bundles: where they are, and their networks and configs for inference with trained weights."""
+"""Bundles: their networks and configs for inference with trained weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from hybrid_attention.engines.command_line import config_files
 from hybrid_attention.engines.training_record import read_record, trained_setting
 from hybrid_attention.engines.weights import RELEASED, find_weights, load_weights
 from hybrid_attention.networks import baselines
+from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE, METADATA, own_bundles
 from monai.bundle import ConfigParser
 
-METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.yaml"
-DEFAULT_BUNDLE = "hybrid_lite"
 DEFAULT_NETWORK = "default_network"  # key of a config that reads the record by itself
 _PATHS = ("ckpt_path", "dataset_dir", "output_dir")
 NETWORK = "network_def"
@@ -30,17 +29,6 @@ _TRUSTED = "hybrid_attention.networks"
 _GROUP_NORM = f"{_TRUSTED}.with_group_norm"
 # arguments that would download or read files; trained weights replace them
 _WEIGHTS = {"encoder_weights": "random", "pretrained": False}
-
-
-def own_bundles() -> dict[str, Path]:
-    """Return the folders of this package's bundles, by name.
-
-    They are in the installed package or its checkout, or are the unpacked archive that contains the package.
-    """
-    package = Path(hybrid_attention.__file__).resolve().parent
-    installed, home = [*package.glob(f"bundles/*/{METADATA}")], package.parent
-    found = installed or [path for path in (home / METADATA, *home.glob(f"bundles/*/{METADATA}")) if path.is_file()]
-    return {path.parents[1].name: path.parents[1] for path in found}
 
 
 def bundle_folder(bundle: str | os.PathLike[str]) -> Path:

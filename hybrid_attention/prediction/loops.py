@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,18 @@ from scipy import ndimage
 
 _OF_ALL = ("lesions", "total_area")  # measures of the lesions of an image
 GAP = 5  # frames in a row in which a lesion may be missed
+Decide = Callable[[np.ndarray], np.ndarray]  # makes the mask of a probability, both (H, W)
 
-_CORNERS_TOUCH = np.ones((3, 3))
+
+def number_lesions(mask: np.ndarray) -> np.ndarray:
+    """Number the lesions of a mask, (H, W), from 1 for the largest; pixels that touch at edges or corners are one."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    numbers = np.zeros(count + 1, dtype=np.uint16)
+    numbers[1 + np.argsort(-np.bincount(labels.ravel())[1:], kind="stable")] = np.arange(1, count + 1)
+    return numbers[labels]
 
 
-def smooth(results: Iterable[Result], frames: int, threshold: float) -> Iterator[Result]:
+def smooth(results: Iterable[Result], frames: int, decide: Decide) -> Iterator[Result]:
     """Average the probabilities of a loop over neighbouring frames, lazily.
 
     The probabilities of each pixel and of the classes become their means over a frame and the same number of frames
@@ -29,7 +36,7 @@ def smooth(results: Iterable[Result], frames: int, threshold: float) -> Iterator
     Args:
         results: of all frames of one loop, in order.
         frames: in the mean, an odd number; 1 changes nothing.
-        threshold: probability from which on a pixel is lesion.
+        decide: makes the mask of a probability; see `Model.decide`.
 
     Returns:
         Iterator over results, each with the mean probabilities and the mask of these.
@@ -39,10 +46,10 @@ def smooth(results: Iterable[Result], frames: int, threshold: float) -> Iterator
     """
     if frames < 1 or frames % 2 == 0:
         raise ValueError(f"smoothing needs an odd number of frames, as 5, got {frames}")
-    return _smoothed(results, frames // 2, threshold) if frames > 1 else iter(results)
+    return _smoothed(results, frames // 2, decide) if frames > 1 else iter(results)
 
 
-def _smoothed(results: Iterable[Result], reach: int, threshold: float) -> Iterator[Result]:
+def _smoothed(results: Iterable[Result], reach: int, decide: Decide) -> Iterator[Result]:
     window: list[Result] = []
     centre = 0  # in the window
     for result in results:
@@ -50,22 +57,22 @@ def _smoothed(results: Iterable[Result], reach: int, threshold: float) -> Iterat
         if result.mask.shape != window[0].mask.shape:
             raise ValueError(f"the frames of a loop differ in size: {window[0].mask.shape} and {result.mask.shape}")
         if len(window) > centre + reach:
-            yield _mean(window, centre, threshold)
+            yield _mean(window, centre, decide)
             centre += 1
             if centre > reach:
                 window.pop(0)
                 centre -= 1
     for place in range(centre, len(window)):
-        yield _mean(window[max(0, place - reach) :], min(place, reach), threshold)
+        yield _mean(window[max(0, place - reach) :], min(place, reach), decide)
 
 
-def _mean(window: list[Result], centre: int, threshold: float) -> Result:
+def _mean(window: list[Result], centre: int, decide: Decide) -> Result:
     if len(window) == 1:
         return window[0]
     share = np.float32(1 / len(window))
     probability = sum((result.probability * share for result in window[1:]), window[0].probability * share)
     classes = {name: sum(result.classes[name] for result in window) / len(window) for name in window[0].classes}
-    return replace(window[centre], mask=probability >= threshold, probability=probability, classes=classes)
+    return replace(window[centre], mask=decide(probability), probability=probability, classes=classes)
 
 
 @dataclass(eq=False)
@@ -84,7 +91,8 @@ class _Section:
 class _Track:
     """One lesion through the frames."""
 
-    def __init__(self, first: _Section) -> None:
+    def __init__(self, first: _Section, number: int) -> None:
+        self.number = number  # in the loop, from 1
         self.score = 0.0
         self.missed = 0
         self.pixels: dict[int, int] = {}  # by frame
@@ -157,12 +165,21 @@ class Tracker:
     def __init__(self, start: float | None = None) -> None:
         self.start = self.end = time.perf_counter() if start is None else start
         self._tracks: list[_Track] = []
+        self._begun = 0  # tracks
         self._ended: _Track | None = None  # the one with the largest score
         self._classes: list[Mapping[str, float]] = []
         self._first: Result | None = None
 
-    def add(self, result: Result) -> None:
+    @property
+    def frames(self) -> int:
+        """Number of frames so far."""
+        return len(self._classes)
+
+    def add(self, result: Result) -> list[int]:
         """Add the result of the next frame, whose number is that in its source (`loop.dcm#3`), else counted.
+
+        Returns:
+            The number of the track of each lesion of the frame, in the order of `number_lesions`.
 
         Raises:
             ValueError: its size differs from that of the frames before.
@@ -172,16 +189,20 @@ class Tracker:
             raise ValueError(f"the frames of a loop differ in size: {self._first.mask.shape} and {result.mask.shape}")
         self._classes.append(result.classes)
         number = split_frame(result.image.source or "")[1] or len(self._classes)
-        labels, count = ndimage.label(result.mask, _CORNERS_TOUCH)
-        tracks = self._linked(labels, count)
+        labels = number_lesions(result.mask)
+        linked, tracks = self._linked(labels, int(labels.max())), []
         for label, box in enumerate(ndimage.find_objects(labels), start=1):
             section = _Section(number, result, labels[box] == label, box)
-            if label in tracks:
-                tracks[label].add(section)
+            if label in linked:
+                linked[label].add(section)
+                tracks.append(linked[label].number)
             else:
-                self._tracks.append(_Track(section))
+                self._begun += 1
+                self._tracks.append(_Track(section, self._begun))
+                tracks.append(self._begun)
         self._end_missed(number)
         self.end = time.perf_counter()
+        return tracks
 
     def _linked(self, labels: np.ndarray, count: int) -> dict[int, _Track]:
         """Return the track that each component continues, those with the most common pixels first."""

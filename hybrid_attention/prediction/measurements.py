@@ -33,29 +33,11 @@ def measure_lesion(
     `total_area` are of the largest one. Lengths are in mm and areas in mm² if the spacing is known, else in pixels (if
     these are known not to be square, in the side of a square of the same area); `unit` says which.
 
-    - `long_axis`, `short_axis`: largest and smallest Feret diameter, the distance of two parallel callipers that touch
-      the lesion. The outline runs through the centres of the outer pixel edges, so smooth shapes are measured to about
-      one pixel. The short axis need not be at a right angle to the long one.
-    - `long_axis_angle`: angle between the skin and the main axis of the ellipse with the same second moments, from 0
-      (parallel) to 90 degrees; not meaningful for a round lesion.
-    - `lesion_width`, `lesion_height`: extent along the skin and in depth; `width_to_height` is their ratio.
-    - `perimeter`: of the outer outline, holes filled, by Crofton's formula over eight or more directions: within 1 %
-      for discs and ellipses of at least twenty pixels in diameter, up to 4 % too short for rectangles.
-    - `circularity`: 4π · area / perimeter², holes filled; 1 for a disc and less for other shapes, clipped to 1 for tiny
-      lesions.
-    - `equivalent_diameter`: of the disc of the same area.
-    - `ellipse_overlap`: Jaccard index with the ellipse of the same centre and second moments, holes filled; 1 for an
-      ellipse, 0.83 for a square.
-    - `margin_roughness`: perimeter over that of the convex hull, clipped to 1 where the estimate is below it; 1 for a
-      smooth convex margin, more for indented, lobulated or spiculated ones.
-    - `echo_ratio` and `posterior_echo_ratio`: see the functions of these names; None without an image.
-    - `computed_orientation`: "parallel" if the lesion is at least as wide as tall, else "not parallel".
-    - `computed_shape`: "irregular" if `ellipse_overlap` is below 0.85 or `margin_roughness` above 1.1, else "round" if
-      the short axis is at least 0.9 of the long one, else "oval".
-
-    The words are those of BI-RADS, but computed from the mask by rules, not read by a radiologist. That of the
-    orientation follows BI-RADS' "wider than tall"; those of the shape are this project's: three undulations of a tenth
-    of the radius still count as gentle, corners and spikes do not.
+    docs/measurements.md defines them: Feret diameters for the axes, second moments for the angle and the ellipse,
+    Crofton's formula for the perimeter (within 1 % for discs and ellipses of at least twenty pixels in diameter, up to
+    4 % too short for rectangles). The outline runs through the centres of the outer pixel edges, so smooth shapes are
+    measured to about one pixel; holes are filled. The words are those of BI-RADS, but computed from the mask by rules,
+    not read by a radiologist; those of the shape are this project's.
 
     Reference:
         C. J. D'Orsi et al., "ACR BI-RADS Atlas", 5th edition, 2013, ultrasound: orientation, shape, margin, echo

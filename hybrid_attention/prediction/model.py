@@ -6,9 +6,11 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from numbers import Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,10 +33,12 @@ class Model(ABC):
     Attributes:
         name: of the model and its weights, for reports.
         threshold: probability from which on a pixel is lesion.
+        facts: what the model states about itself, by name; for reports.
     """
 
     name: str
     threshold: float
+    facts: Mapping[str, str] = MappingProxyType({})
 
     def predict(self, image: Any, spacing: Sequence[float] | None = None) -> Result:
         """Predict one image.
@@ -60,16 +64,30 @@ class Model(ABC):
         """
         return self.compute(to_image(image, spacing))
 
-    def predict_many(self, images: Iterable[Any], progress: bool = False) -> Iterator[Result]:
-        """Predict images, each as `predict` takes it, lazily and in order; the next are read while the network runs."""
+    def predict_many(
+        self, images: Iterable[Any], spacing: Sequence[Any] | None = None, progress: bool = False
+    ) -> Iterator[Result]:
+        """Predict images, each as `predict` takes it, lazily and in order; the next are read while the network runs.
+
+        Args:
+            images: see `predict`.
+            spacing: height and width of a pixel in mm, of all images or a pair (or None) for each; None for what the
+                images state.
+            progress: show a progress bar.
+
+        Raises:
+            ValueError: (at its turn) an image can't be read, or there are more or fewer spacings than images.
+        """
+        alike = spacing is None or (len(spacing) == 2 and all(isinstance(size, Real) for size in spacing))
+        pairs = ((image, spacing) for image in images) if alike else zip(images, spacing or (), strict=True)
         if progress:
             from tqdm import tqdm
 
-            images = tqdm(images, "predict", unit="image")
+            pairs = tqdm(pairs, "predict", unit="image")
         with ThreadPoolExecutor(2) as readers:
             waiting: deque[Future[GreyImage]] = deque()
-            for image in images:
-                waiting.append(readers.submit(to_image, image))
+            for image, size in pairs:
+                waiting.append(readers.submit(to_image, image, size))
                 if len(waiting) > AHEAD:
                     yield self.compute(waiting.popleft().result())
             while waiting:
@@ -101,13 +119,17 @@ class Model(ABC):
                 frames = loop_frames(frames)
             except ValueError as error:
                 raise ValueError(f"{os.fspath(frames)}: {error}") from None
-        for result in smooth(self.predict_many(frames, progress), smoothing, self.threshold):
+        for result in smooth(self.predict_many(frames, progress=progress), smoothing, self.decide):
             tracker.add(result)
         return tracker.loop()
 
     @abstractmethod
     def compute(self, image: GreyImage) -> Result:
         """Predict a grey image that was read."""
+
+    def decide(self, probability: np.ndarray) -> np.ndarray:
+        """Return the mask of a probability, both (H, W)."""
+        return probability >= self.threshold
 
 
 class OnnxModel(Model):
@@ -149,8 +171,8 @@ class OnnxModel(Model):
         facts = dict(self._session.get_modelmeta().custom_metadata_map)
         if not {"class_names", "threshold"} <= set(facts):
             raise ValueError(f"{self.path} was not written by `hybrid-attention export --whole`: it names no classes")
-        self.facts: dict[str, str] = facts
-        self.class_names: list[str] = json.loads(self.facts["class_names"])
+        self.facts = facts
+        self.class_names: list[str] = json.loads(facts["class_names"])
         self.name = f"{facts['name']} {facts['version']}, weights {facts['weights_sha256'][:12]}"
         self.threshold = float(facts["threshold"]) if threshold is None else threshold
 
@@ -161,4 +183,4 @@ class OnnxModel(Model):
             pixels = stretched(pixels.astype(np.float64)).round().astype(np.uint8)
         inputs = {"image": np.ascontiguousarray(pixels[..., None])}
         probability, classes = self._session.run(["probability", "class_probability"], inputs)
-        return Result(image, probability >= self.threshold, probability, by_class(self.class_names, classes))
+        return Result(image, self.decide(probability), probability, by_class(self.class_names, classes))

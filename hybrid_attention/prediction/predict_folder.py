@@ -1,4 +1,4 @@
-"""Predictions of a folder of images as files: masks, overlays, maps and tables."""
+"""Predictions of a folder of images as files: masks, overlays, maps, DICOM and tables."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hybrid_attention.data.folders import find_masks, image_datalist
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.names import PREDICTIONS, split_frame
 from hybrid_attention.data.writing import prepare_output_folder, write_csv, write_json
+from hybrid_attention.prediction.dicom_writer import DicomWriter, Frame
 from hybrid_attention.prediction.loops import Tracker, smooth
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.pdf import PdfReport
-from hybrid_attention.prediction.result import Result
+from hybrid_attention.prediction.result import OUTPUTS, Result
 
 LOOPS = "loops.csv"
 WRITERS = 2  # threads that write pictures
 BEHIND = 8  # images that may be queued for them
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _File:
+    """A file whose frames are added."""
+
+    path: Path
+    name: str
+    tracker: Tracker
+    frames: dict[int, Frame | None] = field(default_factory=dict)
 
 
 class ResultWriter:
@@ -38,14 +49,26 @@ class ResultWriter:
 
     Args:
         folder: of the files; see `Result.save`.
+        outputs: pictures per image; see `Result.save`.
         pdf: name of the model on the pages of `predictions.pdf`, one per image; None for no such file.
+        dicom_seg: write a DICOM segmentation for each DICOM file with a lesion; see `DicomWriter`.
+        dicom_sr: write these and structured reports.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], pdf: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        outputs: Sequence[str] = OUTPUTS,
+        pdf: str | None = None,
+        dicom_seg: bool = False,
+        dicom_sr: bool = False,
+    ) -> None:
         self.folder = prepare_output_folder(folder)
+        self.outputs = outputs
         self.rows: list[dict[str, Any]] = []
         self.loops: list[dict[str, Any]] = []
-        self._loop: tuple[str, Tracker] | None = None  # the file whose frames are added
+        self._dicom = DicomWriter(self.folder, dicom_sr) if dicom_seg or dicom_sr else None
+        self._file: _File | None = None  # to which the last image belongs
         self._started = time.perf_counter()
         self._earlier = _listed(self.folder)
         self._writers = ThreadPoolExecutor(WRITERS)
@@ -53,12 +76,24 @@ class ResultWriter:
         self._model = pdf
         self._pdf: PdfReport | None = None
 
-    def add(self, name: str, result: Result, **options: Any) -> None:
-        """Write a result in the background by `Result.save`; a mask beside the image is the truth of the overlay."""
-        self._track(name, result)
-        self._pending.append((self._writers.submit(_save, self.folder, name, result, options), result))
+    def add(self, name: str, result: Result) -> None:
+        """Write a result in the background; a mask beside the image is the truth of the overlay."""
+        path, number = split_frame(result.image.source or name)
+        if self._file is None or self._file.path != path:
+            self._end_file()
+            self._file = _File(path, name if number is None else name.rpartition("#")[0], Tracker(self._started))
+        tracks = None if number is None else self._file.tracker.add(result)
+        if self._dicom is not None:
+            self._file.frames[number or 1] = self._dicom.frame(result, tracks)
+        self._started = time.perf_counter()
+        self._pending.append((self._writers.submit(self._save, name, result), result))
         if len(self._pending) > BEHIND:
             self._finish_first()
+
+    def _save(self, name: str, result: Result) -> dict[str, Any]:
+        truths = find_masks(str(result.image.source)) if "overlay" in self.outputs else []
+        masks = [result.image.fit(read_mask(path)) for path in truths]
+        return result.save(self.folder, name, self.outputs, merged_mask(masks) if masks else None)
 
     def _finish_first(self) -> None:
         future, result = self._pending.popleft()
@@ -67,22 +102,14 @@ class ResultWriter:
             self._pdf = self._pdf or PdfReport(self.folder / "predictions.pdf", self._model)
             self._pdf.add(self.rows[-1]["case_id"], result)
 
-    def _track(self, name: str, result: Result) -> None:
-        _, number = split_frame(result.image.source or "")
-        file = name.rpartition("#")[0]
-        if self._loop is not None and (number is None or self._loop[0] != file):
-            self._end_loop()
-        if number is not None:
-            self._loop = self._loop or (file, Tracker(self._started))
-            self._loop[1].add(result)
-        self._started = time.perf_counter()
-
-    def _end_loop(self) -> None:
-        if self._loop is not None:
-            file, tracker = self._loop
-            loop = tracker.loop()
-            self.loops += [{"file": file, **loop.row()}] if loop.frames > 1 else []
-        self._loop = None
+    def _end_file(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if file.tracker.frames > 1:
+            self.loops.append({"file": file.name, **file.tracker.loop().row()})
+        if self._dicom is not None:
+            self._dicom.write(file.path, file.name, file.frames)
 
     def close(self) -> None:
         """Wait for the files and write the tables."""
@@ -94,13 +121,15 @@ class ResultWriter:
         if self.rows:
             write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
             write_json(self.folder / "predictions.json", self.rows)
-        self._end_loop()
+        self._end_file()
         if self.loops:
             write_csv(self.folder / LOOPS, self.loops, list(self.loops[0]))
         else:
             (self.folder / LOOPS).unlink(missing_ok=True)  # of an earlier call
+        if self._dicom is not None:
+            self._dicom.log()
         found = sum(row["lesion_pixels"] > 0 for row in self.rows)
-        logger.info("%d masks and overlays in %s; a lesion was predicted in %d", len(self.rows), self.folder, found)
+        logger.info("%d images in %s; a lesion was predicted in %d", len(self.rows), self.folder, found)
         left = self._earlier - {row["case_id"] for row in self.rows}
         if left:
             logger.warning(
@@ -110,33 +139,31 @@ class ResultWriter:
             )
 
 
-def _save(folder: Path, name: str, result: Result, options: dict[str, Any]) -> dict[str, Any]:
-    source = str(result.image.source)
-    masks = [result.image.fit(read_mask(path)) for path in find_masks(source)]
-    return result.save(folder, name, merged_mask(masks) if masks else None, **options)
-
-
 def predict_folder(
     model: Model,
-    images: str | os.PathLike[str],
+    images: str | os.PathLike[str] | list[dict[str, Any]],
     out: str | os.PathLike[str],
     frames: str | Sequence[int] = "all",
-    uncertainty: bool = False,
+    outputs: Sequence[str] = OUTPUTS,
     pdf: bool = False,
-    progress: bool = False,
+    dicom_seg: bool = False,
+    dicom_sr: bool = False,
     smoothing: int = 1,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Segment an image or a folder of images into files.
 
     Args:
         model: from `load_model`.
-        images: file or folder; see `image_datalist`.
+        images: file or folder, or their list by `image_datalist`.
         out: folder of the results; see `Result.save`.
         frames: of videos and multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
-        uncertainty: also write the entropy of each pixel's probability, 0 to 255 for 0 to 1 bit.
+        outputs: pictures per image, of "mask", "overlay", "probability" and "uncertainty"; see `Result.save`.
         pdf: also write `predictions.pdf`, a page per image.
-        progress: show a progress bar.
+        dicom_seg: also write a DICOM segmentation for each DICOM file with a lesion.
+        dicom_sr: also write these and a structured report for each.
         smoothing: number of frames of a loop over which probabilities are averaged, odd; see `smooth`.
+        progress: show a progress bar.
 
     Returns:
         The rows of `predictions.csv`.
@@ -145,33 +172,25 @@ def predict_folder(
         FileNotFoundError: `images` does not exist.
         ValueError: files that can't be opened, which are all named before any is segmented, or damaged pixels, when it
             is their turn. `smoothing` is not odd, or some frames are left out, so that neighbours are missing.
-        ImportError: an image needs a package that is missing.
+        ImportError: an image or an output needs a package that is missing.
     """
     if smoothing != 1 and frames != "all":
         raise ValueError(f"smoothing needs all frames of a loop, got {frames}")
-    smooth((), smoothing, model.threshold)  # checks the number before images are read
-    cases = image_datalist(images, results=out, frames=frames)
+    smooth((), smoothing, model.decide)  # checks the number before images are read
+    cases = images if isinstance(images, list) else image_datalist(images, results=out, frames=frames)
     files = [split_frame(case["image"])[0] for case in cases]
-    pairs = zip(files, model.predict_many([case["image"] for case in cases], progress), strict=True)
+    pairs = zip(files, model.predict_many([case["image"] for case in cases], progress=progress), strict=True)
     results = chain.from_iterable(
-        smooth((result for _, result in loop), smoothing, model.threshold)
+        smooth((result for _, result in loop), smoothing, model.decide)
         for _, loop in groupby(pairs, key=lambda pair: pair[0])
     )
-    writer = ResultWriter(out, model.name if pdf else None)
+    writer = ResultWriter(out, outputs, model.name if pdf else None, dicom_seg, dicom_sr)
     try:
         for case, result in zip(cases, results, strict=True):
-            writer.add(case["case_id"], result, uncertainty=_entropy(result.probability) if uncertainty else None)
+            writer.add(case["case_id"], result)
     finally:
         writer.close()
     return writer.rows
-
-
-def _entropy(probability: np.ndarray) -> np.ndarray:
-    """Return the entropy in bits, from 0 to 1."""
-    from scipy.special import entr
-
-    chance = probability.astype(np.float64).clip(0, 1)
-    return ((entr(chance) + entr(1 - chance)) / np.log(2)).clip(0, 1).astype(np.float32)
 
 
 def _listed(folder: Path) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hybrid_attention.data.images import GreyImage
+from hybrid_attention.data.images import COMPRESSION, GreyImage
 from hybrid_attention.data.names import result_path
 from hybrid_attention.data.nifti import SliceGeometry
 from hybrid_attention.data.writing import atomic_path
@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 PROBABILITY_PREFIX = "probability_"
+OUTPUTS = ("mask", "overlay")  # what is written unless other pictures are asked for
+_MAPS = ("mask", "probability", "uncertainty")  # of the image's pixels, as they are stored in its file
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +31,14 @@ class Result:
         mask: (H, W), bool, True where the lesion is; empty where the image is classified as normal.
         probability: of lesion, (H, W), float32.
         classes: probability of each class by name; empty for a model that does not classify.
+        pictures: others that were asked of the model, uint8, (H, W, 3), by name; None where there is nothing to show.
     """
 
     image: GreyImage
     mask: np.ndarray
     probability: np.ndarray
     classes: Mapping[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, np.ndarray | None] = field(default_factory=dict)
 
     @property
     def predicted_class(self) -> str | None:
@@ -45,6 +49,14 @@ class Result:
     def expected_dice(self) -> float:
         """Estimate of the mask's Dice, see `expected_dice`; low values ask for a look at the image."""
         return expected_dice(self.probability, self.mask)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Entropy of each pixel's probability in bits, from 0 to 1, (H, W), float32."""
+        from scipy.special import entr
+
+        chance = self.probability.astype(np.float64).clip(0, 1)
+        return ((entr(chance) + entr(1 - chance)) / np.log(2)).clip(0, 1).astype(np.float32)
 
     @cached_property
     def measurements(self) -> dict[str, float | int | str | None]:
@@ -81,11 +93,10 @@ class Result:
         self,
         folder: str | os.PathLike[str],
         name: str,
+        outputs: Sequence[str] = OUTPUTS,
         truth: np.ndarray | None = None,
-        probability: bool = True,
-        uncertainty: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """Write mask and overlay, and maps of probability and uncertainty.
+        """Write mask, overlay and other pictures.
 
         An image `a/b.png` gives `a/b_mask.png` (0 and 255) and `a/b_overlay.png` of its own size; a NIfTI image
         `a/b_mask.nii.gz` (0 and 1, stored like the image); a frame `a/b.dcm#3` `a/b#3_mask.png`. For DICOM, mask and
@@ -94,25 +105,27 @@ class Result:
         Args:
             folder: where the files go.
             name: of the image; its subfolders are kept.
+            outputs: what to write: "mask", "overlay", "probability" and "uncertainty" (both 0 to 255 for 0 to 1; NIfTI:
+                float32), and names of `pictures`.
             truth: ground-truth mask, whose differences the overlay shows.
-            probability: write the probability, 0 to 255 for 0 to 1 (NIfTI: float32).
-            uncertainty: map from 0 to 1, (H, W), written likewise.
 
         Returns:
             `row`, with the name and the paths of mask and overlay before it.
         """
-        suffix = ".nii.gz" if isinstance(self.image.geometry, SliceGeometry) else ".png"
-        maps = {"mask": self.mask} | ({"probability": self.probability} if probability else {})
-        maps |= {} if uncertainty is None else {"uncertainty": uncertainty}
-        for what, plane in maps.items():
-            with atomic_path(result_path(folder, name, what, suffix), durable=False) as temporary:
-                self.image.write(plane, temporary)
-        overlay = result_path(folder, name, "overlay")
-        with atomic_path(overlay, durable=False) as temporary:
-            Image.fromarray(self.overlay(truth)).save(temporary, compress_level=1)
-        mask = result_path(folder, name, "mask", suffix)
-        paths = {"mask": mask, "overlay": overlay}
-        below = {what: path.relative_to(Path(folder)).as_posix() for what, path in paths.items()}
+        paths = {}
+        for what in outputs:
+            map_of_slice = what in _MAPS and isinstance(self.image.geometry, SliceGeometry)
+            paths[what] = result_path(folder, name, what, ".nii.gz" if map_of_slice else ".png")
+            picture = self.overlay(truth) if what == "overlay" else self.pictures.get(what)
+            if what not in _MAPS and picture is None:
+                paths[what].unlink(missing_ok=True)  # of an earlier call
+                continue
+            with atomic_path(paths[what], durable=False) as temporary:
+                if picture is None:
+                    self.image.write(getattr(self, what), temporary)
+                else:
+                    Image.fromarray(picture).save(temporary, compress_level=COMPRESSION)
+        below = {what: paths[what].relative_to(Path(folder)).as_posix() for what in OUTPUTS if what in paths}
         return {"case_id": name, **below, **self.row()}
 
 

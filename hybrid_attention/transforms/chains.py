@@ -16,7 +16,7 @@ from hybrid_attention.transforms.masks import (
     RemoveSmallMarksd,
     SplitMaskAndClassesd,
 )
-from hybrid_attention.transforms.probabilities import PredictiveEntropy, TemperatureScalingd
+from hybrid_attention.transforms.probabilities import TemperatureScalingd
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
@@ -28,7 +28,6 @@ from monai.transforms import (
     EnsureTyped,
     FillHolesd,
     Invertd,
-    Lambdad,
     RepeatChanneld,
     Resized,
     ScaleIntensityd,
@@ -155,7 +154,6 @@ def postprocessing(
     threshold: float = 0.5,
     fill_holes: bool = False,
     min_lesion_pixels: int = 0,
-    uncertainty: bool = False,
     class_names: Sequence[str] | None = None,
     normal_threshold: float | None = None,
 ) -> NamingCompose:
@@ -167,12 +165,10 @@ def postprocessing(
         threshold: lowest probability at which a pixel is predicted as lesion; `probability` keeps the probability.
         fill_holes: fill the holes of each lesion.
         min_lesion_pixels: remove lesions of fewer pixels of the image file.
-        uncertainty: write the entropy of the probability, in bits, under `uncertainty`.
         class_names: names of the classes whose logits follow that of the lesion, see `SplitMaskAndClassesd`; None for a
             network without class head.
         normal_threshold: see `ClearMaskIfNormald`.
     """
-    entropy = [CopyItemsd(PROBABILITY, names="uncertainty"), Lambdad("uncertainty", PredictiveEntropy())]
     return NamingCompose(
         [
             *([] if class_names is None else [SplitMaskAndClassesd(PRED)]),
@@ -181,7 +177,6 @@ def postprocessing(
             ClearMaskIfNormald(PRED, class_names, normal_threshold),
             Invertd(PRED, transform=preprocessing, orig_keys=IMAGE, nearest_interp=False),
             CopyItemsd(PRED, names=PROBABILITY),
-            *(entropy if uncertainty else []),
             AsDiscreted(PRED, threshold=threshold),
             # connectivity of the background: lesions touch over corners, too
             *([FillHolesd(PRED, applied_labels=[1], connectivity=1)] if fill_holes else []),

@@ -1,9 +1,11 @@
-"""Time of inference on the CPU with PyTorch, ONNX Runtime and OpenVINO, and the differences of the masks.
+r"""Time of inference on the CPU with PyTorch, ONNX Runtime and OpenVINO, and the differences of the masks.
 
 By default, of HAN and MONAI's Attention U-Net and U-Net++; the name of a bundle stands for its network and weights:
 
     python scripts/benchmarks/inference.py --dataset_dir BUSI --out docs/results/benchmark_inference.json
     python scripts/benchmarks/inference.py --networks mtl_oca explainable --image_size 128
+    python scripts/benchmarks/inference.py --networks hybrid_lite hybrid "U-Net of HAN's paper" \
+        "FlexibleUNet, EfficientNet-B0" "nnU-Net, 6 stages" --variants "ONNX Runtime" --batch_size 8
 
 The variants take turns, one batch per round, so that a slower machine affects all of them; the ratio is the median over
 the rounds of the time of eager divided by that of the variant. Masks are compared on the test part of the bundle's
@@ -29,7 +31,7 @@ import pandas as pd
 import torch
 from hybrid_attention.data.writing import write_csv, write_json
 from hybrid_attention.deploy.export import export_onnx, inference_form
-from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
+from hybrid_attention.deploy.onnx_networks import ExportedNetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network
@@ -56,7 +58,7 @@ WARM_UP = 3
 CALIBRATION = 32
 COLUMNS = (
     *("network", "variant", "batch_size", "image_size", "milliseconds", "lower_quartile", "upper_quartile"),
-    *("ratio", "largest_difference", "equal_pixels", "dice", "dice_change", "failure"),
+    *("images_per_second", "ratio", "largest_difference", "equal_pixels", "dice", "dice_change", "failure"),
 )
 LIBRARIES = ("torch", "monai", "onnx", "onnxruntime", "openvino", "numpy")
 
@@ -97,9 +99,9 @@ class Variants:
             raise ValueError("this processor does not compute in bf16")
         if kind == "OpenVINO":
             path = self._quantized() if detail == "int8" else self._exported()
-            return OpenVINONetwork(path, self.threads, "bf16" if detail == "bf16" else "fp32")
+            return ExportedNetwork(path, "openvino", self.threads, "bf16" if detail == "bf16" else "fp32")
         if kind == "ONNX Runtime":
-            return OnnxRuntimeNetwork(self._quantized() if detail == "int8" else self._exported(), self.threads)
+            return ExportedNetwork(self._quantized() if detail == "int8" else self._exported(), "onnx", self.threads)
         if name == "torch.compile":
             # a fixed size compiles to the fastest code
             return torch.compile(copy.deepcopy(self.network), dynamic=False)
@@ -247,6 +249,7 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
         row = {"network": name, "variant": variant, "batch_size": chosen.batch_size, "image_size": chosen.image_size}
         if variant in variants:
             row |= timing(seconds[variant], seconds[EAGER])
+            row["images_per_second"] = round(1e3 * chosen.batch_size / row["milliseconds"], 2)
         if variant in found:
             row |= quality(found[variant], found[EAGER], images.masks)
         rows.append(row | ({"failure": failures[variant]} if variant in failures else {}))

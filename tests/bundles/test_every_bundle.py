@@ -36,13 +36,13 @@ def test_files(name):
     assert [file for file in files if not (folder / file).is_file()] == []
 
 
-CHECKS = ("metadata", "network", "train_properties", "inference_properties")
+CHECKS = ("metadata", "network", "train properties", "inference properties")
 
 
 @every_bundle
 @pytest.mark.parametrize("check", CHECKS)
 def test_checks_of_the_model_zoo(name, check):
-    assert getattr(zoo_checks, f"check_{check}")(ROOT / "bundles" / name)
+    assert zoo_checks.CHECKS[check](ROOT / "bundles" / name)
 
 
 @every_bundle

@@ -13,9 +13,12 @@ from hybrid_attention.evaluation import CaseScores
 from hybrid_attention.phantoms import write_phantom_dataset
 from hybrid_attention.prediction.predict_folder import predict_folder
 from hybrid_attention.transforms import NamingCompose, network_input, preprocessing, validation_postprocessing
+from monai.bundle import ConfigParser
 from monai.data import CacheDataset, DataLoader
 from monai.engines import SupervisedEvaluator
 from PIL import Image
+
+from tests.bundles.commands import config
 
 OPENED = None
 
@@ -56,6 +59,17 @@ def test_prediction(folder, tmp_path, opened):
     opened.clear()
     rows = predict_folder(model, folder, tmp_path / "out")
     assert {opened[str(folder / row["case_id"])] for row in rows} == {2}  # header, pixels
+
+
+def test_inference_of_a_bundle(folder, tmp_path, opened):
+    parser = ConfigParser()
+    parser.read_config(config("hybrid_lite", "inference"))
+    switches = {"image_size": 64, "device": "cpu", "panels": True, "gradcam_of": "mask"}
+    parser.update({"dataset_dir": str(folder), "output_dir": str(tmp_path / "out"), **switches})
+    evaluator = parser.get_parsed_content("evaluator")
+    evaluator.run()
+    assert len(list((tmp_path / "out").rglob("*_panels.png"))) == 5
+    assert {opened[str(path)] for path in folder.rglob("*).png")} == {2}  # header, pixels
 
 
 def cached(cases):

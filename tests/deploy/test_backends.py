@@ -11,7 +11,7 @@ from hybrid_attention import cli
 from hybrid_attention.deploy import backends
 from hybrid_attention.deploy.backends import CHOICES, cache_path, convert, with_backend
 from hybrid_attention.deploy.export import export_onnx
-from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork, OpenVINONetwork, has_bf16
+from hybrid_attention.deploy.onnx_networks import ExportedNetwork, has_bf16
 from hybrid_attention.engines import PrecisionInferer
 from hybrid_attention.networks.baselines import residual_unet
 from hybrid_attention.networks.blocks.sfeb import SFEB
@@ -22,7 +22,7 @@ onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("openvino", reason="the extra `export` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 
-RUNTIMES = [OnnxRuntimeNetwork, OpenVINONetwork]
+RUNTIMES = ["onnx", "openvino"]
 SCAN = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
 EXAMPLE = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -50,7 +50,7 @@ def exported(net, tmp_path_factory):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_equals_eager_and_keeps_what_came_with_the_image(runtime, net, exported):
-    found = runtime(exported, threads=1)
+    found = ExportedNetwork(exported, runtime, threads=1)
     for shape in ((1, 2, 16, 16), (3, 2, 9, 21), (2, 2, 1, 1)):
         batch = torch.rand(shape)
         with torch.no_grad():
@@ -66,7 +66,7 @@ def test_equals_eager_and_keeps_what_came_with_the_image(runtime, net, exported)
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_unfit_batches_are_refused_in_one_line(runtime, exported):
-    found = runtime(exported)
+    found = ExportedNetwork(exported, runtime)
     with pytest.raises(ValueError, match=r"takes float32 on the CPU, got torch\.float64"):
         found(torch.rand(1, 2, 16, 16, dtype=torch.float64))
     for shape in ((1, 3, 16, 16), (1, 2, 4, 4, 4)):
@@ -78,31 +78,31 @@ def test_unfit_batches_are_refused_in_one_line(runtime, exported):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_bad_files(runtime, exported, tmp_path):
     with pytest.raises(FileNotFoundError, match="no exported network at"):
-        runtime(tmp_path / "nothing.onnx")
+        ExportedNetwork(tmp_path / "nothing.onnx", runtime)
     (tmp_path / "text.onnx").write_text("this is no network\n")
     with pytest.raises(ValueError, match=r"text\.onnx is not a readable ONNX model"):
-        runtime(tmp_path / "text.onnx")
+        ExportedNetwork(tmp_path / "text.onnx", runtime)
     (tmp_path / "cut.onnx").write_bytes(exported.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.onnx is not a readable ONNX model"):
-        runtime(tmp_path / "cut.onnx")
+        ExportedNetwork(tmp_path / "cut.onnx", runtime)
     foreign = onnx.parser.parse_model(
         '<ir_version: 9, opset_import: ["" : 20]> g (float[b, 2, h, w] x) => (float[b, 2, h, w] y) { y = Relu(x) }'
     )
     onnx.save(foreign, str(tmp_path / "foreign.onnx"))
     with pytest.raises(ValueError, match=r"foreign\.onnx must have the input image and the output pred, got x and y"):
-        runtime(tmp_path / "foreign.onnx")
+        ExportedNetwork(tmp_path / "foreign.onnx", runtime)
 
 
 def test_precisions_of_openvino(net, exported, monkeypatch):
     with pytest.raises(ValueError, match="precision must be one of fp32, bf16, got 'fp16'"):
-        OpenVINONetwork(exported, precision="fp16")
+        ExportedNetwork(exported, "openvino", precision="fp16")
     if has_bf16():
         with torch.no_grad():
-            difference = (OpenVINONetwork(exported, precision="bf16")(EXAMPLE) - net(EXAMPLE)).abs().max()
+            difference = (ExportedNetwork(exported, "openvino", precision="bf16")(EXAMPLE) - net(EXAMPLE)).abs().max()
         assert 0 < difference < 0.05  # other arithmetic, but not by much
     monkeypatch.setattr("hybrid_attention.deploy.onnx_networks.has_bf16", lambda: False)
     with pytest.raises(ValueError, match="does not compute in bf16"):
-        OpenVINONetwork(exported, precision="bf16")
+        ExportedNetwork(exported, "openvino", precision="bf16")
 
 
 def test_converted_once(net, cache, monkeypatch):
@@ -228,7 +228,7 @@ def test_converted_at_the_first_batch_with_the_weights_of_then(backend, network,
 
 
 def test_what_a_backend_cannot_do(network):
-    with pytest.raises(ValueError, match="one of auto, torch, openvino, onnx, got 'tensorrt'"):
+    with pytest.raises(ValueError, match="one of auto, torch, onnx, openvino, got 'tensorrt'"):
         with_backend("tensorrt", network)
     with pytest.raises(ValueError, match="onnx computes in fp32, not in bf16"):
         with_backend("onnx", network, "bf16")

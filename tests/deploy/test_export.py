@@ -8,7 +8,7 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.deploy.export import export_bundle, export_onnx, export_torchscript, inference_form, state_digest
-from hybrid_attention.deploy.onnx_networks import OnnxRuntimeNetwork
+from hybrid_attention.deploy.onnx_networks import ExportedNetwork
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser
 from hybrid_attention.engines.weights import weights_digest
@@ -66,7 +66,7 @@ def test_onnx_equals_eager_at_sizes_that_were_not_traced(name, tmp_path):
     done = export_onnx(net, tmp_path / "network.onnx", images(CHANNELS[name], 1, 64, 80))
     assert "traced" in done.method
     assert done.difference < 1e-4
-    assert_equal_at_all_sizes(OnnxRuntimeNetwork(done.path), net, CHANNELS[name])
+    assert_equal_at_all_sizes(ExportedNetwork(done.path), net, CHANNELS[name])
 
 
 @pytest.mark.parametrize("name", ["SFEB", "mtl_oca", "explainable"])
@@ -85,7 +85,7 @@ def test_torchscript_equals_eager_at_sizes_that_were_not_seen(name, tmp_path):
 def test_networks_of_the_bundles(bundle, channels, tmp_path):
     net = unlike_birth(inference_parser(bundle_folder(bundle)).get_parsed_content("network_def"))
     export_onnx(net, tmp_path / "network.onnx", images(channels, 1, 64, 64))
-    assert_equal_at_all_sizes(OnnxRuntimeNetwork(tmp_path / "network.onnx"), net, channels)
+    assert_equal_at_all_sizes(ExportedNetwork(tmp_path / "network.onnx"), net, channels)
     export_torchscript(net, tmp_path / "network.ts", images(channels, 1, 64, 64))
     assert_equal_at_all_sizes(torch.jit.load(tmp_path / "network.ts"), net, channels)
 
@@ -138,7 +138,7 @@ class AreaOfTheFirstImage(nn.Module):
 def test_a_frozen_size_is_found_out_and_the_other_exporter_takes_over(tmp_path):
     done = export_onnx(AreaOfTheFirstImage(), tmp_path / "network.onnx", images(1, 1, 8, 8))
     assert "torch.export" in done.method
-    found = OnnxRuntimeNetwork(done.path)(torch.ones(1, 1, 4, 6))
+    found = ExportedNetwork(done.path)(torch.ones(1, 1, 4, 6))
     assert torch.equal(found, torch.full((1, 1, 4, 6), 24.0))
 
 
@@ -203,12 +203,12 @@ def logits(network, *shape):
 def test_onnx_and_int8_from_the_command_line(eager, phantoms, tmp_path, capsys):
     assert main(["export", "hybrid", "--out", str(tmp_path / "han.onnx")]) == 0
     assert "han.onnx (torch.onnx, traced): logits differ by" in capsys.readouterr().out
-    exported = OnnxRuntimeNetwork(tmp_path / "han.onnx")
+    exported = ExportedNetwork(tmp_path / "han.onnx")
     torch.testing.assert_close(logits(exported, 2, 3, 96, 64), logits(eager, 2, 3, 96, 64), rtol=1e-3, atol=1e-3)
     images = str(phantoms / "benign")
     assert main(["export", "hybrid", "--out", str(tmp_path / "int8.onnx"), "--int8", images]) == 0
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "han.onnx").stat().st_size
-    rounded = logits(OnnxRuntimeNetwork(tmp_path / "int8.onnx"), 1, 3, 64, 64)
+    rounded = logits(ExportedNetwork(tmp_path / "int8.onnx"), 1, 3, 64, 64)
     assert rounded.shape == (1, 1, 64, 64)
 
 
@@ -223,7 +223,7 @@ def test_a_run_without_the_edge_channel(tmp_path):
     record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
     (tmp_path / "training.json").write_text(json.dumps(record))
     export_bundle("mtl_oca", tmp_path / "masks.onnx", tmp_path)
-    assert logits(OnnxRuntimeNetwork(tmp_path / "masks.onnx"), 1, 1, 64, 64).shape == (1, 1, 64, 64)
+    assert logits(ExportedNetwork(tmp_path / "masks.onnx"), 1, 1, 64, 64).shape == (1, 1, 64, 64)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.data.cases import DataError
-from hybrid_attention.deploy.predictor import Options, predict
+from hybrid_attention.deploy.predictor import BundleModel
 from hybrid_attention.engines import save_weights
 from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet, with_group_norm
 from hybrid_attention.networks.baselines import residual_unet
+from hybrid_attention.prediction.predict_folder import predict_folder
+from hybrid_attention.prediction.result import OUTPUTS
 from monai.bundle import ConfigParser
 from PIL import Image
 
@@ -29,6 +31,10 @@ def picture(phantoms, tmp_path_factory):
     return shutil.copy(phantoms / "benign" / "benign (1).png", folder / "lesion.png")
 
 
+def predict(images, out, bundle=None, weights=None, outputs=OUTPUTS, **options):
+    return predict_folder(BundleModel(bundle, weights, **options), images, out, outputs=outputs)
+
+
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image)
@@ -36,10 +42,10 @@ def pixels(path):
 
 def test_same_as_the_bundle(picture, tmp_path):
     words = [sys.executable, "-m", "hybrid_attention", "predict", picture, "--out", tmp_path / "a"]
-    words += ["--backend", "torch"]
+    words += ["--backend", "torch", "--outputs", "mask", "overlay", "probability"]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 0, done.stderr
-    assert "1 masks and overlays" in done.stderr
+    assert "1 images in" in done.stderr
     assert "random weights" not in done.stderr
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
     bundle("inference", [config("hybrid_lite", "inference")], *options)
@@ -59,10 +65,10 @@ def test_places_with_signs_of_the_configs(picture, tmp_path):
     (root / "IMAGES").mkdir()
     for name in ("img.png", "img#2.png"):
         shutil.copy(picture, root / "IMAGES" / name)
-    rows = predict(root / "IMAGES", root / "RESULTS", root / "my@bundle", backend="torch")
+    rows = predict(root / "IMAGES", root / "RESULTS", root / "my@bundle")
     assert {row["case_id"] for row in rows} == {"img.png", "img#2.png"}
     assert (root / "RESULTS" / "img#2_mask.png").is_file()
-    predict(root / "IMAGES", root / "AGAIN", weights=root / "my@bundle", backend="torch")
+    predict(root / "IMAGES", root / "AGAIN", weights=root / "my@bundle")
     assert (root / "AGAIN" / "img_mask.png").read_bytes() == (root / "RESULTS" / "img_mask.png").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["study#7"]
 
@@ -70,7 +76,7 @@ def test_places_with_signs_of_the_configs(picture, tmp_path):
 @pytest.mark.parametrize("shape", [(1, 2), (2, 300)])
 def test_tiny_images(shape, tmp_path):
     Image.fromarray((np.arange(np.prod(shape)) % 250).reshape(shape).astype(np.uint8)).save(tmp_path / "tiny.png")
-    (row,) = predict(tmp_path / "tiny.png", tmp_path / "out", backend="torch")
+    (row,) = predict(tmp_path / "tiny.png", tmp_path / "out")
     assert (row["height"], row["width"]) == shape
     assert pixels(tmp_path / "out" / "tiny_mask.png").shape == shape
 
@@ -107,8 +113,8 @@ def test_wrong_weights(picture, tmp_path):
 
 def test_wrong_options(picture, tmp_path):
     with pytest.raises(ValueError, match=r"threshold must be between 0 and 1, got 1\.5"):
-        Options(threshold=1.5)
-    with pytest.raises(ValueError, match=r"backend must be one of auto, torch, openvino, onnx, got 'tensorrt'"):
+        BundleModel(threshold=1.5)
+    with pytest.raises(ValueError, match=r"backend must be one of auto, torch, onnx, openvino, got 'tensorrt'"):
         predict(picture, tmp_path / "out", backend="tensorrt")
     with pytest.raises(ValueError, match="unet is not a bundle"):
         predict(picture, tmp_path / "out", bundle="unet")
@@ -119,25 +125,40 @@ def test_wrong_options(picture, tmp_path):
 
 
 def test_threshold_and_maps(picture, tmp_path):
-    high = predict(picture, tmp_path / "high", backend="torch", options=Options(threshold=0.9, uncertainty=True))
-    low = predict(picture, tmp_path / "low", backend="torch", options=Options(threshold=0.1, gradcam=True))
+    high = predict(picture, tmp_path / "high", threshold=0.9, outputs=["mask", "uncertainty"])
+    low = predict(picture, tmp_path / "low", threshold=0.1, gradcam=True, outputs=["gradcam"])
     assert high[0]["lesion_pixels"] < low[0]["lesion_pixels"]
-    assert (tmp_path / "high" / "lesion_uncertainty.png").is_file()
-    assert (tmp_path / "low" / "lesion_gradcam.png").is_file()
+    assert {path.name for path in (tmp_path / "high").glob("*.png")} == {"lesion_mask.png", "lesion_uncertainty.png"}
+    assert {path.name for path in (tmp_path / "low").glob("*.png")} == {"lesion_gradcam.png"}
+
+
+def test_heat_maps_are_those_of_the_bundle(picture, tmp_path, capsys):
+    words = ["predict", str(picture), "--out", str(tmp_path / "a"), "--outputs", "gradcam", "--precision", "fp32"]
+    assert main(words) == 0
+    options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--gradcam", "True", "--precision", "fp32")
+    bundle("inference", [config("hybrid_lite", "inference")], *options)
+    a, b = (pixels(tmp_path / folder / "lesion_gradcam.png") for folder in "ab")
+    np.testing.assert_array_equal(a, b)
+    with pytest.raises(SystemExit):
+        main([*words[:4], "--gradcam"])
+    assert "--gradcam is now called --outputs mask overlay gradcam" in capsys.readouterr().err
+
+
+MAPS = (*OUTPUTS, "probability")
 
 
 def test_inference_settings_of_calibrate(picture, tmp_path):
     settings = tmp_path / "inference_settings.json"
     settings.write_text(json.dumps({"flips": [[], [1]], "temperature": 2.0, "threshold": 0.6}))
-    predict(picture, tmp_path / "a", backend="torch", options=Options(inference_settings=settings))
+    predict(picture, tmp_path / "a", outputs=MAPS, inference_settings=settings)
     options = ("--dataset_dir", picture, "--output_dir", tmp_path / "b", "--probability", "True")
     bundle("inference", [config("hybrid_lite", "inference"), settings], *options)
-    predict(picture, tmp_path / "as_is", backend="torch")
+    predict(picture, tmp_path / "as_is", outputs=MAPS)
     for name in ("lesion_mask.png", "lesion_probability.png", "predictions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     name = "lesion_probability.png"
     assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "as_is" / name).read_bytes()
-    assert Options(threshold=0.3, inference_settings=settings).settings()["threshold"] == 0.3
+    assert BundleModel(threshold=0.3, inference_settings=settings).threshold == 0.3
 
 
 @pytest.mark.parametrize(
@@ -156,7 +177,7 @@ def test_files_that_are_not_inference_settings(wrong, picture, tmp_path):
     settings = tmp_path / "inference_settings.json"
     settings.write_text(json.dumps({"flips": [[]], "temperature": 1.0, "threshold": 0.5, **wrong}))
     with pytest.raises(ValueError, match="is not an inference_settings"):
-        predict(picture, tmp_path / "out", options=Options(inference_settings=settings))
+        predict(picture, tmp_path / "out", inference_settings=settings)
 
 
 def test_nothing_is_sent_or_fetched(picture, tmp_path):
@@ -183,7 +204,7 @@ def test_names_of_files_are_not_expressions(name, picture, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
     shutil.copy(picture, tmp_path / name / "a.png")
-    (row,) = predict(name, f"{name}_out", backend="torch")
+    (row,) = predict(name, f"{name}_out")
     assert (tmp_path / f"{name}_out" / row["mask"]).is_file()
     assert not (tmp_path / "evil").exists()
 
@@ -223,7 +244,7 @@ def test_another_network_of_a_run(bundle, changes, network, picture, tmp_path):
     recipe = {"network_def": {**own, **changes}, "image_size": 64, "model": 1}
     record = {"weights_sha256": weights_digest(tmp_path / "model.pt"), "recipe": recipe}
     (tmp_path / "training.json").write_text(json.dumps(record))
-    (row,) = predict(picture, tmp_path / "out", bundle, tmp_path, "torch")
+    (row,) = predict(picture, tmp_path / "out", bundle, tmp_path)
     assert (tmp_path / "out" / row["mask"]).is_file()
 
 
@@ -259,8 +280,8 @@ def test_frames_of_the_command_line(words, picture, tmp_path, capsys):
 
 def test_files_of_an_earlier_call_give_a_warning(picture, tmp_path, caplog):
     shutil.copy(picture, tmp_path / "other.png")
-    predict(picture, tmp_path / "out", backend="torch")
-    predict(picture, tmp_path / "out", backend="torch")
+    predict(picture, tmp_path / "out")
+    predict(picture, tmp_path / "out")
     assert "earlier call" not in caplog.text
-    predict(tmp_path / "other.png", tmp_path / "out", backend="torch")
+    predict(tmp_path / "other.png", tmp_path / "out")
     assert "still holds files of 1 images of an earlier call" in caplog.text

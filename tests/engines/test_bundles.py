@@ -6,9 +6,10 @@ import hybrid_attention
 import pytest
 import torch
 from hybrid_attention.engines import find_bundle_root, run_folder, save_weights, trained_network
-from hybrid_attention.engines.bundles import own_bundles, plain_definition
+from hybrid_attention.engines.bundles import plain_definition
 from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.networks import PlainUNet
+from hybrid_attention.prediction.bundles import own_bundles
 from torch import nn
 
 

@@ -28,6 +28,10 @@ def drawn(*rows, chance=0.8, **options):
     return result([[chance if letter == "#" else 0 for letter in row] for row in rows], **options)
 
 
+def half(probability):
+    return probability >= 0.5
+
+
 def tracked(*frames):
     tracker = Tracker()
     for frame in frames:
@@ -37,7 +41,7 @@ def tracked(*frames):
 
 def test_means_over_three_frames_by_hand():
     chances = [0.9, 0.3, 0.6, 0.0]
-    found = list(smooth([result([[chance]], chance) for chance in chances], 3, threshold=0.5))
+    found = list(smooth([result([[chance]], chance) for chance in chances], 3, decide=half))
     expected = [0.6, 0.6, 0.3, 0.3]  # two frames at the ends
     assert [float(one.probability[0, 0]) for one in found] == pytest.approx(expected)
     assert [one.classes["benign"] for one in found] == pytest.approx(expected)
@@ -48,7 +52,7 @@ def test_means_over_three_frames_by_hand():
 @pytest.mark.parametrize("frames", [1, 3, 7])
 def test_means_over_any_number(frames, count):
     chances = np.random.default_rng(0).random((count, 2, 3)).astype(np.float32)
-    found = list(smooth(map(result, chances), frames, threshold=0.5))
+    found = list(smooth(map(result, chances), frames, decide=half))
     assert len(found) == count
     for place, one in enumerate(found):
         mean = chances[max(0, place - frames // 2) : place + frames // 2 + 1].mean(axis=0)
@@ -66,7 +70,7 @@ def test_no_more_frames_are_held_than_averaged():
             yield made
 
     most = 0
-    for _ in smooth(frames(), 5, threshold=0.5):
+    for _ in smooth(frames(), 5, decide=half):
         most = max(most, len(alive))
     assert most <= 6
 
@@ -74,12 +78,12 @@ def test_no_more_frames_are_held_than_averaged():
 @pytest.mark.parametrize("frames", [0, 2, -1])
 def test_only_odd_numbers_of_frames(frames):
     with pytest.raises(ValueError, match=f"odd number of frames, as 5, got {frames}"):
-        smooth([], frames, threshold=0.5)
+        smooth([], frames, decide=half)
 
 
 def test_frames_of_different_sizes():
     with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
-        list(smooth([result(np.ones((2, 2))), result(np.ones((2, 3)))], 3, threshold=0.5))
+        list(smooth([result(np.ones((2, 2))), result(np.ones((2, 3)))], 3, decide=half))
     with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
         tracked(result(np.ones((2, 2))), result(np.ones((2, 3))))
     with pytest.raises(ValueError, match="at least one frame"):
@@ -218,7 +222,7 @@ def test_the_command_writes_a_row_per_loop(model, moving, tmp_path):
     assert float(dicom["long_axis"]) == pytest.approx(expected["long_axis"] / 10, rel=0.02)
     assert float(dicom["median_area"]) == pytest.approx(expected["median_area"] / 100, rel=0.02)
     mask = np.asarray(Image.open(out / "b#7_mask.png")) > 0
-    results = smooth(model.predict_many(frames), 5, model.threshold)
+    results = smooth(model.predict_many(frames), 5, model.decide)
     np.testing.assert_array_equal(mask, [one.mask for one in results][6])
     # the loop on its own by path, and a call without a loop
     by_path = model.predict_loop(tmp_path / "in" / "a.dcm", smoothing=5)
@@ -237,25 +241,33 @@ def test_frames_without_grey_values_keep_the_numbers_of_the_others(model, moving
         model.predict_loop(tmp_path / "none.mkv")
 
 
-def test_smoothing_needs_neighbours_and_a_whole_model(moving, tmp_path, capsys):
+def test_smoothing_needs_neighbours(moving, tmp_path, capsys):
     path = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3)
     words = ["predict", str(path), "--out", str(tmp_path / "out"), "--smooth"]
     for more, message in (
         (["4"], "odd number of frames, as 5, got 4"),
         (["3", "--frames", "1", "3"], "needs all frames of a loop"),
-        (["3", "--backend", "torch"], "--smooth needs a whole ONNX model"),
     ):
         assert main(words + more) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_torch_writes_a_row_per_loop_too(moving, tmp_path):
+def test_torch_smooths_and_tracks_too(moving, tmp_path):
     path = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3)
-    assert main(["predict", str(path), "--out", str(tmp_path / "out"), "--backend", "torch"]) == 0
+    words = ["predict", str(path), "--out", str(tmp_path / "out"), "--backend", "torch", "--smooth", "3"]
+    assert main([*words, "--outputs", "mask", "probability"]) == 0
     (row,) = rows_of(tmp_path / "out" / "loops.csv")
     assert (row["file"], row["frames"]) == ("a.dcm", "3")
     best = rows_of(tmp_path / "out" / "predictions.csv")[int(row["best_frame"]) - 1]
     assert [row[name] for name in ("largest_area", "long_axis")] == [
         best[name] for name in ("largest_area", "long_axis")
     ]
+    from hybrid_attention.deploy.predictor import BundleModel
+
+    chances = [result.probability for result in BundleModel("hybrid_lite", device="cpu").predict_many(moving[0][:3])]
+    smoothed = np.asarray(Image.open(tmp_path / "out" / "a#2_probability.png")) / 255
+    np.testing.assert_allclose(smoothed, np.mean(chances, axis=0), atol=0.02)  # the lossy part: bf16 where supported
+    mask = np.asarray(Image.open(tmp_path / "out" / "a#2_mask.png")) > 0
+    clear = abs(smoothed - 0.5) > 0.02
+    np.testing.assert_array_equal(mask[clear], (smoothed >= 0.5)[clear])

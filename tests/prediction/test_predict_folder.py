@@ -1,14 +1,17 @@
+"""Files of predictions, written for masks that are known."""
+
 import csv
 import json
+from itertools import product, zip_longest
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-import torch
-from hybrid_attention.data import image_datalist
-from hybrid_attention.deploy import SaveDicom
-from hybrid_attention.deploy.save_predictions import SavePredictions
-from ignite.engine import Engine
+from hybrid_attention.data.images import read_image
+from hybrid_attention.prediction.model import Model
+from hybrid_attention.prediction.predict_folder import ResultWriter, predict_folder
+from hybrid_attention.prediction.result import Result
 from PIL import Image
 
 from tests.data.dicom_files import region, write_dicom
@@ -27,18 +30,12 @@ def images(tmp_path):
     return [tmp_path / "plain.png", tmp_path / "spaced.nii.gz"]
 
 
-def predicted(images, masks, out, probabilities=None, **settings):
-    """Run the handler over masks as an evaluator would, and return the two tables."""
-    batch = [{"case_id": path.name, "source": str(path)} for path in images]
-    outputs = [
-        {"pred": torch.from_numpy(mask)[None], "probability": torch.from_numpy(mask.astype(np.float32))[None]}
-        for mask in masks
-    ]
-    for output, values in zip(outputs, probabilities or [], strict=probabilities is not None):
-        output["class_probability"] = torch.tensor(values)
-    engine = Engine(lambda engine, data: outputs)
-    SavePredictions(out, **settings).attach(engine)
-    engine.run([batch])
+def predicted(images, masks, out, classes=(), chance=1.0, **settings):
+    """Write masks of images, all of whose pixels have one probability, and return the two tables."""
+    writer = ResultWriter(out, **settings)
+    for path, mask, chances in zip_longest(images, masks, classes, fillvalue={}):
+        writer.add(path.name, Result(read_image(path), mask > 0, mask * np.float32(chance), chances))
+    writer.close()
     with open(out / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return rows, json.loads((out / "predictions.json").read_text())
@@ -81,28 +78,35 @@ def test_no_lesion_is_empty_in_csv_and_null_in_json(images, tmp_path):
 
 
 def test_classes(images, tmp_path):
-    settings = {"probabilities": [(0.2, 0.7, 0.1), (0.5, 0.3, 0.2)], "class_names": ["benign", "malignant", "normal"]}
-    rows, typed = predicted(images, [box(5, 5), box(0, 0)], tmp_path / "out", **settings)
+    names = ["benign", "malignant", "normal"]
+    classes = [dict(zip(names, values, strict=True)) for values in ((0.2, 0.7, 0.1), (0.5, 0.3, 0.2))]
+    rows, typed = predicted(images, [box(5, 5), box(0, 0)], tmp_path / "out", classes)
     assert [row["predicted_class"] for row in rows] == ["malignant", "benign"]
-    assert [typed[0][f"probability_{name}"] for name in settings["class_names"]] == [0.2, 0.7, 0.1]
+    assert [typed[0][f"probability_{name}"] for name in names] == [0.2, 0.7, 0.1]
 
 
-def test_expected_dice_and_uncertainty(images, tmp_path):
-    """In the box 0.75, else 0: the mask is expected to be right in three pixels of four."""
-    mask = box(20, 25)
-    chance = torch.from_numpy(mask * np.float32(0.75))[None]
-    batch = [{"case_id": path.name, "source": str(path)} for path in images]
-    outputs = [{"pred": torch.from_numpy(mask)[None], "probability": chance, "doubt": chance / 3} for _ in images]
-    engine = Engine(lambda engine, data: outputs)
-    SavePredictions(tmp_path / "out", uncertainty_key="doubt").attach(engine)
-    engine.run([batch])
-    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert [row["expected_dice"] for row in rows] == [pytest.approx(2 * 0.75 / 1.75, abs=1e-6)] * 2
-    with Image.open(tmp_path / "out" / "plain_uncertainty.png") as picture:
-        assert picture.size == (60, 40) and sorted(set(picture.tobytes())) == [0, 64]
-    volume = nibabel.load(tmp_path / "out" / "spaced_uncertainty.nii.gz")
-    assert volume.get_data_dtype() == np.float32 and volume.get_fdata()[25, 15, 0] == pytest.approx(0.25)
-    assert not list((tmp_path / "out").glob("*_probability*"))
+def test_only_what_is_asked_for_is_written(images, tmp_path):
+    """In the box 0.75, else 0: the mask is expected to be right in three pixels of four, with 0.811 bit of doubt."""
+    out = tmp_path / "out"
+    _, typed = predicted(images, [box(20, 25)] * 2, out, chance=0.75, outputs=["mask", "uncertainty"])
+    assert [row["expected_dice"] for row in typed] == [pytest.approx(2 * 0.75 / 1.75, abs=1e-6)] * 2
+    assert "overlay" not in typed[0]
+    with Image.open(out / "plain_uncertainty.png") as picture:
+        assert picture.size == (60, 40) and sorted(set(picture.tobytes())) == [0, round(0.81128 * 255)]
+    volume = nibabel.load(out / "spaced_uncertainty.nii.gz")
+    assert volume.get_data_dtype() == np.float32 and volume.get_fdata()[25, 15, 0] == pytest.approx(0.81128, abs=1e-5)
+    pictures = {path.name for path in out.iterdir()} - {"predictions.csv", "predictions.json"}
+    kinds = product((("plain", "png"), ("spaced", "nii.gz")), ("mask", "uncertainty"))
+    assert pictures == {f"{name}_{what}.{suffix}" for (name, suffix), what in kinds}
+
+
+def test_pictures_of_the_model_are_written_or_removed(images, tmp_path):
+    image, mask = read_image(images[0]), box(3, 2) > 0
+    heat = np.full((40, 70, 3), 7, np.uint8)
+    for pictures, there in (({"heat": heat}, True), ({"heat": None}, False)):
+        result = Result(image, mask, mask.astype(np.float32), pictures=pictures)
+        result.save(tmp_path, "plain.png", ["mask", "heat"])
+        assert (tmp_path / "plain_heat.png").is_file() == there
 
 
 def test_mask_of_a_nifti_image_in_colour_is_one_slice(images, tmp_path):
@@ -118,8 +122,25 @@ def test_mask_of_a_nifti_image_in_colour_is_one_slice(images, tmp_path):
 RAMP = np.arange(91, dtype=np.uint8).reshape(7, 13)  # a frame
 
 
-def test_dicom_files_have_segmentations_and_reports(tmp_path):
-    highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+@pytest.fixture
+def dicom():
+    return pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+
+
+class Marking(Model):
+    """Predicts the pixels that are told for each case, with two classes."""
+
+    def __init__(self, marks, root):
+        self.name, self.threshold, self.marks, self.root = "marks", 0.5, marks, root
+
+    def compute(self, image):
+        mask = np.zeros(image.pixels.shape, bool)
+        for place in self.marks.get(Path(image.source).relative_to(self.root).as_posix(), ()):
+            mask[place] = True
+        return Result(image, mask, mask.astype(np.float32), {"benign": 0.25, "malignant": 0.75})
+
+
+def test_dicom_files_have_segmentations_and_reports(dicom, tmp_path, caplog):
     from pydicom import dcmread
 
     folder, out = tmp_path / "images", tmp_path / "out"
@@ -129,40 +150,41 @@ def test_dicom_files_have_segmentations_and_reports(tmp_path):
     write_dicom(folder / "still.dcm", RAMP, regions=tissue)
     write_dicom(folder / "unmarked.dcm", RAMP, regions=tissue)
     Image.fromarray(RAMP[:5, :4]).save(folder / "picture.png")
-    cases = image_datalist(folder)
     marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (4, 3), "still.dcm": (2, 1), "picture.png": (0, 0)}
-
-    def outputs(case):
-        made = torch.zeros(1, 5, 4, dtype=torch.uint8)
-        if case["case_id"] in marks:
-            made[0, marks[case["case_id"]][0], marks[case["case_id"]][1]] = 1
-        return {"pred": made, "class_probability": torch.tensor([0.25, 0.75])}
-
-    engine = Engine(lambda engine, batch: [outputs(case) for case in batch])
-    handler = SaveDicom(out, report=True, class_names=["benign", "malignant"])
-    handler.attach(engine)
-    engine.run([cases[:2], cases[2:]])  # a loop that goes on in the next batch
+    with caplog.at_level("INFO", "hybrid_attention"):
+        predict_folder(Marking({name: [place] for name, place in marks.items()}, folder), folder, out, dicom_sr=True)
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.dcm")) == [
         "b/cine_report.dcm",
         "b/cine_segmentation.dcm",
         "still_report.dcm",
         "still_segmentation.dcm",
     ]
-    assert (len(handler.written), handler.without_lesion, handler.others) == (2, 1, 1)
-    seg = highdicom.seg.segread(out / "b" / "cine_segmentation.dcm")
+    assert "2 DICOM segmentations and reports" in caplog.text
+    assert "none for 1 DICOM files without a lesion and 1 images of other formats" in caplog.text
+    seg = dicom.seg.segread(out / "b" / "cine_segmentation.dcm")
     pixels = seg.get_pixels_by_source_frame(dcmread(folder / "b" / "cine.dcm").SOPInstanceUID, [2, 3])[..., 0]
     assert np.argwhere(pixels).tolist() == [[0, 1, 3], [1, 5, 6]]  # frame, row, column
-    report = highdicom.sr.srread(out / "b" / "cine_report.dcm").content
+    report = dicom.sr.srread(out / "b" / "cine_report.dcm").content
     assert len(report.get_planar_roi_measurement_groups()) == 2
     for group in report.get_image_measurement_groups():
         assert [measure.value for measure in group.get_measurements()] == [25, 75]
 
 
-def test_a_segmentation_of_the_same_run_is_not_overwritten(tmp_path):
-    pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+def test_a_lesion_that_is_tracked_keeps_its_identifier(dicom, tmp_path):
+    """A lesion of two pixels, beside one of three from frame 2 on, which is the first of its frame then."""
+    write_dicom(tmp_path / "a.dcm", np.stack([RAMP] * 3), NumberOfFrames=3)
+    first, second = [(0, 0), (0, 1)], [(5, 3), (5, 4), (5, 5)]
+    marks = {"a.dcm#1": first, "a.dcm#2": first + second, "a.dcm#3": second}
+    predict_folder(Marking(marks, tmp_path), tmp_path / "a.dcm", tmp_path / "out", dicom_sr=True)
+    groups = dicom.sr.srread(tmp_path / "out" / "a_report.dcm").content.get_planar_roi_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == ["Lesion 1", "Lesion 2", "Lesion 1", "Lesion 2"]
+    one, two, again, too = (group.tracking_uid for group in groups)
+    assert one == again and two == too and one != two
+
+
+def test_a_segmentation_of_the_same_run_is_not_overwritten(dicom, tmp_path):
     write_dicom(tmp_path / "a.dcm", RAMP)
     write_dicom(tmp_path / "a.dicom", np.stack([RAMP] * 2), NumberOfFrames=2)
-    engine = Engine(lambda engine, batch: [{"pred": torch.ones(7, 13)} for _ in batch])
-    SaveDicom(tmp_path / "out").attach(engine)
+    marks = {name: [(0, 0)] for name in ("a.dcm", "a.dicom#1")}
     with pytest.raises(ValueError, match=r"of .*a.dicom would overwrite .*a_segmentation.dcm"):
-        engine.run([image_datalist(tmp_path)])
+        predict_folder(Marking(marks, tmp_path), tmp_path, tmp_path / "out", dicom_seg=True)

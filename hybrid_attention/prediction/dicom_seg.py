@@ -12,7 +12,7 @@ from hybrid_attention import __version__
 from hybrid_attention.data.dicom import frame_count, frame_geometry, numbers, read_header
 from hybrid_attention.data.names import how_to_install
 from hybrid_attention.data.writing import atomic_path
-from scipy import ndimage
+from hybrid_attention.prediction.loops import number_lesions
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -72,14 +72,6 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     if "NumberOfFrames" in header:
         _extend(made, lesions)
     return made
-
-
-def number_lesions(mask: np.ndarray) -> np.ndarray:
-    """Number the lesions of a mask, (H, W), from 1 for the largest; pixels that touch at edges or corners are one."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    numbers = np.zeros(count + 1, dtype=np.uint16)
-    numbers[1 + np.argsort(-np.bincount(labels.ravel())[1:], kind="stable")] = np.arange(1, count + 1)
-    return numbers[labels]
 
 
 def write_dicom_segmentation(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hybrid_attention import __version__
 from hybrid_attention.data.dicom import frame_geometry, read_header
 from hybrid_attention.data.writing import atomic_path
-from hybrid_attention.deploy.dicom_seg import NAME, fill_patient, number_lesions, require_highdicom
+from hybrid_attention.prediction.dicom_seg import NAME, fill_patient, require_highdicom
+from hybrid_attention.prediction.loops import number_lesions
 from hybrid_attention.prediction.measurements import measure_lesion
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ def dicom_report(
     segmentation: Dataset,
     masks: Mapping[int, np.ndarray],
     classes: Mapping[int, Mapping[str, float]] | None = None,
+    tracks: Mapping[int, Sequence[int]] | None = None,
 ) -> Dataset:
     """Make a DICOM Structured Report of the lesions of a file's frames: a measurement report, TID 1500.
 
     Each lesion of a frame is a planar region (TID 1410) that refers to its frame of the segmentation and to the source
-    image. It has a tracking identifier, long axis, short axis, area and angle of the long axis to the skin (see
-    `measure_lesion`), and the orientation, parallel or not. The class probabilities belong to the image and are a group
-    (TID 1501) for each frame. All groups name the algorithm and its version, and the observer is a device. Lengths are
-    in mm if the source has a spacing, else in pixels.
+    image. It has a tracking identifier, the same in all frames of a track, long axis, short axis, area and angle of the
+    long axis to the skin (see `measure_lesion`), and the orientation, parallel or not. The class probabilities belong
+    to the image and are a group (TID 1501) for each frame. All groups name the algorithm and its version, and the
+    observer is a device. Lengths are in mm if the source has a spacing, else in pixels.
 
     Reference:
         DICOM PS3.16, TID 1500, 1410 and 1501, and CID 6152 for the orientation; C. P. Bridge et al., "Highdicom: a
@@ -44,6 +46,8 @@ def dicom_report(
         segmentation: from `dicom_segmentation`, of the same masks.
         masks: see `dicom_segmentation`.
         classes: probability of each class, by the number of the frame; frames without lesion are left out.
+        tracks: number of the track of each lesion of a frame, by the number of the frame, as `Tracker.add` returns
+            them; lesions of one track have one tracking identifier. None if lesions were not tracked.
 
     Returns:
         A highdicom `ComprehensiveSR`.
@@ -61,6 +65,7 @@ def dicom_report(
     header = read_header(source)
     fill_patient(header)
     frames, groups = _segment_frames(segmentation), []
+    trackers: dict[str, Any] = {}
     for number in sorted(masks):
         labels = number_lesions(masks[number])
         if labels.any() and classes and classes.get(number):
@@ -76,7 +81,10 @@ def dicom_report(
             # a frame has one segment, and the standard allows one of both numbers
             del region[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
             name = f"Frame {number}, lesion {lesion}" if "NumberOfFrames" in header else f"Lesion {lesion}"
-            groups.append(_lesion_group(header, labels == lesion, name, region))
+            if tracks is not None:
+                name = f"Lesion {tracks[number][lesion - 1]}"
+            tracker = trackers.setdefault(name, sr.TrackingIdentifier(uid=generate_uid(), identifier=name))
+            groups.append(_lesion_group(header, labels == lesion, tracker, region))
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(entropy_srcs=[NAME, __version__]), name=NAME, model_name=NAME
     )
@@ -112,9 +120,10 @@ def write_dicom_report(
     segmentation: Dataset,
     masks: Mapping[int, np.ndarray],
     classes: Mapping[int, Mapping[str, float]] | None = None,
+    tracks: Mapping[int, Sequence[int]] | None = None,
 ) -> None:
     """Write `dicom_report` of a source by rename."""
-    made: Any = dicom_report(source, segmentation, masks, classes)
+    made: Any = dicom_report(source, segmentation, masks, classes, tracks)
     with atomic_path(path) as temporary:
         made.save_as(temporary)
 
@@ -148,10 +157,9 @@ def _algorithm() -> Any:
     )
 
 
-def _lesion_group(header: Dataset, lesion: np.ndarray, name: str, region: Any) -> Any:
+def _lesion_group(header: Dataset, lesion: np.ndarray, tracker: Any, region: Any) -> Any:
     from highdicom import sr
     from pydicom.sr.codedict import Code, codes
-    from pydicom.uid import generate_uid
 
     geometry = frame_geometry(header)
     side = math.sqrt(geometry.aspect)
@@ -170,7 +178,7 @@ def _lesion_group(header: Dataset, lesion: np.ndarray, name: str, region: Any) -
         ),
     )
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=name),
+        tracking_identifier=tracker,
         referenced_segment=region,
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=codes.SCT.Lesion,
