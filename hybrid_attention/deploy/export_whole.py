@@ -16,10 +16,10 @@ from hybrid_attention.deploy.export import INPUT, OPSET, Exported, example_image
 from hybrid_attention.deploy.onnx_networks import require
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, weights_of
 from hybrid_attention.engines.weights import load_weights, weights_digest
+from hybrid_attention.prediction.model import OUTPUTS
 from hybrid_attention.transforms.probabilities import TemperatureScaling
 from torch import nn
 
-OUTPUTS = ("probability", "mask", "class_probability", "expected_dice")
 INTENDED_USE = "research only; no medical device"
 LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in parts of 65536, as Pillow has it
 _SETTINGS = ("class_names", "image_size", "temperature", "threshold", "normal_threshold", "flips")

@@ -14,7 +14,7 @@ from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.explain import SaveAttention, SaveGradCAMOverlays, SavePanels
 from hybrid_attention.explain.handlers import output_explained
 from hybrid_attention.prediction.predict_folder import ResultWriter
-from hybrid_attention.prediction.result import OUTPUTS, Result, by_class
+from hybrid_attention.prediction.result import PICTURES, Result, by_class
 from hybrid_attention.transforms.chains import PROBABILITY
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
@@ -59,7 +59,7 @@ def inference_handlers(
     output = output_explained(explained)
     maps = [what for what, asked in (("probability", probability), ("uncertainty", uncertainty)) if asked]
     options = {
-        "outputs": [*OUTPUTS, *maps],
+        "outputs": [*PICTURES, *maps],
         "pdf": None if pdf is None else model_name(type(network).__name__, pdf),
         "dicom_seg": dicom_seg,
         "dicom_sr": dicom_sr,

@@ -22,7 +22,7 @@ from hybrid_attention.prediction.dicom_writer import DicomWriter, Frame
 from hybrid_attention.prediction.loops import Tracker, smooth
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.pdf import PdfReport
-from hybrid_attention.prediction.result import OUTPUTS, Result
+from hybrid_attention.prediction.result import PICTURES, Result
 
 LOOPS = "loops.csv"
 WRITERS = 2  # threads that write pictures
@@ -58,7 +58,7 @@ class ResultWriter:
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        outputs: Sequence[str] = OUTPUTS,
+        outputs: Sequence[str] = PICTURES,
         pdf: str | None = None,
         dicom_seg: bool = False,
         dicom_sr: bool = False,
@@ -144,7 +144,7 @@ def predict_folder(
     images: str | os.PathLike[str] | list[dict[str, Any]],
     out: str | os.PathLike[str],
     frames: str | Sequence[int] = "all",
-    outputs: Sequence[str] = OUTPUTS,
+    outputs: Sequence[str] = PICTURES,
     pdf: bool = False,
     dicom_seg: bool = False,
     dicom_sr: bool = False,

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 PROBABILITY_PREFIX = "probability_"
-OUTPUTS = ("mask", "overlay")  # what is written unless other pictures are asked for
+PICTURES = ("mask", "overlay")  # what is written unless other pictures are asked for
 _MAPS = ("mask", "probability", "uncertainty")  # of the image's pixels, as they are stored in its file
 
 
@@ -93,7 +93,7 @@ class Result:
         self,
         folder: str | os.PathLike[str],
         name: str,
-        outputs: Sequence[str] = OUTPUTS,
+        outputs: Sequence[str] = PICTURES,
         truth: np.ndarray | None = None,
     ) -> dict[str, Any]:
         """Write mask, overlay and other pictures.
@@ -125,7 +125,7 @@ class Result:
                     self.image.write(getattr(self, what), temporary)
                 else:
                     Image.fromarray(picture).save(temporary, compress_level=COMPRESSION)
-        below = {what: paths[what].relative_to(Path(folder)).as_posix() for what in OUTPUTS if what in paths}
+        below = {what: paths[what].relative_to(Path(folder)).as_posix() for what in PICTURES if what in paths}
         return {"case_id": name, **below, **self.row()}
 
 

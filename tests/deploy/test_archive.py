@@ -185,18 +185,18 @@ def archive_of(path, *names):
     return path
 
 
-@pytest.mark.parametrize("name", ["../evil.py", "hybrid/../../evil.py", "/evil.py", "C:/evil.py", "..\\evil.py"])
-def test_paths_out_of_the_folder_are_refused(name, tmp_path):
-    path = archive_of(tmp_path / "a.zip", "hybrid/configs/metadata.json", name)
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["hybrid/configs/metadata.json", name] for name in ("../evil.py", "hybrid/../../evil.py", "/evil.py")),
+        *(["hybrid/configs/metadata.json", name] for name in ("C:/evil.py", "..\\evil.py")),
+        *([f"{top}/configs/metadata.json"] for top in ("..", "a/../..", ".", "")),
+    ],
+)
+def test_paths_out_of_the_folder_are_refused(names, tmp_path):
     with pytest.raises(ValueError, match="leads out of its folder"):
-        unpack_archive(path, tmp_path / "out")
+        unpack_archive(archive_of(tmp_path / "a.zip", *names), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("top", ["..", "a/../..", ".", ""])
-def test_the_folder_of_the_bundle_is_below_the_given_one(top, tmp_path):
-    with pytest.raises(ValueError, match="leads out of its folder"):
-        unpack_archive(archive_of(tmp_path / "a.zip", f"{top}/configs/metadata.json"), tmp_path / "out")
 
 
 def test_what_other_programs_add_is_left_out(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.data import datalist, split_cases
-from hybrid_attention.deploy.export_whole import OUTPUTS, export_whole, resize_matrix, whole_model
+from hybrid_attention.deploy.export_whole import export_whole, resize_matrix, whole_model
 from hybrid_attention.engines.bundles import bundle_folder
 from hybrid_attention.loading import load_model
+from hybrid_attention.prediction.model import OUTPUTS
 from hybrid_attention.prediction.result import expected_dice
 from monai.transforms import Resize
 from PIL import Image

@@ -18,7 +18,7 @@ from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.networks import HybridAttentionNet, TripleEncoderUNet, with_group_norm
 from hybrid_attention.networks.baselines import residual_unet
 from hybrid_attention.prediction.predict_folder import predict_folder
-from hybrid_attention.prediction.result import OUTPUTS
+from hybrid_attention.prediction.result import PICTURES
 from monai.bundle import ConfigParser
 from PIL import Image
 
@@ -31,7 +31,7 @@ def picture(phantoms, tmp_path_factory):
     return shutil.copy(phantoms / "benign" / "benign (1).png", folder / "lesion.png")
 
 
-def predict(images, out, bundle=None, weights=None, outputs=OUTPUTS, **options):
+def predict(images, out, bundle=None, weights=None, outputs=PICTURES, **options):
     return predict_folder(BundleModel(bundle, weights, **options), images, out, outputs=outputs)
 
 
@@ -144,7 +144,7 @@ def test_heat_maps_are_those_of_the_bundle(picture, tmp_path, capsys):
     assert "--gradcam is now called --outputs mask overlay gradcam" in capsys.readouterr().err
 
 
-MAPS = (*OUTPUTS, "probability")
+MAPS = (*PICTURES, "probability")
 
 
 def test_inference_settings_of_calibrate(picture, tmp_path):
