@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from hybrid_attention.engines.training_record import trained_epochs
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, paired_tests, read_evaluation
-from hybrid_attention.evaluation.formatting import markdown_grid, number, percent, percent_interval, score_interval
+from hybrid_attention.evaluation.formatting import markdown_rows, number, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import read_record
-from hybrid_attention.report.paired_runs import match_runs, paired_scores
+from hybrid_attention.report.comparison import match_runs, paired_scores
 
 ROWS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("table_rows.yaml").read_text(encoding="utf-8"))
 SUMMARIES = {"training": "_train", "validation": "_validation", "test": ""}
@@ -39,12 +39,7 @@ _INTERVAL = "95 % intervals by bootstrap over duplicate groups of images (not ov
 
 def captioned(caption: str, rows: Sequence[Mapping[str, str]]) -> str:
     """Format a table with a caption; the header is that of the first row."""
-    return f"{caption}\n\n{grid(rows)}"
-
-
-def grid(rows: Sequence[Mapping[str, str]]) -> str:
-    """Format rows by column title as a Markdown table."""
-    return markdown_grid(list(rows[0]), [list(row.values()) for row in rows])
+    return f"{caption}\n\n{markdown_rows(rows)}"
 
 
 def read_runs(experiment: Path) -> dict[str, Evaluation]:
@@ -146,7 +141,7 @@ def classes_table(experiment: Path) -> str:
             for name, counts in zip(names, scores["confusion"], strict=True):
                 cells = {f"predicted {other}": str(count) for other, count in zip(names, counts, strict=True)}
                 confusion.append({"network": run.name, "true class": name, **cells})
-    return f"{captioned(caption_of(*runs), rows)}\n\n{grid(confusion)}"
+    return f"{captioned(caption_of(*runs), rows)}\n\n{markdown_rows(confusion)}"
 
 
 def conventions_table(experiment: Path) -> str:
@@ -184,13 +179,13 @@ def released_table(results: Path) -> str:
                 "macro AUC": score_interval(classes["macro_auc"]) if classes else "none",
             }
         )
-    return grid(rows)
+    return markdown_rows(rows)
 
 
 def one_run_table(folder: Path) -> str:
     """Make the table of one run's scores, one row per convention."""
     summary, names = read_evaluation(folder).summary, ("dice", "jaccard", "sensitivity", "precision")
-    return grid(
+    return markdown_rows(
         [
             {"convention": f"`{one}`", **{name.capitalize(): score_interval(summary[one][name]) for name in names}}
             for one in CONVENTIONS

@@ -13,10 +13,10 @@ import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from hybrid_attention.evaluation.formatting import percent, percent_interval, score_interval
+from hybrid_attention.evaluation.calibrate import calibration_tables
+from hybrid_attention.evaluation.formatting import markdown_rows, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import rank_auc
 from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_statistic
@@ -27,7 +27,6 @@ from tables_of_networks import (
     classes_table,
     conventions_table,
     cross_validation_table,
-    grid,
     inference_table,
     network_costs_table,
     one_run_table,
@@ -128,45 +127,12 @@ def calibrate_table(folder: Path) -> str:
     Raises:
         ValueError: the Dice of a variant is not the mean of its cases.
     """
-
-    def interval(row: dict[str, Any], name: str, signed: bool = False) -> str:
-        return percent_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], signed=signed)
-
     summary = read_record(folder / "summary.json")
     means = read_csv(folder / "cases.csv").groupby("variant")["dice"].mean()
-    rows, confidences = [], []
     for one in summary["variants"]:
-        name = one["variant"]
-        if not math.isclose(means[name], one["test_dice_at_threshold"], abs_tol=1e-9):
-            raise ValueError(f"{folder}: the Dice of {name} is not the mean of its rows in cases.csv")
-        rows.append(
-            {
-                "prediction": _title(name),
-                "s/image": f"{one['seconds_per_image']:.2f}",
-                "Dice, validation": percent(one["validation_dice"]),
-                "Dice, test": interval(one, "test_dice"),
-                "difference": "" if name == summary["plain"] else interval(one, "difference", signed=True),
-                "threshold": f"{one['threshold']:.2f}",
-                "gain by threshold": interval(one, "threshold_gain", signed=True),
-                "temperature": f"{one['temperature']:.2f}",
-                "ECE": f"{one['ece']:.4f}",
-                "ECE, scaled": f"{one['ece_scaled']:.4f}",
-            }
-        )
-    for variant, scores in summary["confidence"].items():
-        for name, one in scores.items():
-            confidences.append(
-                {
-                    "prediction": _title(variant),
-                    "confidence": name.replace("_", " "),
-                    "AURC": percent_interval(**one["aurc"]),
-                    "E-AURC": percent_interval(**one["e_aurc"]),
-                    "rank correlation": f"{one['rank_correlation']:.2f}",
-                }
-            )
-    first = next(iter(next(iter(summary["confidence"].values())).values()))
-    orders = f"AURC of a random ranking: {percent(first['random'])}; of a perfect ranking: {percent(first['perfect'])}."
-    return f"{grid(rows)}\n\n{grid(confidences)}\n\n{orders}"
+        if not math.isclose(means[one["variant"]], one["test_dice_at_threshold"], abs_tol=1e-9):
+            raise ValueError(f"{folder}: the Dice of {one['variant']} is not the mean of its rows in cases.csv")
+    return _title(calibration_tables(summary))
 
 
 def averages_table(experiment: Path) -> str:
@@ -237,7 +203,7 @@ def measurements_table(path: Path) -> str:
         for name in _WORDS
         for word in sorted(table[name].unique())
     ]
-    return f"{grid(measures)}\n\n{grid(words)}"
+    return f"{markdown_rows(measures)}\n\n{markdown_rows(words)}"
 
 
 def _malignancy_auc(rows: pd.DataFrame, name: str, direction: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,10 @@ from hybrid_attention.evaluation.ensemble import (
     shared_cases,
     variants_of,
 )
-from hybrid_attention.evaluation.formatting import is_defined, markdown_grid, number, percent, percent_interval
+from hybrid_attention.evaluation.formatting import is_defined, markdown_rows, number, percent, percent_interval
 from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_mean
-from hybrid_attention.evaluation.uncertainty import CONFIDENCES, RiskCoverage, risk_coverage, risk_coverage_scores
+from hybrid_attention.evaluation.uncertainty import CONFIDENCES, risk_curve, risk_scores
 
 SETTINGS = "inference_settings.json"
 
@@ -118,8 +118,7 @@ def calibrate(
         "temperature": chosen.temperature,
         "flips": [list(flip) for flip in chosen.variant.flips],
     }
-    groups: list[Hashable] = [case["group"] for case in test.cases]
-    table, shown = _variant_table(scores, plain, groups), dict.fromkeys((plain, best))
+    table, shown = _variant_table(scores, plain), dict.fromkeys((plain, best))
     recipe = next(iter(opened.values())).recipe
     summary = {
         "synthetic_data": any(case.get("synthetic", False) for case in test.cases),
@@ -134,13 +133,15 @@ def calibrate(
         "best": best,
         "inference_settings": {"run": chosen.variant.runs[0], "variant": chosen.variant.name, **settings},
         "variants": table.to_dict("records"),
-        "confidence": {name: _confidence(scores[name], groups) for name in shown},
+        "confidence": {name: _confidence(scores[name]) for name in shown},
         "data_sha256": {part: data_digest(one.cases) for part, one in parts.items()},
         "provenance": provenance(),
     }
     result = Calibration(scores, plain, best, test, summary)
     write_table(folder / "variants.csv", table)
-    write_table(folder / "cases.csv", _case_table(scores, test.cases))
+    columns = ["variant", "case_id", "class", "group", "dice", "predicted_pixels", *CONFIDENCES]
+    cases = pd.concat([one.cases.assign(variant=name) for name, one in scores.items()])
+    write_table(folder / "cases.csv", cases.reindex(columns=columns))
     write_table(folder / "risk_coverage.csv", pd.concat([_risk_table(scores[name]) for name in shown]))
     write_json(folder / "summary.json", summary)
     write_json(folder / SETTINGS, settings)
@@ -148,13 +149,11 @@ def calibrate(
     return result
 
 
-def risk_curves(scores: VariantScores) -> dict[str, RiskCoverage]:
+def risk_curves(scores: VariantScores) -> dict[str, np.ndarray]:
     """Return the risk–coverage curves of the test images with a lesion by confidence; `perfect` ranks by the Dice."""
-    lesions = scores.lesion_cases
-    dice = scores.chosen_dice[lesions]
-    confidences = {name: [scores.confidence[case][name] for case in lesions] for name in scores.confidence[0]}
-    confidences["perfect"] = dice.tolist()
-    return {name: risk_coverage(confidence, (1 - dice).tolist()) for name, confidence in confidences.items()}
+    lesions = scores.lesions
+    order = {**{name: lesions[name] for name in scores.confidences}, "perfect": lesions["dice"]}
+    return {name: risk_curve(confidence, 1 - lesions["dice"]) for name, confidence in order.items()}
 
 
 def _best(scores: Iterable[VariantScores]) -> VariantScores:
@@ -172,151 +171,135 @@ def _run_record(run: TrainedRun) -> dict[str, Any]:
     }
 
 
-def _variant_table(scores: Mapping[str, VariantScores], plain: str, groups: Sequence[Hashable]) -> pd.DataFrame:
+def _variant_table(scores: Mapping[str, VariantScores], plain: str) -> pd.DataFrame:
     """Make the table of variants; `difference` is to the reference variant, `threshold_gain` to threshold 0.5."""
 
-    def interval(name: str, values: np.ndarray) -> dict[str, float]:
-        lesions = np.flatnonzero(~np.isnan(values)).tolist()
-        mean, low, high = bootstrap_mean(values[lesions], [groups[one] for one in lesions])
-        return {name: mean, f"{name}_low": low, f"{name}_high": high}
+    def interval(name: str, values: pd.Series, groups: pd.Series) -> dict[str, float]:
+        known = values.notna()
+        return dict(
+            zip((name, f"{name}_low", f"{name}_high"), bootstrap_mean(values[known], groups[known]), strict=True)
+        )
+
+    def found(pixels: pd.Series) -> float:
+        return float((pixels > 0).mean()) if len(pixels) else math.nan
 
     rows = []
     for name, one in scores.items():
-        at_default, at_chosen = one.false_positives or (math.nan, math.nan)
+        cases, normal = one.cases, one.cases[one.cases["dice"].isna()]
+        default, chosen, groups = cases["dice_at_default"], cases["dice"], cases["group"]
         rows.append(
             {
                 "variant": name,
                 "passes": len(one.variant.runs) * len(one.variant.flips),
                 "seconds_per_image": round(one.seconds, 4),
                 "validation_dice": one.validation_dice,
-                **interval("test_dice", one.test_dice),
-                **interval("difference", one.test_dice - scores[plain].test_dice),
+                **interval("test_dice", default, groups),
+                **interval("difference", default - scores[plain].cases["dice_at_default"], groups),
                 "threshold": one.choice.threshold,
                 "validation_dice_at_threshold": one.choice.dice,
-                **interval("test_dice_at_threshold", one.chosen_dice),
-                **interval("threshold_gain", one.chosen_dice - one.test_dice),
+                **interval("test_dice_at_threshold", chosen, groups),
+                **interval("threshold_gain", chosen - default, groups),
                 "temperature": one.temperature,
                 "no_temperature": one.no_temperature or "",
                 "ece": one.before.expected_error(),
                 "ece_scaled": one.after.expected_error(),
-                "false_positive_rate_without_lesion": at_default,
-                "false_positive_rate_without_lesion_at_threshold": at_chosen,
+                "false_positive_rate_without_lesion": found(normal["pixels_at_default"]),
+                "false_positive_rate_without_lesion_at_threshold": found(normal["predicted_pixels"]),
             }
         )
-    return pd.DataFrame(rows)
-
-
-def _case_table(scores: Mapping[str, VariantScores], cases: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make the table of Dice and confidence per variant and test case; NaN where undefined."""
-    rows = [
-        {
-            "variant": name,
-            **{key: case[key] for key in ("case_id", "class", "group")},
-            "dice": float(one.chosen_dice[index]),
-            "predicted_pixels": int(one.mask[index].sum()),
-            **{column: one.confidence[index].get(column, math.nan) for column in CONFIDENCES},
-        }
-        for name, one in scores.items()
-        for index, case in enumerate(cases)
-    ]
     return pd.DataFrame(rows)
 
 
 def _risk_table(scores: VariantScores) -> pd.DataFrame:
     """Make the table of a variant's risk–coverage curves, with those of a perfect and a random ranking."""
     curves = risk_curves(scores)
-    risks = {name: curve.risk for name, curve in curves.items()}
-    count = len(risks["perfect"])
-    risks["random"] = [curves["perfect"].random] * count
-    return pd.DataFrame(
-        {"variant": scores.variant.name, "order": name, "kept": kept, "coverage": kept / count, "risk": value}
-        for name, curve in risks.items()
-        for kept, value in enumerate(curve, start=1)
-    )
+    count = len(curves["perfect"])
+    curves["random"] = np.full(count, (1 - scores.lesions["dice"]).mean())
+    kept = np.arange(1, count + 1)
+    columns = {"variant": scores.variant.name, "kept": kept, "coverage": kept / count}
+    table = pd.concat([pd.DataFrame({**columns, "order": name, "risk": risk}) for name, risk in curves.items()])
+    return table[["variant", "order", "kept", "coverage", "risk"]]
 
 
-def _confidence(scores: VariantScores, groups: Sequence[Hashable]) -> dict[str, Any]:
+def _confidence(scores: VariantScores) -> dict[str, Any]:
     """Score each confidence of a variant on the test images with a lesion."""
-    lesions = scores.lesion_cases
-    risks, own_groups = (1 - scores.chosen_dice[lesions]).tolist(), [groups[case] for case in lesions]
-    found = {}
-    for name in scores.confidence[0]:
-        values = [scores.confidence[case][name] for case in lesions]
-        found[name] = {**risk_coverage_scores(values, risks, own_groups), "mean_confidence": float(np.mean(values))}
-    return found
+    lesions = scores.lesions
+    return {
+        name: {
+            **risk_scores(lesions[name], 1 - lesions["dice"], lesions["group"].tolist()),
+            "mean_confidence": float(np.mean(lesions[name].to_numpy())),
+        }
+        for name in scores.confidences
+    }
+
+
+def calibration_tables(summary: Mapping[str, Any]) -> str:
+    """Format the `summary.json` of a calibration as tables of the variants and of failure prediction, in Markdown."""
+
+    def interval(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
+        return percent_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], signed)
+
+    variants = [
+        {
+            "prediction": row["variant"],
+            "s/image": number(row["seconds_per_image"], 2),
+            "Dice, validation": percent(row["validation_dice"]),
+            "Dice, test": interval(row, "test_dice"),
+            "difference": "" if row["variant"] == summary["plain"] else interval(row, "difference", True),
+            "threshold": number(row["threshold"], 2),
+            "gain by threshold": interval(row, "threshold_gain", True),
+            "temperature": number(row["temperature"], 2),
+            "ECE": number(row["ece"], 4),
+            "ECE, scaled": number(row["ece_scaled"], 4),
+        }
+        for row in summary["variants"]
+    ]
+    confidences = [
+        {
+            "prediction": variant,
+            "confidence": name.replace("_", " "),
+            "AURC": percent_interval(**one["aurc"]),
+            "E-AURC": percent_interval(**one["e_aurc"]),
+            "rank correlation": number(one["rank_correlation"], 2),
+        }
+        for variant, scores in summary["confidence"].items()
+        for name, one in scores.items()
+    ]
+    first = next(iter(next(iter(summary["confidence"].values())).values()))
+    orders = f"AURC of a random ranking: {percent(first['random'])}; of a perfect ranking: {percent(first['perfect'])}."
+    return f"{markdown_rows(variants)}\n\n{markdown_rows(confidences)}\n\n{orders}"
 
 
 def _text(summary: Mapping[str, Any]) -> str:
     cases, settings, split = summary["cases"], summary["inference_settings"], summary["split"]
-    parts = warnings_of(summary)
     seen = ", ".join(f"{one['images']} {part} images ({one['with_lesion']} with lesion)" for part, one in cases.items())
-    parts.append(
+    parts = [
+        *warnings_of(summary),
         f"Test fold {split['fold']} of {split['num_folds']}: {seen}. Temperature and threshold are chosen on the "
         "validation images, which were also used to select each run's epoch. Dice in percent: mean over the lesion "
-        "images, 95 % interval by bootstrap over duplicate groups. "
-        f"Seconds on {summary['provenance']['processor']}, including reading."
-    )
-    parts.append(_variants_text(summary))
-    if is_defined(summary["variants"][0]["false_positive_rate_without_lesion"]):
-        header = ["variant", "at 0.5", "at the chosen threshold"]
-        columns = ("false_positive_rate_without_lesion", "false_positive_rate_without_lesion_at_threshold")
-        rows = [[row["variant"], *(percent(row[name]) for name in columns)] for row in summary["variants"]]
-        parts.append(f"False-positive rate on normal images (%):\n\n{markdown_grid(header, rows)}")
+        f"images, 95 % interval by bootstrap over duplicate groups; differences to {summary['plain']}. Seconds on "
+        f"{summary['provenance']['processor']}, including reading. AURC: area under the risk-coverage curve, where the "
+        "risk is 1 - Dice, in percent.",
+        calibration_tables(summary),
+        "\n".join(f"* {name.replace('_', ' ')}: {meaning}" for name, meaning in CONFIDENCES.items()),
+    ]
+    columns = {
+        "at 0.5": "false_positive_rate_without_lesion",
+        "at the chosen threshold": "false_positive_rate_without_lesion_at_threshold",
+    }
+    if is_defined(summary["variants"][0][columns["at 0.5"]]):
+        rates = [
+            {"prediction": row["variant"], **{title: percent(row[name]) for title, name in columns.items()}}
+            for row in summary["variants"]
+        ]
+        parts.append(f"False-positive rate on normal images (%):\n\n{markdown_rows(rates)}")
     parts += [f"{row['variant']}: {row['no_temperature']}" for row in summary["variants"] if row["no_temperature"]]
     whose = "" if len(summary["runs"]) > 1 else f" of {settings['run']}"
-    parts.append(
+    parts += [
         f"Best on validation at its own threshold: {summary['best']}. For inference (`{SETTINGS}`): "
         f"{settings['variant']}{whose}, threshold {settings['threshold']}, temperature "
-        f"{settings['temperature']}, flips {settings['flips']}."
-    )
-    parts += [_confidence_text(name, scores) for name, scores in summary["confidence"].items()]
-    parts.append(
+        f"{settings['temperature']}, flips {settings['flips']}.",
         f"Pictures in `uncertainty/` ({summary['best']}): outline of the mask in yellow and of the ground truth in "
-        "green; entropy per pixel and, for averaged predictions, their disagreement, from 0 to 1 bit."
-    )
+        "green; entropy per pixel and, for averaged predictions, their disagreement, from 0 to 1 bit.",
+    ]
     return "\n\n".join(parts) + "\n"
-
-
-def _variants_text(summary: Mapping[str, Any]) -> str:
-    def cell(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
-        return percent_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], signed)
-
-    header = ["variant", "s/image", "Dice, validation", "Dice, test", f"difference to {summary['plain']}", "threshold"]
-    header += ["Dice, test, at threshold", "gain by threshold", "temperature", "ECE", "ECE, scaled"]
-    rows = [
-        [
-            row["variant"],
-            number(row["seconds_per_image"], 3),
-            percent(row["validation_dice"]),
-            cell(row, "test_dice"),
-            "" if row["variant"] == summary["plain"] else cell(row, "difference", True),
-            number(row["threshold"], 2),
-            cell(row, "test_dice_at_threshold"),
-            cell(row, "threshold_gain", True),
-            number(row["temperature"], 2),
-            number(row["ece"], 4),
-            number(row["ece_scaled"], 4),
-        ]
-        for row in summary["variants"]
-    ]
-    return markdown_grid(header, rows)
-
-
-def _confidence_text(variant: str, scores: Mapping[str, Any]) -> str:
-    first = next(iter(scores.values()))
-    rows = [
-        [
-            name,
-            CONFIDENCES[name],
-            *(percent_interval(**score[key]) for key in ("aurc", "e_aurc", "gain")),
-            number(score["rank_correlation"], 2),
-        ]
-        for name, score in scores.items()
-    ]
-    header = ["score", "description", "AURC", "E-AURC", "gain over a random ranking", "rank correlation with Dice"]
-    return (
-        f"Failure prediction of {variant}: area under the risk-coverage curve (AURC), where the risk is 1 - Dice, in "
-        f"percent (random ranking {percent(first['random'])}, perfect ranking {percent(first['perfect'])}). Mean "
-        f"expected Dice {percent(scores['expected_dice']['mean_confidence'])}, mean Dice "
-        f"{percent(1 - first['random'])}.\n\n" + markdown_grid(header, rows)
-    )

@@ -18,9 +18,8 @@ from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
 from hybrid_attention.engines.training_record import check_against_training, provenance
 from hybrid_attention.engines.weights import holds_weights, weights_digest
-from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.evaluation.metrics.roc import PixelRoc, thinned
+from hybrid_attention.evaluation.metrics.pixels import DEFAULT_THRESHOLD, PixelCalibration, PixelRoc, thinned
 from hybrid_attention.evaluation.metrics.segmentation import (
     confusion_counts,
     lesion_detection,
@@ -219,10 +218,7 @@ class CaseScores:
         auc = self.roc.auc()
         (self.folder / "roc.csv").unlink(missing_ok=True)
         if not math.isnan(auc):
-            names = ("false_positive_rate", "true_positive_rate", "threshold")
-            points = dict(zip(names, thinned(self.roc.curve()), strict=True))
-            rounded = {name: [round(value, 6) for value in values.tolist()] for name, values in points.items()}
-            write_table(self.folder / "roc.csv", pd.DataFrame(rounded))
+            write_table(self.folder / "roc.csv", thinned(self.roc.curve()).map(lambda value: round(value, 6)))
         write_table(self.folder / "calibration.csv", self.calibration.curve())
         return {
             "pixel_roc": {"auc": auc, "error_bound": self.roc.error_bound(), "pixels": self.roc.pixels},

@@ -7,25 +7,26 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.trained_run import TrainedRun, find_weights
 from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.engines.weights import RELEASED
-from hybrid_attention.evaluation.metrics.calibration import (
+from hybrid_attention.evaluation.metrics.pixels import (
     DEFAULT_THRESHOLD,
     PixelCalibration,
     ThresholdChoice,
     choose_threshold,
     dice_at,
     fit_temperature,
-    pixel_calibration,
 )
 from hybrid_attention.evaluation.results import name_and_place
-from hybrid_attention.evaluation.uncertainty import confidence_scores, mutual_information
+from hybrid_attention.evaluation.uncertainty import CONFIDENCES, confidence_scores, mutual_information
 from hybrid_attention.transforms import TemperatureScaling
 
 Flip = tuple[int, ...]
@@ -118,20 +119,17 @@ def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePr
     """
     probability: dict[tuple[str, Flip], torch.Tensor] = {}
     images = target = torch.empty(0)
-    for name, run in runs.items():
-        for flip in FLIPS:
-            predictions = run.predict(cases, [flip])
-            if not probability:
-                images = _stacked([one.image[0] for one in predictions])
-                target = _stacked([one.target[0] for one in predictions])
-            elif flip == AS_IS:
-                own = _stacked([one.target[0] for one in predictions])
-                if not torch.equal(own, target):
-                    raise ValueError(
-                        f"the masks of {name}, {tuple(own.shape[1:])} pixels, differ from those of {next(iter(runs))}, "
-                        f"{tuple(target.shape[1:])}; an ensemble must be trained with the same --image_size"
-                    )
-            probability[name, flip] = _stacked([one.probability[0] for one in predictions])
+    for (name, run), flip in product(runs.items(), FLIPS):
+        predictions = run.predict(cases, [flip])
+        own = _stacked([one.target[0] for one in predictions])
+        if not probability:
+            images, target = _stacked([one.image[0] for one in predictions]), own
+        elif not torch.equal(own, target):
+            raise ValueError(
+                f"the masks of {name}, {tuple(own.shape[1:])} pixels, differ from those of {next(iter(runs))}, "
+                f"{tuple(target.shape[1:])}; an ensemble must be trained with the same --image_size"
+            )
+        probability[name, flip] = _stacked([one.probability[0] for one in predictions])
     return EnsemblePredictions(cases, images, target, probability)
 
 
@@ -175,15 +173,14 @@ class VariantScores:
         temperature: temperature fitted on validation; 1 if none fits.
         no_temperature: reason why none fits, or None.
         choice: threshold chosen on scaled validation probabilities.
-        test_dice: Dice per test case at threshold 0.5; NaN without lesion.
-        chosen_dice: Dice per test case, scaled, at the chosen threshold.
+        cases: one row per test case: `case_id`, `class`, `group`; `dice` and `predicted_pixels` of the scaled
+            prediction at the chosen threshold; `dice_at_default` and `pixels_at_default` without scaling at threshold
+            0.5; and the confidence scores by the names of `CONFIDENCES`. Dice is NaN without a lesion.
         before: calibration of the test pixels without scaling.
         after: calibration of the scaled test pixels.
         probability: scaled probability of the test cases, (cases, H, W).
         mask: masks of the test cases at the chosen threshold, (cases, H, W), bool.
         disagreement: disagreement of the scaled members on the test cases, (cases, H, W), or None for one member.
-        confidence: confidence scores of each test case, by the names of `CONFIDENCES`.
-        false_positives: false-positive rate on the normal test images, at 0.5 and at the chosen threshold, or None.
     """
 
     variant: Variant
@@ -192,21 +189,22 @@ class VariantScores:
     temperature: float
     no_temperature: str | None
     choice: ThresholdChoice
-    test_dice: np.ndarray
-    chosen_dice: np.ndarray
+    cases: pd.DataFrame
     before: PixelCalibration
     after: PixelCalibration
     probability: torch.Tensor
     mask: torch.Tensor
     disagreement: torch.Tensor | None
-    confidence: list[dict[str, float]]
-    false_positives: tuple[float, float] | None
 
     @property
-    def lesion_cases(self) -> list[int]:
-        """Indices of the test cases with a lesion."""
-        places: list[int] = np.flatnonzero(~np.isnan(self.test_dice)).tolist()
-        return places
+    def lesions(self) -> pd.DataFrame:
+        """Rows of the test cases with a lesion."""
+        return self.cases[self.cases["dice"].notna()]
+
+    @property
+    def confidences(self) -> list[str]:
+        """Names of the confidence scores."""
+        return [name for name in CONFIDENCES if name in self.cases]
 
 
 def score_variant(
@@ -239,8 +237,12 @@ def score_variant(
         )
         for index in range(len(scaled))
     ]
-    normal = ~test.target.flatten(1).any(1)
-    rates = [float(masks[normal].flatten(1).any(1).double().mean()) for masks in (seen >= DEFAULT_THRESHOLD, mask)]
+    cases = pd.DataFrame(test.cases)[["case_id", "class", "group"]].assign(
+        dice=dice_at(scaled, test.target, [choice.threshold])[:, 0],
+        predicted_pixels=mask.flatten(1).sum(1).numpy(),
+        dice_at_default=dice_at(seen, test.target, [DEFAULT_THRESHOLD])[:, 0],
+        pixels_at_default=(seen >= DEFAULT_THRESHOLD).flatten(1).sum(1).numpy(),
+    )
     return VariantScores(
         variant=variant,
         seconds=seconds,
@@ -248,15 +250,12 @@ def score_variant(
         temperature=temperature,
         no_temperature=reason,
         choice=choice,
-        test_dice=dice_at(seen, test.target, [DEFAULT_THRESHOLD])[:, 0],
-        chosen_dice=dice_at(scaled, test.target, [choice.threshold])[:, 0],
-        before=pixel_calibration(seen, test.target),
-        after=pixel_calibration(scaled, test.target),
+        cases=cases.join(pd.DataFrame(confidence)),
+        before=PixelCalibration().update(seen, test.target),
+        after=PixelCalibration().update(scaled, test.target),
         probability=scaled,
         mask=mask,
         disagreement=disagreement,
-        confidence=confidence,
-        false_positives=(rates[0], rates[1]) if normal.any() else None,
     )
 
 

@@ -5,9 +5,43 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 UNDEFINED = "n/a"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first column names the row.
+
+    Args:
+        key: short name for links and labels.
+        title: title above the table.
+        header: one text per column.
+        rows: one text per column each.
+        note: sentences below the title.
+        highlighted: indices of rows to highlight, if the format supports it.
+        texts: whether cells hold words rather than numbers, and are left-aligned.
+    """
+
+    key: str
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    highlighted: frozenset[int] = frozenset()
+    texts: bool = False
+
+    @classmethod
+    def of(cls, key: str, title: str, rows: Sequence[Mapping[str, str]], note: str = "") -> Table:
+        """Make a table of rows by column title; the header is that of the first row."""
+        return cls(key, title, tuple(rows[0]), [tuple(row.values()) for row in rows], note)
+
+    def markdown(self) -> str:
+        """Return the table with title and note as Markdown."""
+        note = f"{self.note}\n\n" if self.note else ""
+        return f"## {self.title}\n\n{note}{markdown_grid(self.header, self.rows)}\n"
 
 
 def is_defined(value: float | None) -> bool:
@@ -71,6 +105,11 @@ def markdown_grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a Markdown table."""
     lines = [f"| {' | '.join(_cell(text) for text in row)} |" for row in (header, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def markdown_rows(rows: Sequence[Mapping[str, str]]) -> str:
+    """Format rows by column title as a Markdown table; the header is that of the first row."""
+    return markdown_grid(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _cell(text: str) -> str:

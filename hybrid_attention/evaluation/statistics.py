@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,12 +45,18 @@ def bootstrap_ratio(
     if bottom.sum() <= 0:
         raise ValueError("all denominators are zero")
     group_top, group_bottom = _group_sums(top, groups), _group_sums(bottom, groups)
-    draws = np.random.default_rng(0).integers(0, len(group_top), size=(2000, len(group_top)))
+    draws = _draws(len(group_top))
     sampled_bottom = group_bottom[draws].sum(axis=1)
     with np.errstate(invalid="ignore"):
         estimates = group_top[draws].sum(axis=1) / sampled_bottom
     low, high = np.nanquantile(estimates, _TAILS)
     return float(top.sum() / bottom.sum()), float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _draws(groups: int) -> np.ndarray:
+    """Return 2000 samples of groups, which are the same for all scores of the same cases."""
+    return np.random.default_rng(0).integers(0, groups, size=(2000, groups))
 
 
 def bootstrap_mean(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float, float]:
@@ -78,19 +85,11 @@ def bootstrap_statistic(
     return float(value), float(low), float(high)
 
 
-@dataclass(frozen=True)
-class PairedTest:
-    """Paired test of a score of two networks.
+class PairedTest(NamedTuple):
+    """Paired test of a score of two networks: `difference` is the mean over the cases of first minus second.
 
-    Args:
-        first: name of the first network.
-        second: name of the second network.
-        difference: mean over the cases of first minus second.
-        low: lower bound of its 95 % bootstrap interval over groups.
-        high: upper bound.
-        p_value: two-sided p-value over groups; 1 if all differences are zero.
-        p_holm: p-value with Holm's adjustment for all tests that were made together.
-        groups: number of groups.
+    Its 95 % interval, `low` to `high`, and the two-sided `p_value` are over groups; `p_holm` is adjusted for all tests
+    that were made together.
     """
 
     first: str
@@ -103,17 +102,11 @@ class PairedTest:
     groups: int
 
 
-@dataclass(frozen=True)
-class FriedmanTest:
-    """Friedman test of a score of three networks or more.
+class FriedmanTest(NamedTuple):
+    """Friedman test of a score of three networks or more, corrected for ties; rank 1 is the highest score.
 
-    Args:
-        statistic: Friedman's chi-square, corrected for ties.
-        p_value: p-value of equal ranks of all networks.
-        groups: number of groups.
-        mean_ranks: by network; rank 1 is the highest score.
-        nemenyi: p-values of Nemenyi's post hoc test, one row and column per network.
-        critical_difference: of mean ranks, at the 5 % level: networks closer than this don't differ significantly.
+    `nemenyi` holds the p-values of Nemenyi's post hoc test, one row and column per network; mean ranks closer than
+    `critical_difference` don't differ significantly at the 5 % level.
     """
 
     statistic: float
@@ -146,17 +139,16 @@ def paired_tests(
         One test per pair, in the order of `scores`.
 
     Raises:
-        ValueError: there are fewer than two networks, the lengths differ, a score is not finite, or the reference is
-            unknown.
+        ValueError: there is no score per case, or one is not finite.
         ImportError: statsmodels is missing.
     """
     from scipy.stats import wilcoxon
 
     def p_value(differences: np.ndarray) -> float:
-        means = _group_sums(differences, groups) / _group_sums(np.ones(len(groups)), groups)
+        means = _group_means(differences, groups)
         return float(wilcoxon(means, zero_method="zsplit").pvalue) if means.any() else 1.0
 
-    return _pairwise(_checked(scores, groups, at_least=2), groups, reference, p_value)
+    return _pairwise(scores, groups, reference, p_value)
 
 
 def paired_accuracy_tests(
@@ -178,16 +170,21 @@ def paired_accuracy_tests(
         groups: as for `paired_tests`, like `reference`, the result and the errors.
         reference: as for `paired_tests`.
     """
-    return _pairwise(
-        _checked(correct, groups, at_least=2),
-        groups,
-        reference,
-        lambda differences: _sign_flip_p_value(_group_sums(differences, groups)),
-    )
+    from scipy.stats import permutation_test
+
+    def p_value(differences: np.ndarray) -> float:
+        sums = _group_sums(differences, groups)
+        moved = sums[sums != 0]
+        if len(moved) < 2:
+            return 1.0  # both signs reach the total
+        test = permutation_test((moved,), np.sum, permutation_type="samples", n_resamples=9999, random_state=0)
+        return float(test.pvalue)
+
+    return _pairwise(correct, groups, reference, p_value)
 
 
 def _pairwise(
-    table: Mapping[str, np.ndarray],
+    scores: Mapping[str, Sequence[float]],
     groups: Sequence[Hashable],
     reference: str | None,
     p_value: Callable[[np.ndarray], float],
@@ -196,32 +193,18 @@ def _pairwise(
         from statsmodels.stats.multitest import multipletests
     except ImportError as error:
         raise ImportError(f"Holm's adjustment needs statsmodels: {how_to_install('report')}") from error
-    if reference is not None and reference not in table:
-        raise ValueError(f"no run named {reference!r}; there are {', '.join(table)}")
+    table = _finite(scores)
     if reference is None:
         pairs = list(combinations(table, 2))
     else:
         pairs = [(name, reference) for name in table if name != reference]
-    p_values = [p_value(table[first] - table[second]) for first, second in pairs]
+    differences = [table[first] - table[second] for first, second in pairs]
+    p_values = [p_value(difference) for difference in differences]
     adjusted = multipletests(p_values, method="holm")[1]
-    tests = []
-    for (first, second), p, p_holm in zip(pairs, p_values, adjusted, strict=True):
-        difference = table[first] - table[second]
-        mean, low, high = bootstrap_mean(difference, groups)
-        tests.append(PairedTest(first, second, mean, low, high, p, float(p_holm), len(set(groups))))
-    return tests
-
-
-def _sign_flip_p_value(sums: np.ndarray) -> float:
-    """Return the two-sided p-value of the total of group sums under all (or many random) sign flips."""
-    from scipy.stats import permutation_test
-
-    moved = sums[sums != 0]
-    if len(moved) < 2:
-        return 1.0  # both signs reach the total
-    return float(
-        permutation_test((moved,), np.sum, permutation_type="samples", n_resamples=9999, random_state=0).pvalue
-    )
+    return [
+        PairedTest(first, second, *bootstrap_mean(difference, groups), p, float(p_holm), len(set(groups)))
+        for (first, second), difference, p, p_holm in zip(pairs, differences, p_values, adjusted, strict=True)
+    ]
 
 
 def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable]) -> FriedmanTest:
@@ -238,7 +221,7 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
         The test. If all scores are equal, the statistic is 0 and the p-value 1.
 
     Raises:
-        ValueError: there are fewer than three networks or two groups, the lengths differ, or a score is not finite.
+        ValueError: a score is not finite.
         ImportError: scikit-posthocs is missing.
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
@@ -247,12 +230,9 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
         from scikit_posthocs import posthoc_nemenyi_friedman
     except ImportError as error:
         raise ImportError(f"Nemenyi's test needs scikit-posthocs: {how_to_install('report')}") from error
-    table = _checked(scores, groups, at_least=3)
-    sizes = _group_sums(np.ones(len(groups)), groups)
-    blocks = np.stack([_group_sums(values, groups) / sizes for values in table.values()], axis=1)  # (groups, networks)
+    table = _finite(scores)
+    blocks = np.stack([_group_means(values, groups) for values in table.values()], axis=1)  # (groups, networks)
     count, networks = blocks.shape
-    if count < 2:
-        raise ValueError(f"the test needs at least 2 groups of cases, got {count}")
     equal = bool((blocks == blocks[:, :1]).all())
     statistic, p_value = (0.0, 1.0) if equal else friedmanchisquare(*blocks.T)
     names = list(table)
@@ -268,13 +248,9 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
     )
 
 
-def _checked(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], at_least: int) -> dict[str, np.ndarray]:
+def _finite(scores: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
     table = {name: np.asarray(values, dtype=float) for name, values in scores.items()}
-    if len(table) < at_least:
-        raise ValueError(f"the test needs at least {at_least} runs, got {len(table)}")
     for name, values in table.items():
-        if len(values) != len(groups) or len(values) == 0:
-            raise ValueError(f"{name} has {len(values)} scores for {len(groups)} cases")
         if not np.isfinite(values).all():
             raise ValueError(f"{name} has {int((~np.isfinite(values)).sum())} scores that are NaN or Inf")
     return table
@@ -287,3 +263,7 @@ def _group_index(groups: Sequence[Hashable]) -> np.ndarray:
 
 def _group_sums(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     return np.bincount(_group_index(groups), weights=values)
+
+
+def _group_means(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
+    return _group_sums(values, groups) / _group_sums(np.ones(len(groups)), groups)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ from hybrid_attention.data.writing import prepare_output_folder, write_json
 from hybrid_attention.engines.trained_run import Prediction, TrainedRun
 from hybrid_attention.engines.training_record import provenance
 from hybrid_attention.engines.weights import weights_digest
-from hybrid_attention.evaluation.formatting import markdown_grid, plural, score_interval
+from hybrid_attention.evaluation.formatting import markdown_rows, plural, score_interval
 from hybrid_attention.evaluation.metrics.segmentation import confusion_counts, has_lesion, overlap_scores
 from hybrid_attention.evaluation.results import warnings_of, write_table, write_text
 from hybrid_attention.evaluation.statistics import bootstrap_mean
@@ -26,55 +25,44 @@ FALSE_POSITIVES = "false_positive_rate_without_lesion"
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StressTest:
-    """Scores of a network on degraded images.
-
-    Args:
-        cases: one row per kind, strength and case: `kind`, `strength`, `case_id`, `class`, `group`, the scores of
-            `overlap_scores` and the pixel counts. Kind `clean` with strength 0 is the undegraded image.
-        summary: see `stress_summary`; with provenance.
-    """
-
-    cases: pd.DataFrame
-    summary: dict[str, Any]
-
-    def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write `stress.csv`, `summary.json` and `summary.md`."""
-        folder = prepare_output_folder(folder)
-        write_table(folder / "stress.csv", self.cases)
-        write_json(folder / "summary.json", self.summary)
-        write_text(folder / "summary.md", stress_table(self.summary))
-
-
-def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None = None, seed: int = 0) -> StressTest:
-    """Evaluate a network on a part of the split, without and with each kind and strength of degradation.
+def stress_test(
+    run: TrainedRun,
+    folder: str | os.PathLike[str],
+    part: str = "test",
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Evaluate a network without and with each kind and strength of degradation.
 
     Images are degraded before they are scaled and resized for the network. Degradations depend only on seed and case,
-    so they are the same for all networks.
+    so they are the same for all networks. Writes `stress.csv`, `summary.json` and `summary.md`.
 
     Args:
         run: the trained network.
-        part: `train`, `validation` or `test`.
+        folder: output folder.
+        part: part of its split: `train`, `validation` or `test`.
         kinds: keys of `CORRUPTIONS`; None for all.
         seed: of the degradations.
+
+    Returns:
+        The table of cases, one row per kind, strength and case: `kind`, `strength`, `case_id`, `class`, `group`, the
+        scores of `overlap_scores` and the pixel counts; kind `clean` with strength 0 is the undegraded image. And the
+        result of `stress_summary`, with provenance.
 
     Raises:
         ValueError: a kind is unknown or given twice, or the part has no case.
     """
-    kinds = checked_kinds(kinds)
-    disturbances = [
-        (kind, strength, Corruptd("image", kind, strength, seed)) for kind in kinds for strength in STRENGTHS
-    ]
     cases = run.cases(part)
     if not cases:
         raise ValueError(f"the {part} part of the split of {run.weights} has no case")
+    runs: list[tuple[str, int, Corruptd | None]] = [(CLEAN, 0, None)]
+    runs += [(kind, one, Corruptd("image", kind, one, seed)) for kind in checked_kinds(kinds) for one in STRENGTHS]
     blocks: list[pd.DataFrame] = []
-    for number, (kind, strength, disturbance) in enumerate([(CLEAN, 0, None), *disturbances]):
+    for kind, strength, disturbance in runs:
         predictions = run.predict(cases, disturbance=disturbance)
         blocks.append(pd.DataFrame([_row(kind, strength, prediction) for prediction in predictions]))
         dice = score_interval(_scores(blocks[-1])["dice"])
-        logger.info("%d of %d: %s %d, Dice %s %%", number + 1, len(disturbances) + 1, kind, strength, dice)
+        logger.info("%d of %d: %s %d, Dice %s %%", len(blocks), len(runs), kind, strength, dice)
     scored = pd.concat(blocks, ignore_index=True)
     summary = {
         "synthetic_data": any(case.get("synthetic", False) for case in cases),
@@ -86,7 +74,11 @@ def stress_test(run: TrainedRun, part: str = "test", kinds: Sequence[str] | None
         "training": run.training,
         "provenance": provenance(),
     }
-    return StressTest(scored, summary)
+    folder = prepare_output_folder(folder)
+    write_table(folder / "stress.csv", scored)
+    write_json(folder / "summary.json", summary)
+    write_text(folder / "summary.md", stress_table(summary))
+    return scored, summary
 
 
 def checked_kinds(kinds: Sequence[str] | None) -> list[str]:
@@ -105,7 +97,7 @@ def stress_summary(cases: pd.DataFrame) -> dict[str, Any]:
     """Summarize the cases of a stress test by kind and strength.
 
     Args:
-        cases: see `StressTest`.
+        cases: see `stress_test`.
 
     Returns:
         `cases`, `lesion_cases`, `clean` and `kinds`: for each kind its `unit` and a list of `strengths`. `clean` and
@@ -135,30 +127,29 @@ def stress_summary(cases: pd.DataFrame) -> dict[str, Any]:
 
 
 def stress_table(summary: Mapping[str, Any]) -> str:
-    """Format the summary of a stress test as a Markdown table.
-
-    Args:
-        summary: from `stress_summary`, with `part` and `synthetic_data`.
-    """
-    normal = summary["cases"] - summary["lesion_cases"]
-    header = ["kind", "strength", "level", "Dice (%)", "Dice difference (points)"]
-    blocks = [(CLEAN, {**summary["clean"], "strength": 0, "level": []})]
-    blocks += [(kind, entry) for kind, of_kind in summary["kinds"].items() for entry in of_kind["strengths"]]
-    lines = []
-    for kind, entry in blocks:
-        level = ", ".join(f"{number:.3g}" for number in entry["level"])
-        line = [kind, str(entry["strength"]), level, score_interval(entry["dice"])]
-        line.append(score_interval(entry["dice_difference"], signed=True) if "dice_difference" in entry else "")
-        lines.append([*line, score_interval(entry[FALSE_POSITIVES])] if normal else line)
+    """Format the summary of a stress test, with `part` and `synthetic_data`, as a Markdown table."""
+    normal = summary["cases"] > summary["lesion_cases"]
+    clean: dict[str, Any] = {**summary["clean"], "strength": 0, "level": []}
+    entries = [(CLEAN, clean), *((kind, one) for kind, of in summary["kinds"].items() for one in of["strengths"])]
+    rows = [
+        {
+            "kind": kind,
+            "strength": str(one["strength"]),
+            "level": ", ".join(f"{number:.3g}" for number in one["level"]),
+            "Dice (%)": score_interval(one["dice"]),
+            "Dice difference (points)": "" if kind == CLEAN else score_interval(one["dice_difference"], signed=True),
+            **({"false-positive rate on normal images (%)": score_interval(one[FALSE_POSITIVES])} if normal else {}),
+        }
+        for kind, one in entries
+    ]
     notes = [
+        *(f"{warning}." for warning in warnings_of(summary)),
         f"{plural(summary['cases'], 'image')} of the {summary['part']} part, {summary['lesion_cases']} with lesion. "
         "Dice: mean over images with lesion; difference: to the same images without degradation. 95 % intervals by "
         "bootstrap over duplicate groups.",
         *(f"Level of {kind}: {entry['unit']}." for kind, entry in summary["kinds"].items()),
     ]
-    header += ["false-positive rate on normal images (%)"] if normal else []
-    text = "\n".join(f"* {note}" for note in [*(f"{warning}." for warning in warnings_of(summary)), *notes])
-    return f"# Degraded images\n\n{text}\n\n{markdown_grid(header, lines)}\n"
+    return "\n\n".join(["# Degraded images", "\n".join(f"* {note}" for note in notes), markdown_rows(rows)]) + "\n"
 
 
 def _row(kind: str, strength: int, prediction: Prediction) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 from hybrid_attention.evaluation.formatting import (
     confusion_cells,
     is_defined,
-    markdown_grid,
+    markdown_rows,
     number,
     percent,
     score_interval,
@@ -140,18 +140,22 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         summary: from `summarize`, optionally with `distance_unit`, `pixel_roc`, `calibration`, `classification` and
             `folds`.
     """
-    with_normal = summary["cases"] > summary["lesion_cases"]
-    means = ["lesion_only", *(["empty_is_one", "empty_is_zero"] if with_normal else [])]
-    header = ["score (%)", f"lesion_only: mean of {summary['lesion_cases']} images", "median"]
-    header += [f"{name}: mean of {summary['cases']} images" for name in means[1:]]
+    images, lesions = summary["cases"], summary["lesion_cases"]
+    others = ("empty_is_one", "empty_is_zero") if images > lesions else ()
     rows = []
     for name in SCORES:
         score = summary["lesion_only"][name]
-        fewer = f" (of {score['images']})" if score["images"] < summary["lesion_cases"] else ""
-        cells = [f"{score_interval(score)}{fewer}", percent(score["median"])]
-        cells += [score_interval(summary[convention][name]) for convention in means[1:]]
-        rows.append([score_title(name), *cells, score_interval(summary["pooled"][name])])
-    parts = [markdown_grid([*header, "pooled over pixels"], rows), "\n".join(_other_scores(summary))]
+        fewer = f" (of {score['images']})" if score["images"] < lesions else ""
+        rows.append(
+            {
+                "score (%)": score_title(name),
+                f"lesion_only: mean of {lesions} images": f"{score_interval(score)}{fewer}",
+                "median": percent(score["median"]),
+                **{f"{one}: mean of {images} images": score_interval(summary[one][name]) for one in others},
+                "pooled over pixels": score_interval(summary["pooled"][name]),
+            }
+        )
+    parts = [markdown_rows(rows), "\n".join(_other_scores(summary))]
     if summary.get("classification"):
         parts.append(_classes(summary["classification"]))
     if summary.get("folds"):
@@ -192,35 +196,35 @@ def _other_scores(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _classes(scores: Mapping[str, Any]) -> str:
+    names = scores["class_names"]
     rows = [
-        (name, *(percent(scores["classes"][name][measure]) for measure in CLASS_MEASURES), *confusion_cells(line))
-        for name, line in zip(scores["class_names"], scores["confusion"], strict=True)
+        {
+            "true class": name,
+            **{f"{score_title(one)} (%)": percent(scores["classes"][name][one]) for one in CLASS_MEASURES},
+            **dict(zip((f"predicted {other}" for other in names), confusion_cells(line), strict=True)),
+        }
+        for name, line in zip(names, scores["confusion"], strict=True)
     ]
-    header = (
-        "true class",
-        *(f"{score_title(name)} (%)" for name in CLASS_MEASURES),
-        *(f"predicted {name}" for name in scores["classes"]),
-    )
     return (
         f"Classes of {scores['cases']} images: accuracy {score_interval(scores['accuracy'])} %, balanced accuracy "
         f"{score_interval(scores['balanced_accuracy'])} %, macro AUC (one-vs-rest) "
         f"{score_interval(scores['macro_auc'])} %, macro F1 {score_interval(scores['macro_f1'])} %\n\n"
-        + markdown_grid(header, rows)
+        + markdown_rows(rows)
     )
 
 
 def _folds(folds: Mapping[str, Any]) -> str:
     names = list(folds["scores"])
     rows = [
-        (
-            str(run["fold"]),
-            str(run["cases"]),
-            number(run["pixel_auc"], 4),
-            *(percent(run["scores"][name]) for name in names),
-        )
+        {
+            "test fold": str(run["fold"]),
+            "images": str(run["cases"]),
+            "pixel AUC": number(run["pixel_auc"], 4),
+            **{FOLD_SCORES[name]: percent(run["scores"][name]) for name in names},
+        }
         for run in folds["runs"]
     ]
-    spread = ("mean ± sd over folds", "", "", *(score_spread(folds["scores"][name]) for name in names))
-    return "Scores per fold (%); ROC curves can't be merged exactly, so each fold has its own AUC:\n\n" + markdown_grid(
-        ("test fold", "images", "pixel AUC", *(FOLD_SCORES[name] for name in names)), [*rows, spread]
-    )
+    spread = {FOLD_SCORES[name]: score_spread(folds["scores"][name]) for name in names}
+    rows.append({"test fold": "mean ± sd over folds", "images": "", "pixel AUC": "", **spread})
+    text = "Scores per fold (%); ROC curves can't be merged exactly, so each fold has its own AUC:"
+    return f"{text}\n\n{markdown_rows(rows)}"

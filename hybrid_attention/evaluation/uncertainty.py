@@ -7,8 +7,7 @@ as the most reliable cases.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import torch
@@ -41,12 +40,7 @@ def mutual_information(members: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Disagreement in bits, from 0 to 1, (*spatial); 0 for a single member.
-
-    Raises:
-        ValueError: there is no member, or a probability is NaN or out of range.
     """
-    if members.ndim < 1 or len(members) == 0:
-        raise ValueError(f"expected at least one member, got shape {tuple(members.shape)}")
     entropy = PredictiveEntropy()
     return (entropy(members.mean(0)) - entropy(members).mean(0)).clamp(0, 1)
 
@@ -68,15 +62,8 @@ def confidence_scores(
     Returns:
         The scores of `CONFIDENCES`; the last two only if their arguments are given. For an empty mask, the lowest
         value of each, 0 or -1.
-
-    Raises:
-        ValueError: shapes differ, there is no member, or a probability is NaN or out of range.
     """
     lesion = mask > 0.5
-    shapes = {tuple(one.shape) for one in (probability, mask, disagreement) if one is not None}
-    shapes |= set() if member_masks is None else {tuple(member_masks.shape[1:])}
-    if len(shapes) > 1:
-        raise ValueError(f"all arguments must have the same spatial shape, got {sorted(shapes)}")
     scores = {
         "expected_dice": expected_dice(probability, mask),
         "minus_entropy": _minus_mean(PredictiveEntropy()(probability), lesion),
@@ -100,93 +87,71 @@ def _member_dice(members: torch.Tensor, lesion: torch.Tensor) -> float:
     return float(np.mean((2 * shared / (pixels.sum(1) + lesion.sum())).numpy()))
 
 
-@dataclass(frozen=True)
-class RiskCoverage:
-    """Risk–coverage curve of a confidence score, and the areas under it.
+def risk_curve(confidence: Sequence[float] | np.ndarray, risk: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Compute the risk–coverage curve of a confidence score: the mean risk of the 1, 2, … n most confident cases.
 
-    Args:
-        risk: mean risk of the 1, 2, … n most confident cases.
-        area: area under the curve (AURC).
-        random: area of a random ranking, which is the mean risk.
-        perfect: area of the ranking by the risk itself, the lowest possible.
-    """
-
-    risk: list[float]
-    area: float
-    random: float
-    perfect: float
-
-    @property
-    def excess(self) -> float:
-        """Excess area over the perfect ranking (E-AURC); 0 is perfect."""
-        return self.area - self.perfect
-
-    @property
-    def gain(self) -> float:
-        """Reduction of the area compared with a random ranking; 0 or less for an uninformative score."""
-        return self.random - self.area
-
-
-def risk_coverage(confidence: Sequence[float], risk: Sequence[float]) -> RiskCoverage:
-    """Compute the risk–coverage curve of a confidence score.
-
-    For ties, the curve is the mean over all orders of the tied cases.
+    For ties, the curve is the mean over all orders of the tied cases. The mean of the curve is the area under it,
+    AURC.
 
     Reference:
-        Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NIPS 2017, arXiv 1705.08500, for
-        the curve; Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural
-        Classifiers", ICLR 2019, arXiv 1805.08206, for the area and its excess. The risk here is 1 − Dice.
+        Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NIPS 2017, arXiv 1705.08500. The
+        risk here is 1 − Dice.
 
     Args:
         confidence: one number per case, higher is better.
         risk: one number per case, lower is better.
-
-    Raises:
-        ValueError: there is no case, the lengths differ, or a number is not finite.
     """
-    scores, risks = np.asarray(confidence, dtype=float), np.asarray(risk, dtype=float)
-    if len(scores) != len(risks) or len(risks) == 0:
-        raise ValueError(f"expected a confidence and a risk per case, got {len(scores)} and {len(risks)}")
-    if not (np.isfinite(scores).all() and np.isfinite(risks).all()):
-        raise ValueError("confidences and risks must be finite; leave out cases without them")
-    curve = _curve(scores, risks)
-    return RiskCoverage(curve.tolist(), float(curve.mean()), float(risks.mean()), float(_curve(-risks, risks).mean()))
+    risks = np.asarray(risk, dtype=float)
+    _, tied, counts = np.unique(-np.asarray(confidence, dtype=float), return_inverse=True, return_counts=True)
+    means = np.bincount(tied, weights=risks) / counts
+    return np.repeat(means, counts).cumsum() / np.arange(1, len(risks) + 1)
 
 
-def risk_coverage_scores(
-    confidence: Sequence[float], risk: Sequence[float], groups: Sequence[Hashable], resamples: int = 1000
+def risk_scores(
+    confidence: Sequence[float] | np.ndarray,
+    risk: Sequence[float] | np.ndarray,
+    groups: Sequence[Hashable],
+    resamples: int = 1000,
 ) -> dict[str, dict[str, float] | float]:
     """Measure how well a confidence score predicts failures, with intervals over groups of near-duplicates.
 
-    Returns:
-        `aurc`, `e_aurc` and `gain` over a random ranking, each with `value`, `low` and `high` (95 % interval); the
-        areas `random` and `perfect`; and `rank_correlation`, Spearman's correlation of confidence and negative risk
-        (NaN if either is constant).
+    Reference:
+        Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019,
+        arXiv 1805.08206, for the area and its excess.
 
-    Raises:
-        ValueError: as for `risk_coverage`.
+    Args:
+        confidence: as for `risk_curve`, like `risk`.
+        risk: one number per case, lower is better.
+        groups: one per case.
+        resamples: number of bootstrap samples.
+
+    Returns:
+        `aurc`, `e_aurc` (excess over the perfect ranking, by the risk itself; 0 is perfect) and `gain` over a random
+        ranking (0 or less for an uninformative score), each with `value`, `low` and `high` (95 % interval); the areas
+        `random` and `perfect`; and `rank_correlation`, Spearman's correlation of confidence and negative risk (NaN if
+        either is constant).
     """
     scores, risks = np.asarray(confidence, dtype=float), np.asarray(risk, dtype=float)
-    whole = risk_coverage(confidence, risk)
+    areas: dict[str, Callable[[np.ndarray], float]] = {
+        "aurc": lambda cases: float(risk_curve(scores[cases], risks[cases]).mean()),
+        "perfect": lambda cases: float(risk_curve(-risks[cases], risks[cases]).mean()),
+        "random": lambda cases: float(risks[cases].mean()),
+    }
+    statistics = {
+        "aurc": areas["aurc"],
+        "e_aurc": lambda cases: areas["aurc"](cases) - areas["perfect"](cases),
+        "gain": lambda cases: areas["random"](cases) - areas["aurc"](cases),
+    }
 
-    def interval(name: str) -> dict[str, float]:
-        value, low, high = bootstrap_statistic(
-            lambda cases: float(getattr(risk_coverage(scores[cases], risks[cases]), name)), groups, resamples
-        )
+    def interval(statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
+        value, low, high = bootstrap_statistic(statistic, groups, resamples)
         return {"value": value, "low": low, "high": high}
 
     varied = len(set(scores.tolist())) > 1 and len(set(risks.tolist())) > 1
-    correlation = float(spearmanr(scores, -risks).statistic) if varied else float("nan")
+    everything = np.arange(len(risks))
     return {
-        **{title: interval(name) for title, name in (("aurc", "area"), ("e_aurc", "excess"), ("gain", "gain"))},
-        "random": whole.random,
-        "perfect": whole.perfect,
-        "rank_correlation": correlation,
+        **{name: interval(statistic) for name, statistic in statistics.items()},
+        "random": areas["random"](everything),
+        "perfect": areas["perfect"](everything),
+        "rank_correlation": float(spearmanr(scores, -risks).statistic) if varied else float("nan"),
     }
-
-
-def _curve(scores: np.ndarray, risks: np.ndarray) -> np.ndarray:
-    """Return the mean risk of the 1, 2, … n highest scores; tied cases count as their mean."""
-    _, tied, counts = np.unique(-scores, return_inverse=True, return_counts=True)
-    means = np.bincount(tied, weights=risks) / counts
-    return np.repeat(means, counts).cumsum() / np.arange(1, len(risks) + 1)

@@ -158,8 +158,8 @@ def write_uncertainty_pictures(result: Calibration, folder: str | os.PathLike[st
     The titles hold the Dice and the expected Dice. Returns the number of pictures.
     """
     scores, test, entropy = result.scores[result.best], result.test, PredictiveEntropy()
-    for index, case in enumerate(test.cases):
-        dice, expected = scores.chosen_dice[index], scores.confidence[index]["expected_dice"]
+    for index, row in scores.cases.iterrows():
+        dice, expected = row["dice"], row["expected_dice"]
         picture = draw_uncertainty(
             test.images[index],
             scores.mask[index],
@@ -168,7 +168,7 @@ def write_uncertainty_pictures(result: Calibration, folder: str | os.PathLike[st
             None if scores.disagreement is None else scores.disagreement[index],
             f"{'no lesion' if np.isnan(dice) else f'Dice {dice:.2f}'}, expected {expected:.2f}",
         )
-        with atomic_path(Path(folder) / "uncertainty" / f"{strip_suffix(case['case_id'])}.png") as temporary:
+        with atomic_path(Path(folder) / "uncertainty" / f"{strip_suffix(row['case_id'])}.png") as temporary:
             Image.fromarray(picture).save(temporary)
     return len(test.cases)
 

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from hybrid_attention.evaluation.calibrate import Calibration, risk_curves
 from hybrid_attention.evaluation.ensemble import VariantScores
-from hybrid_attention.evaluation.metrics.calibration import DEFAULT_THRESHOLD, PixelCalibration
+from hybrid_attention.evaluation.metrics.pixels import DEFAULT_THRESHOLD
 from hybrid_attention.report.figures import COLOURS, GREY, new_figure, tidy, write_figure
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def calibration_figure(result: Calibration) -> Figure:
     scores = result.scores[result.best]
     calibration, threshold, risk = figure.subplots(1, 3)
     _draw_calibration(calibration, scores)
-    _draw_threshold(threshold, scores, result)
+    _draw_threshold(threshold, scores, result.summary["cases"]["validation"]["with_lesion"])
     _draw_risk(risk, scores)
     for axes in (calibration, threshold, risk):
         tidy(axes)
@@ -46,57 +47,34 @@ def write_calibration_figure(result: Calibration, folder: str | os.PathLike[str]
 
 
 def _draw_calibration(axes: Axes, scores: VariantScores) -> None:
-    def line(name: str, calibration: PixelCalibration, colour: str) -> None:
-        bins = calibration.curve()
-        axes.plot(
-            bins["mean_probability"],
-            bins["lesion_fraction"],
-            label=f"{name} (ECE {calibration.expected_error():.4f})",
-            color=colour,
-            marker="o",
-            ms=3.5,
-        )
-
+    names = {"unscaled": scores.before, f"temperature {scores.temperature:.2f}": scores.after}
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    line("unscaled", scores.before, COLOURS[0])
-    line(f"temperature {scores.temperature:.2f}", scores.after, COLOURS[1])
+    for (name, calibration), colour in zip(names.items(), COLOURS, strict=False):
+        bins, label = calibration.curve(), f"{name} (ECE {calibration.expected_error():.4f})"
+        axes.plot(bins["mean_probability"], bins["lesion_fraction"], label=label, color=colour, marker="o", ms=3.5)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of lesion pixels")
     axes.set_title("calibration of test pixels", fontsize=10)
 
 
-def _draw_threshold(axes: Axes, scores: VariantScores, result: Calibration) -> None:
-    choice = scores.choice
-    axes.plot(choice.curve["threshold"], 100 * choice.curve["dice"], color=COLOURS[0])
-    axes.plot(
-        choice.threshold,
-        100 * choice.dice,
-        "D",
-        color=COLOURS[1],
-        mec="k",
-        label=f"chosen: {choice.threshold:.2f} (Dice {100 * choice.dice:.1f} %)",
-    )
-    axes.axvline(
-        DEFAULT_THRESHOLD, color=GREY, lw=0.8, label=f"{DEFAULT_THRESHOLD} (Dice {100 * scores.validation_dice:.1f} %)"
-    )
+def _draw_threshold(axes: Axes, scores: VariantScores, images: int) -> None:
+    threshold, dice, curve = scores.choice
+    chosen = f"chosen: {threshold:.2f} (Dice {100 * dice:.1f} %)"
+    default = f"{DEFAULT_THRESHOLD} (Dice {100 * scores.validation_dice:.1f} %)"
+    axes.plot(curve["threshold"], 100 * curve["dice"], color=COLOURS[0])
+    axes.plot(threshold, 100 * dice, "D", color=COLOURS[1], mec="k", label=chosen)
+    axes.axvline(DEFAULT_THRESHOLD, color=GREY, lw=0.8, label=default)
     axes.set(xlim=(0, 1), xlabel="threshold on the scaled probability", ylabel="mean Dice (%)")
-    images = result.summary["cases"]["validation"]["with_lesion"]
     axes.set_title(f"{images} validation images with lesion", fontsize=10)
 
 
 def _draw_risk(axes: Axes, scores: VariantScores) -> None:
-    curves = risk_curves(scores)
+    curves = {name: 100 * curve for name, curve in risk_curves(scores).items()}
     perfect = curves.pop("perfect")
-    coverage = [100 * kept / len(perfect.risk) for kept in range(1, len(perfect.risk) + 1)]
+    coverage = 100 * np.arange(1, len(perfect) + 1) / len(perfect)
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        label = f"{name} (AURC {100 * curve.area:.1f} %)"
-        axes.plot(coverage, [100 * risk for risk in curve.risk], label=label, color=colour, lw=1.4)
-    axes.axhline(100 * perfect.random, color=GREY, ls="--", label=f"random ranking ({100 * perfect.random:.1f} %)")
-    axes.plot(
-        coverage,
-        [100 * one for one in perfect.risk],
-        color="k",
-        ls=":",
-        label=f"perfect ranking ({100 * perfect.area:.1f} %)",
-    )
+        axes.plot(coverage, curve, label=f"{name} (AURC {curve.mean():.1f} %)", color=colour, lw=1.4)
+    # with all kept, the order does not matter
+    axes.axhline(perfect[-1], color=GREY, ls="--", label=f"random ranking ({perfect[-1]:.1f} %)")
+    axes.plot(coverage, perfect, color="k", ls=":", label=f"perfect ranking ({perfect.mean():.1f} %)")
     axes.set(xlim=(0, 100), ylim=(0, None), xlabel="kept test images (%)", ylabel="mean risk, 100 - Dice (%)")
-    axes.set_title(f"{len(perfect.risk)} test images with lesion, most confident kept", fontsize=10)
+    axes.set_title(f"{len(perfect)} test images with lesion, most confident kept", fontsize=10)

@@ -9,25 +9,21 @@ from pathlib import Path
 
 from hybrid_attention import __version__
 from hybrid_attention.data.writing import prepare_output_folder
-from hybrid_attention.evaluation.formatting import is_defined, plural
+from hybrid_attention.evaluation.formatting import Table, is_defined, plural
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text
 from hybrid_attention.report import page
 from hybrid_attention.report.case_figures import MAX_MODELS, draw_cases
-from hybrid_attention.report.figures import draw_comparison, write_figures
-from hybrid_attention.report.paired_runs import Comparison, match_runs
-from hybrid_attention.report.settings_of_runs import common_facts, differences, settings_table
+from hybrid_attention.report.comparison import Comparison, common_facts, differences, match_runs, settings_table
+from hybrid_attention.report.figures import draw_comparison, draw_trainings, write_figures
 from hybrid_attention.report.tables import (
-    Table,
     class_tables,
     friedman,
     latex,
-    markdown,
     score_tables,
     significance_tables,
     why_no_tests,
 )
-from hybrid_attention.report.training_figures import draw_trainings
 
 
 def compare(
@@ -148,7 +144,7 @@ def _merged(comparison: Comparison) -> list[str]:
 
 def _markdown(title: str, sentences: Sequence[str], tables: Sequence[Table]) -> str:
     lines = [f"# {title}\n", *(f"* {sentence}" for sentence in sentences), ""]
-    return "\n".join([*lines, *(markdown(table) for table in tables)])
+    return "\n".join([*lines, *(table.markdown() for table in tables)])
 
 
 def _latex(sentences: Sequence[str], tables: Sequence[Table]) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hybrid_attention.data.names import how_to_install
+import pandas as pd
 from hybrid_attention.data.writing import atomic_path
 from hybrid_attention.evaluation.formatting import number, percent, score_title
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
+from hybrid_attention.evaluation.results import Evaluation, read_csv, read_evaluation
 from hybrid_attention.evaluation.statistics import FriedmanTest
-from hybrid_attention.report.paired_runs import Comparison
+from hybrid_attention.report.comparison import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +33,9 @@ FIGURES = tuple(
     "edges samples".split()
 )
 _LINES = ("-", "--", "-.", ":")
+_PARTS = ("train", "validation", "test")
+_COLUMNS = 3  # of panels
+_NO_CURVES = ("epoch", "learning_rate", "seconds")  # columns of a history
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,28 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(
+    count: int, columns: int, width: float, height: float, extra: float = 0, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels in rows, and their axes.
+
+    Args:
+        count: number of panels.
+        columns: largest number of panels side by side.
+        width: of a panel, in inches.
+        height: of a panel, in inches.
+        extra: height of the figure beyond its panels, in inches.
+        share: whether the panels have the same axes.
+    """
+    columns = min(columns, count)
+    lines = math.ceil(count / columns)
+    figure = new_figure(max(4.0, width * columns), height * lines + extra)
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, list(grid[:count])
 
 
 def look_of(index: int) -> dict[str, Any]:
@@ -92,9 +119,6 @@ def draw_comparison(
         comparison: the runs.
         test: of three runs or more, or None.
         classes: result of `class_summary` for each run that predicts classes.
-
-    Raises:
-        ImportError: scikit-posthocs is missing.
     """
     made: dict[str, tuple[Figure | None, str]] = {
         "distribution": (
@@ -215,10 +239,8 @@ def _critical_difference(test: FriedmanTest) -> Figure:
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30, figure 1.
     """
-    try:
-        from scikit_posthocs import critical_difference_diagram
-    except ImportError as error:
-        raise ImportError(f"the diagram needs scikit-posthocs: {how_to_install('report')}") from error
+    from scikit_posthocs import critical_difference_diagram
+
     names = list(test.mean_ranks)
     figure = new_figure(8.0, 1.4 + 0.28 * len(names))
     axes = figure.subplots()
@@ -233,19 +255,6 @@ def _critical_difference(test: FriedmanTest) -> Figure:
     for text in axes.texts:
         text.set_parse_math(False)
     axes.set_title(f"mean rank, 1 is best; critical difference {test.critical_difference:.2f}", fontsize=10)
-    return figure
-
-
-def _matrices(count: int, size: float, draw: Callable[[Axes, int], None]) -> Figure:
-    columns = min(count, 5)
-    lines = math.ceil(count / columns)
-    figure = new_figure(max(4.0, size * columns), size * lines + 0.3)
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for index, axes in enumerate(grid):
-        if index < count:
-            draw(axes, index)
-        else:
-            axes.set_axis_off()
     return figure
 
 
@@ -264,33 +273,105 @@ def _matrix(axes: Axes, title: str, shares: np.ndarray, texts: np.ndarray, ticks
 
 def _pixel_confusion(comparison: Comparison) -> Figure:
     """Draw the pixel confusion matrix of each run in percent of all pixels; colours are shares per row."""
-
-    def draw(axes: Axes, index: int) -> None:
-        run = comparison.runs[index]
-        counts = run.cases[["tp", "fn", "fp", "tn"]].sum().to_numpy(float).reshape(2, 2)
-        names = np.array([["TP", "FN"], ["FP", "TN"]])
-        texts = np.array(
-            [[f"{names[i, j]}\n{100 * counts[i, j] / counts.sum():.2f} %" for j in (0, 1)] for i in (0, 1)]
-        )
-        _matrix(axes, run.name, _line_shares(counts), texts, ("lesion", "other"))
-
-    return _matrices(len(comparison.runs), 2.3, draw)
+    figure, grid = panels(len(comparison.runs), 5, 2.3, 2.3, 0.3)
+    for axes, run in zip(grid, comparison.runs, strict=True):
+        counts = run.cases[["tp", "fn", "fp", "tn"]].sum().to_numpy(float)
+        shares = zip(("TP", "FN", "FP", "TN"), 100 * counts / counts.sum(), strict=True)
+        texts = np.reshape([f"{name}\n{share:.2f} %" for name, share in shares], (2, 2))
+        _matrix(axes, run.name, _line_shares(counts.reshape(2, 2)), texts, ("lesion", "other"))
+    return figure
 
 
 def _class_confusion(classes: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw the class confusion matrix of each run that predicts classes; colours are shares per row."""
-
-    def draw(axes: Axes, index: int) -> None:
-        run, result = list(classes.items())[index]
-        counts, ticks = np.array(result["confusion"], dtype=float), range(len(result["confusion"]))
+    figure, grid = panels(len(classes), 5, 2.8, 2.8, 0.3)
+    for axes, (run, result) in zip(grid, classes.items(), strict=True):
+        counts = np.array(result["confusion"], dtype=float)
         shares = _line_shares(counts)
-        texts = np.array([[f"{counts[i, j]:.0f}\n{100 * shares[i, j]:.0f} %" for j in ticks] for i in ticks])
+        pairs = zip(counts.ravel(), 100 * shares.ravel(), strict=True)
+        texts = np.reshape([f"{count:.0f}\n{share:.0f} %" for count, share in pairs], counts.shape)
         title = f"{run} ({percent(result['accuracy']['value'])} % correct)"
         _matrix(axes, title, shares, texts, result["class_names"])
-
-    return _matrices(len(classes), 2.8, draw)
+    return figure
 
 
 def _line_shares(counts: np.ndarray) -> np.ndarray:
     sums = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+
+
+def draw_trainings(runs: Sequence[Evaluation]) -> dict[str, Drawing]:
+    """Draw the figures for which the runs have files.
+
+    `training` needs `history.csv` in the folder of the evaluation or above it, as a training writes it; `roc_parts`
+    needs evaluations of other parts beside the folder, as `--part train` and `--part validation` write them.
+    """
+    histories = {index: history for index, run in enumerate(runs) if (history := read_history(run)) is not None}
+    parts = [found for run in runs if len(found := parts_of(run)) > 1]
+    made = {}
+    if histories:
+        names = {index: f"{runs[index].name}, {len(history)} epochs" for index, history in histories.items()}
+        made["training"] = Drawing(
+            _curves(histories, names), "Training curves: losses, their terms without weights, and validation scores."
+        )
+    if parts:
+        made["roc_parts"] = Drawing(_roc_of_parts(parts), "ROC curves of all pixels by part of the split.")
+    return made
+
+
+def read_history(run: Evaluation) -> pd.DataFrame | None:
+    """Return the `history.csv` of a run's training; None if no history has the run's best epoch."""
+    for path in (run.folder / "history.csv", run.folder.resolve().parent / "history.csv"):
+        if path.is_file():
+            history = read_csv(path)
+            best = run.recorded("training", "epoch")
+            return history if best is None or best in history["epoch"].tolist() else None
+    return None
+
+
+def parts_of(run: Evaluation) -> dict[str, Evaluation]:
+    """Return the evaluations of the same weights on parts of the split, by part, as far as they have an ROC curve."""
+    found = {run.recorded("part") or "test": run}
+    for part in ("train", "validation"):
+        folder = run.folder.with_name(f"{run.folder.name}_{part}")
+        if (folder / "per_case.csv").is_file():
+            other = dataclasses.replace(read_evaluation(folder), name=run.name)
+            if other.record.get("weights_sha256") == run.record.get("weights_sha256"):
+                found[part] = other
+    return {part: found[part] for part in _PARTS if part in found and found[part].roc is not None}
+
+
+def _curves(histories: dict[int, pd.DataFrame], names: dict[int, str]) -> Figure:
+    """Draw a panel per column of the histories, with a line per run."""
+    titles = list(dict.fromkeys(column for history in histories.values() for column in history))
+    titles = [title for title in titles if title not in _NO_CURVES]
+    figure, grid = panels(len(titles), _COLUMNS, 3.2, 2.3, 0.3 + 0.2 * math.ceil(len(names) / 2))
+    for axes, title in zip(grid, titles, strict=True):
+        for index, history in histories.items():
+            if title in history:
+                marker = "." if len(history) < 2 else None
+                label = names[index] if axes is grid[0] else None
+                axes.plot(history["epoch"], history[title], lw=1.4, marker=marker, label=label, **look_of(index))
+        axes.set_title(title.replace("_", " "), fontsize=10)
+        axes.set_xlabel("epoch")
+        tidy(axes)
+    legend(figure, min(2, len(names)))
+    return figure
+
+
+def _roc_of_parts(models: Sequence[dict[str, Evaluation]]) -> Figure:
+    """Draw a panel per model, with a curve per part of the split."""
+    figure, grid = panels(len(models), _COLUMNS, 4.2, 4.0)
+    for axes, parts in zip(grid, models, strict=True):
+        axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+        for part, run in parts.items():
+            if run.roc is not None:
+                label = f"{part} (AUC {number(run.recorded('pixel_roc', 'auc'), 4)})"
+                rates = run.roc["false_positive_rate"], run.roc["true_positive_rate"]
+                axes.plot(*rates, lw=1.6, label=label, color=COLOURS[_PARTS.index(part)])
+        axes.set(xlim=(0, 1), ylim=(0, 1.005))
+        axes.set(xlabel="false-positive rate of pixels", ylabel="true-positive rate of pixels")
+        axes.set_title(next(iter(parts.values())).name, fontsize=10, parse_math=False)
+        plain(axes.legend(frameon=False, fontsize=9, loc="lower right"))
+        tidy(axes)
+    return figure

@@ -14,14 +14,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hybrid_attention.evaluation.formatting import plural, score_title
+from hybrid_attention.evaluation.formatting import Table, plural, score_title
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
 from hybrid_attention.evaluation.results import LEFT_OUT, Evaluation, picture_path, warnings_of
 from hybrid_attention.evaluation.summary import CONVENTIONS
 from hybrid_attention.prediction.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
+from hybrid_attention.report.comparison import SHOWN_SCORES, Comparison
 from hybrid_attention.report.figures import Drawing
-from hybrid_attention.report.paired_runs import SHOWN_SCORES, Comparison
-from hybrid_attention.report.tables import Table
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from hybrid_attention.data.images import read_grey, to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.writing import prepare_output_folder
@@ -17,8 +18,8 @@ from hybrid_attention.engines.trained_run import TrainedRun
 from hybrid_attention.evaluation.ensemble import open_runs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
-from hybrid_attention.evaluation.stress import CLEAN, StressTest, checked_kinds, stress_test
-from hybrid_attention.report.figures import COLOURS, legend, look_of, new_figure, plain, tidy, write_figure
+from hybrid_attention.evaluation.stress import CLEAN, checked_kinds, stress_test
+from hybrid_attention.report.figures import COLOURS, legend, look_of, new_figure, panels, plain, tidy, write_figure
 from hybrid_attention.transforms.corruptions import Corrupt, Corruptd, full_scale
 
 if TYPE_CHECKING:
@@ -76,13 +77,12 @@ def stress(
                 f"{name} and {first} have different {part} images ({len(own)} and {len(cases[first])}): "
                 "test only runs of the same split together"
             )
-    tests: dict[str, StressTest] = {}
+    tests = {}
     for name, run in trained.items():
         logger.info("%s: %s of degradation at 5 strengths", name, plural(len(kinds), "kind"))
-        tests[name] = stress_test(run, part, kinds, seed)
-        tests[name].write(folder / name)
-    write_figure(folder / "stress.png", draw_stress({name: test.summary for name, test in tests.items()}))
-    chosen = _well_outlined(tests[first])
+        tests[name] = stress_test(run, folder / name, part, kinds, seed)
+    write_figure(folder / "stress.png", draw_stress({name: summary for name, (_, summary) in tests.items()}))
+    chosen = _well_outlined(tests[first][0])
     case = next(case for case in trained[first].cases(part) if case["case_id"] == chosen)
     write_figure(folder / "examples.png", draw_examples(trained, case, kinds, seed))
     return folder
@@ -95,31 +95,25 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
         summaries: from `stress_summary`, by name of the run, all of the same kinds; strength 0 is the undegraded image.
     """
     kinds = list(next(iter(summaries.values()))["kinds"])
-    columns = min(_COLUMNS, len(kinds))
-    lines = math.ceil(len(kinds) / columns)
-    figure = new_figure(max(4.0, 2.3 * columns), 2.1 * lines + 0.3 + 0.2 * len(summaries))
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, kind in zip(grid.ravel(), kinds, strict=False):
+    extra = 0.3 + 0.2 * len(summaries)
+    figure, grid = panels(len(kinds), _COLUMNS, 2.3, 2.1, extra, share=True)
+    for place, (axes, kind) in enumerate(zip(grid, kinds, strict=True)):
         for index, (name, summary) in enumerate(summaries.items()):
             entries = [{**summary["clean"], "strength": 0}, *summary["kinds"][kind]["strengths"]]
             scores = [entry["dice"] or dict.fromkeys(("mean", "low", "high"), math.nan) for entry in entries]
             strengths = [entry["strength"] for entry in entries]
             mean, low, high = (100 * np.array([score[key] for score in scores]) for key in ("mean", "low", "high"))
             axes.fill_between(strengths, low, high, color=look_of(index)["color"], alpha=0.15, lw=0)
-            label = name if axes is grid[0, 0] else None
-            axes.plot(strengths, mean, marker="o", ms=3, lw=1.6, label=label, **look_of(index))
+            axes.plot(strengths, mean, marker="o", ms=3, lw=1.6, label=None if place else name, **look_of(index))
         axes.set_title(kind, fontsize=10)
         tidy(axes)
-    for place, axes in enumerate(grid.ravel()):
-        if place >= len(kinds):
-            axes.set_axis_off()
-        elif place + columns >= len(kinds):  # nothing below
+        if place % _COLUMNS == 0:
+            axes.set_ylabel("Dice (%)")
+        if place + _COLUMNS >= len(kinds):  # nothing below
             axes.set_xlabel("strength")
             axes.tick_params(labelbottom=True)
-    grid[0, 0].set(xticks=range(6))
-    grid[0, 0].set_ylim(bottom=0)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("Dice (%)")
+    grid[0].set(xticks=range(6))
+    grid[0].set_ylim(bottom=0)
     if any(summary["synthetic_data"] for summary in summaries.values()):
         figure.suptitle("SYNTHETIC DATA", color=COLOURS[1], fontsize=10)
     legend(figure, min(len(summaries), _COLUMNS))
@@ -163,9 +157,9 @@ def draw_examples(
     return figure
 
 
-def _well_outlined(test: StressTest) -> str:
+def _well_outlined(cases: pd.DataFrame) -> str:
     """Return the case at the upper quartile of Dice, or the first if no image has a lesion."""
-    clean = test.cases[test.cases["kind"] == CLEAN]
+    clean = cases[cases["kind"] == CLEAN]
     dice = clean["dice"][has_lesion(clean)]
     if dice.empty:
         return str(clean["case_id"].iloc[0])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from hybrid_attention.evaluation.cross_validation import mean_over_folds, scores_by_fold
 from hybrid_attention.evaluation.formatting import (
     UNDEFINED,
+    Table,
     confusion_cells,
     is_defined,
-    markdown_grid,
     number,
     p_value,
     percent,
@@ -33,7 +32,7 @@ from hybrid_attention.evaluation.statistics import (
     paired_tests,
 )
 from hybrid_attention.evaluation.summary import CONVENTIONS, FOLD_SCORES
-from hybrid_attention.report.paired_runs import SHOWN_SCORES, Comparison, correct_classes, paired_scores
+from hybrid_attention.report.comparison import SHOWN_SCORES, Comparison, correct_classes, paired_scores
 
 _INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
 _SAME_MEANS = (
@@ -57,35 +56,6 @@ _LATEX = {
     "\n": " ",
 }
 _WIDE = 90  # LaTeX rows with more characters are scaled to the line width
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts; the first column names the row.
-
-    Args:
-        key: short name for links and labels.
-        title: title above the table.
-        header: one text per column.
-        rows: one text per column each.
-        note: sentences below the title.
-        highlighted: indices of rows to highlight, if the format supports it.
-        texts: whether cells hold words rather than numbers, and are left-aligned.
-    """
-
-    key: str
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-    highlighted: frozenset[int] = field(default_factory=frozenset)
-    texts: bool = False
-
-
-def markdown(table: Table) -> str:
-    """Return a table with title and note as Markdown."""
-    note = f"{table.note}\n\n" if table.note else ""
-    return f"## {table.title}\n\n{note}{markdown_grid(table.header, table.rows)}\n"
 
 
 def latex(table: Table) -> str:
@@ -137,29 +107,33 @@ def class_tables(classes: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     """
     if not classes:
         return []
-    together = Table(
-        key="classes",
-        title="Classes of images",
-        header=("run", "images", *_CLASSES_TOGETHER.values()),
-        rows=[
-            (run, str(scores["cases"]), *(score_interval(scores[name]) for name in _CLASSES_TOGETHER))
+    together = Table.of(
+        "classes",
+        "Classes of images",
+        [
+            {
+                "run": run,
+                "images": str(scores["cases"]),
+                **{title: score_interval(scores[name]) for name, title in _CLASSES_TOGETHER.items()},
+            }
             for run, scores in classes.items()
         ],
-        note=(
-            f"{_INTERVALS} Balanced accuracy is the mean sensitivity of the classes; macro: mean over the classes, "
-            "one-vs-rest. Undefined if a class has no case."
-        ),
+        f"{_INTERVALS} Balanced accuracy is the mean sensitivity of the classes; macro: mean over the classes, "
+        "one-vs-rest. Undefined if a class has no case.",
     )
-    each = Table(
-        key="each-class",
-        title="Scores per class (one-vs-rest)",
-        header=("run: class", "cases", *(score_title(name) for name in CLASS_MEASURES)),
-        rows=[
-            (f"{run}: {name}", str(one["cases"]), *(percent(one[score]) for score in CLASS_MEASURES))
+    each = Table.of(
+        "each-class",
+        "Scores per class (one-vs-rest)",
+        [
+            {
+                "run: class": f"{run}: {name}",
+                "cases": str(one["cases"]),
+                **{score_title(score): percent(one[score]) for score in CLASS_MEASURES},
+            }
             for run, scores in classes.items()
             for name, one in scores["classes"].items()
         ],
-        note="Percent.",
+        "Percent.",
     )
     names = list(dict.fromkeys(name for scores in classes.values() for name in scores["class_names"]))
     confusion = []
@@ -201,17 +175,13 @@ def _headline(comparison: Comparison) -> Table:
     name, first = comparison.score, comparison.runs[0].summary
     rows = []
     for run in comparison.runs:
-        lesion_only, *others = (run.summary[convention][name] for convention in CONVENTIONS)
-        cells = (score_interval(lesion_only), percent(lesion_only["median"]), *map(score_interval, others))
-        rows.append((run.name, *cells))
+        cells = {convention: score_interval(run.summary[convention][name]) for convention in CONVENTIONS}
+        first_cells = {"run": run.name, "lesion_only": cells.pop("lesion_only")}
+        median = percent(run.summary["lesion_only"][name]["median"])
+        rows.append({**first_cells, "median of lesion_only": median, **cells})
     no_lesion = "" if first["lesion_cases"] else f" No image has a lesion: lesion_only is undefined ({UNDEFINED})."
-    return Table(
-        key="summary",
-        title=f"{score_title(name).capitalize()} under each convention",
-        header=("run", "lesion_only", "median of lesion_only", *list(CONVENTIONS)[1:]),
-        rows=rows,
-        note=f"{_INTERVALS}{_SAME_MEANS if first['cases'] == first['lesion_cases'] else ''}{no_lesion}",
-    )
+    note = f"{_INTERVALS}{_SAME_MEANS if first['cases'] == first['lesion_cases'] else ''}{no_lesion}"
+    return Table.of("summary", f"{score_title(name).capitalize()} under each convention", rows, note)
 
 
 def _by_convention(comparison: Comparison) -> list[Table]:
@@ -241,49 +211,39 @@ def _by_convention(comparison: Comparison) -> list[Table]:
 
 def _other_scores(comparison: Comparison) -> Table:
     units = sorted({str(run.recorded("distance_unit") or "pixel") for run in comparison.runs})
-    several = len(units) > 1
     pixel = " Distances in pixels refer to the image file, not to the network's input size."
-    return Table(
-        key="other",
-        title="Distances, lesions, probabilities",
-        header=(
-            "run",
-            *(name if several else f"{name} ({units[0]})" for name in DISTANCES),
-            "without distance",
-            "lesion sensitivity (%)",
-            "lesion precision (%)",
-            "false positives per image",
-            "false-positive rate on normal images (%)",
-            "pixel AUC",
-            "ECE of pixels",
-        ),
-        rows=[_other_row(run, several) for run in comparison.runs],
-        note=(
-            "Distances are means over the lesion images with a prediction, with 95 % intervals; without distance: "
-            f"number of lesion images without one.{pixel if 'pixel' in units else ''} ± of the AUC: bound of the "
-            "error from binning. ECE: expected calibration error. "
-            f"{UNDEFINED}: undefined or not recorded.{_missing_curves(comparison)}"
-        ),
+    note = (
+        "Distances are means over the lesion images with a prediction, with 95 % intervals; without distance: "
+        f"number of lesion images without one.{pixel if 'pixel' in units else ''} ± of the AUC: bound of the "
+        "error from binning. ECE: expected calibration error. "
+        f"{UNDEFINED}: undefined or not recorded.{_missing_curves(comparison)}"
     )
+    rows = [_other_row(run, units) for run in comparison.runs]
+    return Table.of("other", "Distances, lesions, probabilities", rows, note)
 
 
-def _other_row(run: Evaluation, with_unit: bool) -> tuple[str, ...]:
+def _other_row(run: Evaluation, units: Sequence[str]) -> dict[str, str]:
     scores, found = run.summary["lesion_only"], run.summary.get("lesion_detection") or {}
-    unit = f" {run.recorded('distance_unit') or 'pixel'}" if with_unit else ""
-    distances = [_plain_interval(scores.get(name), "mean", 1) for name in DISTANCES]
+    distances = {}
+    for name in DISTANCES:
+        text = _plain_interval(scores.get(name), "mean", 1)
+        if len(units) == 1:
+            distances[f"{name} ({units[0]})"] = text
+        else:
+            distances[name] = text if text == UNDEFINED else f"{text} {run.recorded('distance_unit') or 'pixel'}"
     measured = scores.get(DISTANCES[0])
     area, bound = number(run.recorded("pixel_roc", "auc"), 4), run.recorded("pixel_roc", "error_bound")
-    return (
-        run.name,
-        *(text if text == UNDEFINED else text + unit for text in distances),
-        str(run.summary["lesion_cases"] - measured["images"]) if measured else UNDEFINED,
-        score_interval(found.get("sensitivity")),
-        score_interval(found.get("precision")),
-        _plain_interval(found.get("false_lesions_per_image"), "value", 2),
-        percent(run.summary["false_positive_rate_without_lesion"]),
-        area if area == UNDEFINED or bound is None else f"{area} ± {bound:.1g}",
-        number(run.recorded("calibration", "ece"), 4),
-    )
+    return {
+        "run": run.name,
+        **distances,
+        "without distance": str(run.summary["lesion_cases"] - measured["images"]) if measured else UNDEFINED,
+        "lesion sensitivity (%)": score_interval(found.get("sensitivity")),
+        "lesion precision (%)": score_interval(found.get("precision")),
+        "false positives per image": _plain_interval(found.get("false_lesions_per_image"), "value", 2),
+        "false-positive rate on normal images (%)": percent(run.summary["false_positive_rate_without_lesion"]),
+        "pixel AUC": area if area == UNDEFINED or bound is None else f"{area} ± {bound:.1g}",
+        "ECE of pixels": number(run.recorded("calibration", "ece"), 4),
+    }
 
 
 def _plain_interval(score: Mapping[str, float] | None, value: str, digits: int) -> str:
@@ -311,23 +271,19 @@ def _over_folds(runs: Sequence[Evaluation]) -> Table:
     """Make the table of mean and standard deviation over the folds of merged runs."""
     spreads: dict[str, dict[str, Any]] = {run.name: mean_over_folds(scores_by_fold(run.cases)) for run in runs}
     names = [name for name in FOLD_SCORES if any(name in spread for spread in spreads.values())]
-    return Table(
-        key="folds",
-        title="Mean and spread over folds",
-        header=("run", "folds", *(FOLD_SCORES[name] for name in names)),
-        rows=[
-            (
-                run.name,
-                f"{run.cases['fold'].nunique()} of {run.recorded('folds', 'of')}",
-                *(score_spread(spreads[run.name].get(name)) for name in names),
-            )
-            for run in runs
-        ],
-        note=(
-            "Percent; mean ± standard deviation (n - 1) of the scores per fold. The other tables score all cases of "
-            "the folds together. Folds with an undefined score are excluded from its mean."
-        ),
+    rows = [
+        {
+            "run": run.name,
+            "folds": f"{run.cases['fold'].nunique()} of {run.recorded('folds', 'of')}",
+            **{FOLD_SCORES[name]: score_spread(spreads[run.name].get(name)) for name in names},
+        }
+        for run in runs
+    ]
+    note = (
+        "Percent; mean ± standard deviation (n - 1) of the scores per fold. The other tables score all cases of "
+        "the folds together. Folds with an undefined score are excluded from its mean."
     )
+    return Table.of("folds", "Mean and spread over folds", rows, note)
 
 
 def _paired_table(comparison: Comparison) -> Table | None:
@@ -339,15 +295,12 @@ def _paired_table(comparison: Comparison) -> Table | None:
     left_out = [f"{count} {reason}" for count, reason in reasons if count]
     cases = f"{plural(len(paired.groups), 'image')} with lesion"
     cases += f" (left out: {', '.join(left_out)})" if left_out else ""
-    return Table(
-        key="paired",
-        title=f"Differences in {score_title(comparison.score).capitalize()}",
-        header=("first minus second", "difference (%)", "p (Wilcoxon)", "p (Holm)"),
-        rows=[_paired_row(test) for test in tests],
-        note=(
-            f"Means over {cases}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon signed-rank test on the "
-            f"means of the {tests[0].groups} groups; Holm adjustment over all tests of this table ({len(tests)})."
-        ),
+    note = (
+        f"Means over {cases}; 95 % intervals by bootstrap over duplicate groups. Wilcoxon signed-rank test on the "
+        f"means of the {tests[0].groups} groups."
+    )
+    return _test_table(
+        "paired", f"Differences in {score_title(comparison.score).capitalize()}", "Wilcoxon", tests, note
     )
 
 
@@ -357,40 +310,43 @@ def _accuracy_table(comparison: Comparison) -> Table | None:
     if len(correct) < 2 or len(set(groups)) < 2:
         return None
     tests = paired_accuracy_tests(correct, groups, comparison.reference if comparison.reference in correct else None)
-    return Table(
-        key="paired-accuracy",
-        title="Differences in classification accuracy",
-        header=("first minus second", "difference (%)", "p (permutation)", "p (Holm)"),
-        rows=[_paired_row(test) for test in tests],
-        note=(
-            f"Over {plural(len(groups), 'image')} in {plural(len(set(groups)), 'duplicate group')}; 95 % intervals by "
-            "bootstrap over groups. Permutation test that exchanges the two runs in whole groups; with one image per "
-            f"group, McNemar's exact test. Holm adjustment over all tests of this table ({len(tests)})."
-        ),
+    note = (
+        f"Over {plural(len(groups), 'image')} in {plural(len(set(groups)), 'duplicate group')}; 95 % intervals by "
+        "bootstrap over groups. Permutation test that exchanges the two runs in whole groups; with one image per "
+        "group, McNemar's exact test."
     )
+    return _test_table("paired-accuracy", "Differences in classification accuracy", "permutation", tests, note)
 
 
-def _paired_row(test: PairedTest) -> tuple[str, ...]:
-    interval = percent_interval(test.difference, test.low, test.high, signed=True)
-    return (f"{test.first} - {test.second}", interval, p_value(test.p_value), p_value(test.p_holm))
+def _test_table(key: str, title: str, test: str, tests: Sequence[PairedTest], note: str) -> Table:
+    rows = [
+        {
+            "first minus second": f"{one.first} - {one.second}",
+            "difference (%)": percent_interval(one.difference, one.low, one.high, signed=True),
+            f"p ({test})": p_value(one.p_value),
+            "p (Holm)": p_value(one.p_holm),
+        }
+        for one in tests
+    ]
+    return Table.of(key, title, rows, f"{note} Holm adjustment over all tests of this table ({len(tests)}).")
 
 
 def _friedman_table(comparison: Comparison, test: FriedmanTest) -> Table:
     """Make the table of mean ranks and Nemenyi's p-values, one row per run."""
     names, whole = list(test.mean_ranks), p_value(test.p_value)
     relation = whole if whole.startswith("<") else f"= {whole}"
-    return Table(
-        key="friedman",
-        title="Friedman and Nemenyi tests",
-        header=("run", "mean rank", *(f"p against {name}" for name in names)),
-        rows=[
-            (one, f"{rank:.2f}", *("" if one == other else p_value(test.nemenyi.loc[one, other]) for other in names))
-            for one, rank in test.mean_ranks.items()
-        ],
-        note=(
-            f"Friedman chi-square {test.statistic:.2f}, p {relation}, over the ranks of "
-            f"{score_title(comparison.score).capitalize()} in {test.groups} groups (rank 1 is best). "
-            f"Pairwise Nemenyi test: mean ranks closer than {test.critical_difference:.2f} are not significantly "
-            "different at the 5 % level."
-        ),
+    rows = [
+        {
+            "run": one,
+            "mean rank": f"{rank:.2f}",
+            **{f"p against {other}": "" if one == other else p_value(test.nemenyi.loc[one, other]) for other in names},
+        }
+        for one, rank in test.mean_ranks.items()
+    ]
+    note = (
+        f"Friedman chi-square {test.statistic:.2f}, p {relation}, over the ranks of "
+        f"{score_title(comparison.score).capitalize()} in {test.groups} groups (rank 1 is best). "
+        f"Pairwise Nemenyi test: mean ranks closer than {test.critical_difference:.2f} are not significantly "
+        "different at the 5 % level."
     )
+    return Table.of("friedman", "Friedman and Nemenyi tests", rows, note)

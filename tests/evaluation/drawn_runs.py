@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from hybrid_attention.evaluation import classification_scores, confusion_counts, overlap_scores, summarize
-from hybrid_attention.evaluation.metrics.calibration import PixelCalibration
-from hybrid_attention.evaluation.metrics.roc import PixelRoc
+from hybrid_attention.evaluation.metrics.pixels import PixelCalibration, PixelRoc
 from hybrid_attention.evaluation.metrics.segmentation import lesion_detection, surface_distances
 from hybrid_attention.evaluation.results import write_picture, write_pictures
 from PIL import Image
@@ -95,10 +94,7 @@ def write_run(
     write_rows(folder / "per_case.csv", rows)
     (folder / "summary.json").write_text(json.dumps(record))
     if not np.isnan(roc.auc()):
-        names = ("false_positive_rate", "true_positive_rate", "threshold")
-        write_rows(
-            folder / "roc.csv", [dict(zip(names, point, strict=True)) for point in zip(*roc.curve(), strict=True)]
-        )
+        write_rows(folder / "roc.csv", roc.curve().to_dict("records"))
     write_rows(folder / "calibration.csv", calibration.curve().to_dict("records"))
     return folder
 

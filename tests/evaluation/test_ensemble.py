@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hybrid_attention.evaluation.ensemble import (
@@ -11,7 +10,7 @@ from hybrid_attention.evaluation.ensemble import (
     score_variant,
     variants_of,
 )
-from hybrid_attention.evaluation.metrics.calibration import dice_at
+from hybrid_attention.evaluation.metrics.pixels import dice_at
 from hybrid_attention.transforms import TemperatureScaling
 
 from tests.evaluation.predicted import discs
@@ -98,7 +97,7 @@ def test_test_images_choose_nothing():
     other = score_variant(MIRROR, validation, discs(sharpness=0.1, shift=4.0), 0.1)
     chosen, others = ((each.temperature, each.choice.threshold, each.validation_dice) for each in (one, other))
     assert chosen == others
-    assert not np.array_equal(one.chosen_dice, other.chosen_dice)
+    assert not one.cases["dice"].equals(other.cases["dice"])
 
 
 def test_masks_are_made_of_scaled_probabilities():
@@ -109,29 +108,29 @@ def test_masks_are_made_of_scaled_probabilities():
     scaled = TemperatureScaling(scores.temperature)(mean)
     torch.testing.assert_close(scores.probability, scaled)
     assert torch.equal(scores.mask, scaled >= scores.choice.threshold)
-    np.testing.assert_array_equal(scores.chosen_dice, dice_at(scaled, test.target, [scores.choice.threshold])[:, 0])
-    np.testing.assert_array_equal(scores.test_dice, dice_at(mean, test.target, [0.5])[:, 0])
+    assert scores.cases["dice"].tolist() == dice_at(scaled, test.target, [scores.choice.threshold])[:, 0].tolist()
+    assert scores.cases["dice_at_default"].tolist() == dice_at(mean, test.target, [0.5])[:, 0].tolist()
     assert scores.after.expected_error() < scores.before.expected_error()
 
 
 def test_disagreement_and_confidence():
     plain, mirror = (score_variant(one, discs(first=100), discs(), 0.1) for one in (AS_IS, MIRROR))
-    assert plain.disagreement is None and set(plain.confidence[0]) == {"expected_dice", "minus_entropy"}
-    assert mirror.disagreement.max() > 0 and "member_dice" in mirror.confidence[0]
-    assert mirror.chosen_dice[-1] == 0 and not mirror.mask[-1].any()
-    for name in mirror.confidence[0]:  # the empty mask has the lowest confidence
-        assert mirror.confidence[-1][name] == min(case[name] for case in mirror.confidence)
+    assert plain.disagreement is None and plain.confidences == ["expected_dice", "minus_entropy"]
+    assert mirror.disagreement.max() > 0 and "member_dice" in mirror.confidences
+    assert mirror.cases["dice"].iloc[-1] == 0 and not mirror.mask[-1].any()
+    for name in mirror.confidences:  # the empty mask has the lowest confidence
+        assert mirror.cases[name].iloc[-1] == mirror.cases[name].min()
     still = score_variant(MIRROR, discs(first=100), discs(shift=0.0), 0.1)
     assert still.disagreement.max() == pytest.approx(0, abs=1e-5)
-    assert still.confidence[0]["member_dice"] == 1
+    assert still.cases["member_dice"][0] == 1
 
 
 def test_images_without_lesion():
     scores = score_variant(AS_IS, discs(first=100), discs(normal=(0, 5)), 0.1)
-    assert scores.lesion_cases == [1, 2, 3, 4]
-    assert np.isnan(scores.test_dice[[0, 5]]).all() and np.isnan(scores.chosen_dice[[0, 5]]).all()
-    assert scores.false_positives == (0.5, 0.5)  # a disc is drawn in the first of the two
-    assert score_variant(AS_IS, discs(first=100), discs(), 0.1).false_positives is None
+    assert scores.lesions.index.tolist() == [1, 2, 3, 4]
+    assert scores.cases["dice_at_default"][[0, 5]].isna().all()
+    for pixels in ("predicted_pixels", "pixels_at_default"):  # a disc is drawn in the first of the two
+        assert (scores.cases[pixels][[0, 5]] > 0).tolist() == [True, False]
 
 
 def test_no_temperature_fits_constant_predictions():

@@ -92,27 +92,9 @@ def test_no_difference_at_all():
     assert same.nemenyi.to_numpy() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("scores", "groups", "message"),
-    [
-        ({"x": [1.0]}, [0], "got 1"),
-        ({"x": [1.0, 2.0], "y": [1.0]}, [0, 1], "y has 1 scores for 2 cases"),
-        ({"x": [1.0], "y": [math.nan]}, [0], "y has 1 scores that are NaN"),
-        ({"x": [], "y": []}, [], "0 scores for 0 cases"),
-    ],
-)
-def test_bad_scores(scores, groups, message):
-    with pytest.raises(ValueError, match=message):
-        paired_tests(scores, groups)
-
-
-def test_bad_reference_and_too_few():
-    with pytest.raises(ValueError, match="no run named 'z'; there are x, y"):
-        paired_tests({"x": [1.0], "y": [2.0]}, [0], reference="z")
-    with pytest.raises(ValueError, match="got 2"):
-        friedman_test({"x": [1.0, 2.0], "y": [2.0, 1.0]}, [0, 1])
-    with pytest.raises(ValueError, match="2 groups of cases, got 1"):
-        friedman_test({name: [1.0, 2.0] for name in "xyz"}, [0, 0])
+def test_scores_that_are_not_finite():
+    with pytest.raises(ValueError, match="y has 1 scores that are NaN"):
+        paired_tests({"x": [1.0], "y": [math.nan]}, [0])
 
 
 def test_accuracy_of_single_cases_is_mcnemars_exact_test():
@@ -145,8 +127,6 @@ def test_alike_accuracies_and_holm():
     assert [(test.first, test.second) for test in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert [test.p_value for test in tests] == [2 / 256, 1, 2 / 256]
     assert [test.p_holm for test in tests] == pytest.approx([6 / 256, 1, 6 / 256])
-    with pytest.raises(ValueError, match="no run named 'd'"):
-        paired_accuracy_tests({"a": [1], "b": [0]}, [0], "d")
 
 
 def test_ratio_by_hand():

@@ -31,7 +31,7 @@ def test_what_is_drawn(result):
     assert curve.get_ydata().max() == pytest.approx(100 * scores.choice.dice)
     names = [name.split(" (")[0] for name in lines(risk)]
     assert names == [*CONFIDENCES, "random ranking", "perfect ranking"]
-    whole = 100 * (1 - scores.chosen_dice.mean())
+    whole = 100 * (1 - scores.cases["dice"].mean())
     for line in risk.get_lines()[:4]:
         assert line.get_xydata()[-1] == pytest.approx([100, whole])  # with all kept, the order says nothing
     perfect = lines(risk)[next(name for name in lines(risk) if name.startswith("perfect"))][:, 1]

@@ -3,17 +3,10 @@ import math
 
 import pytest
 from hybrid_attention.evaluation import read_evaluation
+from hybrid_attention.evaluation.formatting import Table
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.report.paired_runs import match_runs
-from hybrid_attention.report.tables import (
-    Table,
-    class_tables,
-    friedman,
-    latex,
-    markdown,
-    score_tables,
-    significance_tables,
-)
+from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.tables import class_tables, friedman, latex, score_tables, significance_tables
 
 TABLE = Table(
     key="odd",
@@ -25,7 +18,7 @@ TABLE = Table(
 
 
 def test_markdown():
-    assert markdown(TABLE).splitlines() == [
+    assert TABLE.markdown().splitlines() == [
         "## Odd & <even>",
         "",
         "100 % of <b>.",

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 from hybrid_attention.evaluation import read_evaluation
-from hybrid_attention.report.training_figures import draw_trainings, parts_of, read_history
+from hybrid_attention.report.figures import draw_trainings, parts_of, read_history
 
 
 @pytest.fixture

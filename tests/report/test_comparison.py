@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 from hybrid_attention.evaluation import read_evaluation
-from hybrid_attention.report.paired_runs import match_runs
-from hybrid_attention.report.settings_of_runs import differences
+from hybrid_attention.report.comparison import differences, match_runs
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""Calibration of pixel probabilities: reliability curve, and the temperature and threshold that fit best."""
+"""Scores of all pixels of a data set: ROC, calibration, and the temperature and threshold that fit best."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,106 @@ import torch
 from hybrid_attention.transforms.probabilities import MARGIN
 from scipy.optimize import brentq
 
-BINS = 15
-BOUNDS = (0.05, 20.0)  # of temperatures
-THRESHOLDS = tuple(index / 100 for index in range(1, 100))
 DEFAULT_THRESHOLD = 0.5
+THRESHOLDS = tuple(index / 100 for index in range(1, 100))
+_TEMPERATURES = (0.05, 20.0)  # lowest and highest
+_LIMIT = 20.0  # of the logits; float32 probabilities reach 1 at 16.6
 _SAME = 1e-9
+
+
+class PixelRoc:
+    """Collect the probabilities of all pixels in a histogram, for the ROC curve and the area under it.
+
+    The bins have equal width in logit, to resolve probabilities near 0 and 1, where most pixels of a trained network
+    are; pixels in the same bin count as ties. Memory is two integers per bin, however many images. scikit-learn needs
+    all pixels at once, and the bins of torchmetrics have equal width in probability.
+
+    Args:
+        bins: number of bins between logits of -20 and 20, to which other values are clipped.
+    """
+
+    def __init__(self, bins: int = 8192) -> None:
+        self.lesion = np.zeros(bins, dtype=np.int64)
+        self.background = np.zeros(bins, dtype=np.int64)
+
+    def update(self, probability: torch.Tensor, target: torch.Tensor) -> None:
+        """Add pixels: lesion probability, and mask of 0 and 1 of the same shape.
+
+        Raises:
+            ValueError: the shapes differ, or a probability is NaN or not from 0 to 1.
+        """
+        if probability.shape != target.shape:
+            raise ValueError(
+                "probability and target must have the same shape, "
+                f"got {tuple(probability.shape)} and {tuple(target.shape)}"
+            )
+        if not bool(((probability >= 0) & (probability <= 1)).all()):  # also false for NaN
+            raise ValueError("probabilities must be from 0 to 1; apply the sigmoid first")
+        bins = len(self.lesion)
+        logits = torch.logit(probability.double()).clamp(-_LIMIT, _LIMIT)
+        index = ((logits + _LIMIT) * (bins / (2 * _LIMIT))).long().clamp(max=bins - 1).flatten()
+        true = (target > 0.5).flatten()
+        self.lesion += torch.bincount(index[true], minlength=bins).cpu().numpy()
+        self.background += torch.bincount(index[~true], minlength=bins).cpu().numpy()
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return int(self.lesion.sum() + self.background.sum())
+
+    def auc(self) -> float:
+        """Return the area under the curve; NaN if there is only one class or all predictions are equal."""
+        background_below = np.cumsum(self.background) - self.background
+        ordered = (self.lesion.astype(float) * (background_below + 0.5 * self.background)).sum()
+        pairs = self._pairs()
+        return float(ordered / pairs) if pairs else math.nan
+
+    def error_bound(self) -> float:
+        """Return the largest possible error of `auc` from binning: half the share of pairs in the same bin."""
+        pairs = self._pairs()
+        return float((self.lesion.astype(float) * self.background).sum() / (2 * pairs)) if pairs else math.nan
+
+    def curve(self) -> pd.DataFrame:
+        """Return the curve from the highest threshold, infinity, to the lowest.
+
+        Returns:
+            `false_positive_rate`, `true_positive_rate` and `threshold`.
+
+        Raises:
+            ValueError: there is only one class, or all predictions are equal.
+        """
+        if not self._pairs():
+            raise ValueError("no ROC curve: it needs pixels of lesion and of background, and predictions that differ")
+        filled = np.flatnonzero(self.lesion + self.background)[::-1]
+        edges = filled * (2 * _LIMIT / len(self.lesion)) - _LIMIT
+        false_rates, true_rates = (
+            np.concatenate([[0.0], np.cumsum(counts[filled]) / counts.sum()])
+            for counts in (self.background, self.lesion)
+        )
+        thresholds = np.concatenate([[np.inf], 1 / (1 + np.exp(-edges))])
+        return pd.DataFrame(
+            {"false_positive_rate": false_rates, "true_positive_rate": true_rates, "threshold": thresholds}
+        )
+
+    def _pairs(self) -> float:
+        """Return the number of pairs of a lesion and a background pixel; 0 if there is nothing to rank."""
+        if np.count_nonzero(self.lesion + self.background) < 2:
+            return 0.0
+        return float(self.lesion.sum()) * float(self.background.sum())
+
+
+def thinned(curve: pd.DataFrame, step: float = 0.004) -> pd.DataFrame:
+    """Drop points of a curve that a figure doesn't resolve.
+
+    Args:
+        curve: from `PixelRoc.curve`.
+        step: smallest distance between kept points along either axis; the first and the last point are kept.
+    """
+    rates, kept = curve[["false_positive_rate", "true_positive_rate"]].to_numpy(), [0]
+    for index in range(1, len(rates) - 1):
+        if (rates[index] - rates[kept[-1]]).max() >= step:
+            kept.append(index)
+    return curve.iloc[[*kept, len(rates) - 1]]
 
 
 class PixelCalibration:
@@ -32,19 +127,20 @@ class PixelCalibration:
         bins: number of bins of equal width in probability.
     """
 
-    def __init__(self, bins: int = BINS) -> None:
+    def __init__(self, bins: int = 15) -> None:
         self.pixels = np.zeros(bins, dtype=np.int64)
         self.probability_sum = np.zeros(bins)
         self.lesion_pixels = np.zeros(bins, dtype=np.int64)
 
-    def update(self, probability: torch.Tensor, target: torch.Tensor) -> None:
-        """Add pixels: lesion probability from 0 to 1, and mask of 0 and 1, of any shape."""
+    def update(self, probability: torch.Tensor, target: torch.Tensor) -> PixelCalibration:
+        """Add pixels: lesion probability from 0 to 1, and mask of 0 and 1, of any shape. Returns itself."""
         bins = len(self.pixels)
         values, true = probability.double().flatten(), (target > 0.5).double().flatten()
         index = (values * bins).long().clamp(max=bins - 1)
         self.pixels += torch.bincount(index, minlength=bins).cpu().numpy()
         self.probability_sum += torch.bincount(index, weights=values, minlength=bins).cpu().numpy()
         self.lesion_pixels += torch.bincount(index, weights=true, minlength=bins).long().cpu().numpy()
+        return self
 
     def curve(self) -> pd.DataFrame:
         """Return `low`, `high` (edges), `pixels`, `mean_probability` and `lesion_fraction` of each bin with pixels."""
@@ -66,13 +162,6 @@ class PixelCalibration:
         return float(np.abs(self.probability_sum - self.lesion_pixels).sum() / total) if total else math.nan
 
 
-def pixel_calibration(probability: torch.Tensor, target: torch.Tensor) -> PixelCalibration:
-    """Return the `PixelCalibration` of a batch; see `PixelCalibration.update`."""
-    calibration = PixelCalibration()
-    calibration.update(probability, target)
-    return calibration
-
-
 def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
     """Find the temperature that minimizes the mean negative log-likelihood of the pixels.
 
@@ -90,15 +179,8 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
         The temperature for `TemperatureScaling`, which clips the probabilities in the same way.
 
     Raises:
-        ValueError: the shapes differ, a probability is NaN or out of range, there is only one class of pixels, or no
-            temperature within `BOUNDS` is best.
+        ValueError: there is only one class of pixels, or no temperature from 0.05 to 20 is best.
     """
-    if probability.shape != target.shape:
-        raise ValueError(
-            f"probability and target must have the same shape, got {tuple(probability.shape)} and {tuple(target.shape)}"
-        )
-    if not bool(((probability >= 0) & (probability <= 1)).all()):  # also false for NaN
-        raise ValueError("probabilities must be from 0 to 1; apply the sigmoid first")
     true = (target > 0.5).flatten()
     lesion_pixels = int(true.sum())
     if lesion_pixels in (0, len(true)):
@@ -108,7 +190,7 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
     def slope(sharpness: float) -> float:
         return float(((log_odds * sharpness).sigmoid().sub_(truth) * log_odds).mean())
 
-    low, high = BOUNDS
+    low, high = _TEMPERATURES
     if slope(1 / high) >= 0:
         raise ValueError(f"no temperature up to {high:g} fits: the probabilities are uninformative or reversed")
     if slope(1 / low) <= 0:
@@ -116,8 +198,7 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
     return 1 / float(brentq(slope, 1 / high, 1 / low))
 
 
-@dataclass(frozen=True)
-class ThresholdChoice:
+class ThresholdChoice(NamedTuple):
     """The best threshold, the mean Dice of the lesion images at it, and the curve: `threshold` and `dice`."""
 
     threshold: float
@@ -138,7 +219,7 @@ def choose_threshold(
         thresholds: candidates, in ascending order.
 
     Raises:
-        ValueError: no image has a lesion; see also `dice_at`.
+        ValueError: no image has a lesion.
     """
     scores = dice_at(probability, target, thresholds)
     lesions = ~np.isnan(scores[:, 0])
@@ -161,15 +242,7 @@ def dice_at(probability: torch.Tensor, target: torch.Tensor, thresholds: Sequenc
 
     Returns:
         Dice, (cases, thresholds), NaN for cases without a lesion.
-
-    Raises:
-        ValueError: the shapes differ, or there is no case.
     """
-    if probability.shape != target.shape or probability.ndim < 2 or len(probability) == 0:
-        raise ValueError(
-            "probability and target must have the same shape, (cases, *spatial), with at least one case, got "
-            f"{tuple(probability.shape)} and {tuple(target.shape)}"
-        )
     limits = np.asarray(thresholds, dtype=np.float32)  # as in a comparison with tensors of probabilities
     scores = np.empty((len(probability), len(limits)))
     for index, (values, mask) in enumerate(zip(probability, target, strict=True)):
