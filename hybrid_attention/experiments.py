@@ -365,15 +365,12 @@ def collect(runs: list[Run], results: StrPath | None = None, reports: StrPath | 
 
 
 def _merged(folds: Sequence[Run]) -> Path:
-    """Return the folder with the scores of folds; several are merged if one of them is new or gone since."""
+    """Return the folder with the scores of folds, merged if there are several."""
     parts = [run.evaluation(run.parts[0]) for run in folds]
     if len(parts) == 1:
         return parts[0]
     union = folds[0].folder.parent / "all_folds"
-    summary, newest = union / "summary.json", max((part / "summary.json").stat().st_mtime for part in parts)
-    merged = json.loads(summary.read_text(encoding="utf-8"))["folds"]["merged"] if summary.is_file() else []
-    if set(merged) != {run.fold for run in folds} or summary.stat().st_mtime < newest:
-        merge_folds(parts, union)
+    merge_folds(parts, union)
     return union
 
 

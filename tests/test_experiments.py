@@ -85,8 +85,7 @@ def merged(monkeypatch):
         calls.append([folder.parent.name for folder in folders])
         out.mkdir(exist_ok=True)
         (out / "per_case.csv").write_text("case_id\nall\n")
-        folds = [int(name.removeprefix("fold_")) for name in calls[-1]]
-        (out / "summary.json").write_text(json.dumps({"folds": {"merged": folds}}))
+        (out / "summary.json").write_text("{}")
 
     monkeypatch.setattr("hybrid_attention.experiments.merge_folds", merge_folds)
     return calls
@@ -456,17 +455,13 @@ def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, merged, monke
     assert compared == [([f"{name}={home / folder}" for name, folder in scores.items()], tmp_path / "pages/trial")]
 
 
-def test_folds_are_merged_again_when_one_is_new_or_gone(run_list, runs_of, tmp_path, merged):
+def test_the_folds_that_are_done_are_merged(run_list, runs_of, tmp_path, merged):
     for folds, expected in ([0], ["han"]), ([0, 2], ["han", "han/fold_0", "han/fold_2"]):
         assert run_list(folds=folds) == 0
         assert collected(runs_of(folds=[0, 1, 2]), tmp_path) == expected
-    collected(runs_of(folds=[0, 1, 2]), tmp_path)
-    assert merged == [["fold_0", "fold_2"]]
-    assert run_list(folds=[0, 1, 2]) == 0
-    collected(runs_of(folds=[0, 1, 2]), tmp_path)
     shutil.rmtree(tmp_path / "runs/trial/han/seed_0/fold_0")
-    collected(runs_of(folds=[0, 1, 2]), tmp_path)
-    assert merged[1:] == [["fold_0", "fold_1", "fold_2"], ["fold_1", "fold_2"]]
+    assert collected(runs_of(folds=[0, 1, 2]), tmp_path) == ["han"]
+    assert merged == [["fold_0", "fold_2"]]
 
 
 def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp_path, capsys):
