@@ -37,14 +37,7 @@ class BundleModel(Model):
     Args:
         bundle: name or folder, see `bundle_folder`; None for that of the weights.
         weights: see `weights_of`.
-        backend: see `with_backend`.
-        device: where the network runs; None for a GPU if there is one.
-        threshold: probability threshold, between 0 and 1; None for that of `inference_settings`, else of the config.
-        precision: see `PrecisionInferer`.
-        inference_settings: `inference_settings.json` of `hybrid-attention calibrate`, with flips, temperature and
-            threshold; None for those of the config.
-        images: number of images that will be predicted, by which the backend "auto" decides.
-        gradcam: also draw Grad-CAM heat maps, `gradcam` of the results' pictures.
+        backend, device, threshold, precision, inference_settings, images, gradcam: see `load_model`.
 
     Raises:
         FileNotFoundError: there are no weights.
