@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from hybrid_attention.data.splits import LEAKING
 from hybrid_attention.data.writing import prepare_output_folder
@@ -22,6 +20,7 @@ from hybrid_attention.evaluation.metrics.classification import (
     class_summary,
     predicted_classes,
 )
+from hybrid_attention.evaluation.metrics.pixels import PixelCalibration
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, overlap_scores
 from hybrid_attention.evaluation.results import Evaluation, read_evaluation, write_evaluation, write_table
 from hybrid_attention.evaluation.summary import FOLD_SCORES, scores_by_convention, summarize
@@ -64,7 +63,7 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
     cases = pd.concat([run.cases.assign(fold=fold) for fold, run in runs.items()], ignore_index=True)
     cases = cases[[*_FIRST, *(name for name in cases if name not in _FIRST)]]
     records = [run.record for run in runs.values()]
-    curve = _merged_calibration(list(runs.values()))
+    calibration = _merged_calibration(list(runs.values()))
     summary = {
         "synthetic_data": records[0]["synthetic_data"],
         "split": _split(list(runs), records[0]),
@@ -75,7 +74,7 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
         **summarize(cases),
         "distance_unit": records[0].get("distance_unit"),
         "pixel_roc": None,
-        "calibration": None if curve is None else _expected_error(curve, records[0]),
+        "calibration": calibration and {"ece": calibration.expected_error(), "bins": len(calibration.pixels)},
         "classification": class_summary(cases),
         "data_sha256": _joint_digest([record.get("data_sha256") for record in records]),
         **_common([{key: record.get(key) for key in ("training", "provenance")} for record in records]),
@@ -84,8 +83,8 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
     prepare_output_folder(target)
     for name in ("roc.csv", "calibration.csv"):  # of an earlier run
         (target / name).unlink(missing_ok=True)
-    if curve is not None:
-        write_table(target / "calibration.csv", curve)
+    if calibration is not None:
+        write_table(target / "calibration.csv", calibration.curve())
     logger.info("%s\nmerged run: %s", write_evaluation(target, cases, summary), target)
     return target
 
@@ -100,15 +99,11 @@ def scores_by_fold(cases: pd.DataFrame) -> dict[int, dict[str, float]]:
 
 def mean_over_folds(by_fold: Mapping[int, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return `mean`, `sd` (n - 1; NaN for one fold) and `folds`, the number with a defined score, of each score."""
-    spreads = {}
-    for name in next(iter(by_fold.values())):
-        values = [scores[name] for scores in by_fold.values() if not math.isnan(scores[name])]
-        spreads[name] = {
-            "mean": float(np.mean(values)) if values else math.nan,
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-            "folds": len(values),
-        }
-    return spreads
+    spreads = pd.DataFrame.from_dict(by_fold, orient="index").agg(["mean", "std", "count"])
+    return {
+        name: {"mean": float(one["mean"]), "sd": float(one["std"]), "folds": int(one["count"])}
+        for name, one in spreads.items()
+    }
 
 
 def _scores(cases: pd.DataFrame) -> dict[str, float]:
@@ -225,22 +220,18 @@ def _split(folds: Sequence[int], record: Mapping[str, Any]) -> str:
     return _FOLD.sub(named, record["split"])
 
 
-def _merged_calibration(runs: Sequence[Evaluation]) -> pd.DataFrame | None:
-    """Merge the reliability curves bin by bin; None if a fold has none or other bins."""
-    curves = [run.calibration for run in runs]
-    if any(curve is None for curve in curves) or len({run.recorded("calibration", "bins") for run in runs}) > 1:
+def _merged_calibration(runs: Sequence[Evaluation]) -> PixelCalibration | None:
+    """Add up the bins of the reliability curves; None if a fold has none or other bins."""
+    bins = runs[0].recorded("calibration", "bins")
+    if any(run.calibration is None or run.recorded("calibration", "bins") != bins for run in runs):
         return None
-    merged = []
-    for low, bins in pd.concat(curves).groupby("low"):
-        pixels = int(bins["pixels"].sum())
-        means = {name: sum(bins[name] * bins["pixels"]) / pixels for name in ("mean_probability", "lesion_fraction")}
-        merged.append({"low": low, "high": bins["high"].iloc[0], "pixels": pixels, **means})
-    return pd.DataFrame(merged)
-
-
-def _expected_error(curve: pd.DataFrame, record: Mapping[str, Any]) -> dict[str, Any]:
-    gaps = sum(curve["pixels"] * (curve["mean_probability"] - curve["lesion_fraction"]).abs())
-    return {"ece": gaps / int(curve["pixels"].sum()), "bins": record["calibration"]["bins"]}
+    merged = PixelCalibration(bins)
+    for curve in (run.calibration for run in runs if run.calibration is not None):
+        index, pixels = (curve["low"] * bins).round().astype(int), curve["pixels"].to_numpy()
+        merged.pixels[index] += pixels
+        merged.probability_sum[index] += curve["mean_probability"] * pixels
+        merged.lesion_pixels[index] += (curve["lesion_fraction"] * pixels).round().astype(int)
+    return merged
 
 
 def _joint_digest(digests: Sequence[str | None]) -> str | None:

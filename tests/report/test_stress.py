@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hybrid_attention.engines import Prediction
-from hybrid_attention.report.figures import legend, look_of, new_figure, write_figure
+from hybrid_attention.report.figures import write_figure
 from hybrid_attention.report.stress import draw_examples, draw_stress
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, Corrupt
 from PIL import Image
@@ -27,15 +27,6 @@ def summary(clean, losses, synthetic=False):
 
 def panels(figure):
     return {axes.get_title(): axes for axes in figure.axes if axes.axison}
-
-
-def test_looks_differ_and_names_are_not_parsed_as_formulas():
-    assert len({tuple(look_of(index).values()) for index in range(28)}) == 28
-    figure = new_figure(4, 3)
-    figure.subplots().plot([0, 1], label="net_$1$")
-    legend(figure)
-    (names,) = figure.legends
-    assert [(text.get_text(), text.get_parse_math()) for text in names.get_texts()] == [("net_$1$", False)]
 
 
 def test_one_panel_per_kind_and_one_line_per_run():

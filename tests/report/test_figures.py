@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 from hybrid_attention.evaluation import read_evaluation
-from hybrid_attention.report.figures import draw_trainings, parts_of, read_history
+from hybrid_attention.report.figures import draw_trainings, legend, look_of, new_figure, parts_of, read_history
 
 
 @pytest.fixture
@@ -69,3 +69,12 @@ def test_roc_of_the_parts_of_one_training(make_run, record_edit):
     ]
     assert axes.get_title() == "net"
     assert axes.lines[3].get_xdata().tolist() == run.roc["false_positive_rate"].tolist()
+
+
+def test_looks_differ_and_names_are_not_parsed_as_formulas():
+    assert len({tuple(look_of(index).values()) for index in range(28)}) == 28
+    figure = new_figure(4, 3)
+    figure.subplots().plot([0, 1], label="net_$1$")
+    legend(figure)
+    (names,) = figure.legends
+    assert [(text.get_text(), text.get_parse_math()) for text in names.get_texts()] == [("net_$1$", False)]
