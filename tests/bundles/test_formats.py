@@ -185,9 +185,3 @@ def test_every_bundle_reads_dicom_and_writes_segmentations_and_reports(name, stu
     for stem in ("study/IM1#2", "study/still", "picture"):
         assert (out / f"{stem}_mask.png").is_file() and (out / f"{stem}_overlay.png").is_file()
     assert (out / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 3
-
-
-def test_no_segmentations_unless_asked_for(studies, tmp_path):
-    parsed("hybrid", studies, tmp_path / "out", network_def=NETWORK).get_parsed_content("evaluator").run()
-    assert list((tmp_path / "out").rglob("*.dcm")) == []
-    assert len(list((tmp_path / "out" / "study").glob("*_mask.png"))) == 4  # a still image and three frames
