@@ -28,6 +28,7 @@ def test_each_stage_has_its_own_dropout_and_gate_width():
 
 
 def test_a_closed_gate_hides_the_skip_and_an_open_one_shows_it_whole():
+    torch.manual_seed(0)  # with one start in twelve the few features are all dead
     gated = GatedDecoderStage(2, 3, 4, 2, 0.0, attention_gate=True).eval()
     plain = GatedDecoderStage(2, 3, 4, 2, 0.0, attention_gate=False).eval()
     plain.load_state_dict(gated.state_dict(), strict=False)
