@@ -36,6 +36,7 @@ from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network
 from hybrid_attention.engines.training_record import commit, processor
+from hybrid_attention.prediction.bundles import own_bundles
 from network_costs import NETWORKS
 from torch import nn
 
@@ -158,7 +159,7 @@ def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: in
 
 def network_of(name: str) -> tuple[nn.Module, str, bool]:
     """Return a network, the bundle whose images it takes, and whether it is trained."""
-    if name in NETWORKS:
+    if name in NETWORKS and name not in own_bundles():
         torch.manual_seed(0)
         return NETWORKS[name]().eval(), "hybrid", False
     folder = bundle_folder(name)
