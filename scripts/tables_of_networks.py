@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hybrid_attention.engines.training_record import trained_epochs
+from hybrid_attention.engines.run_record import trained_epochs
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, paired_tests, read_evaluation
 from hybrid_attention.evaluation.formatting import markdown_rows, number, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary

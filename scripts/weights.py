@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from hybrid_attention.data.writing import write_json
 from hybrid_attention.deploy import export_whole
-from hybrid_attention.engines import TrainedRun, find_weights, save_released_weights, save_weights
-from hybrid_attention.engines.training_record import RECORD, read_record
+from hybrid_attention.engines import TrainedModel, find_weights, save_released_weights, save_weights
+from hybrid_attention.engines.run_record import RECORD, read_record
 from hybrid_attention.engines.weights import BEST, RELEASED, read_weights, weights_digest
 from hybrid_attention.networks import HybridMultiTaskNet
 
@@ -36,7 +36,7 @@ def release(run: str, bundle: str, dataset_dir: list[str]) -> Path:
     weights = find_weights(run)
     folder = ROOT / "bundles" / bundle / "models" / RELEASED
     folder.mkdir(parents=True, exist_ok=True)
-    first = save_released_weights(TrainedRun(weights, dataset_dir, "cpu").network, folder)
+    first = save_released_weights(TrainedModel(weights, dataset_dir, "cpu").network, folder)
     record = json.loads(weights.with_name(RECORD).read_text(encoding="utf-8"))
     trained = {"trained_weights_sha256": record["weights_sha256"], "weights_sha256": weights_digest(first)}
     write_json(folder / RECORD, {**record, **trained})

@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 from hybrid_attention.data.splits import LEAKING
 from hybrid_attention.data.writing import prepare_output_folder
-from hybrid_attention.engines.training_record import provenance, trained_epochs
+from hybrid_attention.engines.run_record import provenance, trained_epochs
 from hybrid_attention.evaluation.metrics.classification import (
     class_points,
     class_probabilities,
     class_summary,
     predicted_classes,
 )
-from hybrid_attention.evaluation.metrics.pixels import PixelCalibration
+from hybrid_attention.evaluation.metrics.roc_and_calibration import PixelCalibration
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, overlap_scores
 from hybrid_attention.evaluation.results import Evaluation, read_evaluation, write_evaluation, write_table
 from hybrid_attention.evaluation.summary import FOLD_SCORES, scores_by_convention, summarize

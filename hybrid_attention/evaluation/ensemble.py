@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 from hybrid_attention.data.splits import Cases
-from hybrid_attention.engines.trained_run import TrainedRun, find_weights
-from hybrid_attention.engines.training_record import check_against_training
+from hybrid_attention.engines.run_record import check_against_training
+from hybrid_attention.engines.trained_model import TrainedModel, find_weights
 from hybrid_attention.engines.weights import RELEASED
-from hybrid_attention.evaluation.metrics.pixels import (
+from hybrid_attention.evaluation.metrics.roc_and_calibration import (
     DEFAULT_THRESHOLD,
     PixelCalibration,
     ThresholdChoice,
@@ -44,7 +44,7 @@ def open_runs(
     device: torch.device | str | None = None,
     groups_csv: str | os.PathLike[str] | None = None,
     split_csv: str | os.PathLike[str] | None = None,
-) -> dict[str, TrainedRun]:
+) -> dict[str, TrainedModel]:
     """Open trained runs by name.
 
     Args:
@@ -69,12 +69,12 @@ def open_runs(
         if twice:
             raise ValueError(f"{twice[0]} is given twice; the runs must differ (NAME=FOLDER gives a run a name)")
     return {
-        name: TrainedRun(path, dataset_dir, device, groups_csv, split_csv)
+        name: TrainedModel(path, dataset_dir, device, groups_csv, split_csv)
         for name, path in zip(names, weights, strict=True)
     }
 
 
-def shared_cases(runs: Mapping[str, TrainedRun], part: str) -> Cases:
+def shared_cases(runs: Mapping[str, TrainedModel], part: str) -> Cases:
     """Return the validation or test cases, which must be the same for all runs and unseen in their training.
 
     Raises:
@@ -111,7 +111,7 @@ class EnsemblePredictions:
     probability: Mapping[tuple[str, Flip], torch.Tensor]
 
 
-def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePredictions:
+def predict_ensemble(runs: Mapping[str, TrainedModel], cases: Cases) -> EnsemblePredictions:
     """Predict cases with each run and flip.
 
     Raises:
@@ -133,7 +133,7 @@ def predict_ensemble(runs: Mapping[str, TrainedRun], cases: Cases) -> EnsemblePr
     return EnsemblePredictions(cases, images, target, probability)
 
 
-def seconds_per_image(run: TrainedRun, cases: Cases, flips: Sequence[Flip]) -> float:
+def seconds_per_image(run: TrainedModel, cases: Cases, flips: Sequence[Flip]) -> float:
     """Measure the time per image, including reading and resizing, of a run that has already predicted."""
     timed = cases[:_TIMED_CASES]
     start = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hybrid_attention.evaluation.calibrate import Calibration, risk_curves
 from hybrid_attention.evaluation.ensemble import VariantScores
-from hybrid_attention.evaluation.metrics.pixels import DEFAULT_THRESHOLD
+from hybrid_attention.evaluation.metrics.roc_and_calibration import DEFAULT_THRESHOLD
 from hybrid_attention.report.figures import COLOURS, GREY, new_figure, tidy, write_figure
 
 if TYPE_CHECKING:

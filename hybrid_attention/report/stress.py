@@ -14,7 +14,7 @@ import pandas as pd
 from hybrid_attention.data.images import read_grey, to_tissue
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.writing import prepare_output_folder
-from hybrid_attention.engines.trained_run import TrainedRun
+from hybrid_attention.engines.trained_model import TrainedModel
 from hybrid_attention.evaluation.ensemble import open_runs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
@@ -121,7 +121,7 @@ def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def draw_examples(
-    runs: Mapping[str, TrainedRun], case: Mapping[str, Any], kinds: Sequence[str], seed: int = 0
+    runs: Mapping[str, TrainedModel], case: Mapping[str, Any], kinds: Sequence[str], seed: int = 0
 ) -> Figure:
     """Draw a case without and with each kind of degradation at `SHOWN` strengths, with true and predicted outlines."""
     image = read_grey(case["image"]).astype(np.float32)[None]  # (1, H, W)

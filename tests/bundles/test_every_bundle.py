@@ -9,7 +9,7 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.deploy import zoo_checks
-from hybrid_attention.engines import TrainedRun
+from hybrid_attention.engines import TrainedModel
 from hybrid_attention.networks import baselines
 from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigParser
@@ -185,10 +185,10 @@ def test_several_data_sets_from_the_command_line(sets, tmp_path):
     bundle("training", [train], *given, "--epochs", 1)
     bundle("evaluating", [train, evaluate], *given)
     assert set(pd.read_csv(tmp_path / "evaluation" / "per_case.csv")["group"]) == {"bus_bra/1", "bus_bra/7"}
-    run = TrainedRun(tmp_path, folders, "cpu", split_csv=split_csv)
+    run = TrainedModel(tmp_path, folders, "cpu", split_csv=split_csv)
     assert [case["dataset"] for case in run.cases("test")] == ["bus_bra"] * 3
     with pytest.raises(ValueError, match="--split_csv"):
-        TrainedRun(tmp_path, folders, "cpu").cases("test")
+        TrainedModel(tmp_path, folders, "cpu").cases("test")
 
 
 @pytest.mark.parametrize("baseline", baselines.__all__)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from hybrid_attention.evaluation import classification_scores, confusion_counts, overlap_scores, summarize
-from hybrid_attention.evaluation.metrics.pixels import PixelCalibration, PixelRoc
+from hybrid_attention.evaluation.metrics.roc_and_calibration import PixelCalibration, PixelRoc
 from hybrid_attention.evaluation.metrics.segmentation import lesion_detection, surface_distances
 from hybrid_attention.evaluation.results import write_picture, write_pictures
 from PIL import Image

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hybrid_attention.evaluation import classification_scores, merge_folds, summarize
 from hybrid_attention.evaluation.cross_validation import mean_over_folds, scores_by_fold
-from hybrid_attention.evaluation.metrics.pixels import PixelCalibration
+from hybrid_attention.evaluation.metrics.roc_and_calibration import PixelCalibration
 from hybrid_attention.evaluation.results import read_evaluation
 
 from tests.evaluation.drawn_runs import CLASSES, read_rows, write_rows, write_run

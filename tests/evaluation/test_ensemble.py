@@ -10,7 +10,7 @@ from hybrid_attention.evaluation.ensemble import (
     score_variant,
     variants_of,
 )
-from hybrid_attention.evaluation.metrics.pixels import dice_at
+from hybrid_attention.evaluation.metrics.roc_and_calibration import dice_at
 from hybrid_attention.transforms import TemperatureScaling
 
 from tests.evaluation.predicted import discs
@@ -19,7 +19,7 @@ from tests.evaluation.predicted import discs
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
     """Open runs that are no more than a file, and return their names."""
-    monkeypatch.setattr("hybrid_attention.evaluation.ensemble.TrainedRun", lambda path, *given: path)
+    monkeypatch.setattr("hybrid_attention.evaluation.ensemble.TrainedModel", lambda path, *given: path)
 
     def names(*runs, file="models/model.pt"):
         places = []

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.evaluation.metrics.pixels import (
+from hybrid_attention.evaluation.metrics.roc_and_calibration import (
     THRESHOLDS,
     PixelCalibration,
     PixelRoc,

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from hybrid_attention.engines import TrainedRun, find_weights
+from hybrid_attention.engines import TrainedModel, find_weights
 from hybrid_attention.engines.weights import weights_digest
 
 from tests.bundles.commands import bundle, config
@@ -31,7 +31,7 @@ def classes(phantoms, tmp_path_factory):
 
 
 def test_predictions_are_those_of_the_evaluation(masks, phantoms):
-    run = TrainedRun(masks, phantoms, "cpu")
+    run = TrainedModel(masks, phantoms, "cpu")
     predictions = run.predict(run.cases("test"))
     rows = (masks / "evaluation" / "per_case.csv").read_text().splitlines()
     names = rows[0].split(",")
@@ -49,12 +49,12 @@ def test_predictions_are_those_of_the_evaluation(masks, phantoms):
 def test_places_with_signs_of_the_configs(masks, phantoms, tmp_path):
     (tmp_path / "study#7").symlink_to(masks)
     (tmp_path / "images#1").symlink_to(phantoms)
-    run = TrainedRun(tmp_path / "study#7", tmp_path / "images#1", "cpu")
+    run = TrainedModel(tmp_path / "study#7", tmp_path / "images#1", "cpu")
     assert str(tmp_path / "images#1") in run.cases("test")[0]["image"]
 
 
 def test_flips_change_the_probabilities(masks, phantoms):
-    run = TrainedRun(masks, phantoms, "cpu")
+    run = TrainedModel(masks, phantoms, "cpu")
     cases = run.cases("test")[:2]
     plain, mirrored, both = (run.predict(cases, flips)[0].probability for flips in ([[]], [[0]], [[], [0]]))
     assert not torch.equal(plain, mirrored)
@@ -62,7 +62,7 @@ def test_flips_change_the_probabilities(masks, phantoms):
 
 
 def test_a_disturbance_sees_the_image_as_read(masks, phantoms):
-    run = TrainedRun(masks, phantoms, "cpu")
+    run = TrainedModel(masks, phantoms, "cpu")
     cases = run.cases("test")[:1]
     seen = []
 
@@ -77,13 +77,13 @@ def test_a_disturbance_sees_the_image_as_read(masks, phantoms):
 
 
 def test_a_network_with_a_class_head(classes, phantoms):
-    run = TrainedRun(find_weights(classes), phantoms, "cpu")
+    run = TrainedModel(find_weights(classes), phantoms, "cpu")
     one = run.predict(run.cases("test"), [[], [0]])[0]
     assert one.probability.shape == (1, 48, 48)
 
 
 def test_cases_and_record_of_the_training(masks, phantoms):
-    run = TrainedRun(masks, phantoms, "cpu")
+    run = TrainedModel(masks, phantoms, "cpu")
     cases = {part: run.cases(part) for part in ("train", "validation", "test")}
     assert run.training["images"] == {"training": len(cases["train"]), "validation": len(cases["validation"])}
     assert run.training["recipe"]["image_size"] == 48
@@ -100,27 +100,27 @@ def test_a_run_of_several_processes_opens_in_one(masks, phantoms, tmp_path):
         "module": record["recipe"]["network"],
     }
     (folder / "training.json").write_text(json.dumps(record))
-    assert TrainedRun(tmp_path, phantoms, "cpu").predict(TrainedRun(masks, phantoms, "cpu").cases("test")[:1])
+    assert TrainedModel(tmp_path, phantoms, "cpu").predict(TrainedModel(masks, phantoms, "cpu").cases("test")[:1])
 
 
 def test_other_images_are_refused(masks, phantoms, tmp_path):
     folder = shutil.copytree(phantoms, tmp_path / "others")
-    training = TrainedRun(masks, phantoms, "cpu")
+    training = TrainedModel(masks, phantoms, "cpu")
     seen = {case["case_id"] for case in training.cases("train")}
     tested = next(case["case_id"] for case in training.cases("test") if case["case_id"].startswith("benign"))
     learned = next(name for name in seen if name.startswith("benign"))
     shutil.copyfile(phantoms / learned, folder / tested)
     with pytest.raises(ValueError, match="were in the training set"):
-        TrainedRun(masks, folder, "cpu").cases("test")
+        TrainedModel(masks, folder, "cpu").cases("test")
 
 
 def test_what_is_missing_is_said(masks, phantoms, tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights at"):
-        TrainedRun(tmp_path, phantoms)
+        TrainedModel(tmp_path, phantoms)
     shutil.copyfile(find_weights(masks), tmp_path / "model.pt")
     with pytest.raises(FileNotFoundError, match="has no record of its training"):
-        TrainedRun(tmp_path, phantoms)
+        TrainedModel(tmp_path, phantoms)
     record = json.loads((masks / "models" / "training.json").read_text())
     (tmp_path / "training.json").write_text(json.dumps({**record, "recipe": {}}))
     with pytest.raises(ValueError, match="has no config"):
-        TrainedRun(tmp_path, phantoms)
+        TrainedModel(tmp_path, phantoms)
