@@ -26,7 +26,7 @@ from hybrid_attention.data import datalist
 from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.data.writing import atomic_path, remove_partial_files, write_json
 from hybrid_attention.engines.command_line import OWN_OPTIONS, command_words, merge_configs, without_none
-from hybrid_attention.engines.run_record import RECORD, differences, without_folder
+from hybrid_attention.engines.training_record import RECORD, differences, without_folder
 from hybrid_attention.evaluation import merge_folds
 from hybrid_attention.report import compare
 from monai.bundle import ConfigParser

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hybrid_attention.engines.run_record import trained_epochs
+from hybrid_attention.engines.training_record import trained_epochs
 from hybrid_attention.evaluation import CONVENTIONS, Evaluation, paired_tests, read_evaluation
 from hybrid_attention.evaluation.formatting import markdown_rows, number, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import read_record
-from hybrid_attention.report.comparison import match_runs, paired_scores
+from hybrid_attention.report.matched_runs import match_runs, paired_scores
 
 ROWS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("table_rows.yaml").read_text(encoding="utf-8"))
 SUMMARIES = {"training": "_train", "validation": "_validation", "test": ""}

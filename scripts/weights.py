@@ -15,7 +15,7 @@ import torch
 from hybrid_attention.data.writing import write_json
 from hybrid_attention.deploy import export_whole
 from hybrid_attention.engines import TrainedModel, find_weights, save_released_weights, save_weights
-from hybrid_attention.engines.run_record import RECORD, read_record
+from hybrid_attention.engines.training_record import RECORD, read_record
 from hybrid_attention.engines.weights import BEST, RELEASED, read_weights, weights_digest
 from hybrid_attention.networks import HybridMultiTaskNet
 

@@ -17,7 +17,7 @@ import torch
 from hybrid_attention.audit.contact_sheet import contact_pages
 from hybrid_attention.audit.keypoints import Picture, describe, opencv
 from hybrid_attention.audit.leakage import KINDS, random_leakage, read_split, split_leakage
-from hybrid_attention.audit.matching import Copy, Scores, find_near_duplicates, group_numbers
+from hybrid_attention.audit.near_duplicates import Copy, Scores, find_near_duplicates, group_numbers
 from hybrid_attention.data.cases import DataError, raise_if_invalid
 from hybrid_attention.data.datasets import PUBLISHED_FOLDER, is_synthetic
 from hybrid_attention.data.folders import files_below, image_files

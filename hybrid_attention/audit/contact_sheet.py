@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from hybrid_attention.audit.keypoints import Picture
-from hybrid_attention.audit.matching import Copy
+from hybrid_attention.audit.near_duplicates import Copy
 from PIL import Image, ImageDraw, ImageFont
 
 _COLUMNS, _LINES = 6, 8  # of thumbnails on a page; a longer group has a longer page

@@ -14,7 +14,7 @@ from pathlib import Path
 import hybrid_attention
 from hybrid_attention.data.writing import atomic_path, write_json
 from hybrid_attention.engines.bundles import INFERENCE, bundle_folder, bundle_network, other_network, weights_of
-from hybrid_attention.engines.run_record import RECORD, read_record
+from hybrid_attention.engines.training_record import RECORD, read_record
 from hybrid_attention.engines.weights import BEST, read_weights, save_whole, weights_digest
 from hybrid_attention.prediction.bundles import METADATA
 from monai.bundle import ConfigParser

@@ -25,7 +25,6 @@ from hybrid_attention.engines.multi_task import (
     prepare_multi_task_batch,
     validation_loss,
 )
-from hybrid_attention.engines.run_record import trained_setting, warn_of_other_settings
 from hybrid_attention.engines.trained_model import Prediction, TrainedModel
 from hybrid_attention.engines.training_handlers import (
     BatchNormStatistics,
@@ -34,6 +33,7 @@ from hybrid_attention.engines.training_handlers import (
     History,
     run_handlers,
 )
+from hybrid_attention.engines.training_record import trained_setting, warn_of_other_settings
 from hybrid_attention.engines.weights import (
     bundle_weights,
     find_weights,

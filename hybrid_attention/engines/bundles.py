@@ -13,7 +13,7 @@ import hybrid_attention
 import torch
 from hybrid_attention import data, phantoms
 from hybrid_attention.engines.command_line import config_files
-from hybrid_attention.engines.run_record import read_record, trained_setting
+from hybrid_attention.engines.training_record import read_record, trained_setting
 from hybrid_attention.engines.weights import RELEASED, find_weights, load_weights
 from hybrid_attention.networks import baselines
 from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE, METADATA, own_bundles

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.data.writing import remove_partial_files, write_json
-from hybrid_attention.engines.run_record import RECORD, differences, provenance, read_record
+from hybrid_attention.engines.training_record import RECORD, differences, provenance, read_record
 from hybrid_attention.engines.weights import (
     BEST,
     not_finite,

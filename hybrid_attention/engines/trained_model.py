@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.splits import Cases
 from hybrid_attention.engines.inferers import FlipAverage, computes_bf16
-from hybrid_attention.engines.run_record import check_against_training, read_record
+from hybrid_attention.engines.training_record import check_against_training, read_record
 from hybrid_attention.engines.weights import find_weights, load_weights
 from hybrid_attention.transforms import MergeMasksd
 from hybrid_attention.transforms.chains import PROBABILITY

@@ -17,7 +17,7 @@ import torch
 from hybrid_attention.data.writing import write_csv
 from hybrid_attention.engines.checkpoint import Checkpoint
 from hybrid_attention.engines.multi_task import plane
-from hybrid_attention.engines.run_record import effective_recipe
+from hybrid_attention.engines.training_record import effective_recipe
 from hybrid_attention.prediction.overlay import draw_overlay
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping as IgniteEarlyStopping

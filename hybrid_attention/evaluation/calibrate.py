@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.writing import prepare_output_folder, write_json
-from hybrid_attention.engines.run_record import provenance, trained_epochs
 from hybrid_attention.engines.trained_model import TrainedModel
+from hybrid_attention.engines.training_record import provenance, trained_epochs
 from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.evaluation.ensemble import (
     AS_IS,

@@ -16,7 +16,7 @@ from hybrid_attention.data.images import image_shape, pixel_proportions, pixel_s
 from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY
-from hybrid_attention.engines.run_record import check_against_training, provenance
+from hybrid_attention.engines.training_record import check_against_training, provenance
 from hybrid_attention.engines.weights import holds_weights, weights_digest
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.metrics.roc_and_calibration import (

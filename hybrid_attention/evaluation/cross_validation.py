@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from hybrid_attention.data.splits import LEAKING
 from hybrid_attention.data.writing import prepare_output_folder
-from hybrid_attention.engines.run_record import provenance, trained_epochs
+from hybrid_attention.engines.training_record import provenance, trained_epochs
 from hybrid_attention.evaluation.metrics.classification import (
     class_points,
     class_probabilities,

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 from hybrid_attention.data.splits import Cases
-from hybrid_attention.engines.run_record import check_against_training
 from hybrid_attention.engines.trained_model import TrainedModel, find_weights
+from hybrid_attention.engines.training_record import check_against_training
 from hybrid_attention.engines.weights import RELEASED
 from hybrid_attention.evaluation.metrics.roc_and_calibration import (
     DEFAULT_THRESHOLD,

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.writing import prepare_output_folder, write_json
-from hybrid_attention.engines.run_record import provenance
 from hybrid_attention.engines.trained_model import Prediction, TrainedModel
+from hybrid_attention.engines.training_record import provenance
 from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.evaluation.formatting import markdown_rows, plural, score_interval
 from hybrid_attention.evaluation.metrics.segmentation import confusion_counts, has_lesion, overlap_scores

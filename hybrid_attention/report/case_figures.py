@@ -11,8 +11,8 @@ from hybrid_attention.evaluation.formatting import percent, score_title
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.results import Evaluation, picture_path
 from hybrid_attention.prediction.overlay import draw_overlay
-from hybrid_attention.report.comparison import Comparison, paired_scores
 from hybrid_attention.report.figures import Drawing, new_figure
+from hybrid_attention.report.matched_runs import Comparison, paired_scores
 from hybrid_attention.report.page import read_picture
 from hybrid_attention.transforms import GaussianDerivativeMagnitude
 from PIL import Image

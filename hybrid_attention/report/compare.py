@@ -14,8 +14,8 @@ from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text
 from hybrid_attention.report import page
 from hybrid_attention.report.case_figures import MAX_MODELS, draw_cases
-from hybrid_attention.report.comparison import Comparison, common_facts, differences, match_runs, settings_table
 from hybrid_attention.report.figures import draw_comparison, draw_trainings, write_figures
+from hybrid_attention.report.matched_runs import Comparison, common_facts, differences, match_runs, settings_table
 from hybrid_attention.report.tables import (
     class_tables,
     friedman,

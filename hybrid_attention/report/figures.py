@@ -18,7 +18,7 @@ from hybrid_attention.evaluation.formatting import number, percent, score_title
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
 from hybrid_attention.evaluation.results import Evaluation, read_csv, read_evaluation
 from hybrid_attention.evaluation.statistics import FriedmanTest
-from hybrid_attention.report.comparison import Comparison
+from hybrid_attention.report.matched_runs import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

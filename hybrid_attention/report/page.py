@@ -19,8 +19,8 @@ from hybrid_attention.evaluation.metrics.segmentation import COUNTS, has_lesion
 from hybrid_attention.evaluation.results import LEFT_OUT, Evaluation, picture_path, warnings_of
 from hybrid_attention.evaluation.summary import CONVENTIONS
 from hybrid_attention.prediction.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE
-from hybrid_attention.report.comparison import SHOWN_SCORES, Comparison
 from hybrid_attention.report.figures import Drawing
+from hybrid_attention.report.matched_runs import SHOWN_SCORES, Comparison
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image

@@ -32,7 +32,7 @@ from hybrid_attention.evaluation.statistics import (
     paired_tests,
 )
 from hybrid_attention.evaluation.summary import CONVENTIONS, FOLD_SCORES
-from hybrid_attention.report.comparison import SHOWN_SCORES, Comparison, correct_classes, paired_scores
+from hybrid_attention.report.matched_runs import SHOWN_SCORES, Comparison, correct_classes, paired_scores
 
 _INTERVALS = "Percent, with 95 % intervals by bootstrap over duplicate groups."
 _SAME_MEANS = (

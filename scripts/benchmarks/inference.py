@@ -35,7 +35,7 @@ from hybrid_attention.deploy.onnx_networks import ExportedNetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
 from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network
-from hybrid_attention.engines.run_record import commit, processor
+from hybrid_attention.engines.training_record import commit, processor
 from hybrid_attention.prediction.bundles import own_bundles
 from network_costs import NETWORKS
 from torch import nn

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.writing import write_json
 from hybrid_attention.engines import PrecisionInferer, to_memory_format
-from hybrid_attention.engines.run_record import commit, processor
+from hybrid_attention.engines.training_record import commit, processor
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,

@@ -19,7 +19,7 @@ from typing import Any
 
 from hybrid_attention.data import image_datalist
 from hybrid_attention.data.writing import write_json
-from hybrid_attention.engines.run_record import commit, processor
+from hybrid_attention.engines.training_record import commit, processor
 
 PROBABILITY = ("mask", "overlay", "probability")
 # bundle, backend and pictures

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from hybrid_attention.data.writing import write_json
-from hybrid_attention.engines.run_record import commit, processor
+from hybrid_attention.engines.training_record import commit, processor
 from monai.bundle import ConfigParser
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"

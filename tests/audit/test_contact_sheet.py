@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 from hybrid_attention.audit.contact_sheet import contact_pages
 from hybrid_attention.audit.keypoints import Picture
-from hybrid_attention.audit.matching import Copy
+from hybrid_attention.audit.near_duplicates import Copy
 
 
 def sheet(*sizes, grey=0, name="x.png", size=(120, 160)):

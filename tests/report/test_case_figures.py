@@ -7,7 +7,7 @@ from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.evaluation.results import picture_path
 from hybrid_attention.prediction.overlay import draw_overlay
 from hybrid_attention.report.case_figures import draw_cases, typical_cases
-from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.page import picture_kinds
 from hybrid_attention.transforms import GaussianDerivativeMagnitude
 from PIL import Image

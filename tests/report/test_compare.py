@@ -5,7 +5,7 @@ import pytest
 from hybrid_attention.evaluation import merge_folds, read_evaluation
 from hybrid_attention.evaluation.results import picture_path
 from hybrid_attention.report import compare
-from hybrid_attention.report.comparison import match_runs, settings_table
+from hybrid_attention.report.matched_runs import match_runs, settings_table
 from hybrid_attention.report.tables import score_tables
 
 from tests.evaluation.drawn_runs import write_run

@@ -10,7 +10,7 @@ from hybrid_attention.evaluation import CaseScores, read_evaluation
 from hybrid_attention.evaluation.results import picture_path
 from hybrid_attention.explain import SaveGradCAM
 from hybrid_attention.report import compare
-from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.page import embedded_cases, picture_kinds
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator

@@ -8,7 +8,7 @@ import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.report import compare
 from hybrid_attention.report import page as report_page
-from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.page import embedded_cases, picture_kinds
 
 from tests.evaluation.drawn_runs import speckled, write_run

@@ -5,7 +5,7 @@ import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.evaluation.formatting import Table
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.report.comparison import match_runs
+from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.tables import class_tables, friedman, latex, score_tables, significance_tables
 
 TABLE = Table(

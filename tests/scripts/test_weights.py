@@ -4,7 +4,7 @@ import pytest
 import torch
 from hybrid_attention.engines import find_weights, load_initial_weights
 from hybrid_attention.engines.bundles import bundle_folder
-from hybrid_attention.engines.run_record import read_record
+from hybrid_attention.engines.training_record import read_record
 from hybrid_attention.networks import (
     DeepAttentionUNet,
     HybridAttentionNet,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hybrid_attention.engines.run_record import trained_epochs
+from hybrid_attention.engines.training_record import trained_epochs
 from hybrid_attention.evaluation.formatting import Table, plural
 from hybrid_attention.evaluation.metrics.classification import class_probabilities
 from hybrid_attention.evaluation.metrics.segmentation import COUNTS, SCORES, has_lesion

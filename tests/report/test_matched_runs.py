@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 from hybrid_attention.evaluation import read_evaluation
-from hybrid_attention.report.comparison import differences, match_runs
+from hybrid_attention.report.matched_runs import differences, match_runs
 
 
 @pytest.fixture

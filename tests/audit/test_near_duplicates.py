@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from hybrid_attention.audit.keypoints import Candidate, agreeing_matches, describe, mutual_matches, root_sift, strongest
-from hybrid_attention.audit.matching import Copy, Scores, compare, find_near_duplicates, group_numbers
+from hybrid_attention.audit.near_duplicates import Copy, Scores, compare, find_near_duplicates, group_numbers
 from hybrid_attention.phantoms.dataset import make_phantom
 from scipy import ndimage
 
