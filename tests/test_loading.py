@@ -71,15 +71,18 @@ def test_many_lazily_in_order_and_in_threads(model, phantoms):
             np.testing.assert_array_equal(one.probability, expected)
 
 
-def test_spacings_of_many(model, lesion):
+def test_spacings_of_many(model, lesion, capsys):
     def units(*spacing):
         return [result.measurements["unit"] for result in model.predict_many([lesion] * 2, *spacing)]
 
     assert units() == ["pixel", "pixel"]
-    assert units(np.array([0.2, 0.1])) == units([(0.2, 0.1)] * 2) == ["mm", "mm"]
+    for spacing in (np.array([0.2, 0.1]), np.array([[0.2, 0.1]] * 2), [(0.2, 0.1)] * 2):
+        assert units(spacing) == ["mm", "mm"]
     assert units([None, (0.2, 0.1)]) == ["pixel", "mm"]
     with pytest.raises(ValueError, match="shorter"):
         units([(0.2, 0.1)])
+    assert len(list(model.predict_many([lesion] * 2, progress=True))) == 2
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_torch_predicts_the_same(model, phantoms):

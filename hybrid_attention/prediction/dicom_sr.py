@@ -82,7 +82,7 @@ def dicom_report(
             del region[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
             name = f"Frame {number}, lesion {lesion}" if "NumberOfFrames" in header else f"Lesion {lesion}"
             if tracks is not None:
-                name = f"Lesion {tracks[number][lesion - 1]}"
+                name = f"Track {tracks[number][lesion - 1]}"  # segments are called lesions, and numbered in each frame
             tracker = trackers.setdefault(name, sr.TrackingIdentifier(uid=generate_uid(), identifier=name))
             groups.append(_lesion_group(header, labels == lesion, tracker, region))
     device = sr.DeviceObserverIdentifyingAttributes(

@@ -94,7 +94,6 @@ class _Track:
     def __init__(self, first: _Section, number: int) -> None:
         self.number = number  # in the loop, from 1
         self.score = 0.0
-        self.missed = 0
         self.pixels: dict[int, int] = {}  # by frame
         self.classes: list[Mapping[str, float]] = []
         self.best = first
@@ -102,7 +101,7 @@ class _Track:
 
     def add(self, section: _Section) -> None:
         """Continue in a frame."""
-        self.box, self.component, self.missed = section.box, section.component, 0  # not the result, which is large
+        self.last, self.box, self.component = section.number, section.box, section.component  # not the large result
         self.score += section.score
         self.pixels[section.number] = int(section.component.sum())
         self.classes.append(section.result.classes)
@@ -189,6 +188,7 @@ class Tracker:
             raise ValueError(f"the frames of a loop differ in size: {self._first.mask.shape} and {result.mask.shape}")
         self._classes.append(result.classes)
         number = split_frame(result.image.source or "")[1] or len(self._classes)
+        self._end_missed(number)
         labels = number_lesions(result.mask)
         linked, tracks = self._linked(labels, int(labels.max())), []
         for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -200,7 +200,6 @@ class Tracker:
                 self._begun += 1
                 self._tracks.append(_Track(section, self._begun))
                 tracks.append(self._begun)
-        self._end_missed(number)
         self.end = time.perf_counter()
         return tracks
 
@@ -219,12 +218,10 @@ class Tracker:
         return linked
 
     def _end_missed(self, number: int) -> None:
-        """Forget the tracks that have ended, but for the best."""
-        for track in [one for one in self._tracks if number not in one.pixels]:
-            track.missed += 1
-            if track.missed > GAP:
-                self._tracks.remove(track)
-                self._ended = max((one for one in (self._ended, track) if one), key=lambda one: one.score)
+        """Forget the tracks that have ended before a frame, but for the best."""
+        for track in [one for one in self._tracks if number - one.last > GAP + 1]:
+            self._tracks.remove(track)
+            self._ended = max((one for one in (self._ended, track) if one), key=lambda one: one.score)
 
     def loop(self) -> Loop:
         """Return what was found.

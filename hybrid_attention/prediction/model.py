@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
@@ -38,7 +38,7 @@ class Model(ABC):
 
     name: str
     threshold: float
-    facts: Mapping[str, str] = MappingProxyType({})
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     def predict(self, image: Any, spacing: Sequence[float] | None = None) -> Result:
         """Predict one image.
@@ -65,7 +65,7 @@ class Model(ABC):
         return self.compute(to_image(image, spacing))
 
     def predict_many(
-        self, images: Iterable[Any], spacing: Sequence[Any] | None = None, progress: bool = False
+        self, images: Iterable[Any], spacing: Sequence[Any] | None = None, *, progress: bool = False
     ) -> Iterator[Result]:
         """Predict images, each as `predict` takes it, lazily and in order; the next are read while the network runs.
 
@@ -78,12 +78,15 @@ class Model(ABC):
         Raises:
             ValueError: (at its turn) an image can't be read, or there are more or fewer spacings than images.
         """
-        alike = spacing is None or (len(spacing) == 2 and all(isinstance(size, Real) for size in spacing))
-        pairs = ((image, spacing) for image in images) if alike else zip(images, spacing or (), strict=True)
+        pairs: Iterable[tuple[Any, Any]]
+        if spacing is None or (len(spacing) == 2 and all(isinstance(size, Real) for size in spacing)):
+            pairs = ((image, spacing) for image in images)
+        else:
+            pairs = zip(images, spacing, strict=True)
         if progress:
             from tqdm import tqdm
 
-            pairs = tqdm(pairs, "predict", unit="image")
+            pairs = tqdm(pairs, "predict", len(images) if isinstance(images, Sized) else None, unit="image")
         with ThreadPoolExecutor(2) as readers:
             waiting: deque[Future[GreyImage]] = deque()
             for image, size in pairs:

@@ -16,13 +16,13 @@ from typing import Any
 
 from hybrid_attention.data.folders import find_masks, image_datalist
 from hybrid_attention.data.masks import merged_mask, read_mask
-from hybrid_attention.data.names import PREDICTIONS, split_frame
+from hybrid_attention.data.names import PREDICTIONS, result_path, split_frame
 from hybrid_attention.data.writing import prepare_output_folder, write_csv, write_json
 from hybrid_attention.prediction.dicom_writer import DicomWriter, Frame
 from hybrid_attention.prediction.loops import Tracker, smooth
 from hybrid_attention.prediction.model import Model
 from hybrid_attention.prediction.pdf import PdfReport
-from hybrid_attention.prediction.result import PICTURES, Result
+from hybrid_attention.prediction.result import ALL_PICTURES, PICTURES, Result
 
 LOOPS = "loops.csv"
 WRITERS = 2  # threads that write pictures
@@ -46,6 +46,7 @@ class ResultWriter:
 
     `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same, typed. Where
     several frames of a file were predicted, `loops.csv` has a row per file, see `Loop`; they are added in order.
+    Pictures of an image that an earlier call into the folder wrote, and this one does not, are removed.
 
     Args:
         folder: of the files; see `Result.save`.
@@ -78,6 +79,11 @@ class ResultWriter:
 
     def add(self, name: str, result: Result) -> None:
         """Write a result in the background; a mask beside the image is the truth of the overlay."""
+        result.check_outputs(self.outputs)
+        if self._earlier:  # so that this is a folder of results, whose masks are predicted
+            for what in set(ALL_PICTURES) - set(self.outputs):
+                for suffix in (".png", ".nii.gz"):
+                    result_path(self.folder, name, what, suffix).unlink(missing_ok=True)
         path, number = split_frame(result.image.source or name)
         if self._file is None or self._file.path != path:
             self._end_file()
@@ -93,7 +99,7 @@ class ResultWriter:
     def _save(self, name: str, result: Result) -> dict[str, Any]:
         truths = find_masks(str(result.image.source)) if "overlay" in self.outputs else []
         masks = [result.image.fit(read_mask(path)) for path in truths]
-        return result.save(self.folder, name, self.outputs, merged_mask(masks) if masks else None)
+        return result.save(self.folder, name, outputs=self.outputs, truth=merged_mask(masks) if masks else None)
 
     def _finish_first(self) -> None:
         future, result = self._pending.popleft()
@@ -111,8 +117,8 @@ class ResultWriter:
         if self._dicom is not None:
             self._dicom.write(file.path, file.name, file.frames)
 
-    def close(self) -> None:
-        """Wait for the files and write the tables."""
+    def close(self, complete: bool = True) -> None:
+        """Wait for the files and write the tables; without the last file's DICOM and loop if it is not complete."""
         while self._pending:
             self._finish_first()
         self._writers.shutdown()
@@ -121,7 +127,8 @@ class ResultWriter:
         if self.rows:
             write_csv(self.folder / PREDICTIONS, self.rows, list(self.rows[0]))
             write_json(self.folder / "predictions.json", self.rows)
-        self._end_file()
+        if complete:
+            self._end_file()
         if self.loops:
             write_csv(self.folder / LOOPS, self.loops, list(self.loops[0]))
         else:
@@ -143,6 +150,7 @@ def predict_folder(
     model: Model,
     images: str | os.PathLike[str] | list[dict[str, Any]],
     out: str | os.PathLike[str],
+    *,
     frames: str | Sequence[int] = "all",
     outputs: Sequence[str] = PICTURES,
     pdf: bool = False,
@@ -158,7 +166,8 @@ def predict_folder(
         images: file or folder, or their list by `image_datalist`.
         out: folder of the results; see `Result.save`.
         frames: of videos and multi-frame DICOM files: "all", "middle", or a list of numbers counted from 1.
-        outputs: pictures per image, of "mask", "overlay", "probability" and "uncertainty"; see `Result.save`.
+        outputs: pictures per image, of "mask", "overlay", "probability", "uncertainty" and, if the model was loaded
+            with it, "gradcam"; see `Result.save`.
         pdf: also write `predictions.pdf`, a page per image.
         dicom_seg: also write a DICOM segmentation for each DICOM file with a lesion.
         dicom_sr: also write these and a structured report for each.
@@ -171,7 +180,8 @@ def predict_folder(
     Raises:
         FileNotFoundError: `images` does not exist.
         ValueError: files that can't be opened, which are all named before any is segmented, or damaged pixels, when it
-            is their turn. `smoothing` is not odd, or some frames are left out, so that neighbours are missing.
+            is their turn. `smoothing` is not odd, or some frames are left out, so that neighbours are missing. The
+            model does not give one of the outputs.
         ImportError: an image or an output needs a package that is missing.
     """
     if smoothing != 1 and frames != "all":
@@ -185,11 +195,13 @@ def predict_folder(
         for _, loop in groupby(pairs, key=lambda pair: pair[0])
     )
     writer = ResultWriter(out, outputs, model.name if pdf else None, dicom_seg, dicom_sr)
+    complete = False
     try:
         for case, result in zip(cases, results, strict=True):
             writer.add(case["case_id"], result)
+        complete = True
     finally:
-        writer.close()
+        writer.close(complete)
     return writer.rows
 
 

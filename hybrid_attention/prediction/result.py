@@ -20,6 +20,7 @@ from PIL import Image
 PROBABILITY_PREFIX = "probability_"
 PICTURES = ("mask", "overlay")  # what is written unless other pictures are asked for
 _MAPS = ("mask", "probability", "uncertainty")  # of the image's pixels, as they are stored in its file
+ALL_PICTURES = (*_MAPS, "overlay", "gradcam", "panels", "attention")  # that any run of this package writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,8 @@ class Result:
         mask: (H, W), bool, True where the lesion is; empty where the image is classified as normal.
         probability: of lesion, (H, W), float32.
         classes: probability of each class by name; empty for a model that does not classify.
-        pictures: others that were asked of the model, uint8, (H, W, 3), by name; None where there is nothing to show.
+        pictures: others that were asked of the model, in colour and of any size, uint8, by name; None where there is
+            nothing to show.
     """
 
     image: GreyImage
@@ -89,10 +91,18 @@ class Result:
         }
         return row | class_columns(self.classes)
 
+    def check_outputs(self, outputs: Sequence[str]) -> None:
+        """Raise a ValueError if `save` can't write one of the outputs."""
+        known = (*_MAPS, "overlay", *self.pictures)
+        if isinstance(outputs, str) or not set(outputs) <= set(known):
+            hint = "gradcam only of a model that was loaded with gradcam=True"
+            raise ValueError(f"outputs must be a list of {', '.join(known)}, got {outputs!r}; {hint}")
+
     def save(
         self,
         folder: str | os.PathLike[str],
         name: str,
+        *,
         outputs: Sequence[str] = PICTURES,
         truth: np.ndarray | None = None,
     ) -> dict[str, Any]:
@@ -111,7 +121,11 @@ class Result:
 
         Returns:
             `row`, with the name and the paths of mask and overlay before it.
+
+        Raises:
+            ValueError: `outputs` is a string or has another name.
         """
+        self.check_outputs(outputs)
         paths = {}
         for what in outputs:
             map_of_slice = what in _MAPS and isinstance(self.image.geometry, SliceGeometry)

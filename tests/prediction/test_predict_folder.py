@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from itertools import product, zip_longest
 from pathlib import Path
 
@@ -105,8 +106,26 @@ def test_pictures_of_the_model_are_written_or_removed(images, tmp_path):
     heat = np.full((40, 70, 3), 7, np.uint8)
     for pictures, there in (({"heat": heat}, True), ({"heat": None}, False)):
         result = Result(image, mask, mask.astype(np.float32), pictures=pictures)
-        result.save(tmp_path, "plain.png", ["mask", "heat"])
+        result.save(tmp_path, "plain.png", outputs=["mask", "heat"])
         assert (tmp_path / "plain_heat.png").is_file() == there
+
+
+def test_pictures_of_an_earlier_call_are_removed_unless_asked_for_again(images, tmp_path):
+    out = tmp_path / "out"
+    predicted(images, [box(20, 25)] * 2, out, outputs=["mask", "overlay", "probability", "uncertainty"])
+    (out / "plain_gradcam.png").touch()
+    predicted(images[:1], [box(20, 25)], out, outputs=["mask", "uncertainty"])
+    assert {path.name for path in out.glob("plain*")} == {"plain_mask.png", "plain_uncertainty.png"}
+    assert (out / "spaced_probability.nii.gz").is_file()  # of an image that this call did not predict
+    predicted(images[1:], [box(20, 25)], out)
+    assert {path.name for path in out.glob("spaced*")} == {"spaced_mask.nii.gz", "spaced_overlay.png"}
+
+
+@pytest.mark.parametrize("outputs", ["mask", ["gradcam"], ["mask", "row"]])
+def test_pictures_that_the_model_does_not_give(outputs, images, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(f"got {outputs!r}")):
+        predict_folder(Marking({}, tmp_path), images[0], tmp_path / "out", outputs=outputs)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_mask_of_a_nifti_image_in_colour_is_one_slice(images, tmp_path):
@@ -177,9 +196,35 @@ def test_a_lesion_that_is_tracked_keeps_its_identifier(dicom, tmp_path):
     marks = {"a.dcm#1": first, "a.dcm#2": first + second, "a.dcm#3": second}
     predict_folder(Marking(marks, tmp_path), tmp_path / "a.dcm", tmp_path / "out", dicom_sr=True)
     groups = dicom.sr.srread(tmp_path / "out" / "a_report.dcm").content.get_planar_roi_measurement_groups()
-    assert [group.tracking_identifier for group in groups] == ["Lesion 1", "Lesion 2", "Lesion 1", "Lesion 2"]
+    assert [group.tracking_identifier for group in groups] == ["Track 1", "Track 2", "Track 1", "Track 2"]
     one, two, again, too = (group.tracking_uid for group in groups)
     assert one == again and two == too and one != two
+
+
+def test_lesions_of_frames_far_apart_are_not_tracked(dicom, tmp_path):
+    write_dicom(tmp_path / "a.dcm", np.stack([RAMP] * 9), NumberOfFrames=9)
+    marks = {"a.dcm#1": [(0, 0)], "a.dcm#9": [(0, 0)]}
+    predict_folder(Marking(marks, tmp_path), tmp_path / "a.dcm", tmp_path / "out", frames=[1, 9], dicom_sr=True)
+    groups = dicom.sr.srread(tmp_path / "out" / "a_report.dcm").content.get_planar_roi_measurement_groups()
+    assert len({group.tracking_uid for group in groups}) == 2
+
+
+def test_a_loop_that_is_interrupted_has_only_its_frames(dicom, tmp_path):
+    class Interrupted(Marking):
+        def compute(self, image):
+            if image.source.endswith("b.dcm#3"):
+                raise KeyboardInterrupt
+            return super().compute(image)
+
+    for name in ("a.dcm", "b.dcm"):
+        write_dicom(tmp_path / name, np.stack([RAMP] * 3), NumberOfFrames=3)
+    marks = {f"{name}.dcm#{number}": [(0, 0)] for name in "ab" for number in (1, 2, 3)}
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(Interrupted(marks, tmp_path), tmp_path, out, dicom_sr=True)
+    assert {path.name for path in out.glob("*.dcm")} == {"a_segmentation.dcm", "a_report.dcm"}
+    assert len((out / "loops.csv").read_text().splitlines()) == 2
+    assert len((out / "predictions.csv").read_text().splitlines()) == 1 + 3 + 2
 
 
 def test_a_segmentation_of_the_same_run_is_not_overwritten(dicom, tmp_path):
