@@ -99,9 +99,10 @@ def folder_datalist(root: Folder, groups_csv: Folder | None = None) -> list[dict
     Masks are named, and cases described, as in `busi_datalist`, with an empty `class`.
 
     Raises:
+        FileNotFoundError: the folder is missing.
         DataError: no image with a mask; otherwise see `busi_datalist`.
     """
-    root = Path(root)
+    root = _existing(root)
     files = files_below(root)
     masks = any(mask_owner(path) for path in files)
     cases = _cases_with_masks("folder", root, image_files(files), groups_csv) if masks else []
@@ -111,6 +112,12 @@ def folder_datalist(root: Folder, groups_csv: Folder | None = None) -> list[dict
             "published data set; give the folder of the images"
         )
     return cases
+
+
+def _existing(root: Folder) -> Path:
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"data folder {root} does not exist; give the folder of a data set")
+    return Path(root)
 
 
 def _cases_with_masks(
@@ -183,7 +190,7 @@ def datalist(root: Folder | Sequence[Folder], groups_csv: Folder | None = None) 
         DataError: a folder contains two data sets, two folders contain the same image or a case of the same name, or a
             reader found faulty files; all are listed.
     """
-    found = [_layout(Path(one)) for one in ([root] if isinstance(root, (str, os.PathLike)) else root)]
+    found = [_layout(_existing(one)) for one in ([root] if isinstance(root, (str, os.PathLike)) else root)]
     if groups_csv is not None and not any(layout.takes_groups for _, layout in found):
         titles = ", ".join(layout.title for _, layout in found)
         raise ValueError(f"groups_csv is for folders in BUSI's layout and plain ones; the groups of {titles} are known")
@@ -204,8 +211,6 @@ def datalist(root: Folder | Sequence[Folder], groups_csv: Folder | None = None) 
 
 def _layout(root: Path) -> tuple[Path, Layout]:
     """Find the data set in a folder, which is the folder itself or its only subfolder, and its layout."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"data folder {root} does not exist; give the folder of a data set")
     below = sorted(path for path in root.iterdir() if path.is_dir() and not is_clutter(path.name))
     found = [(place, layout) for place in (root, *below) for layout in LAYOUTS if not layout.missing(place)]
     if len(found) > 1 or (found and found[0][0] != root and (len(below) > 1 or any(map(is_image, root.iterdir())))):

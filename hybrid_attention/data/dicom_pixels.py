@@ -73,7 +73,8 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         float32 array of shape (H, W), the box of `frame_geometry`.
 
     Raises:
-        ValueError: the file can't be read, or has several frames of which none is named; it is not named.
+        ValueError: the file can't be read, or has several frames and `path` does not say which. The message does not
+            name the file.
         ImportError: pydicom is missing.
     """
     file, number = split_frame(path)

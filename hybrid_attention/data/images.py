@@ -54,7 +54,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     return _read_grey(str(path), *state).copy()
 
 
-@lru_cache(4)  # what writes a prediction asks for the image that the network got, which may have to be decoded for long
+@lru_cache(1)  # handlers draw on the image that the network just got; one of 50 million pixels takes 200 MB
 def _read_grey(path: str, changed: int, length: int) -> np.ndarray:
     grey = read_plane(path)
     if grey.min() == grey.max():
@@ -113,6 +113,8 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     Pixels are not decoded, except for a frame of a video. The checksums of a PNG are compared, which finds truncated
     files; other damage is found by `read_grey`.
 
+    Raises:
+        ValueError: the header can't be read; see `read_grey`.
     """
     with _readable_file(path) as file:
         place = file_geometry(path)

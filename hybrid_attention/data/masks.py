@@ -153,7 +153,7 @@ def fitted_mask(
     """Return a mask, (H, W), as it lies over an image: that of a whole DICOM frame is cropped to the tissue.
 
     Raises:
-        ValueError: it has not the `size` of the image, or the NIfTI headers of its `file` and the image differ.
+        ValueError: it does not have the `size` of the image, or the NIfTI headers of its `file` and the image differ.
     """
     mask = mask if mask.shape == size else to_tissue(mask, image)
     if mask.shape != size:

@@ -100,7 +100,7 @@ def result_path(folder: str | os.PathLike[str], case_id: str, what: str, suffix:
 
 def natural_order(path: Path) -> tuple[int | str, ...]:
     """Return a sorting key that orders names as people do: "benign (2)" before "benign (10)"."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name))
 
 
 def same_name(name: str) -> str:

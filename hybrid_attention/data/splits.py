@@ -125,9 +125,8 @@ def split_cases(
         num_folds: number of folds, at least 3; must be 5 for BUSI and BUS-BRA; not used with a table.
         lesions_only: leave out images without lesion, as the HAN paper does.
         seed: of the shuffle; not used for published folds and tables.
-        split_csv: a table with your own split; with the columns `case_id` and either `part` (train,
-            validation, test or excluded) or `fold` (whole numbers; negative ones exclude). Rows of other cases are
-            ignored.
+        split_csv: a table with your own split, with the columns `case_id` and either `part` (train, validation, test or
+            excluded) or `fold` (whole numbers; negative ones exclude). Rows of other cases are ignored.
         split_rule: `leak_free`, `random` or `paper`; with a table `leak_free`.
         paper_sizes: images for training, validation and test of the rule `paper`, with normal images; without them
             the parts shrink by the same share.

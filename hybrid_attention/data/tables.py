@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -24,7 +24,8 @@ def read_table(path: str | os.PathLike[str], columns: Collection[str] = ()) -> l
         columns: required columns; others are allowed.
 
     Raises:
-        ValueError: it is not a CSV file, lacks a column, or a line has more or fewer cells than the header.
+        ValueError: it is not a CSV file, lacks a column or has one twice, or a line has more or fewer cells than the
+            header.
     """
     content = Path(path).read_bytes()
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -42,13 +43,20 @@ def read_table(path: str | os.PathLike[str], columns: Collection[str] = ()) -> l
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV file: {error}") from None
     header = [name.strip() for name in rows[0][1]] if rows else []
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(header) or 'none'}")
+    _check_header(path, header, columns)
     for line, cells in rows:
         if len(cells) != len(header):
             raise ValueError(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}")
     return [dict(zip(header, cells, strict=True)) for _, cells in rows[1:]]
+
+
+def _check_header(path: str | os.PathLike[str], header: Sequence[str], columns: Iterable[str]) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(header) or 'none'}")
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} must have each column once, but has {', '.join(twice)} several times")
 
 
 def published_rows(
@@ -67,10 +75,11 @@ def published_rows(
         stem: converts an image name of the table to the name of the file without its suffix.
     """
     table = _sheet(path) if path.suffix == ".xlsx" else read_table(path)
-    missing = sorted({key.lower(), *map(str.lower, columns)} - {name.strip().lower() for row in table for name in row})
-    if missing:
-        raise ValueError(f"{path} lacks the columns {missing}, or has no rows")
+    if not table:
+        raise ValueError(f"{path} has no rows")
+    _check_header(path, [name.strip().lower() for name in table[0]], map(str.lower, (key, *columns)))
     rows: dict[str, dict[str, str]] = {}
+    contradictory = []
     for cells in table:
         cells = {name.strip().lower(): cell.strip() for name, cell in cells.items()}
         if cells[key.lower()]:
@@ -79,7 +88,9 @@ def published_rows(
                 row["class"] = row["class"].lower()
             name = stem(cells[key.lower()])
             if rows.setdefault(name, row) != row:
-                raise ValueError(f"{path} has different rows for {name}")
+                contradictory.append(name)
+    if contradictory:
+        raise ValueError(f"{path} has different rows for {', '.join(dict.fromkeys(contradictory))}")
     found = [f"{row['class']!r} ({name})" for name, row in rows.items() if row.get("class", CLASSES[0]) not in CLASSES]
     if found:
         raise ValueError(f"{path}: expected the classes {', '.join(CLASSES)}, found {', '.join(found)}")
@@ -90,7 +101,8 @@ def _sheet(path: Path) -> list[dict[str, str]]:
     import pandas as pd
 
     try:
-        return pd.read_excel(path, dtype=str, keep_default_na=False).rename(columns=str).to_dict("records")
+        table = pd.read_excel(path, dtype=str, keep_default_na=False).fillna("")  # cells with errors are NaN
+        return table.rename(columns=str).to_dict("records")
     except ImportError:
         raise ImportError(f"reading {path} needs openpyxl: {how_to_install('excel')}") from None
     except (BadZipFile, KeyError, ValueError) as error:
@@ -100,7 +112,7 @@ def _sheet(path: Path) -> list[dict[str, str]]:
 def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read a table of duplicate groups, with the columns `image_id` and `duplicate_group`, as group by image_id.
 
-    Images without a group are groups of their own, with all frames of a file.
+    An image without a group is a group of its own; all such frames of a file are one group.
 
     Raises:
         ValueError: it is not such a table (see `read_table`), or images are in two groups; all are listed.

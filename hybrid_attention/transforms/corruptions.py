@@ -118,6 +118,8 @@ class Corrupt(Transform):
         - Input: (channels, H, W), grey values from 0
         - Output: the same shape and type; all channels are degraded alike
 
+    Raises:
+        ValueError: invalid kind, strength or seed.
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]

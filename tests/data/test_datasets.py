@@ -4,10 +4,10 @@ import shutil
 from collections import Counter
 
 import pytest
-from hybrid_attention.data import DataError, datalist, split_cases, with_class_index
+from hybrid_attention.data import DataError, datalist, folder_datalist, split_cases, with_class_index
 from hybrid_attention.data.masks import merged_mask, read_mask
 
-from tests.data.published_sets import PLACED, SETS, breast, bus_bra, bus_uclm, busi, picture, plain, udiat
+from tests.data.published_sets import PLACED, SETS, breast, bus_bra, bus_uclm, busi, picture, plain, sheet, udiat
 
 
 @pytest.mark.parametrize("write", SETS, ids=lambda write: write.__name__)
@@ -136,8 +136,9 @@ def test_sets_that_share_an_image_or_a_name(tmp_path):
 
 
 def test_nothing_to_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none does not exist"):
-        datalist(tmp_path / "none")
+    for read in (datalist, folder_datalist):
+        with pytest.raises(FileNotFoundError, match="none does not exist"):
+            read(tmp_path / "none")
     for name in ("a.png", "b_mask.png"):
         picture(tmp_path / name)
         with pytest.raises(DataError, match="no image with a mask beside it"):
@@ -157,6 +158,14 @@ def test_groups_of_a_plain_folder(tmp_path):
     table.write_text("image_id,duplicate_group\na.png,7\n")
     with pytest.raises(DataError, match=r"groups\.csv: no row for b\.jpg"):
         datalist(tmp_path / "plain", table)
+
+
+def test_cells_with_errors_are_empty(tmp_path):
+    udiat(tmp_path)
+    rows = [["Image", "Type", "Age"], [1, "Benign", "#DIV/0!"], [2, "#N/A", 50], [3, "#REF!", 50]]
+    sheet(tmp_path / "DatasetB.xlsx", *rows)
+    with pytest.raises(ValueError, match=r"DatasetB\.xlsx: .* found '' \(000002\), '' \(000003\)"):
+        datalist(tmp_path)
 
 
 def test_udiat_without_its_table(tmp_path, caplog):
@@ -179,9 +188,10 @@ EXCEL = "image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n2.png;maligna
     [
         ("DatasetB.csv", EXCEL.encode("utf-16"), None),
         ("DatasetB.csv", b"Image,Type\n1,Unclear\n", r"csv: expected the classes .* found 'unclear' \(000001\)"),
-        ("DatasetB.csv", b"Image,Kind\n1,Benign\n", r"csv lacks the columns \['type'\]"),
-        ("DatasetB.csv", b"Image,Type\n1,Benign\n000001.png,Malignant\n", "csv has different rows for 000001"),
-        ("DatasetB.csv", b"", "csv lacks the columns"),
+        ("DatasetB.csv", b"Image,Kind\n1,Benign\n", "csv lacks the columns type; it has image, kind"),
+        ("DatasetB.csv", b"Image,Type,type\n1,Benign,x\n", "csv .* has type several times"),
+        ("DatasetB.csv", b"Image,Type\n1,Benign\n000001.png,Malignant\n2,Benign\n2,\n", "csv .* for 000001, 000002"),
+        ("DatasetB.csv", b"Image,Type\n", "csv has no rows"),
         ("DatasetB.xlsx", b"PK\x03\x04 nothing more", "xlsx is not an Excel sheet"),
         ("DatasetB.xlsx", b"Image,Type\n1,Benign\n", "xlsx is not an Excel sheet"),
         ("DatasetB.xlsx", b"", "xlsx is not an Excel sheet"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hybrid_attention.data import DataError, busi_datalist, image_datalist
 from hybrid_attention.data.folders import files_below, find_masks
-from hybrid_attention.data.names import is_clutter, mask_owner, result_path
+from hybrid_attention.data.names import is_clutter, mask_owner, natural_order, result_path
 
 from tests.data.published_sets import mask, picture
 
@@ -30,6 +30,11 @@ def test_clutter(tmp_path, name):
     assert names(tmp_path / name) == ["a.png"]  # the folder itself may have any name
     assert names(tmp_path / "none") == []
     assert not any(map(is_clutter, ("a.png", "recycle", "#7", "@home", "study#7")))
+
+
+def test_natural_order():
+    paths = [Path(name) for name in ("10.png", "5²10.png", "06.png", "5²3.png", "5.png")]
+    assert [path.stem for path in sorted(paths, key=natural_order)] == ["5", "5²3", "5²10", "06", "10"]
 
 
 def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
@@ -96,7 +101,7 @@ def test_any_folder(tmp_path):
     assert [case["case_id"] for case in image_datalist(tmp_path / "two.jpg")] == ["two.jpg"]
 
 
-def test_results_of_another_run_are_no_images(tmp_path, caplog):
+def test_results_of_another_run_are_not_images(tmp_path, caplog):
     picture(tmp_path / "one.png")
     picture(tmp_path / "earlier" / "a" / "one_overlay.png")
     (tmp_path / "earlier" / "predictions.csv").write_text("case_id\n")

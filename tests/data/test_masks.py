@@ -38,7 +38,7 @@ def test_labels_are_all_lesion(tmp_path, values):
 
 
 @pytest.mark.parametrize("colours", [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(128, 0, 0), (0, 64, 0), (0, 0, 9)]])
-def test_a_colour_a_lesion(tmp_path, colours):
+def test_colours_are_all_lesion(tmp_path, colours):
     rgb = np.array([(0, 0, 0), *colours], np.uint8)[LABELS]
     np.testing.assert_array_equal(read(tmp_path, rgb), ALL)
     palette = Image.fromarray(LABELS.astype(np.uint8), "P")
@@ -66,6 +66,14 @@ def test_noise_of_jpeg(tmp_path, quality):
 def test_soft_edges_are_cut_in_the_middle(tmp_path, maximum, sigma):
     soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
     assert (read(tmp_path, soft, "m.tif") != ALL).mean() < 0.005
+
+
+def test_soft_edges_of_straight_sides(tmp_path):
+    square = Image.new("L", (40, 40))
+    square.paste(255, (9, 9, 31, 31))
+    mask = read(tmp_path, square.resize((20, 20), Image.Resampling.BOX))  # a border of half and a quarter of white
+    assert mask.sum() == 12 * 12 - 4  # without the corners, a quarter of white
+    assert mask[10].sum() == 12
 
 
 @pytest.mark.parametrize("maximum", [255, 65535])
@@ -103,7 +111,7 @@ def photograph():
         (1 + ALL.astype(np.uint8), "2 values from 1 to 2 are neither"),
     ],
 )
-def test_what_is_no_mask_is_refused(tmp_path, values, message):
+def test_what_is_not_a_mask_is_refused(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, values)
 
@@ -142,7 +150,7 @@ def test_real_masks_pass(busi):
 
 
 @pytest.mark.busi
-def test_real_images_are_no_masks(busi):
+def test_real_images_are_not_masks(busi):
     for path in [path for path in sorted(busi.rglob("*.png")) if mask_owner(path) is None][::40]:
         with pytest.raises(ValueError, match="are neither"):
             read_mask(path)

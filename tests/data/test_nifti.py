@@ -49,6 +49,15 @@ def test_every_orientation(tmp_path, plane, transposed, across, down):
     assert place_fault(other, file) is None
 
 
+def test_a_tilted_slice_counts_as_the_nearest_plane(tmp_path):
+    file = store(tmp_path / "a.nii.gz", across=True, transposed=True)
+    image = nibabel.load(file)
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = [[0.94, -0.34], [0.34, 0.94]]  # by 20 degrees
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), tilt @ image.affine), file)
+    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_the_axis_of_one_slice_may_be_any(tmp_path, place):
     shape = [4, 3]
@@ -136,7 +145,7 @@ def test_colours_become_luma(tmp_path, stored):
         (np.where(PICTURE == 5, np.inf, PICTURE), "1 pixels are NaN or Inf"),
     ],
 )
-def test_what_is_no_slice_is_refused(tmp_path, stored, message):
+def test_what_is_not_a_slice_is_refused(tmp_path, stored, message):
     nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(ValueError, match=message):
         read_grey(tmp_path / "a.nii")
