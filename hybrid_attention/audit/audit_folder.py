@@ -118,9 +118,9 @@ def audit(
     """Find near-duplicates in a folder of images, and measure how much they leak in a split.
 
     Images are compared in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
-    similarity transform (`keypoints.shortlist`); grey values and speckle of the overlap (`matching.compare`). Names and
-    classes are not used. Other views of the same patient are not found, nor are near-duplicates on which a screen's
-    frame and text have more keypoints than the tissue, so crop screenshots first.
+    similarity transform (`keypoints.shortlist`); grey values and speckle of the overlap (`near_duplicates.compare`).
+    Names and classes are not used. Other views of the same patient are not found, nor are near-duplicates on which a
+    screen's frame and text have more keypoints than the tissue, so crop screenshots first.
 
     The results in `out` are `groups.csv` (image_id, same_frame_group, duplicate_group; one row per image; can be used
     as `groups_csv` of `busi_datalist`), `pairs.csv` (each pair with its scores), `summary.json`, `summary.md` and

@@ -77,6 +77,14 @@ def test_mirrored_picture_is_that_of_the_mirrored_image():
     assert np.median(np.abs((error[:, 3] + 180) % 360 - 180)) < 2
 
 
+def test_keypoints_lie_in_the_pixels_of_the_picture():
+    image = np.zeros((900, 1200), np.uint8)
+    image[594:606, 294:306] = 255  # a square around (300, 600)
+    picture = describe(ndimage.gaussian_filter(image, 4))
+    assert picture.pixels.shape == (384, 512)
+    assert picture.keypoints[0, :2] == pytest.approx((299.5 * 512 / 1200, 599.5 * 512 / 1200), abs=0.7)
+
+
 def test_support_counts_what_agrees_with_one_similarity():
     here = np.array([[10, 10, 4, 0], [50, 10, 4, 90], [10, 60, 6, 45], [70, 70, 5, 10]], float)
     there = here.copy()  # doubled, turned by 90 degrees and shifted
