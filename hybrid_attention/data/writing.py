@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from hybrid_attention.data.names import name_fault
 
 _PARTIAL = ".part."
+_UMASK = Lock()  # it can only be read by setting it
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -45,8 +47,9 @@ def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
         # mkstemp makes files readable by their owner only; restore the permissions of a plain open()
-        umask = os.umask(0)
-        os.umask(umask)
+        with _UMASK:
+            umask = os.umask(0)
+            os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:

@@ -35,7 +35,7 @@ def quantize(source: str | os.PathLike[str], path: str | os.PathLike[str], image
 
     Raises:
         FileNotFoundError: there is no such source.
-        ValueError: the source is not an exported network, there are or too few images.
+        ValueError: the source is not an exported network, or there are too few images.
         ImportError: a package of the extra `export` is not installed.
     """
     network = ExportedNetwork(source, threads=1)

@@ -33,10 +33,7 @@ def measure_lesion(
     `total_area` are of the largest one. Lengths are in mm and areas in mm² if the spacing is known, else in pixels (if
     these are known not to be square, in the side of a square of the same area); `unit` says which.
 
-    docs/measurements.md defines them: Feret diameters for the axes, second moments for the angle and the ellipse,
-    Crofton's formula for the perimeter (within 1 % for discs and ellipses of at least twenty pixels in diameter, up to
-    4 % too short for rectangles). The outline runs through the centres of the outer pixel edges, so smooth shapes are
-    measured to about one pixel; holes are filled. The words are those of BI-RADS, but computed from the mask by rules,
+    docs/measurements.md defines them. The words are those of BI-RADS, but computed from the mask by rules,
     not read by a radiologist; those of the shape are this project's.
 
     Reference:
@@ -51,7 +48,7 @@ def measure_lesion(
         image: grey values, (H, W), for the echo; None leaves it out.
 
     Returns:
-        Plain values by name, in the order above; floats have four digits. For an empty mask areas and `lesions` are 0
+        Plain values by name; floats have four digits. For an empty mask areas and `lesions` are 0
         and other measures None.
 
     Raises:

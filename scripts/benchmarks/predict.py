@@ -1,4 +1,4 @@
-"""Time of the command `predict`: from the start of its process to the mask of a single image, and for a folder.
+"""Time of the command `predict`, from the start of its process to its end: for a single image, and for a folder.
 
     python scripts/benchmarks/predict.py BUSI --out docs/results/benchmark_predict.json
 
@@ -57,19 +57,21 @@ def measure(folder: Path, repeats: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Copy images without their masks to a folder, measure, write."""
+    """Copy images without their masks to a folder, measure, write; frames of loops are left out."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("dataset_dir", help="folder of images")
     options.add_argument("--count", type=int, default=100, help="images (default: %(default)s)")
     options.add_argument("--repeats", type=int, default=5, help="rounds (default: %(default)s)")
     options.add_argument("--out", type=Path, required=True, help="JSON file for the results")
     chosen = options.parse_args()
-    cases = image_datalist(chosen.dataset_dir)
+    paths = [Path(case["image"]) for case in image_datalist(chosen.dataset_dir)]
+    paths = [path for path in paths if path.is_file()]
+    paths = paths[:: max(1, len(paths) // chosen.count)][: chosen.count]
     with tempfile.TemporaryDirectory() as folder:
-        for number, case in enumerate(cases[:: max(1, len(cases) // chosen.count)][: chosen.count]):
-            shutil.copy(case["image"], Path(folder) / f"{number}{Path(case['image']).suffix}")
+        for number, path in enumerate(paths):
+            shutil.copy(path, Path(folder) / f"{number}_{path.name}")
         rows = measure(Path(folder), chosen.repeats)
-    about = {"commit": commit(), "processor": processor(), "images": chosen.count, "repeats": chosen.repeats}
+    about = {"commit": commit(), "processor": processor(), "images": len(paths), "repeats": chosen.repeats}
     write_json(chosen.out, {"provenance": {**about, "data": Path(chosen.dataset_dir).name}, "rows": rows})
     for row in rows:
         print(row)

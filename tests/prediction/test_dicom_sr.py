@@ -6,8 +6,7 @@ import subprocess
 import hybrid_attention
 import numpy as np
 import pytest
-from hybrid_attention.prediction.dicom_seg import write_dicom_segmentation
-from hybrid_attention.prediction.dicom_sr import write_dicom_report
+from hybrid_attention.deploy import write_dicom_report, write_dicom_segmentation
 
 from tests.data.dicom_files import region, write_dicom
 
