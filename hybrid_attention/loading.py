@@ -6,14 +6,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE, own_bundles
+from hybrid_attention.prediction.bundles import default_bundle, own_bundles
 from hybrid_attention.prediction.model import Model, OnnxModel
 
 WHOLE = "models/released/model.onnx"
 
 
 def load_model(
-    model: str | os.PathLike[str] = DEFAULT_BUNDLE,
+    model: str | os.PathLike[str] | None = None,
     backend: str = "auto",
     device: str | None = None,
     threshold: float | None = None,
@@ -30,7 +30,8 @@ def load_model(
 
     Args:
         model: name of a bundle with weights (`hybrid_lite`, `hybrid`, `mtl_oca`) or its folder; folder of a run, or its
-            weight file; archive of `hybrid-attention package`; or ONNX file of `hybrid-attention export --whole`.
+            weight file; archive of `hybrid-attention package`; or ONNX file of `hybrid-attention export --whole`. None
+            for `default_bundle`.
         backend: "auto", "torch", "onnx" or "openvino"; see `hybrid_attention.deploy.with_backend`.
         device: of torch, for example "cuda"; None for the CPU by a whole ONNX file, else for a GPU if there is one.
         threshold: probability from which on a pixel is lesion; None for that of the model.
@@ -53,6 +54,7 @@ def load_model(
         >>> for result in model.predict_many(["a.png", "b.dcm"]):  # doctest: +SKIP
         ...     print(result.predicted_class, result.expected_dice, result.measurements["long_axis"])
     """
+    model = default_bundle() if model is None else model
     path = Path(model)
     by_onnx = backend in ("auto", "onnx") and precision in ("auto", "fp32") and inference_settings is None
     by_onnx = by_onnx and bundle is None and not gradcam
@@ -76,6 +78,8 @@ def load_model(
         )
     options = (backend, device, threshold, precision, inference_settings, images, gradcam)
     if path.suffix.lower() == ".zip":
+        if bundle is not None:
+            raise ValueError(f"{model} is an archive, which has its own bundle: leave the bundle {bundle} out")
         with tempfile.TemporaryDirectory() as folder:
             return BundleModel(unpack_archive(path, folder), None, *options)
     return BundleModel(model, None, *options) if named else BundleModel(bundle, model, *options)

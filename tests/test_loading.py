@@ -152,6 +152,8 @@ def test_other_models_and_none(tmp_path):
     for wrong in ({"backend": "torch"}, {"device": "cuda"}):
         with pytest.raises(ValueError, match="runs on the CPU by ONNX Runtime"):
             hybrid_attention.load_model(whole_file(DEFAULT), **wrong)
+    with pytest.raises(ValueError, match="leave the bundle hybrid out"):
+        hybrid_attention.load_model(tmp_path / "b.zip", bundle="hybrid")
     assert hybrid_attention.load_model(whole_file(DEFAULT)).class_names == ["benign", "malignant", "normal"]
 
 
@@ -180,6 +182,14 @@ def test_the_command_takes_a_whole_file(model, lesion, tmp_path, capsys):
         assert "is a whole model" in capsys.readouterr().err
     assert main([*words, "--report", str(tmp_path / "run.json")]) == 0
     assert json.loads((tmp_path / "run.json").read_text())["weights_sha256"] == model.facts["weights_sha256"]
+
+
+def test_weights_in_a_folder_with_the_name_of_a_bundle(lesion, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / DEFAULT).mkdir()
+    assert main(["predict", str(lesion), "--out", "out", "--weights", DEFAULT]) == 1
+    assert str(tmp_path / DEFAULT) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_holds_no_images(lesion, tmp_path, capsys):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from hybrid_attention.app import PORT, serve
-from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE
+from hybrid_attention.prediction.bundles import default_bundle
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
@@ -116,7 +117,7 @@ def _predict(options: argparse.Namespace) -> None:
         raise ValueError(f"--smooth needs all frames of a loop, got --frames {' '.join(options.frames)}")
     cases = image_datalist(options.images, results=options.out, frames=frames)
     model = load_model(
-        options.weights or options.bundle or DEFAULT_BUNDLE,
+        os.path.abspath(options.weights) if options.weights else options.bundle,  # a path, never a bundle's name
         bundle=options.bundle if options.weights else None,
         images=len(cases),
         gradcam="gradcam" in options.outputs,
@@ -149,7 +150,7 @@ def _write_report(
             "version": __version__,
             "options": given,
             "settings": settings,
-            "bundle": None if options.weights else known["bundles"].get(options.bundle or DEFAULT_BUNDLE),
+            "bundle": None if options.weights else known["bundles"].get(options.bundle or default_bundle()),
             "weights_sha256": settings["weights_sha256"],
             "packages": known["packages"],
             "processor": known["processor"],

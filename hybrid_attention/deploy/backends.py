@@ -57,7 +57,9 @@ def with_backend(backend: str, network: nn.Module, precision: str = "auto", imag
     if backend == TORCH:
         return network
     if device != "cpu":
-        raise ValueError(f"the backend {backend} computes on the CPU, but the network is on {device}: add --device cpu")
+        raise ValueError(
+            f"the backend {backend} computes on the CPU, but the network is on {device}: move it to the CPU"
+        )
     if precision not in CONVERTED[backend][1]:
         raise ValueError(f"the backend {backend} computes in {' or '.join(CONVERTED[backend][1])}, not in {precision}")
     return _Converted(network, backend, precision)

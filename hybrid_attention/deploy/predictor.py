@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from hybrid_attention.data.images import GreyImage
-from hybrid_attention.deploy.backends import with_backend
+from hybrid_attention.deploy.backends import CONVERTED, TORCH, with_backend
 from hybrid_attention.deploy.save_predictions import model_name
 from hybrid_attention.engines.bundles import bundle_folder, inference_parser, trained_bundle, weights_of
 from hybrid_attention.engines.command_line import root_cause
+from hybrid_attention.engines.inferers import choose_precision
 from hybrid_attention.engines.multi_task import CLASS_PROBABILITY, plane
 from hybrid_attention.engines.weights import load_weights, weights_digest
 from hybrid_attention.explain.grad_cam import EmptyMaskError, grad_cam
@@ -61,6 +62,7 @@ class BundleModel(Model):
         folder = bundle_folder(trained_bundle(weights) if bundle is None else bundle)
         path = weights_of(folder, weights)
         settings = {} if inference_settings is None else _read_settings(inference_settings)
+        device = "cpu" if device is None and backend in CONVERTED else device
         settings |= {} if threshold is None else {"threshold": threshold}
         settings |= {} if device is None else {"device": f"$torch.device({device!r})"}
         parser = inference_parser(folder, ckpt_path=str(path), precision=precision, **settings)
@@ -68,11 +70,19 @@ class BundleModel(Model):
             load_weights(parser.get_parsed_content("network_def"), path)
             self._build(parser)
             network = parser.get_parsed_content("placed_network")
-            self._network = with_backend(backend, network, parser.get_parsed_content("precision"), images)
+            precision = parser.get_parsed_content("precision")
+            self._network = with_backend(backend, network, precision, images)
         except Exception as error:  # MONAI wraps those of the config's expressions
             raise root_cause(error) from error
         self.name = model_name(folder.name, path)
-        self.facts = {"name": folder.name, "weights_sha256": weights_digest(path)}
+        self.facts = {
+            "name": folder.name,
+            "weights_sha256": weights_digest(path),
+            "flips": parser.get_parsed_content("flips"),
+            "temperature": parser.get_parsed_content("temperature"),
+            "backend": getattr(self._network, "backend", TORCH),
+            "precision": getattr(self._network, "precision", choose_precision(precision, self._device)),
+        }
         self._gradcam = gradcam
         self._lock = Lock()  # some runtimes compute one image at a time
 

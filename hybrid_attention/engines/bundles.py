@@ -16,7 +16,7 @@ from hybrid_attention.engines.command_line import config_files
 from hybrid_attention.engines.training_record import read_record, trained_setting
 from hybrid_attention.engines.weights import RELEASED, find_weights, load_weights
 from hybrid_attention.networks import baselines
-from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE, METADATA, own_bundles
+from hybrid_attention.prediction.bundles import METADATA, default_bundle, own_bundles
 from monai.bundle import ConfigParser
 
 INFERENCE = "configs/inference.yaml"
@@ -97,7 +97,7 @@ def weights_of(folder: Path, weights: str | os.PathLike[str] | None = None) -> P
 def trained_bundle(weights: str | os.PathLike[str] | None) -> str:
     """Return the name of the bundle that weights were trained with; the default one if their record does not say."""
     name = "" if weights is None else _recorded_bundle(find_weights(weights))
-    return name if name in own_bundles() else DEFAULT_BUNDLE
+    return name if name in own_bundles() else default_bundle()
 
 
 def inference_parser(folder: Path, **settings: Any) -> ConfigParser:

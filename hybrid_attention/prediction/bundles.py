@@ -19,3 +19,9 @@ def own_bundles() -> dict[str, Path]:
     installed, home = [*package.glob(f"bundles/*/{METADATA}")], package.parent
     found = installed or [path for path in (home / METADATA, *home.glob(f"bundles/*/{METADATA}")) if path.is_file()]
     return {path.parents[1].name: path.parents[1] for path in sorted(found)}
+
+
+def default_bundle() -> str:
+    """Return the name of the bundle that predicts if none is named: `hybrid_lite`, or the one that an archive holds."""
+    own = own_bundles()
+    return next(iter(own)) if len(own) == 1 else DEFAULT_BUNDLE

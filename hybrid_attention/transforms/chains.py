@@ -156,6 +156,7 @@ def postprocessing(
     min_lesion_pixels: int = 0,
     class_names: Sequence[str] | None = None,
     normal_threshold: float | None = None,
+    uncertainty: bool = False,
 ) -> NamingCompose:
     """Turn the logits under `pred` into a mask of the image file's size, in inference.
 
@@ -168,6 +169,7 @@ def postprocessing(
         class_names: names of the classes whose logits follow that of the lesion, see `SplitMaskAndClassesd`; None for a
             network without class head.
         normal_threshold: see `ClearMaskIfNormald`.
+        uncertainty: without effect; the configs of bundles that were packaged earlier pass it.
     """
     return NamingCompose(
         [

@@ -158,7 +158,28 @@ def test_inference_settings_of_calibrate(picture, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     name = "lesion_probability.png"
     assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "as_is" / name).read_bytes()
-    assert BundleModel(threshold=0.3, inference_settings=settings).threshold == 0.3
+    model = BundleModel(threshold=0.3, inference_settings=settings, precision="fp32")
+    assert model.threshold == 0.3
+    stated = {"flips": [[], [1]], "temperature": 2.0, "backend": "torch", "precision": "fp32"}
+    assert {name: model.facts[name] for name in stated} == stated
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_runtimes_for_cpus_where_there_is_a_gpu(backend, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert BundleModel(backend=backend, precision="fp32").facts["backend"] == backend
+
+
+def test_configs_that_were_packaged_earlier(tmp_path):
+    """They passed the keyword `uncertainty` to `postprocessing`."""
+    folder = tmp_path / "hybrid"
+    for name in ("configs", "models"):
+        shutil.copytree(config("hybrid", "train").parents[1] / name, folder / name)
+    path = folder / "configs" / "inference.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("fill_holes=@fill_holes", "uncertainty=@uncertainty, fill_holes=@fill_holes"))
+    assert path.read_text() != text
+    assert BundleModel(folder).threshold == 0.5
 
 
 @pytest.mark.parametrize(

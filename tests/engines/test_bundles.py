@@ -6,10 +6,10 @@ import hybrid_attention
 import pytest
 import torch
 from hybrid_attention.engines import find_bundle_root, run_folder, save_weights, trained_network
-from hybrid_attention.engines.bundles import plain_definition
+from hybrid_attention.engines.bundles import plain_definition, trained_bundle
 from hybrid_attention.engines.weights import weights_digest
 from hybrid_attention.networks import PlainUNet
-from hybrid_attention.prediction.bundles import own_bundles
+from hybrid_attention.prediction.bundles import default_bundle, own_bundles
 from torch import nn
 
 
@@ -39,6 +39,9 @@ def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["python"])
     monkeypatch.setattr(hybrid_attention, "__file__", str(tmp_path / "hybrid_attention" / "__init__.py"))
     assert find_bundle_root("hybrid") == str(tmp_path)
+    assert default_bundle() == trained_bundle(None) == tmp_path.name
+    with pytest.raises(FileNotFoundError, match=f"the bundle {tmp_path.name} has no trained weights"):
+        hybrid_attention.load_model()
 
 
 def test_bundles_inside_the_installed_package(tmp_path, monkeypatch):
