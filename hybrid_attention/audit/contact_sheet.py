@@ -10,11 +10,10 @@ from hybrid_attention.audit.keypoints import Picture
 from hybrid_attention.audit.near_duplicates import Copy
 from PIL import Image, ImageDraw, ImageFont
 
-_COLUMNS, _LINES = 6, 8  # of thumbnails on a page; a longer group has a longer page
+_COLUMNS, _LINES = 6, 8  # of thumbnails on a page
 _CELL = (232, 196)  # width and height of a thumbnail with its two lines of text
 _THUMBNAIL = (224, 160)
 _TITLE = 34
-_LONGEST = 34  # letters of a text below a thumbnail
 
 
 def contact_pages(
@@ -28,10 +27,13 @@ def contact_pages(
         pictures: by the position of the image; those identical to an earlier one have none.
     """
     numbers = list(groups["duplicate"])
+    copies_of: dict[int, list[Copy]] = {}
+    for copy in copies:
+        copies_of.setdefault(numbers[copy.first], []).append(copy)
+    places = groups.groupby("duplicate").indices
     strips = []
-    for number in sorted({numbers[copy.first] for copy in copies}):
-        pairs = [copy for copy in copies if numbers[copy.first] == number]
-        members = [index for index, group in enumerate(numbers) if group == number]
+    for number, pairs in copies_of.items():
+        members = places[number]
         weakest = min((copy.scores.block_correlation for copy in pairs if copy.scores), default=1.0)
         order = all(copy.kind != "near_frame" for copy in pairs), -len(members), weakest
         twins = {copy.second: copy.first for copy in pairs if copy.kind.startswith("identical")}
@@ -39,12 +41,15 @@ def contact_pages(
     page: list[np.ndarray] = []
     lines = 0
     for (_, _, weakest), number, members, twins in sorted(strips, key=lambda strip: strip[:2]):
-        more = -(-len(members) // _COLUMNS)
-        if page and lines + more > _LINES:
-            yield Image.fromarray(np.vstack(page))
-            page, lines = [], 0
-        page.append(_strip(f"Group {number}", weakest, groups.iloc[members], members, twins, pictures))
-        lines += more
+        for start in range(0, len(members), _COLUMNS * _LINES):
+            shown = range(start, min(start + _COLUMNS * _LINES, len(members)))
+            more = -(-len(shown) // _COLUMNS)
+            if page and lines + more > _LINES:
+                yield Image.fromarray(np.vstack(page))
+                page, lines = [], 0
+            name = f"Group {number}{' (continued)' if start else ''}"
+            page.append(_strip(name, weakest, groups.iloc[members], members, shown, twins, pictures))
+            lines += more
     if page:
         yield Image.fromarray(np.vstack(page))
 
@@ -54,19 +59,21 @@ def _strip(
     weakest: float,
     group: pd.DataFrame,
     members: Sequence[int],
+    shown: Sequence[int],
     twins: Mapping[int, int],
     pictures: Mapping[int, Picture],
 ) -> np.ndarray:
-    """Draw one group: a title, and its members in rows, with the name and the number of the frame below each."""
+    """Draw a title and the `shown` members of a group in rows, with the name and the number of the frame below each."""
     frames = {frame: index for index, frame in enumerate(sorted(set(group["same_frame"])), 1)}
     what = "same frame" if len(frames) == 1 else f"{len(frames)} frames"
-    strip = Image.new("L", (_COLUMNS * _CELL[0], _TITLE - (-len(members) // _COLUMNS) * _CELL[1]), 255)
+    strip = Image.new("L", (_COLUMNS * _CELL[0], _TITLE - (-len(shown) // _COLUMNS) * _CELL[1]), 255)
     draw = ImageDraw.Draw(strip)
     draw.line([(0, 4), (strip.width, 4)], fill=170)
     title = f"{name}: {len(members)} images, {what}, weakest speckle agreement {weakest:.2f}"
     draw.text((0, 9), title, 0, ImageFont.load_default(15))
     ids = dict(zip(members, group.index, strict=True))
-    for place, (member, frame) in enumerate(zip(members, group["same_frame"], strict=True)):
+    for place, index in enumerate(shown):
+        member, frame = members[index], group["same_frame"].iat[index]
         note = f"frame {frames[frame]}" + (f", identical to {ids[twins[member]]}" if member in twins else "")
         cell = _cell(Image.fromarray(pictures[twins.get(member, member)].pixels), ids[member], note)
         strip.paste(cell, (place % _COLUMNS * _CELL[0], _TITLE + place // _COLUMNS * _CELL[1]))
@@ -78,8 +85,11 @@ def _cell(image: Image.Image, name: str, note: str) -> Image.Image:
     factor = min(_THUMBNAIL[0] / image.width, _THUMBNAIL[1] / image.height)
     size = max(round(image.width * factor), 1), max(round(image.height * factor), 1)
     cell.paste(image.resize(size, Image.Resampling.BILINEAR))
+    font = ImageFont.load_default(12)
     for text, place, grey in ((name, 2, 0), (note, 17, 90)):
-        half = _LONGEST // 2 - 1
-        short = text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
-        ImageDraw.Draw(cell).text((0, _THUMBNAIL[1] + place), short, grey, ImageFont.load_default(12))
+        short, half = text, len(text) // 2
+        while font.getlength(short) > _THUMBNAIL[0]:
+            half -= 1
+            short = f"{text[:half]}...{text[-half:]}"
+        ImageDraw.Draw(cell).text((0, _THUMBNAIL[1] + place), short, grey, font)
     return cell

@@ -27,10 +27,19 @@ def black_cells(page):
 
 def test_every_image_of_every_group_is_shown_the_largest_first():
     assert sheet(1, 1) == []
-    assert [black_cells(page) for page in sheet(3, 7, 2, 14, 2, 5, 60, 1)] == [60, 14 + 7 + 5 + 3 + 2, 2]
+    assert [black_cells(page) for page in sheet(3, 7, 2, 14, 2, 5, 60, 1)] == [48, 12 + 14 + 7 + 5, 3 + 2 + 2]
+
+
+def test_a_group_longer_than_a_page_goes_on():
+    assert [(page.height, black_cells(page)) for page in sheet(100)] == [(1602, 48), (1602, 48), (230, 4)]
 
 
 def test_long_names_stay_in_their_cell_and_lines_have_a_size():
-    short, long = (sheet(2, grey=255, name=name)[0] for name in ("x.png", "WWWWW " * 60 + ".png"))
-    np.testing.assert_array_equal(np.asarray(long)[40:, 464:], np.asarray(short)[40:, 464:])
+    short, *long = (
+        np.asarray(sheet(2, grey=255, name=name)[0])[40:] for name in ("x.png", "W" * 30, "WWWWW " * 60 + ".png")
+    )
+    for page in long:
+        np.testing.assert_array_equal(page[:, 464:], short[:, 464:])
+        assert (page[:, 224:232] == 255).all()  # not cut by the next cell
+        assert (page[:, 200:224] < 255).any()
     assert len(sheet(2, size=(1, 2000))) == 1
