@@ -51,7 +51,7 @@ def measure(folder: Path, repeats: int) -> list[dict[str, Any]]:
     rows = []
     for (bundle, backend, outputs), found in times.items():
         first, whole = (statistics.median(each) for each in zip(*found, strict=True))
-        row = {"network": bundle, "backend": backend, "outputs": " ".join(outputs), "first_mask_seconds": first}
+        row = {"network": bundle, "backend": backend, "outputs": " ".join(outputs), "one_image_seconds": first}
         rows.append({**row, "seconds": whole, "images_per_second": len(images) / whole})
     return [{key: round(one, 3) if isinstance(one, float) else one for key, one in row.items()} for row in rows]
 
