@@ -23,11 +23,12 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 from hybrid_attention.data import datalist
-from hybrid_attention.data.hashing import case_digests, data_digest
+from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.writing import atomic_path, remove_partial_files, write_json
 from hybrid_attention.engines.command_line import OWN_OPTIONS, command_words, merge_configs, without_none
-from hybrid_attention.engines.training_record import RECORD, differences, without_folder
+from hybrid_attention.engines.training_record import RECORD, differences, trained_on, without_folder
 from hybrid_attention.evaluation import merge_folds
+from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.report import compare
 from monai.bundle import ConfigParser
 from monai.utils.misc import CheckKeyDuplicatesYamlLoader
@@ -128,11 +129,11 @@ class Run:
         return ["python", "-m", "monai.bundle", "run", entry, *command_words(options)]
 
     def record(self) -> dict[str, Any]:
-        """Return the content of `run.json`, or of a new one."""
+        """Return the content of `run.json`, or of a new one, which has no `data` before a step has succeeded."""
         for path in (self.folder / "run.json", self.folder / "state.json"):  # the name until version 0.1
             if path.is_file():
                 return dict(json.loads(path.read_text(encoding="utf-8")))
-        return {"definition": self.definition(), "finished": {}, "failure": None}
+        return {"definition": {**self.definition(), "data": None}, "finished": {}, "failure": None}
 
     def steps_left(self) -> list[str]:
         """Return the unfinished steps: the training, then each part."""
@@ -188,7 +189,8 @@ def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = (), dataset_dir
     root = next((folder for folder in path.resolve().parents if (folder / "bundles").is_dir()), package.parent)
     images = tuple(Path(folder).resolve(strict=True) for folder in dataset_dir)
     cases = datalist(images) if images else []
-    data = f"{len(cases)} images, SHA-256 {data_digest(cases)[:16]}" if images else None
+    digest = data_digest(sorted(cases, key=lambda case: str(case["case_id"])))[:16]  # in whatever order of the folders
+    data = f"{plural(len(cases), 'image')}, SHA-256 {digest}" if images else None
     place = {"root": root, "home": Path(out).resolve() / shared["name"], "images": images, "data": data}
     runs = []
     for entry in entries:
@@ -202,8 +204,7 @@ def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = (), dataset_dir
             raise ValueError(f"{path}, run {run.name}: {error}") from None
         runs += [replace(run, epochs=epochs, seed=seed, fold=fold) for seed in seeds for fold in folds]
     runs = sorted((run for run in runs if not only or run.name in only), key=lambda run: (run.seed, run.fold))
-    digests = set(case_digests(cases))
-    if changes := [f"{run.folder}: {change}" for run in runs for change in _changes(run, digests)]:
+    if changes := [f"{run.folder}: {change}" for run in runs for change in _changes(run, cases)]:
         hint = "runs have changed; rename them, give another --out, or remove their folders to start again:"
         raise ValueError("\n  ".join([hint, *changes]))
     return runs
@@ -238,8 +239,8 @@ def _check_options(run: Run) -> int:
     return epochs
 
 
-def _changes(run: Run, digests: set[str]) -> list[str]:
-    """Describe what changed in the definition of a run since its folder was started; digests are of all images."""
+def _changes(run: Run, cases: list[dict[str, Any]]) -> list[str]:
+    """Describe what changed in the definition of a run since its folder was started."""
 
     def flat(definition: Mapping[str, Any]) -> dict[str, Any]:
         options = {f"{key}.{name}": value for key in _OPTIONS for name, value in definition[key].items()}
@@ -248,11 +249,11 @@ def _changes(run: Run, digests: set[str]) -> list[str]:
     earlier, now = flat(run.record()["definition"]), flat(run.definition())
     if run.data is None:  # to collect results
         earlier["data"] = None
-    elif "data" not in earlier:  # of an earlier version
-        trained = run.folder / "models" / RECORD
-        images = json.loads(trained.read_text(encoding="utf-8")).get("images", {}) if trained.is_file() else {}
-        seen = images.get("training", [])
-        earlier["data"] = run.data if digests.issuperset(seen) else f"other images, {len(seen)} for training"
+    elif earlier.get("data") is None:  # of an earlier version, or no step has succeeded
+        files = [run.root / file for file in run.configs_of("training")]
+        options = {**run.options, "fold": run.fold, "dataset_dir": [str(folder) for folder in run.images]}
+        same = trained_on(run.folder / "models", cases, files, options)
+        earlier["data"] = run.data if same else "other images, masks or order of the folders"
     return differences(earlier, now)
 
 
@@ -271,6 +272,8 @@ def run_all(runs: list[Run], minutes: float | None = None) -> int:
     """
     if minutes is not None and not minutes > 0:
         raise ValueError(f"--minutes must be above 0, got {minutes}")
+    if not runs[0].images:
+        raise ValueError("runs without folders of images can only be collected: give read_runs a dataset_dir")
     end = time.monotonic() + 60 * (minutes or float("inf"))
     left = [run for state in ("part", "to do", "failed") for run in runs if run.progress() == state]
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -294,7 +297,7 @@ def run_all(runs: list[Run], minutes: float | None = None) -> int:
 def _finish(run: Run, end: float) -> None:
     """Do the unfinished steps of a run, until one fails."""
     remove_partial_files(run.folder)
-    record = {**run.record(), "definition": run.definition(), "failure": None}
+    record = {**run.record(), "failure": None}
     write_json(run.folder / "run.json", record)
     for step in run.steps_left():
         if time.monotonic() >= end:
@@ -305,7 +308,7 @@ def _finish(run: Run, end: float) -> None:
             write_json(run.folder / "run.json", {**record, "failure": f"{step}: {failure}"})
             return _say(f"failed {run.label}: {step}: {failure} (see {run.folder / 'log.txt'})")
         seconds = sum(run.epoch_seconds()) if step == "training" else time.monotonic() - began
-        record["finished"][step] = round(seconds, 1)
+        record["finished"][step], record["definition"] = round(seconds, 1), run.definition()
         write_json(run.folder / "run.json", record)
     _say(f"done   {run.label}")
 
@@ -375,7 +378,7 @@ def _merged(folds: Sequence[Run]) -> Path:
 
 
 def _tables(folder: Path) -> dict[str, Path]:
-    optional = [path.name for path in (folder / "roc.csv", folder / "calibration.csv") if path.is_file()]
+    optional = [name for name in ("roc.csv", "calibration.csv", "attention.csv") if (folder / name).is_file()]
     return {name: folder / name for name in ("per_case.csv", "summary.json", *optional)}
 
 
@@ -392,6 +395,6 @@ def _copy(files: Mapping[str, Path], target: Path) -> Path:
         with atomic_path(target / name) as temporary:
             shutil.copyfile(source, temporary)
     for path in (*target.glob("*.csv"), *target.glob("*.json")):  # of an earlier collection
-        if path.name not in files:
+        if path.name not in (*files, "attention.csv"):  # which may be of another evaluation, with --attention True
             path.unlink()
     return target

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from filelock import FileLock
 from hybrid_attention.cli import main
-from hybrid_attention.data.hashing import case_digests
+from hybrid_attention.data import datalist, split_cases
+from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.engines import check_overrides
 from hybrid_attention.engines.command_line import command_line_options, config_files
 from hybrid_attention.experiments import Run, collect, read_runs, run_all
@@ -69,9 +70,9 @@ def runs_of(write_list, tmp_path, images):
 def run_list(runs_of, monkeypatch):
     """Run a list with the fake bundle, or with other commands; returns the exit status."""
 
-    def run(only=(), minutes=None, command=fake_bundle.command, **keys):
+    def run(only=(), minutes=None, command=fake_bundle.command, data=None, **keys):
         monkeypatch.setattr(Run, "command", command)
-        return run_all(runs_of(only, **keys), minutes)
+        return run_all(runs_of(only, data, **keys), minutes)
 
     return run
 
@@ -240,7 +241,7 @@ def test_a_run_from_start_to_end(run_list, tmp_path, capsys):
     folder = tmp_path / "runs/trial/han/seed_0/fold_2"
     record = read(folder / "run.json")
     definition = {"bundle": "hybrid", "configs": [], "options": {"epochs": 3}, "evaluation_options": {}}
-    assert record["definition"].pop("data").startswith("1 images, SHA-256 ")
+    assert record["definition"].pop("data").startswith("1 image, SHA-256 ")
     assert record["definition"] == {**definition, "fold": 2, "seed": 0}
     assert record["finished"]["training"] == 6.0
     assert set(record["finished"]) == {"training", "test", "validation"}
@@ -361,22 +362,52 @@ def test_other_images_are_refused(run_list, runs_of, tmp_path, images):
     moved = images.rename(tmp_path / "elsewhere")
     assert runs_of(data=[moved])[0].steps_left() == []
     others = write_images(tmp_path / "others", grey=90)
-    with pytest.raises(ValueError, match=r"han/seed_0/fold_0: data was '1 images, SHA-256 \w+', is '1 images"):
+    with pytest.raises(ValueError, match=r"han/seed_0/fold_0: data was '1 image, SHA-256 \w+', is '1 image"):
         runs_of(data=[others])
     assert runs_of(data=[])[0].progress() == "done"  # to collect
 
 
-def test_images_of_an_earlier_version_are_those_of_its_training(run_list, runs_of, tmp_path, images):
-    assert run_list() == 0
+def test_the_order_of_the_folders_is_free(run_list, runs_of, tmp_path, images):
+    other = write_images(tmp_path / "other", grey=90)
+    for path in [*other.iterdir()]:
+        path.rename(other / path.name.replace("a", "0", 1))
+    assert run_list(data=[images, other]) == 0
+    assert [run.progress() for run in runs_of(data=[other, images])] == ["done"]
+
+
+def test_images_that_are_not_recorded_are_those_of_the_training(run_list, runs_of, phantoms, tmp_path, images):
+    """As in runs of earlier versions, and in those that were stopped in their training."""
+    data = [phantoms]
+    assert run_list(data=data) == 0
     folder = tmp_path / "runs/trial/han/seed_0/fold_0"
     record = read(folder / "run.json")
     del record["definition"]["data"]
     (folder / "run.json").write_text(json.dumps(record))
-    seen = case_digests([{"image": images / "a.png"}])
-    (folder / "models/training.json").write_text(json.dumps({"images": {"training": seen}}))
-    assert runs_of()[0].progress() == "done"
-    with pytest.raises(ValueError, match="data was 'other images, 1 for training', is '1 images"):
-        runs_of(data=[write_images(tmp_path / "others", grey=90)])
+    split = split_cases(datalist(phantoms))
+    seen = {"training": data_digest(split.train), "validation": data_digest(split.validation)}
+    (folder / "models/training.json").write_text(json.dumps({"data_sha256": seen}))
+    assert [run.progress() for run in runs_of(data=data)] == ["done"]
+    other_masks = tmp_path / "other_masks"
+    shutil.copytree(phantoms, other_masks)
+    mask = Path(datalist(other_masks)[0]["label"][0])
+    Image.fromarray(np.roll(np.asarray(Image.open(mask)), 2)).save(mask)
+    for others in ([*data, images], [other_masks]):
+        with pytest.raises(ValueError, match=r"data was 'other images, masks or .*', is '\d+ images"):
+            runs_of(data=others)
+
+
+def test_images_are_recorded_after_a_step(run_list, runs_of, tmp_path, images):
+    record = tmp_path / "runs/trial/han/seed_0/fold_0/run.json"
+    assert run_list(options=FAILS) == 1
+    assert read(record)["definition"]["data"] is None
+    others = write_images(tmp_path / "others", grey=90)
+    assert runs_of(options=FAILS, data=[others])[0].progress() == "failed"
+
+
+def test_runs_without_images_are_only_collected(runs_of, tmp_path):
+    with pytest.raises(ValueError, match="give read_runs a dataset_dir"):
+        run_all(runs_of(data=[]))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_minutes_and_images_out_of_range(run_list, runs_of, tmp_path):
@@ -423,8 +454,13 @@ def test_one_fold_lies_in_the_runs_folder(run_list, runs_of, tmp_path):
     assert names(tmp_path / "results/trial/a") == [*TABLES, "summary_validation.json"]
     assert '"part": "validation"' in (tmp_path / "results/trial/a/summary_validation.json").read_text()
     assert names(tmp_path / "results/trial") == ["a"]
-    collected(runs_of(runs=keys["runs"]), tmp_path)
-    assert names(tmp_path / "results/trial/a") == TABLES  # those of the earlier collection are gone
+    evaluation = tmp_path / "runs/trial/a/seed_0/fold_0/evaluation"
+    (evaluation / "attention.csv").write_text("map\n")
+    for _ in range(2):
+        collected(runs_of(runs=keys["runs"]), tmp_path)
+        # those of the earlier collection are gone, but for a table that may be of another evaluation
+        assert names(tmp_path / "results/trial/a") == ["attention.csv", *TABLES]
+        (evaluation / "attention.csv").unlink(missing_ok=True)
 
 
 def test_tables_are_of_the_first_part(run_list, runs_of, tmp_path):

@@ -160,7 +160,7 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
             problems.append(f"{case['case_id']}: class {case['class']!r} is not one of {', '.join(names)}")
     hint = (
         "give each image a class of class_names (by its folder in BUSI's layout, by DatasetB.xlsx in UDIAT's), or set "
-        "class_names to None for masks alone"
+        "class_names to None for segmentation only"
     )
     raise_if_invalid(problems, len(cases), hint)
     return [{**case, "class_index": names.index(case["class"])} for case in cases]
