@@ -13,14 +13,8 @@ import torch
 from hybrid_attention.data.hashing import case_digests, data_digest
 from hybrid_attention.data.writing import remove_partial_files, write_json
 from hybrid_attention.engines.training_record import RECORD, differences, provenance, read_record
-from hybrid_attention.engines.weights import (
-    BEST,
-    not_finite,
-    save_weights,
-    save_whole,
-    weights_digest,
-    weights_mismatch,
-)
+from hybrid_attention.engines.weights import BEST, save_weights, save_whole, weights_digest, weights_mismatch
+from hybrid_attention.networks.pretrained import not_finite
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 

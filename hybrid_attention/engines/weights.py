@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from hybrid_attention.data.hashing import file_digest
 from hybrid_attention.data.writing import atomic_path
-from hybrid_attention.networks.pretrained import mismatch
+from hybrid_attention.networks.pretrained import mismatch, not_finite
 
 BEST = "model.pt"
 RELEASED = "released"
@@ -209,12 +209,6 @@ def weights_mismatch(network: torch.nn.Module, weights: Any) -> str:
     if "objects" in weights:
         return f"it is the checkpoint of a training; the weights are in {BEST} beside it"
     return mismatch(network.state_dict(), weights)
-
-
-def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return in one line which weights of a state dict contain NaN or infinity; empty if none do."""
-    names = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    return f"{len(names)} of {len(weights)} weights contain NaN or infinity (first: {names[0]})" if names else ""
 
 
 def save_whole(content: Any, path: Path) -> None:

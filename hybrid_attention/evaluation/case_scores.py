@@ -223,7 +223,7 @@ class CaseScores:
         auc = self.roc.auc()
         (self.folder / "roc.csv").unlink(missing_ok=True)
         if not math.isnan(auc):
-            write_table(self.folder / "roc.csv", thinned(self.roc.curve()).map(lambda value: round(value, 6)))
+            write_table(self.folder / "roc.csv", thinned(self.roc.curve()).round(6))
         write_table(self.folder / "calibration.csv", self.calibration.curve())
         return {
             "pixel_roc": {"auc": auc, "error_bound": self.roc.error_bound(), "pixels": self.roc.pixels},

@@ -139,7 +139,8 @@ def paired_tests(
         One test per pair, in the order of `scores`.
 
     Raises:
-        ValueError: there is no score per case, or one is not finite.
+        ValueError: there are fewer than two networks, the lengths differ, a score is not finite, or the reference is
+            unknown.
         ImportError: statsmodels is missing.
     """
     from scipy.stats import wilcoxon
@@ -193,7 +194,9 @@ def _pairwise(
         from statsmodels.stats.multitest import multipletests
     except ImportError as error:
         raise ImportError(f"Holm's adjustment needs statsmodels: {how_to_install('report')}") from error
-    table = _finite(scores)
+    table = _checked(scores, groups, at_least=2)
+    if reference is not None and reference not in table:
+        raise ValueError(f"no run named {reference!r}; there are {', '.join(table)}")
     if reference is None:
         pairs = list(combinations(table, 2))
     else:
@@ -221,7 +224,7 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
         The test. If all scores are equal, the statistic is 0 and the p-value 1.
 
     Raises:
-        ValueError: a score is not finite.
+        ValueError: there are fewer than three networks or two groups, the lengths differ, or a score is not finite.
         ImportError: scikit-posthocs is missing.
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
@@ -230,9 +233,11 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
         from scikit_posthocs import posthoc_nemenyi_friedman
     except ImportError as error:
         raise ImportError(f"Nemenyi's test needs scikit-posthocs: {how_to_install('report')}") from error
-    table = _finite(scores)
+    table = _checked(scores, groups, at_least=3)
     blocks = np.stack([_group_means(values, groups) for values in table.values()], axis=1)  # (groups, networks)
     count, networks = blocks.shape
+    if count < 2:
+        raise ValueError(f"the test needs at least 2 groups of cases, got {count}")
     equal = bool((blocks == blocks[:, :1]).all())
     statistic, p_value = (0.0, 1.0) if equal else friedmanchisquare(*blocks.T)
     names = list(table)
@@ -248,9 +253,13 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
     )
 
 
-def _finite(scores: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
+def _checked(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable], at_least: int) -> dict[str, np.ndarray]:
+    if len(scores) < at_least:
+        raise ValueError(f"the test needs at least {at_least} runs, got {len(scores)}")
     table = {name: np.asarray(values, dtype=float) for name, values in scores.items()}
     for name, values in table.items():
+        if len(values) != len(groups) or not len(values):
+            raise ValueError(f"{name} has {len(values)} scores for {len(groups)} cases")
         if not np.isfinite(values).all():
             raise ValueError(f"{name} has {int((~np.isfinite(values)).sum())} scores that are NaN or Inf")
     return table

@@ -206,6 +206,8 @@ def _read(path: Path, published: PublishedWeights) -> dict[str, torch.Tensor]:
         raise RuntimeError(f"{path} cannot be read as PyTorch weights ({error}). {published.advice}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, expected a dict of tensors. {published.advice}")
+    if fault := not_finite(state):
+        raise ValueError(f"{path} can't be used: {fault}. {published.advice}")
     return state
 
 
@@ -246,3 +248,9 @@ def mismatch(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor])
         for fault, names in faults.items()
         if names
     )
+
+
+def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
+    """Return in one line which weights of a state dict contain NaN or infinity; empty if none do."""
+    names = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    return f"{len(names)} of {len(weights)} weights contain NaN or infinity (first: {names[0]})" if names else ""

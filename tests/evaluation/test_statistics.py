@@ -92,9 +92,20 @@ def test_no_difference_at_all():
     assert same.nemenyi.to_numpy() == pytest.approx(1)
 
 
-def test_scores_that_are_not_finite():
-    with pytest.raises(ValueError, match="y has 1 scores that are NaN"):
-        paired_tests({"x": [1.0], "y": [math.nan]}, [0])
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (lambda: paired_tests({"x": [1.0]}, [0]), "at least 2 runs, got 1"),
+        (lambda: paired_tests({"x": [1.0, 2.0], "y": [1.0]}, [0, 1]), "y has 1 scores for 2 cases"),
+        (lambda: paired_tests({"x": [1.0], "y": [math.nan]}, [0]), "y has 1 scores that are NaN"),
+        (lambda: paired_tests({"x": [1.0], "y": [2.0]}, [0], "z"), "no run named 'z'; there are x, y"),
+        (lambda: friedman_test({"x": [1.0, 2.0], "y": [2.0, 1.0]}, [0, 1]), "at least 3 runs, got 2"),
+        (lambda: friedman_test({name: [1.0, 2.0] for name in "xyz"}, [0, 0]), "2 groups of cases, got 1"),
+    ],
+)
+def test_bad_scores(test, message):
+    with pytest.raises(ValueError, match=message):
+        test()
 
 
 def test_accuracy_of_single_cases_is_mcnemars_exact_test():

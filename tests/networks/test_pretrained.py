@@ -189,6 +189,12 @@ def test_parts_cut_off_may_be_absent_only_when_they_are_cut_off(tmp_path):
             RuntimeError,
             "cut.pth cannot be read",
         ),
+        (
+            "nan.pth",
+            lambda path, file: torch.save({"a": torch.tensor([1.0, torch.nan])}, path),
+            ValueError,
+            r"nan.pth can't be used: 1 of 1 weights contain NaN or infinity \(first: a\)",
+        ),
         ("list.pth", lambda path, file: torch.save([1, 2], path), ValueError, "list.pth holds list"),
     ],
 )
