@@ -258,6 +258,22 @@ def _inference_row(row: Mapping[str, Any]) -> dict[str, str]:
     return cells
 
 
+def throughput_table(path: Path) -> str:
+    """Make the table of images per second in batches, from the output of `benchmarks/inference.py`."""
+    content = read_record(path)
+    facts, rows = content["provenance"], content["rows"]
+    size, batch = rows[0]["image_size"], rows[0]["batch_size"]
+    caption = (
+        f"{size} x {size} pixels, batches of {batch}, median of {facts['repeats']} interleaved rounds; "
+        f"{facts['processor']}."
+    )
+    cells = [
+        {"network": row["network"], "backend": row["variant"], "images/s": f"{row['images_per_second']:.1f}"}
+        for row in rows
+    ]
+    return captioned(caption, cells)
+
+
 def predict_table(path: Path) -> str:
     """Make the table of the times of the command, from the output of `benchmarks/predict.py`."""
     content = read_record(path)

@@ -32,6 +32,7 @@ from tables_of_networks import (
     one_run_table,
     peers_table,
     predict_table,
+    throughput_table,
     released_table,
     results_table,
     speedup,
@@ -244,6 +245,7 @@ TABLES = {
 BENCHMARKS = {
     "benchmark": training_table,
     "inference": lambda path: inference_table(path, trained=True),
+    "throughput": throughput_table,
     "predict": predict_table,
     "inference_times": lambda path: inference_table(path, trained=False),
 }
