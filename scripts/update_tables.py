@@ -32,10 +32,10 @@ from tables_of_networks import (
     one_run_table,
     peers_table,
     predict_table,
-    throughput_table,
     released_table,
     results_table,
     speedup,
+    throughput_table,
     training_table,
 )
 from tables_of_studies import (
