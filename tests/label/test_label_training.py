@@ -50,7 +50,7 @@ def test_training_replaces_the_weights(server, app, images, name):
     assert (models / "model.pt").read_bytes() != before
     record = json.loads((models / "training.json").read_text())
     assert {part: len(found) for part, found in record["images"].items()} == {"training": 6, "validation": 1}
-    assert record["recipe"] == {"image_size": {"attention_unet": 256, "explainable": 224, "hybrid": 256}[name]}
+    assert record["recipe"]["image_size"] == {"attention_unet": 256, "explainable": 224, "hybrid": 256}[name]
     assert record["provenance"]["commit"] is None  # the code came from the archive, not from this checkout
     assert size_of_mask(server, name, "unlabelled") == Image.open(images / "rgb.png").size
     assert "Reload model from cache" in server.log.read_text()[log_before:]
