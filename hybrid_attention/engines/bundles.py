@@ -161,7 +161,7 @@ def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, *
 
     Args:
         weights: the weight file, with the record of its training beside it.
-        default: returned if there is no record.
+        default: returned without a record.
         references: values for the references of the record's `network_def`, `@in_channels` for example.
 
     Raises:
