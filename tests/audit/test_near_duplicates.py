@@ -5,16 +5,12 @@ from hybrid_attention.audit.near_duplicates import Copy, Scores, compare, find_n
 from hybrid_attention.phantoms.dataset import make_phantom
 from scipy import ndimage
 
-SIZE = (240, 300)
+FRAME, OTHER, THIRD = (make_phantom("benign", seed, (240, 300)).image for seed in range(3))
 
 
-def phantom(seed):
-    return make_phantom("benign", seed, SIZE).image
-
-
-def neighbour(image, other, share):
-    """A frame with the same tissue whose speckle is `image`'s by `share` and new by the rest, shifted by (3, 5)."""
-    image, other = image.astype(float), other.astype(float)
+def neighbour(share):
+    """A frame with the same tissue whose speckle is the frame's by `share` and new by the rest, shifted by (3, 5)."""
+    image, other = FRAME.astype(float), OTHER.astype(float)
     tissue = ndimage.gaussian_filter(image, 5)
     speckle, new = image - tissue, other - ndimage.gaussian_filter(other, 5)
     new *= np.sqrt(ndimage.gaussian_filter(speckle**2, 9) / ndimage.gaussian_filter(new**2, 9))
@@ -23,51 +19,40 @@ def neighbour(image, other, share):
 
 
 def test_neighbouring_frame_is_near_not_same():
-    frame = phantom(0)
-    images = (frame, neighbour(frame, phantom(1), 0.75), phantom(2))
-    pictures = {number: describe(image) for number, image in zip((0, 1, 7), images, strict=True)}
+    pictures = {0: describe(FRAME), 1: describe(neighbour(0.75)), 7: describe(THIRD)}
     (copy,) = find_near_duplicates(pictures, progress=False)
     assert (copy.first, copy.second, copy.kind, copy.mirrored) == (0, 1, "near_frame", False)
     # the share kept is what correlates, and a little more, since some of the tissue lies in the same band
-    assert 0.72 < copy.scores.block_correlation < 0.9
-    assert copy.scores.correlation > 0.8
+    assert 0.72 < copy.scores.block_correlation < 0.9 and copy.scores.correlation > 0.8
 
 
-def test_overlap_is_measured_on_the_smaller_picture():
-    frame = phantom(0)
-    scores = compare(describe(frame[:, :200]), describe(frame[:, 80:]))
-    assert scores.overlap == pytest.approx(120 / 200, abs=0.01)
-    assert scores.scale == pytest.approx(1, abs=0.002)
-    assert scores.kind == "same_frame"
-    small = compare(describe(frame[:, :180]), describe(frame[:, 120:]))
-    assert small.overlap == pytest.approx(60 / 180, abs=0.01)
-    assert small.kind is None
+@pytest.mark.parametrize(("right", "left", "kind"), [(200, 80, "same_frame"), (180, 120, None)])
+def test_overlap_is_measured_on_the_smaller_picture(right, left, kind):
+    scores = compare(describe(FRAME[:, :right]), describe(FRAME[:, left:]))
+    assert scores.overlap == pytest.approx((right - left) / min(right, 300 - left), abs=0.01)
+    assert scores.scale == pytest.approx(1, abs=0.01) and scores.kind == kind
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.5])
 def test_neither_scale_nor_black_borders_nor_grey_depth_matter(factor):
-    frame = phantom(0)
-    scaled = np.clip(ndimage.zoom(frame.astype(float), factor), 0, 255)
+    scaled = np.clip(ndimage.zoom(FRAME.astype(float), factor), 0, 255)
     framed = np.zeros((500, 512), np.uint16)
     framed[50 : 50 + len(scaled), 30 : 30 + len(scaled.T)] = 300 + 100 * scaled
-    scores = compare(describe(frame), describe(framed))
-    assert scores.scale == pytest.approx(factor, rel=0.01)
-    assert scores.kind == "same_frame"
+    scores = compare(describe(FRAME), describe(framed))
+    assert scores.scale == pytest.approx(factor, rel=0.01) and scores.kind == "same_frame"
 
 
 def test_shared_text_joins_no_strangers():
-    first, second = phantom(0).copy(), phantom(1).copy()
+    first, second = FRAME.copy(), OTHER.copy()
     text = np.kron(np.random.default_rng(0).integers(0, 2, (6, 30)), np.ones((5, 5))) * 235
-    for image in (first, second):
-        image[190:220, 20:170] = text
+    first[190:220, 20:170] = second[190:220, 20:170] = text
     scores = compare(describe(first), describe(second))
     assert scores.inliers >= 10, "the text should match, or this test proves nothing"
     assert scores.kind is None
 
 
 def test_mirrored_picture_is_that_of_the_mirrored_image():
-    frame = phantom(0)
-    mirrored, turned = describe(frame).mirrored(), describe(np.ascontiguousarray(frame[:, ::-1]))
+    mirrored, turned = describe(FRAME).mirrored(), describe(np.ascontiguousarray(FRAME[:, ::-1]))
     np.testing.assert_array_equal(mirrored.pixels, turned.pixels)
     matched, partner = mutual_matches(root_sift(mirrored.descriptors), root_sift(turned.descriptors)[None])
     chosen = matched[:, 0].numpy()
@@ -87,40 +72,32 @@ def test_keypoints_lie_in_the_pixels_of_the_picture():
 
 def test_support_counts_what_agrees_with_one_similarity():
     here = np.array([[10, 10, 4, 0], [50, 10, 4, 90], [10, 60, 6, 45], [70, 70, 5, 10]], float)
-    there = here.copy()  # doubled, turned by 90 degrees and shifted
-    there[:, 0], there[:, 1] = 300 - 2 * here[:, 1], 20 + 2 * here[:, 0]
-    there[:, 2], there[:, 3] = 2 * here[:, 2], here[:, 3] + 90
+    # doubled, turned by 90 degrees and shifted
+    there = np.stack([300 - 2 * here[:, 1], 20 + 2 * here[:, 0], 2 * here[:, 2], here[:, 3] + 90], axis=1)
     assert agreeing_matches(here, there, 100) == 4
     there[3, :2] += 80
     assert agreeing_matches(here, there, 100) == 3
 
 
-def test_each_picture_keeps_its_best_candidates():
+def test_candidates_and_groups():
     strong, middle, weak = (Candidate(0, 1, False, 9), Candidate(1, 2, False, 8), Candidate(0, 1, True, 4))
     assert strongest([weak, middle, strong], count=1) == [strong, middle]
-
-
-def test_groups_are_connected_components():
     copies = [Copy(1, 4, "same_frame"), Copy(2, 4, "same_frame"), Copy(3, 5, "same_frame")]
     assert group_numbers(7, copies) == [1, 2, 2, 3, 2, 3, 4]
     assert group_numbers(2, []) == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("changed", "kind"),
+    ("overlap", "correlation", "speckle", "block", "kind"),
     [
-        ({}, "same_frame"),
-        ({"overlap": 0.6}, "same_frame"),
-        ({"speckle_correlation": 0.2}, "same_frame"),
-        ({"overlap": 0.4}, None),
-        ({"correlation": 0.85}, "same_frame"),
-        ({"correlation": 0.7}, None),
-        ({"block_correlation": 0.9}, "near_frame"),
-        ({"block_correlation": 0.9, "overlap": 0.7}, None),
-        ({"block_correlation": 0.1, "speckle_correlation": 0.2}, None),
+        (1, 0.99, 0.9, 0.97, "same_frame"),
+        (0.6, 0.85, 0.2, 0.97, "same_frame"),
+        (0.4, 0.99, 0.9, 0.97, None),
+        (1, 0.7, 0.9, 0.97, None),
+        (1, 0.99, 0.9, 0.9, "near_frame"),
+        (0.7, 0.99, 0.9, 0.9, None),
+        (1, 0.99, 0.2, 0.1, None),
     ],
 )
-def test_verdicts(changed, kind):
-    values = {"inliers": 50, "scale": 1, "rotation": 0, "overlap": 1}
-    values |= {"correlation": 0.99, "speckle_correlation": 0.9, "block_correlation": 0.97}
-    assert Scores(**values | changed).kind == kind
+def test_verdicts(overlap, correlation, speckle, block, kind):
+    assert Scores(50, 1, 0, overlap, correlation, speckle, block).kind == kind

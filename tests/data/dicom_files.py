@@ -2,31 +2,22 @@
 
 import io
 
-import numpy as np
+import pytest
 from PIL import Image
 
-ULTRASOUND, ENHANCED, MULTI_FRAME, CAPTURE, REPORT = (
-    "1.2.840.10008.5.1.4.1.1.6.1",
-    "1.2.840.10008.5.1.4.1.1.6.2",
-    "1.2.840.10008.5.1.4.1.1.3.1",
-    "1.2.840.10008.5.1.4.1.1.7",
-    "1.2.840.10008.5.1.4.1.1.88.33",
-)
-EXPLICIT, DEFLATED, JPEG, JPEG_LOSSLESS, MPEG4, RLE = (
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.102",
-    "1.2.840.10008.1.2.5",
-)
+pydicom = pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
+
+ULTRASOUND, ENHANCED = pydicom.uid.UltrasoundImageStorage, pydicom.uid.EnhancedUSVolumeStorage
+MULTI_FRAME, CAPTURE = pydicom.uid.UltrasoundMultiFrameImageStorage, pydicom.uid.SecondaryCaptureImageStorage
+REPORT = pydicom.uid.ComprehensiveSRStorage
+EXPLICIT, DEFLATED = pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.DeflatedExplicitVRLittleEndian
+JPEG, JPEG_LOSSLESS = pydicom.uid.JPEGBaseline8Bit, pydicom.uid.JPEGLosslessSV1
+MPEG4, RLE = pydicom.uid.MPEG4HP41, pydicom.uid.RLELossless
 
 
 def region(left, top, right, bottom, delta=(0.01, 0.02), units=3, data_type=1, spatial_format=1):
     """An item of the regions: its corners are within it, as DICOM has it; cm a pixel."""
-    from pydicom import Dataset
-
-    item = Dataset()
+    item = pydicom.Dataset()
     item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = spatial_format, data_type, 2
     item.RegionLocationMinX0, item.RegionLocationMinY0 = left, top
     item.RegionLocationMaxX1, item.RegionLocationMaxY1 = right, bottom
@@ -37,15 +28,12 @@ def region(left, top, right, bottom, delta=(0.01, 0.02), units=3, data_type=1, s
 
 def header(kind=ULTRASOUND, syntax=EXPLICIT, **attributes):
     """A data set without pixels, complete enough for a validator."""
-    from pydicom import Dataset, FileMetaDataset
-    from pydicom.uid import generate_uid
-
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
+    made, new = pydicom.Dataset(), pydicom.uid.generate_uid
+    made.file_meta = pydicom.dataset.FileMetaDataset()
     made.file_meta.TransferSyntaxUID = syntax
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = kind
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid()
-    made.StudyInstanceUID, made.SeriesInstanceUID, made.FrameOfReferenceUID = (generate_uid() for _ in range(3))
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = new()
+    made.StudyInstanceUID, made.SeriesInstanceUID, made.FrameOfReferenceUID = new(), new(), new()
     made.PatientName, made.PatientID, made.PatientBirthDate, made.PatientSex = "Doe^Jane", "P1", "19700101", "F"
     made.StudyDate, made.StudyTime, made.StudyID, made.AccessionNumber = "20200102", "101500", "1", "A1"
     made.ReferringPhysicianName, made.Manufacturer, made.PositionReferenceIndicator = "", "none", ""
@@ -73,42 +61,27 @@ def write_dicom(path, pixels, photometric="MONOCHROME2", regions=(), syntax=EXPL
     content = pixels.tobytes() if raw is None else raw
     made.PixelData = content + b"\0" * (len(content) % 2)
     made["PixelData"].VR = "OW" if made.BitsAllocated == 16 else "OB"
-    if made.file_meta.TransferSyntaxUID.is_encapsulated:
-        made["PixelData"].is_undefined_length = True
+    made["PixelData"].is_undefined_length = made.file_meta.TransferSyntaxUID.is_encapsulated
     made.save_as(path, enforce_file_format=True)
     return path
 
 
 def set_text(path, **texts):
     """Give attributes of a file values that need not be what their kind allows."""
-    from pydicom import dcmread
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
-    from pydicom.dataelem import RawDataElement
-    from pydicom.tag import Tag
-
-    stored = dcmread(path)
+    stored = pydicom.dcmread(path)
     for keyword, text in texts.items():
-        tag, value = Tag(tag_for_keyword(keyword)), text.encode() + b" " * (len(text) % 2)
-        stored._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        tag, value = pydicom.tag.Tag(keyword), text.encode() + b" " * (len(text) % 2)
+        kind = pydicom.datadict.dictionary_VR(tag)
+        stored._dict[tag] = pydicom.dataelem.RawDataElement(tag, kind, len(value), value, 0, False, True)
     stored.save_as(path)
     return path
 
 
 def jpeg_frames(frames):
     """The pixels of frames, each (H, W) or (H, W, 3) of RGB, as JPEG baseline (YCbCr, 4:2:2)."""
-    from pydicom.encaps import encapsulate
-
     encoded = []
     for frame in frames:
         buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, "JPEG", quality=95, subsampling="4:2:2")
         encoded.append(buffer.getvalue())
-    return encapsulate(encoded)
-
-
-def to_ybr(rgb):
-    """RGB, (H, W, 3), in full-range YCbCr (ITU-R 601, as JPEG)."""
-    red, green, blue = np.moveaxis(rgb.astype(float), -1, 0)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    planes = [luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402]
-    return np.stack(planes, axis=-1).round().clip(0, 255).astype(np.uint8)
+    return pydicom.encaps.encapsulate(encoded)

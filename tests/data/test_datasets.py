@@ -11,10 +11,13 @@ from tests.data.published_sets import PLACED, SETS, breast, bus_bra, bus_uclm, b
 
 
 @pytest.mark.parametrize("write", SETS, ids=lambda write: write.__name__)
-def test_cases(write, tmp_path):
-    expected = write(tmp_path / "set")
-    cases = datalist(tmp_path / "set")
-    assert [tuple(case[key] for key in ("case_id", "class", "group", "birads", "device")) for case in cases] == expected
+def test_cases_of_a_folder_or_the_one_above(write, tmp_path):
+    expected = write(tmp_path / "published")
+    (tmp_path / "archive.zip").write_bytes(b"")
+    for root in [tmp_path / "published", *([tmp_path] if write is not plain else [])]:
+        cases = datalist(root)
+        found = [tuple(case[key] for key in ("case_id", "class", "group", "birads", "device")) for case in cases]
+        assert found == expected
     for case in cases:
         assert case["dataset"] == PLACED.get(write.__name__, write.__name__) and case["synthetic"] is False
         lesion = merged_mask([read_mask(path) for path in case["label"]])
@@ -23,17 +26,13 @@ def test_cases(write, tmp_path):
         assert lesion[4:10, 4:10].all() or not area
 
 
-@pytest.mark.parametrize("write", SETS[:-1], ids=lambda write: write.__name__)
-def test_cases_one_folder_below(write, tmp_path):
-    expected = write(tmp_path / "download" / "published")
-    (tmp_path / "download" / "archive.zip").write_bytes(b"")
-    assert [case["case_id"] for case in datalist(tmp_path / "download")] == [case[0] for case in expected]
-
-
-def test_all_at_once_can_be_batched(tmp_path):
+def test_all_at_once_can_be_batched(tmp_path, caplog):
     expected = [case for write in SETS for case in write(tmp_path / write.__name__)]
     cases = datalist([tmp_path / write.__name__ for write in SETS])
     assert [case["case_id"] for case in cases] == [case[0] for case in expected]
+    reasons = ("Doppler): DOPP_000", "combined views): TWIN_000", "mask of another size): WIDE_000")
+    for line in (*reasons, "normal, without a mask): case045"):
+        assert f"1 images skipped ({line}" in caplog.text
     folds = {"udiat": 1, "bus_uclm": 2}
     table = ["case_id;fold", *(f"{case['case_id']};{folds.get(case['dataset'], 0)}" for case in cases)]
     (tmp_path / "split.csv").write_text("\n".join(table))
@@ -43,82 +42,46 @@ def test_all_at_once_can_be_batched(tmp_path):
     assert not any(value is None for case in members for value in case.values())
 
 
-def test_what_is_left_out_is_logged(tmp_path, caplog):
-    bus_uclm(tmp_path / "bus_uclm")
-    breast(tmp_path / "breast")
-    datalist([tmp_path / "bus_uclm", tmp_path / "breast"])
-    reasons = ("Doppler): DOPP_000", "combined views): TWIN_000", "mask of another size): WIDE_000")
-    for line in (*reasons, "normal, without a mask): case045"):
-        assert f"1 images skipped ({line}" in caplog.text
+IMAGES = "BrEaST-Lesions_USG-images_and_masks"
 
 
 @pytest.mark.parametrize(
-    ("write", "table", "image"),
+    ("write", "listed", "table", "image", "mask", "required"),
     [
-        (bus_bra, "bus_data.csv", "Images/bus_0001-l.png"),
-        (bus_uclm, "INFO.csv", "images/ALWI_000.png"),
-        (breast, "clinical", "BrEaST-Lesions_USG-images_and_masks/case001.png"),
-        (udiat, "DatasetB.xlsx", "original/000001.png"),
+        (bus_bra, 3, "bus_data.csv", "Images/bus_0001-l.png", "Masks/mask_0001-l.png", "5-fold-cv.csv"),
+        (bus_uclm, 7, "INFO.csv", "images/ALWI_000.png", "masks/ALWI_000.png", "INFO.csv"),
+        (breast, 3, "clinical", f"{IMAGES}/case001.png", f"{IMAGES}/case001_tumor.png", "*clinical*.xlsx"),
+        (udiat, 3, "DatasetB.xlsx", "original/000001.png", "GT/000001.png", "GT"),
     ],
 )
-def test_table_and_images_differ(write, table, image, tmp_path, caplog):
+def test_what_is_missing_is_named(write, listed, table, image, mask, required, tmp_path, caplog):
     expected = write(tmp_path)
     (tmp_path / image).rename(tmp_path / "kept")
     assert len(datalist(tmp_path)) == len(expected) - 1
-    assert (
-        f"lists {len(expected) + {bus_uclm: 3, breast: 1}.get(write, 0)} images, of which 1 are missing" in caplog.text
-    )
-    assert table in caplog.text
-    shutil.move(tmp_path / "kept", (tmp_path / image).with_name("case999.png"))
-    with pytest.raises(DataError, match=r"case999"):
+    assert f"lists {listed} images, of which 1 are missing" in caplog.text and table in caplog.text
+    stranger = shutil.copy(tmp_path / "kept", (tmp_path / image).with_name("case999.png"))
+    with pytest.raises(DataError, match=r"1 problem.*\n.*case999"):
+        datalist(tmp_path)
+    stranger.unlink()
+    (tmp_path / "kept").rename(tmp_path / image)
+    (tmp_path / mask).unlink()
+    with pytest.raises(DataError, match=r"1 problem.*\n.*(000001|0001-l|ALWI_000|case001)(_tumor)?\.png"):
+        datalist(tmp_path)
+    next(tmp_path.glob(required)).rename(tmp_path / "elsewhere")
+    title = {bus_bra: "BUS-BRA", bus_uclm: "BUS-UCLM", breast: "BrEaST", udiat: "UDIAT"}[write]
+    with pytest.raises(FileNotFoundError, match=f"looks like {title}, but lacks .*{required.split('*')[-1]}"):
         datalist(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("write", "missing", "message"),
-    [
-        (bus_bra, "5-fold-cv.csv", "looks like BUS-BRA, but lacks 5-fold-cv.csv"),
-        (bus_uclm, "INFO.csv", "looks like BUS-UCLM, but lacks INFO.csv"),
-        (breast, "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx", r"looks like BrEaST, but lacks .*\.xlsx"),
-        (udiat, "GT", "looks like UDIAT, but lacks GT"),
-    ],
-)
-def test_almost_a_layout(write, missing, message, tmp_path):
-    write(tmp_path)
-    path = tmp_path / missing
-    path.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=message):
-        datalist(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("write", "path"),
-    [
-        (bus_bra, "Masks/mask_0001-l.png"),
-        (bus_uclm, "masks/ALWI_000.png"),
-        (udiat, "GT/000001.png"),
-        (breast, "BrEaST-Lesions_USG-images_and_masks/case001_tumor.png"),
-        (plain, "a_mask.png"),
-    ],
-)
-def test_image_without_mask(write, path, tmp_path):
-    write(tmp_path)
-    (tmp_path / path).unlink()
-    with pytest.raises(DataError, match=r"1 problem.*\n.*(000001|0001-l|ALWI_000|case001|a)(_mask|_tumor)?\.png"):
-        datalist(tmp_path)
-
-
-def test_mixed_folder(tmp_path):
-    busi(tmp_path)
-    udiat(tmp_path)
-    with pytest.raises(DataError, match=rf"more than one data set \(UDIAT in {tmp_path}, BUSI in {tmp_path}\)"):
-        datalist(tmp_path)
-
-
-@pytest.mark.parametrize("beside", ["bus_bra/Images/x.png", "mine/x.png", "x.png"])
-def test_sets_side_by_side(beside, tmp_path):
+@pytest.mark.parametrize("beside", ["bus_bra/Images/x.png", "mine/x.png", "x.png", "."])
+def test_more_than_one_set(beside, tmp_path):
     busi(tmp_path / "busi")
-    bus_bra(tmp_path / "bus_bra") if beside.startswith("bus_bra") else picture(tmp_path / beside)
+    if beside == ".":
+        udiat(tmp_path / "busi")
+    elif beside.startswith("bus_bra"):
+        bus_bra(tmp_path / "bus_bra")
+    else:
+        picture(tmp_path / beside)
     with pytest.raises(DataError, match=rf"more than one data set .*BUSI in {tmp_path / 'busi'}"):
         datalist(tmp_path)
 
@@ -135,18 +98,13 @@ def test_sets_that_share_an_image_or_a_name(tmp_path):
         datalist([tmp_path / "three", tmp_path / "four"])
 
 
-def test_nothing_to_read(tmp_path):
+def test_plain_folders(tmp_path):
     for read in (datalist, folder_datalist):
         with pytest.raises(FileNotFoundError, match="none does not exist"):
             read(tmp_path / "none")
-    for name in ("a.png", "b_mask.png"):
-        picture(tmp_path / name)
-        with pytest.raises(DataError, match="no image with a mask beside it"):
-            datalist(tmp_path)
-        (tmp_path / name).unlink()
-
-
-def test_groups_of_a_plain_folder(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    with pytest.raises(DataError, match="no image with a mask beside it"):
+        datalist(tmp_path / "images")
     plain(tmp_path / "plain")
     bus_bra(tmp_path / "bus_bra")
     table = tmp_path / "groups.csv"
@@ -155,17 +113,40 @@ def test_groups_of_a_plain_folder(tmp_path):
     assert [case["group"] for case in cases][:3] == ["folder/7", "folder/7", "folder/8"]
     with pytest.raises(ValueError, match="groups of BUS-BRA are known"):
         datalist(tmp_path / "bus_bra", table)
-    table.write_text("image_id,duplicate_group\na.png,7\n")
-    with pytest.raises(DataError, match=r"groups\.csv: no row for b\.jpg"):
-        datalist(tmp_path / "plain", table)
+    (tmp_path / "plain" / "a_mask.png").unlink()
+    with pytest.raises(DataError, match=r"1 problem.*\n.*plain/a\.png: no mask beside it"):
+        datalist(tmp_path / "plain")
 
 
-def test_cells_with_errors_are_empty(tmp_path):
+EXCEL = "image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n2.png;malignant\r\n;\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("DatasetB.csv", EXCEL.encode("utf-16"), None),
+        ("DatasetB.csv", b"Image,Type\n1,Unclear\n", r"csv: expected the classes .* found 'unclear' \(000001\)"),
+        ("DatasetB.csv", b"Image,Kind\n1,Benign\n", "csv lacks the columns type; it has image, kind"),
+        ("DatasetB.csv", b"Image,Type\n1,Benign\n000001.png,Malignant\n2,Benign\n2,\n", "csv .* for 000001, 000002"),
+        ("DatasetB.csv", b"Image,Type\n", "csv has no rows"),
+        ("DatasetB.xlsx", b"PK\x03\x04 nothing more", "xlsx is not an Excel sheet"),
+        ("DatasetB.xlsx", b"Image,Type\n1,Benign\n", "xlsx is not an Excel sheet"),
+        ("DatasetB.xlsx", None, r"DatasetB\.xlsx: .* found '' \(000002\), '' \(000003\)"),  # errors of Excel are empty
+    ],
+)
+def test_tables(name, content, message, tmp_path):
     udiat(tmp_path)
-    rows = [["Image", "Type", "Age"], [1, "Benign", "#DIV/0!"], [2, "#N/A", 50], [3, "#REF!", 50]]
-    sheet(tmp_path / "DatasetB.xlsx", *rows)
-    with pytest.raises(ValueError, match=r"DatasetB\.xlsx: .* found '' \(000002\), '' \(000003\)"):
-        datalist(tmp_path)
+    (tmp_path / "DatasetB.xlsx").unlink()
+    if content is None:
+        rows = [["Image", "Type", "Age"], [1, "Benign", "#DIV/0!"], [2, "#N/A", 50], [3, "#REF!", 50]]
+        sheet(tmp_path / name, *rows)
+    else:
+        (tmp_path / name).write_bytes(content)
+    if message is None:
+        assert [case["class"] for case in datalist(tmp_path)] == ["benign", "malignant", "benign"]
+    else:
+        with pytest.raises(ValueError, match=message):
+            datalist(tmp_path)
 
 
 def test_udiat_without_its_table(tmp_path, caplog):
@@ -180,34 +161,6 @@ def test_udiat_without_its_table(tmp_path, caplog):
         with_class_index(cases, ["benign", "malignant"])
 
 
-EXCEL = "image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n2.png;malignant\r\n;\r\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("DatasetB.csv", EXCEL.encode("utf-16"), None),
-        ("DatasetB.csv", b"Image,Type\n1,Unclear\n", r"csv: expected the classes .* found 'unclear' \(000001\)"),
-        ("DatasetB.csv", b"Image,Kind\n1,Benign\n", "csv lacks the columns type; it has image, kind"),
-        ("DatasetB.csv", b"Image,Type,type\n1,Benign,x\n", "csv .* has type several times"),
-        ("DatasetB.csv", b"Image,Type\n1,Benign\n000001.png,Malignant\n2,Benign\n2,\n", "csv .* for 000001, 000002"),
-        ("DatasetB.csv", b"Image,Type\n", "csv has no rows"),
-        ("DatasetB.xlsx", b"PK\x03\x04 nothing more", "xlsx is not an Excel sheet"),
-        ("DatasetB.xlsx", b"Image,Type\n1,Benign\n", "xlsx is not an Excel sheet"),
-        ("DatasetB.xlsx", b"", "xlsx is not an Excel sheet"),
-    ],
-)
-def test_tables(name, content, message, tmp_path):
-    udiat(tmp_path)
-    (tmp_path / "DatasetB.xlsx").unlink()
-    (tmp_path / name).write_bytes(content)
-    if message is None:
-        assert [case["class"] for case in datalist(tmp_path)] == ["benign", "malignant", "benign"]
-    else:
-        with pytest.raises(ValueError, match=message):
-            datalist(tmp_path)
-
-
 @pytest.mark.bus_bra
 def test_real_bus_bra(bus_bra):
     cases = datalist(bus_bra)
@@ -216,7 +169,7 @@ def test_real_bus_bra(bus_bra):
     kinds = Counter(case["class"] for case in cases)
     assert set(kinds) == {"benign", "malignant"} and min(kinds.values()) > 400
     assert {case["birads"] for case in cases} == {"2", "3", "4", "5"} and len({case["device"] for case in cases}) == 4
-    parts = {}
+    tested = []
     for fold in range(5 if rows == 1875 else 3):
         split = split_cases(cases, fold)
         assert split.rule.startswith("BUS-BRA official folds")
@@ -224,5 +177,5 @@ def test_real_bus_bra(bus_bra):
         for part in ("train", "validation", "test"):
             for case in split.part(part):
                 assert owners.setdefault(case["group"], part) == part
-        parts[fold] = {case["case_id"] for case in split.test}
-    assert parts[0] == {case["case_id"] for case in cases if case["fold"] == 0} and not parts[0] & parts[1]
+        tested.append({case["case_id"] for case in split.test})
+    assert tested[0] == {case["case_id"] for case in cases if case["fold"] == 0} and not tested[0] & tested[1]

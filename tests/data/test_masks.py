@@ -4,7 +4,6 @@ import pytest
 import torch
 from hybrid_attention.data import MaskReader
 from hybrid_attention.data.cases import inspect_cases
-from hybrid_attention.data.folders import find_masks
 from hybrid_attention.data.masks import IGNORE_FILE, read_mask
 from hybrid_attention.data.names import mask_owner
 from hybrid_attention.evaluation.case_scores import at_original_size
@@ -25,85 +24,89 @@ ALL = FIRST | SECOND | THIRD
 LABELS = FIRST + 2 * SECOND + 3 * THIRD.astype(int)  # one value a lesion
 
 
-def read(tmp_path, image, name="m.png", **options):
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(tmp_path / name, **options)
-    return read_mask(tmp_path / name)
+@pytest.fixture
+def read(tmp_path):
+    """A function that saves an image and reads it as a mask."""
+
+    def saved(image, name="m.png", **options):
+        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(tmp_path / name, **options)
+        return read_mask(tmp_path / name)
+
+    return saved
+
+
+def palette(indices, *colours):
+    image = Image.fromarray(indices.astype(np.uint8), "P")
+    image.putpalette(list(np.ravel(colours)))
+    return image
 
 
 @pytest.mark.parametrize("values", [(40, 80, 120), (60, 120, 120), (80, 160, 255), (1, 2, 3), (20, 128, 255)])
-def test_labels_are_all_lesion(tmp_path, values):
+def test_labels_are_all_lesion(read, values):
     grey = np.array([0, *values], np.uint8)[LABELS]
-    np.testing.assert_array_equal(read(tmp_path, grey), ALL)
-    np.testing.assert_array_equal(read(tmp_path, grey.astype(np.uint16) * 257, "m.tif"), ALL)
+    np.testing.assert_array_equal(read(grey), ALL)
+    np.testing.assert_array_equal(read(grey.astype(np.uint16) * 257, "m.tif"), ALL)
 
 
 @pytest.mark.parametrize("colours", [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(128, 0, 0), (0, 64, 0), (0, 0, 9)]])
-def test_colours_are_all_lesion(tmp_path, colours):
-    rgb = np.array([(0, 0, 0), *colours], np.uint8)[LABELS]
-    np.testing.assert_array_equal(read(tmp_path, rgb), ALL)
-    palette = Image.fromarray(LABELS.astype(np.uint8), "P")
-    palette.putpalette([0, 0, 0, *np.ravel(colours)])
-    np.testing.assert_array_equal(read(tmp_path, palette), ALL)
-    np.testing.assert_array_equal(read(tmp_path, palette, "m.gif"), ALL)
+def test_colours_are_all_lesion(read, colours):
+    np.testing.assert_array_equal(read(np.array([(0, 0, 0), *colours], np.uint8)[LABELS]), ALL)
+    for name in ("m.png", "m.gif"):
+        np.testing.assert_array_equal(read(palette(LABELS, (0, 0, 0), *colours), name), ALL)
 
 
-def test_greys_and_transparency_are_seen_as_shown(tmp_path):
-    palette = Image.fromarray((~ALL).astype(np.uint8), "P")
-    palette.putpalette([255, 255, 255, 0, 0, 0])
-    np.testing.assert_array_equal(read(tmp_path, palette), ALL)
+def test_greys_and_transparency_are_seen_as_shown(read):
+    np.testing.assert_array_equal(read(palette(~ALL, (255, 255, 255), (0, 0, 0))), ALL)
     rgba = np.full((*ALL.shape, 4), 255, np.uint8)
     rgba[..., 3] = ALL * 255
-    np.testing.assert_array_equal(read(tmp_path, rgba), ALL)
+    np.testing.assert_array_equal(read(rgba), ALL)
 
 
 @pytest.mark.parametrize("quality", [10, 50, 95])
-def test_noise_of_jpeg(tmp_path, quality):
-    assert (read(tmp_path, ALL * np.uint8(255), "m.jpg", quality=quality) != ALL).mean() < 0.001
+def test_noise_of_jpeg(read, quality):
+    assert (read(ALL * np.uint8(255), "m.jpg", quality=quality) != ALL).mean() < 0.001
 
 
 @pytest.mark.parametrize("maximum", [60, 255, 65535])
 @pytest.mark.parametrize("sigma", [0.7, 1.5])
-def test_soft_edges_are_cut_in_the_middle(tmp_path, maximum, sigma):
+def test_soft_edges_are_cut_in_the_middle(read, maximum, sigma):
     soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
-    assert (read(tmp_path, soft, "m.tif") != ALL).mean() < 0.005
+    assert (read(soft, "m.tif") != ALL).mean() < 0.005
 
 
-def test_soft_edges_of_straight_sides(tmp_path):
+def test_soft_edges_of_straight_sides(read):
     square = Image.new("L", (40, 40))
     square.paste(255, (9, 9, 31, 31))
-    mask = read(tmp_path, square.resize((20, 20), Image.Resampling.BOX))  # a border of half and a quarter of white
+    mask = read(square.resize((20, 20), Image.Resampling.BOX))  # a border of half and a quarter of white
     assert mask.sum() == 12 * 12 - 4  # without the corners, a quarter of white
     assert mask[10].sum() == 12
 
 
 @pytest.mark.parametrize("maximum", [255, 65535])
-def test_pixels_to_ignore_need_a_decision(tmp_path, maximum):
+def test_pixels_to_ignore_need_a_decision(read, tmp_path, maximum):
     ring = disc((20, 20), 15) & ~FIRST
-    values = (FIRST + 2 * SECOND).astype(np.uint16)
-    values[ring] = maximum
-    folder = tmp_path / "benign"
-    folder.mkdir()
+    values = np.where(ring, maximum, FIRST + 2 * SECOND).astype(np.uint16)
+    (tmp_path / "benign").mkdir()
     with pytest.raises(ValueError, match=f"{maximum} beside labels up to 2.*background or lesion.*{IGNORE_FILE}"):
-        read(folder, values)
+        read(values, "benign/m.png")
     (tmp_path / IGNORE_FILE).write_text("background\n")
-    np.testing.assert_array_equal(read(folder, values), FIRST | SECOND)
-    (folder / IGNORE_FILE).write_text("lesion")
-    np.testing.assert_array_equal(read(folder, values), FIRST | SECOND | ring)
-    (folder / IGNORE_FILE).write_text("255")
+    np.testing.assert_array_equal(read(values, "benign/m.png"), FIRST | SECOND)
+    (tmp_path / "benign" / IGNORE_FILE).write_text("lesion")
+    np.testing.assert_array_equal(read(values, "benign/m.png"), FIRST | SECOND | ring)
+    (tmp_path / "benign" / IGNORE_FILE).write_text("255")
     with pytest.raises(ValueError, match=f"{IGNORE_FILE} must contain the word background or lesion, got '255'"):
-        read(folder, values)
+        read(values, "benign/m.png")
 
 
-def photograph():
-    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 100)), 1.5)
-    return ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+NOISE = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 100)), 1.5)
+PHOTOGRAPH = ((NOISE - NOISE.min()) / np.ptp(NOISE) * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (photograph(), "values from 0 to 255 are neither"),
-        (np.stack([photograph()] * 3, axis=-1), "values from 0 to 255 are neither"),
+        (PHOTOGRAPH, "values from 0 to 255 are neither"),
+        (np.stack([PHOTOGRAPH] * 3, axis=-1), "values from 0 to 255 are neither"),
         (np.random.default_rng(0).integers(0, 3, (80, 100), np.uint8), "3 values from 0 to 2 are neither"),
         (np.where(disc((40, 50), 25), 0, 255).astype(np.uint8), "76% of the image is lesion"),
         (~disc((40, 50), 20), "84% of the image is lesion"),
@@ -111,9 +114,16 @@ def photograph():
         (1 + ALL.astype(np.uint8), "2 values from 1 to 2 are neither"),
     ],
 )
-def test_what_is_not_a_mask_is_refused(tmp_path, values, message):
+def test_what_is_not_a_mask_is_refused(read, values, message):
     with pytest.raises(ValueError, match=message):
-        read(tmp_path, values)
+        read(values)
+
+
+@pytest.mark.parametrize("name", ["a_mask_1.npy", "a_mask_1.nrrd", "a_mask_1.dcm", "a_mask_1.svg"])
+def test_formats_that_are_not_read(tmp_path, name):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(ValueError, match="are not read"):
+        read_mask(tmp_path / name)
 
 
 def test_labels_in_nifti(tmp_path):
@@ -125,15 +135,8 @@ def test_labels_in_nifti(tmp_path):
         read_mask(tmp_path / "m.nii.gz")
 
 
-def test_several_pages_would_be_a_part_of_the_truth(tmp_path):
-    first, second = Image.fromarray(FIRST), Image.fromarray(SECOND)
-    first.save(tmp_path / "m.tif", save_all=True, append_images=[second])
-    with pytest.raises(ValueError, match="2 pages"):
-        read_mask(tmp_path / "m.tif")
-
-
 def test_every_reader_of_masks_goes_by_the_rule(tmp_path):
-    Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (80, 1))).save(tmp_path / "a.png")
+    Image.fromarray(PHOTOGRAPH).save(tmp_path / "a.png")
     Image.fromarray(np.array([0, 40, 80, 120], np.uint8)[LABELS]).save(tmp_path / "a_mask.png")
     case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
     loaded = MergeMasksd("label")(LoadImaged("label", MaskReader, ensure_channel_first=True)(case))
@@ -143,25 +146,11 @@ def test_every_reader_of_masks_goes_by_the_rule(tmp_path):
 
 
 @pytest.mark.busi
-def test_real_masks_pass(busi):
-    for path in sorted(busi.rglob("*_mask*.png"))[::20]:
+def test_real_masks_pass_and_real_images_do_not(busi):
+    paths = sorted(busi.rglob("*.png"))
+    for path in [path for path in paths if mask_owner(path)][::20]:
         with Image.open(path) as image:
             np.testing.assert_array_equal(read_mask(path), np.asarray(image) > 0)
-
-
-@pytest.mark.busi
-def test_real_images_are_not_masks(busi):
-    for path in [path for path in sorted(busi.rglob("*.png")) if mask_owner(path) is None][::40]:
+    for path in [path for path in paths if not mask_owner(path)][::40]:
         with pytest.raises(ValueError, match="are neither"):
             read_mask(path)
-
-
-@pytest.mark.parametrize("name", ["a_mask_1.npy", "a_mask_1.nrrd", "a_mask_1.dcm", "a_mask_1.svg"])
-def test_a_mask_of_a_kind_that_is_not_read_leaves_the_truth_incomplete(tmp_path, name):
-    Image.fromarray(FIRST).save(tmp_path / "a_mask.png")
-    (tmp_path / name).write_bytes(b"something")
-    (tmp_path / "a_mask.txt").write_text("a note")
-    (tmp_path / "._a_mask.png").write_bytes(b"of a Mac")
-    assert [path.name for path in find_masks(tmp_path / "a.png")] == ["a_mask.png", name]
-    with pytest.raises(ValueError, match="are not read"):
-        read_mask(tmp_path / name)

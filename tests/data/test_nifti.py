@@ -14,29 +14,33 @@ PICTURE = np.arange(12, dtype=np.float32).reshape(4, 3)  # as stored: (W, H)
 SIZES = (0.2, 0.1)  # width and height of a pixel in mm
 # world axes (x to the right, y to anterior, z to superior) that run across and down; both backwards in the picture
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
-ORIENTATIONS = list(itertools.product(PLANES, [False, True], [False, True], [False, True]))
 
 
-def store(path, picture=PICTURE, plane="axial", transposed=False, across=False, down=False, shift=0.0, unit="mm"):
-    """Write a picture as a volume of one slice; `across` and `down` store it backwards."""
-    affine, shape = np.zeros((4, 4)), [1, 1, 1]
-    affine[3, 3] = 1
-    axes = (1, 0) if transposed else (0, 1)
-    for axis, world, size, extent, back in zip(axes, PLANES[plane], SIZES, picture.shape, (across, down), strict=True):
-        affine[world, axis] = size if back else -size
-        affine[world, 3] = shift - (size * (extent - 1) if back else 0)
-        shape[axis] = extent
-    affine[({0, 1, 2} - set(PLANES[plane])).pop(), 2] = 5
-    stored = picture[:: -1 if across else 1, :: -1 if down else 1]
-    image = nibabel.Nifti1Image((stored.T if transposed else stored).reshape(shape), affine)
+def save(path, array, affine=None, unit="mm"):
+    image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units(unit)
     nibabel.save(image, path)
     return path
 
 
-@pytest.mark.parametrize(("plane", "transposed", "across", "down"), ORIENTATIONS)
+def store(path, plane="axial", transposed=False, across=False, down=False, shift=0.0, unit="mm", sizes=SIZES):
+    """Write the picture as a volume of one slice; `across` and `down` store it backwards."""
+    affine, shape = np.diag([0, 0, 0, 1.0]), [1, 1, 1]
+    axes = (1, 0) if transposed else (0, 1)
+    for axis, world, size, extent, back in zip(axes, PLANES[plane], sizes, PICTURE.shape, (across, down), strict=True):
+        affine[world, axis] = size if back else -size
+        affine[world, 3] = shift - (size * (extent - 1) if back else 0)
+        shape[axis] = extent
+    affine[({0, 1, 2} - set(PLANES[plane])).pop(), 2] = 5
+    stored = PICTURE[:: -1 if across else 1, :: -1 if down else 1]
+    return save(path, (stored.T if transposed else stored).reshape(shape), affine, unit)
+
+
+@pytest.mark.parametrize(
+    ("plane", "transposed", "across", "down"), list(itertools.product(PLANES, *[[False, True]] * 3))
+)
 def test_every_orientation(tmp_path, plane, transposed, across, down):
-    file = store(tmp_path / "a.nii.gz", plane=plane, transposed=transposed, across=across, down=down)
+    file = store(tmp_path / "a.nii.gz", plane, transposed, across, down)
     np.testing.assert_array_equal(read_grey(file), PICTURE.T)
     assert pixel_spacing(file) == pytest.approx(SIZES[::-1])
     write_nifti((PICTURE.T == 7).astype(np.uint8), file, tmp_path / "mask.nii.gz")
@@ -45,42 +49,28 @@ def test_every_orientation(tmp_path, plane, transposed, across, down):
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-6)
     assert mask.header.get_xyzt_units()[0] == "mm"
     # the truth may be stored in any other orientation of that plane
-    other = store(tmp_path / "b.nii.gz", plane=plane, transposed=not transposed, across=not across, down=down)
-    assert place_fault(other, file) is None
+    assert place_fault(store(tmp_path / "b.nii.gz", plane, not transposed, not across, down), file) is None
 
 
 def test_a_tilted_slice_counts_as_the_nearest_plane(tmp_path):
-    file = store(tmp_path / "a.nii.gz", across=True, transposed=True)
-    image = nibabel.load(file)
+    image = nibabel.load(store(tmp_path / "a.nii.gz", across=True, transposed=True))
     tilt = np.eye(4)
     tilt[1:3, 1:3] = [[0.94, -0.34], [0.34, 0.94]]  # by 20 degrees
-    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), tilt @ image.affine), file)
-    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
+    np.testing.assert_array_equal(
+        read_grey(save(tmp_path / "b.nii.gz", image.get_fdata(), tilt @ image.affine)), PICTURE.T
+    )
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_the_axis_of_one_slice_may_be_any(tmp_path, place):
-    shape = [4, 3]
-    shape.insert(place, 1)
-    file = tmp_path / "a.nii"
-    nibabel.save(nibabel.Nifti1Image(PICTURE.reshape(shape), np.eye(4)), file)
-    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
-    write_nifti(PICTURE.T, file, tmp_path / "mask.nii")
-    assert nibabel.load(tmp_path / "mask.nii").shape == tuple(shape)
-
-
+@pytest.mark.parametrize("shape", [(1, 4, 3), (4, 1, 3), (4, 3, 1)])
 @pytest.mark.parametrize("affine", [np.eye(4), None])
-def test_without_orientation_as_stored(tmp_path, affine):
+def test_without_orientation_as_stored(tmp_path, shape, affine):
     """The identity is what Python tools write for a picture; codes of 0 say that nothing is known."""
-    file = tmp_path / "a.nii.gz"
-    image = nibabel.Nifti1Image(PICTURE, affine)
-    image.header.set_xyzt_units("mm")
-    nibabel.save(image, file)
+    file, mask = save(tmp_path / "a.nii.gz", PICTURE.reshape(shape), affine), tmp_path / "mask.nii.gz"
     np.testing.assert_array_equal(read_grey(file), PICTURE.T)
     assert pixel_spacing(file) is None and not slice_geometry(file).placed
-    write_nifti((PICTURE.T > 3).astype(np.uint8), file, tmp_path / "mask.nii.gz")
-    np.testing.assert_array_equal(nibabel.load(tmp_path / "mask.nii.gz").affine, nibabel.load(file).affine)
-    assert place_fault(tmp_path / "mask.nii.gz", file) is None
+    write_nifti((PICTURE.T > 3).astype(np.uint8), file, mask)
+    np.testing.assert_array_equal(nibabel.load(mask).affine, nibabel.load(file).affine)
+    assert nibabel.load(mask).shape == shape and place_fault(mask, file) is None
 
 
 def test_a_png_that_itk_converted_has_no_size_in_mm(tmp_path):
@@ -100,27 +90,19 @@ def test_units(tmp_path, unit, factor):
 
 
 @pytest.mark.parametrize("change", ["shift", "sizes", "identity"])
-def test_a_mask_elsewhere_is_refused_with_both_affines(tmp_path, monkeypatch, change):
-    image = store(tmp_path / "a.nii.gz", across=True)
-    mask = tmp_path / "a_mask.nii.gz"
-    truth = (PICTURE > 5).astype(np.uint8)
+def test_a_mask_elsewhere_is_refused_with_both_affines(tmp_path, change):
+    image, mask = store(tmp_path / "a.nii.gz", across=True), tmp_path / "a_mask.nii.gz"
     if change == "identity":
-        nibabel.save(nibabel.Nifti1Image(truth, np.eye(4)), mask)
+        save(mask, (PICTURE > 5).astype(np.uint8), np.eye(4))
     else:
-        monkeypatch.setattr(f"{__name__}.SIZES", SIZES if change == "shift" else (0.2, 0.2))
-        store(mask, truth, shift=0.3 if change == "shift" else 0.0)
-    problems, _ = inspect_cases([{"case_id": "a", "image": str(image), "label": [str(mask)]}])
-    assert len(problems) == 1
-    for part in (
-        str(mask),
-        str(image),
-        *(str(np.round(nibabel.load(path).affine[:3], 4).tolist()) for path in (mask, image)),
-    ):
-        assert part in problems[0]
+        store(mask, **({"shift": 0.3} if change == "shift" else {"sizes": (0.2, 0.2)}))
+        save(mask, (PICTURE > 5).astype(np.uint8)[..., None], nibabel.load(mask).affine)
+    (problem,), _ = inspect_cases([{"case_id": "a", "image": str(image), "label": [str(mask)]}])
+    for path in (mask, image):
+        assert str(path) in problem and str(np.round(nibabel.load(path).affine[:3], 4).tolist()) in problem
 
 
 def test_a_png_can_not_say_how_it_lies_over_a_turned_image(tmp_path):
-    Image.fromarray((PICTURE.T > 5).astype(np.uint8) * 255).save(tmp_path / "mask.png")
     assert place_fault(tmp_path / "mask.png", store(tmp_path / "a.nii.gz")) is None
     turned = place_fault(tmp_path / "mask.png", store(tmp_path / "b.nii.gz", across=True))
     assert "b.nii.gz is not stored as viewers show it" in turned
@@ -133,28 +115,19 @@ STRUCTURE["R"], STRUCTURE["G"], STRUCTURE["A"] = PICTURE, PICTURE * 2, 99
 
 @pytest.mark.parametrize("stored", [VECTORS, STRUCTURE], ids=["vectors", "structure"])
 def test_colours_become_luma(tmp_path, stored):
-    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(read_grey(tmp_path / "a.nii.gz"), (0.299 + 2 * 0.587) * PICTURE.T, atol=1e-3)
+    file = save(tmp_path / "a.nii.gz", stored, np.eye(4))
+    np.testing.assert_allclose(read_grey(file), (0.299 + 2 * 0.587) * PICTURE.T, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        (np.zeros((4, 3, 2), np.float32), r"shape \(4, 3, 2\)"),
-        (np.where(PICTURE == 5, np.nan, PICTURE), "1 pixels are NaN or Inf"),
-        (np.where(PICTURE == 5, np.inf, PICTURE), "1 pixels are NaN or Inf"),
-    ],
-)
-def test_what_is_not_a_slice_is_refused(tmp_path, stored, message):
-    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(ValueError, match=message):
-        read_grey(tmp_path / "a.nii")
-
-
-def test_an_image_of_many_pixels_is_not_decoded(tmp_path):
-    nibabel.save(nibabel.Nifti1Image(np.zeros((1, 1), np.uint8), np.eye(4)), tmp_path / "a.nii")
-    data = bytearray((tmp_path / "a.nii").read_bytes())
+def test_what_is_not_a_slice_is_refused(tmp_path):
+    path = tmp_path / "a.nii"
+    with pytest.raises(ValueError, match=r"shape \(4, 3, 2\)"):
+        read_grey(save(path, np.zeros((4, 3, 2), np.float32)))
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="1 pixels are NaN or Inf"):
+            read_grey(save(path, np.where(PICTURE == 5, value, PICTURE)))
+    data = bytearray(save(path, np.zeros((1, 1), np.uint8)).read_bytes())
     data[42:46] = (20000).to_bytes(2, "little") + (10000).to_bytes(2, "little")
-    (tmp_path / "a.nii").write_bytes(data)
+    path.write_bytes(data)
     with pytest.raises(ValueError, match="20000x10000 pixels"):
-        read_grey(tmp_path / "a.nii")
+        read_grey(path)

@@ -20,76 +20,66 @@ from PIL import Image
 
 from tests.bundles.commands import config
 
-OPENED = None
+OPENED = Counter()
 
 
-def count(event, arguments):
-    if OPENED is not None and event == "open" and isinstance(arguments[0], str | Path):
-        OPENED[str(arguments[0])] += 1
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def hook():
+    def count(event, arguments):
+        if event == "open" and isinstance(arguments[0], str | Path):
+            OPENED[str(arguments[0])] += 1
+
     sys.addaudithook(count)  # which can't be removed
 
 
 @pytest.fixture
-def opened(hook):
-    global OPENED
-    OPENED = Counter()
-    yield OPENED
-    OPENED = None
-
-
-@pytest.fixture
 def folder(tmp_path):
-    return write_phantom_dataset(tmp_path / "data", benign=3, malignant=2, normal=0, size=(64, 80))
+    root = write_phantom_dataset(tmp_path / "data", benign=3, malignant=2, normal=0, size=(64, 80))
+    OPENED.clear()
+    return root
+
+
+def opened(paths):
+    """How often each of the files was opened."""
+    return {OPENED[str(path)] for path in paths}
 
 
 def images(cases):
     return [case["image"] for case in cases]
 
 
-def masks(cases):
-    return [path for case in cases for path in case["label"]]
-
-
-def test_prediction(folder, tmp_path, opened):
-    model = hybrid_attention.load_model()
-    opened.clear()
-    rows = predict_folder(model, folder, tmp_path / "out")
-    assert {opened[str(folder / row["case_id"])] for row in rows} == {2}  # header, pixels
-
-
-def test_inference_of_a_bundle(folder, tmp_path, opened):
-    parser = ConfigParser()
-    parser.read_config(config("hybrid_lite", "inference"))
-    switches = {"image_size": 64, "device": "cpu", "panels": True, "gradcam_of": "mask"}
-    parser.update({"dataset_dir": str(folder), "output_dir": str(tmp_path / "out"), **switches})
-    evaluator = parser.get_parsed_content("evaluator")
-    evaluator.run()
-    assert len(list((tmp_path / "out").rglob("*_panels.png"))) == 5
-    assert {opened[str(path)] for path in folder.rglob("*).png")} == {2}  # header, pixels
-
-
 def cached(cases):
     return CacheDataset(cases, NamingCompose([*preprocessing(32), *network_input()]), progress=False)
 
 
-def test_start_of_a_training(folder, opened):
+def test_prediction(folder, tmp_path):
+    rows = predict_folder(hybrid_attention.load_model(), folder, tmp_path / "out")
+    assert opened(folder / row["case_id"] for row in rows) == {2}  # header, pixels
+
+
+def test_inference_of_a_bundle(folder, tmp_path):
+    parser = ConfigParser()
+    parser.read_config(config("hybrid_lite", "inference"))
+    switches = {"image_size": 64, "device": "cpu", "panels": True, "gradcam_of": "mask"}
+    parser.update({"dataset_dir": str(folder), "output_dir": str(tmp_path / "out"), **switches})
+    parser.get_parsed_content("evaluator").run()
+    assert len(list((tmp_path / "out").rglob("*_panels.png"))) == 5
+    assert opened(folder.rglob("*).png")) == {2}  # header, pixels
+
+
+def test_start_of_a_training(folder):
     split = split_cases(datalist(folder), num_folds=3)
     for part in (split.train, split.validation):
         cached(part)
         case_digests(part)
     data_digest(split.train)
-    used = [*split.train, *split.validation]
-    assert {opened[path] for path in images(used)} == {3}  # header, pixels, digest for the record
-    assert {opened[path] for path in images(split.test)} == {1}
+    assert opened(images([*split.train, *split.validation])) == {3}  # header, pixels, digest for the record
+    assert opened(images(split.test)) == {1}
     # pixels twice, since the area of the lesions decides what the images are before any are loaded; digest
-    assert {opened[path] for path in masks(split.train)} == {3}
+    assert opened(path for case in split.train for path in case["label"]) == {3}
 
 
-def test_evaluation(folder, tmp_path, opened):
+def test_evaluation(folder, tmp_path):
     cases, network = datalist(folder), torch.nn.Conv2d(1, 1, 1)
     torch.save(network.state_dict(), tmp_path / "model.pt")
     SupervisedEvaluator(
@@ -100,7 +90,7 @@ def test_evaluation(folder, tmp_path, opened):
         val_handlers=[CaseScores(tmp_path / "out", cases, tmp_path / "model.pt")],
     ).run()
     assert (tmp_path / "out" / "summary.json").is_file()
-    assert {opened[path] for path in images(cases)} == {3}  # header, pixels, digest for the summary
+    assert opened(images(cases)) == {3}  # header, pixels, digest for the summary
 
 
 def test_broken_files_are_named_before_the_work_or_at_its_start(folder, tmp_path):
@@ -112,7 +102,8 @@ def test_broken_files_are_named_before_the_work_or_at_its_start(folder, tmp_path
     first.write_bytes(whole)
     Image.new("L", (80, 64)).save(second)  # only its pixels tell
     cases = datalist(folder)
-    with pytest.raises(RuntimeError, match=r"benign \(2\)\.png: all pixels have the same grey value"):
+    grey = r"benign \(2\)\.png: all pixels have the same grey value"
+    with pytest.raises(RuntimeError, match=grey):
         cached(cases)
-    with pytest.raises(ValueError, match=r"benign \(2\)\.png: all pixels have the same grey value"):
+    with pytest.raises(ValueError, match=grey):
         predict_folder(hybrid_attention.load_model(), folder, tmp_path / "out")
