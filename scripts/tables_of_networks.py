@@ -294,7 +294,7 @@ def predict_table(path: Path) -> str:
 
 
 def network_costs_table(path: Path) -> str:
-    """Make the table of computational costs of all networks, from the output of `benchmarks/network_costs.py`."""
+    """Make the table of computational costs of all networks, from the output of `benchmarks/training.py`."""
     costs = read_record(path)
     return captioned(
         f"{_how_measured(costs)}:", [{"network": name, **_costs_of(row)} for name, row in costs["rows"].items()]

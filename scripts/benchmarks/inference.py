@@ -37,8 +37,8 @@ from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_f
 from hybrid_attention.engines.bundles import bundle_folder, bundle_network
 from hybrid_attention.engines.training_record import commit, processor
 from hybrid_attention.prediction.bundles import own_bundles
-from network_costs import NETWORKS
 from torch import nn
+from training import NETWORKS
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
 EAGER = "eager"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hybrid_attention.engines import FlipAverage, PrecisionInferer, choose_precision, to_memory_format
 from hybrid_attention.engines.inferers import computes_bf16
-from hybrid_attention.networks import MultiTaskOutput
+from hybrid_attention.networks import MultiTaskOutput, MultiTaskUNet
 from monai.inferers import SimpleInferer
 
 # what keeps torch and oneDNN from using more of a processor than one with AVX2 has
@@ -21,13 +21,18 @@ def network():
 
 
 def test_bf16_computes_in_bf16_and_returns_float32():
-    net, x, seen = network(), torch.rand(2, 3, 8, 8), []
+    net, x = network(), torch.rand(2, 3, 8, 8)
     assert torch.equal(PrecisionInferer()(x, net), net(x))
-    net.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     result = PrecisionInferer("bf16", channels_last=True)(x, net)
-    assert seen == [torch.bfloat16]
-    assert result.dtype == torch.float32
+    assert result.dtype == torch.float32 and not torch.equal(result, net(x))
     torch.testing.assert_close(result, net(x), rtol=0.02, atol=0.02)
+
+    net, x = MultiTaskUNet(in_channels=3, channels=(8, 8)).eval(), torch.rand(2, 3, 16, 16)
+    output, expected = PrecisionInferer("bf16")(x, net), net(x)
+    assert isinstance(output, MultiTaskOutput) and output.coarse_mask is None
+    for found, exact in ((output.mask, expected.mask), (output.class_logits, expected.class_logits)):
+        assert found.dtype == torch.float32 and not torch.equal(found, exact)
+        torch.testing.assert_close(found, exact, rtol=0.1, atol=0.1)
 
 
 def test_memory_format_reaches_input_and_weights():
@@ -44,27 +49,13 @@ def test_memory_format_reaches_input_and_weights():
     assert PrecisionInferer(channels_last=True)(torch.rand(2, 4, 8, 8, 8), net).shape == (2, 8, 6, 6, 6)
 
 
-def test_text_is_not_a_memory_format():
+def test_bad_settings():
     with pytest.raises(ValueError, match=r"channels_last .* 'auto'"):
         to_memory_format(network(), "auto")
-
-
-def test_bad_precision():
     with pytest.raises(ValueError, match="'half'"):
         PrecisionInferer("half")
     with pytest.raises(ValueError, match="fp16 needs a CUDA device"):
         PrecisionInferer("fp16")(torch.rand(1, 3, 8, 8), network())
-
-
-@pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_auto_takes_what_the_processor_computes(able, expected, monkeypatch):
-    monkeypatch.setattr("hybrid_attention.engines.inferers.computes_bf16", lambda kind: able)
-    assert choose_precision("auto", torch.device("cpu")) == expected
-    assert choose_precision("fp32", "cpu") == "fp32"
-    seen, net = [], network()
-    net.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    assert PrecisionInferer("auto")(torch.rand(1, 3, 8, 8), net).dtype == torch.float32
-    assert seen == [torch.bfloat16 if able else torch.float32]
 
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
@@ -77,11 +68,7 @@ def test_a_gpu(able, expected, monkeypatch):
 
 @pytest.mark.parametrize(
     ("held_down", "able"),
-    [
-        ({}, NATIVE),
-        *(({name: value}, False) for name, value in AVX2.items()),
-        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, False),
-    ],
+    [({}, NATIVE), *(({name: value}, False) for name, value in (*AVX2.items(), ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")))],
     ids=str,
 )
 def test_this_processor_and_lesser_ones(held_down, able):
@@ -89,11 +76,15 @@ def test_this_processor_and_lesser_ones(held_down, able):
         import torch
         from hybrid_attention.engines import PrecisionInferer, choose_precision
         print(choose_precision("auto", "cpu"), choose_precision("bf16", "cpu"))
-        PrecisionInferer("bf16")(torch.rand(1, 1), torch.nn.Linear(1, 1))
+        net = torch.nn.Linear(1, 1)
+        net.register_forward_hook(lambda module, inputs, output: print(output.dtype))
+        print(PrecisionInferer("auto")(torch.rand(1, 1), net).dtype)
+        PrecisionInferer("bf16")(torch.rand(1, 1), net)
     """
     variables = {**{name: value for name, value in os.environ.items() if name not in AVX2}, **held_down}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
-    assert done.stdout == ("bf16 bf16\n" if able else "fp32 bf16\n")
+    precision, kind = ("bf16", "bfloat16") if able else ("fp32", "float32")
+    assert done.stdout.split() == [precision, "bf16", f"torch.{kind}", "torch.float32", "torch.bfloat16"]
     assert done.stderr.count("no bf16 instructions") == (0 if able else 1)
 
 
@@ -102,31 +93,20 @@ def position(x):
     return torch.arange(x.shape[2], dtype=torch.float32)[None, None, :, None].expand(x.shape[0], 1, -1, x.shape[3])
 
 
-def same(x):
-    return x[:, :1]
-
-
-def test_a_network_that_follows_its_input_is_unchanged():
-    x = torch.randn(2, 3, 4, 5)
-    assert torch.equal(FlipAverage(SimpleInferer(), [[]])(x, same), same(x))
-    torch.testing.assert_close(FlipAverage(SimpleInferer(), [[], [0], [1], [0, 1]])(x, same), same(x))
-    certain = torch.full((1, 1, 2, 2), 200.0)
-    assert torch.isfinite(FlipAverage(SimpleInferer(), [[], [0]])(certain, same)).all()
-
-
 def test_probabilities_are_averaged_after_flipping_back():
     result = FlipAverage(SimpleInferer(), [[], [0]])(torch.zeros(1, 1, 3, 2), position)
     sigmoid = torch.tensor([0.0, 1.0, 2.0]).sigmoid()
     expected = torch.stack([(sigmoid[0] + sigmoid[2]) / 2, sigmoid[1], (sigmoid[0] + sigmoid[2]) / 2])
     torch.testing.assert_close(result.sigmoid()[0, 0, :, 0], expected)
 
-
-def test_axes_are_those_of_the_plane():
     x, seen = torch.zeros(1, 1, 2, 2), []
     x[0, 0, 0, 1] = 1
-    FlipAverage(SimpleInferer(), [[0], [1]])(x, lambda image: seen.append(image.clone()) or image)
-    assert seen[0][0, 0, 1, 1] == 1
-    assert seen[1][0, 0, 0, 0] == 1
+    averaged = FlipAverage(SimpleInferer(), [[0], [1], [], [0, 1]])(x, lambda image: seen.append(image) or image)
+    assert seen[0][0, 0, 1, 1] == 1 and seen[1][0, 0, 0, 0] == 1  # axes of the plane
+    torch.testing.assert_close(averaged, x, atol=1e-5, rtol=0)
+    assert torch.equal(FlipAverage(SimpleInferer(), [[]])(x, torch.abs), x)
+    certain = torch.full((1, 1, 2, 2), 200.0)
+    assert torch.isfinite(FlipAverage(SimpleInferer(), [[], [0]])(certain, torch.abs)).all()
 
 
 def test_regions_and_classes_are_averaged_by_softmax():

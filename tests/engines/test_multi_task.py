@@ -2,7 +2,6 @@ import pytest
 import torch
 from hybrid_attention.engines import (
     DistillationLoss,
-    PrecisionInferer,
     PrepareDistillation,
     UnpackMultiTaskd,
     class_pair,
@@ -15,89 +14,53 @@ from hybrid_attention.networks import MultiTaskOCANet, MultiTaskOutput, MultiTas
 from monai.data import decollate_batch
 from torch import nn
 
+CLASSES = torch.tensor([2, 0, 1, 1])
 
-def batch(classes=True):
+
+def batch():
     torch.manual_seed(0)
-    made = {"image": torch.rand(4, 2, 16, 16), "label": (torch.rand(4, 1, 16, 16) > 0.5).float()}
-    return {**made, "class_index": torch.tensor([2, 0, 1, 1])} if classes else made
-
-
-def network(kind="oca"):
-    torch.manual_seed(1)
-    if kind == "oca":
-        return MultiTaskOCANet(channels=(16, 16)).eval()
-    return MultiTaskUNet(channels=(8, 8), num_classes=None).eval()
+    return {"image": torch.rand(4, 2, 16, 16), "label": (torch.rand(4, 1, 16, 16) > 0.5).float()}
 
 
 def engine_output(net, data):
-    """What a MONAI engine holds before post-processing: output and label, taken apart case by case."""
+    """What a MONAI engine holds before post-processing, taken apart case by case; output and label of the batch."""
     image, target = prepare_multi_task_batch(data)
     with torch.no_grad():
-        return decollate_batch({"image": image, "label": target, "pred": net(image)}), net(image), target
+        output = net.eval()(image)
+    return decollate_batch({"image": image, "label": target, "pred": output}), output, target
 
 
-def test_batch_of_masks_and_classes():
-    data = batch()
-    image, target = prepare_multi_task_batch(data, torch.device("cpu"), non_blocking=True)
-    assert isinstance(target, MultiTaskTarget)
-    assert torch.equal(image, data["image"]) and torch.equal(target.mask, data["label"])
-    assert torch.equal(target.class_index, data["class_index"])
-    image, target = prepare_multi_task_batch(data, "meta")
+def test_batch_goes_to_a_device():
+    image, target = prepare_multi_task_batch({**batch(), "class_index": CLASSES}, "meta", non_blocking=True)
     assert {image.device.type, target.mask.device.type, target.class_index.device.type} == {"meta"}
 
 
-def test_unpacked_case():
-    cases, output, target = engine_output(network(), batch())
-    case = UnpackMultiTaskd()(cases[1])
-    probability = output.mask.softmax(1)[1, 1:]
-    torch.testing.assert_close(case["pred"].sigmoid(), probability)
-    assert torch.equal(case["label"], target.mask[1])
-    torch.testing.assert_close(case["class_probability"], output.class_logits[1].softmax(0))
-    assert torch.equal(case["image"], batch()["image"][1])
-
-
-def test_metrics_see_the_whole_batch_again():
+def test_unpacked_cases_and_the_whole_batch_again():
     """The loss over the cases put together is the loss of the batch, and the classes are in their order."""
-    cases, output, target = engine_output(network(), batch())
+    cases, output, target = engine_output(MultiTaskOCANet(channels=(16, 16)), {**batch(), "class_index": CLASSES})
+    assert torch.equal(target.mask, batch()["label"]) and torch.equal(target.class_index, CLASSES)
     unpacked = [UnpackMultiTaskd()(case) for case in cases]
-    again, truth = multi_task_pair(unpacked)
-    assert isinstance(again, MultiTaskOutput) and isinstance(truth, MultiTaskTarget)
-    torch.testing.assert_close(MultiTaskLoss()(again, truth), MultiTaskLoss()(output, target))
+    for number, case in enumerate(unpacked):
+        torch.testing.assert_close(case["pred"].sigmoid(), output.mask.softmax(1)[number, 1:])
+        assert torch.equal(case["label"], target.mask[number])
+        torch.testing.assert_close(case["class_probability"], output.class_logits[number].softmax(0))
+        assert torch.equal(case["image"], batch()["image"][number])
+    torch.testing.assert_close(MultiTaskLoss()(*multi_task_pair(unpacked)), MultiTaskLoss()(output, target))
     probabilities, classes = class_pair(unpacked)
-    assert classes.tolist() == [2, 0, 1, 1]
+    assert torch.equal(classes, CLASSES)
     torch.testing.assert_close(probabilities, output.class_logits.softmax(1))
 
 
 def test_network_without_classes():
-    cases, output, target = engine_output(network("unet"), batch(classes=False))
+    cases, output, target = engine_output(MultiTaskUNet(channels=(8, 8), num_classes=None), batch())
     unpacked = [UnpackMultiTaskd(classes=False)(case) for case in cases]
     assert "class_probability" not in unpacked[0]
     again, truth = multi_task_pair(unpacked)
     assert again.coarse_mask is None and again.class_logits is None and truth.class_index is None
     loss = MultiTaskLoss(classification_weight=0)
     torch.testing.assert_close(loss(again, truth), loss(output, target))
-
-
-def test_network_without_classes_that_is_asked_for_them():
-    cases, _, _ = engine_output(network("unet"), batch())
     with pytest.raises(ValueError, match="no class head"):
         UnpackMultiTaskd()(cases[0])
-
-
-@pytest.mark.parametrize("kind", ["oca", "unet"])
-def test_every_head_comes_in_float32(kind):
-    net, image = network(kind), batch()["image"]
-    output = PrecisionInferer("bf16", channels_last=True)(image, net)
-    assert isinstance(output, MultiTaskOutput)
-    assert {field.dtype for field in output if field is not None} == {torch.float32}
-    with torch.no_grad():
-        expected = net(image)
-    assert [field is None for field in output] == [field is None for field in expected]
-    torch.testing.assert_close(output.mask, expected.mask, rtol=0.1, atol=0.1)
-    assert not torch.equal(output.mask, expected.mask)  # computed in bf16
-
-
-# ---- distillation
 
 
 class Constant(nn.Module):
@@ -112,29 +75,22 @@ class Constant(nn.Module):
         return MultiTaskOutput(torch.cat([torch.zeros_like(lesion), lesion], 1), None, self.classes.expand(len(x), -1))
 
 
-@pytest.fixture
-def weights(tmp_path):
-    paths = []
-    for name, teacher in (("a", Constant(1.0, (2.0, 0.0, 0.0))), ("b", Constant(-1.0, (0.0, 0.0, 2.0)))):
-        torch.save(teacher.state_dict(), tmp_path / f"{name}.pt")
-        paths.append(tmp_path / f"{name}.pt")
-    return paths
-
-
-def small_batch():
-    return {"image": torch.rand(2, 1, 4, 6), "label": torch.ones(2, 1, 4, 6), "class_index": torch.tensor([0, 2])}
-
-
-def test_the_mean_of_the_teachers_probabilities(weights):
-    prepare = PrepareDistillation(
-        prepare_multi_task_batch, [Constant(), Constant()], weights, lambda x, network: network(x), "cpu"
-    )
-    images, target = prepare(small_batch(), "cpu", False)
+def test_the_mean_of_the_teachers_probabilities(tmp_path):
+    weights = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    for path, values in zip(weights, ((1.0, (2.0, 0.0, 0.0)), (-1.0, (0.0, 0.0, 2.0))), strict=True):
+        torch.save(Constant(*values).state_dict(), path)
+    options = {"inferer": lambda x, network: network(x), "device": "cpu"}
+    prepare = PrepareDistillation(prepare_multi_task_batch, [Constant(), Constant()], weights, **options)
+    data = {"image": torch.rand(2, 1, 4, 6), "label": torch.ones(2, 1, 4, 6), "class_index": torch.tensor([0, 2])}
+    images, target = prepare(data, "cpu", False)
     assert images.shape == (2, 1, 4, 6) and target.class_index.tolist() == [0, 2]
     torch.testing.assert_close(target.region_probability, torch.full((2, 2, 4, 6), 0.5))
     high, low = torch.tensor([2.0, 0.0, 0.0]).softmax(0)[:2]
     torch.testing.assert_close(target.class_probability[0], torch.stack([(high + low) / 2, low, (high + low) / 2]))
     assert not target.region_probability.requires_grad
+    for count in (0, 2):
+        with pytest.raises(ValueError, match=f"got {count} for 1"):
+            PrepareDistillation(prepare_multi_task_batch, [Constant()], weights[:count], **options)
 
 
 def test_the_share_of_the_teachers():
@@ -149,11 +105,5 @@ def test_the_share_of_the_teachers():
     taught -= 0.5 * (classes * torch.tensor([1.0, 0.0, 0.0]).log_softmax(0)).sum()
     for weight, expected in ((0.0, labels), (1.0, taught), (0.25, 0.75 * labels + 0.25 * taught)):
         torch.testing.assert_close(DistillationLoss(loss, weight)(output, target), expected)
-
-
-@pytest.mark.parametrize("count", [0, 2])
-def test_one_weight_file_per_teacher(weights, count):
-    with pytest.raises(ValueError, match=f"got {count} for 1"):
-        PrepareDistillation(prepare_multi_task_batch, [Constant()], weights[:count], None, "cpu")
     with pytest.raises(ValueError, match=r"got 1\.5"):
-        DistillationLoss(MultiTaskLoss(), 1.5)
+        DistillationLoss(loss, 1.5)

@@ -29,11 +29,7 @@ def test_parts_hold_all_weights_in_half_precision(tmp_path):
         assert torch.equal(target.state_dict()[name], value.half().float())
     for name, value in source.named_buffers():
         assert torch.equal(target.state_dict()[name], value)
-
-
-def test_small_weights_are_one_part_and_replace_older_ones(tmp_path):
-    save_released_weights(network(), tmp_path, largest=1300)
-    assert save_released_weights(network(), tmp_path).name == "model_1_of_1.pt"
+    assert save_released_weights(source, tmp_path).name == "model_1_of_1.pt"
     assert [path.name for path in tmp_path.iterdir()] == ["model_1_of_1.pt"]
 
 
@@ -56,25 +52,15 @@ def test_no_part_exceeds_the_limit(tmp_path):
     assert all(path.stat().st_size <= 100_000 for path in parts)
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_lost(tmp_path):
+def test_parts_that_are_refused_changed_or_missing(tmp_path):
     first = save_released_weights(network(), tmp_path, largest=1300)
+    before, huge = weights_digest(first), network()
     with pytest.raises(ValueError, match=r"0\.weight .*640 .*500"):
         save_released_weights(network(), tmp_path, largest=500)
-    huge = network()
     torch.nn.init.constant_(huge[0].bias, 1e6)
     with pytest.raises(ValueError, match=r"0\.bias"):
         save_released_weights(huge, tmp_path)
-    load_weights(network(), first)
-
-
-def test_other_names_are_not_parts(tmp_path):
-    save_weights(network(), tmp_path / "fold_3_of_5.pt")
-    load_weights(network(), tmp_path / "fold_3_of_5.pt")
-
-
-def test_parts_that_are_changed_or_missing(tmp_path):
-    first = save_released_weights(network(), tmp_path, largest=1300)
-    before = weights_digest(first)
+    assert weights_digest(first) == before
     torch.save(torch.ones(2), tmp_path / "model_2_of_2.pt")
     assert weights_digest(first) != before
     with pytest.raises(ValueError, match=r"model_2_of_2\.pt .*Tensor"):
@@ -86,21 +72,26 @@ def test_parts_that_are_changed_or_missing(tmp_path):
 
 @pytest.mark.parametrize("load", [load_weights, load_initial_weights])
 def test_weights_are_loaded_or_refused(load, tmp_path):
-    source, target, path = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3), tmp_path / "model.pt"
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*model\.pt"):
+    source, target, path = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3), tmp_path / "fold_3_of_5.pt"  # not a part
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*5\.pt"):
         load(target, path)
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"model\.pt is not a weight file"):
+    with pytest.raises(ValueError, match=r"5\.pt is not a weight file"):
         load(target, path)
     save_weights(torch.nn.Linear(2, 4, bias=False), path)
-    with pytest.raises(
-        ValueError, match=r"model\.pt .*1 weights missing \(bias\), 1 weights of another shape \(weight \(4, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"5\.pt .*1 weights missing \(bias\), 1 .* another shape \(weight \(4, 2\)"):
         load(target, path)
     save_weights(source, path)
     assert load(target, path).training == (load is load_initial_weights)  # as it was
     assert torch.equal(target.weight, source.weight)
-    assert torch.equal(load_initial_weights(target, None).weight, source.weight)
+    assert load_initial_weights(target, None) is target
+    torch.nn.init.constant_(source.weight, torch.nan)
+    with pytest.raises(ValueError, match=r"5\.pt .* 1 of 2 weights .*weight"):
+        save_weights(source, path)
+    load(target, path)  # kept
+    torch.save(source.state_dict(), path)
+    with pytest.raises(ValueError, match=r"5\.pt .* 1 of 2 weights"):
+        load(target, path)
 
 
 def test_mismatch_in_words():
@@ -114,17 +105,13 @@ def test_mismatch_in_words():
 def test_trained_weights_come_before_released_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights at"):
         find_weights(tmp_path)
+    trained = tmp_path / "models" / "model.pt"
+    assert bundle_weights(tmp_path) == str(trained)
     released = save_released_weights(network(), tmp_path / "models" / "released")
-    assert find_weights(tmp_path) == find_weights(tmp_path / "models") == released
-    save_weights(network(), tmp_path / "models" / "model.pt")
-    assert find_weights(tmp_path) == tmp_path / "models" / "model.pt"
-    assert find_weights(released) == released
-
-
-def test_what_a_bundle_uses(tmp_path):
-    assert bundle_weights(tmp_path) == str(tmp_path / "models" / "model.pt")
-    released = save_released_weights(network(), tmp_path / "models" / "released")
+    assert find_weights(tmp_path) == find_weights(tmp_path / "models") == find_weights(released) == released
     assert bundle_weights(tmp_path) == str(released)
+    save_weights(network(), trained)
+    assert find_weights(tmp_path) == trained
 
 
 def test_an_evaluation_is_not_a_run(tmp_path, monkeypatch):

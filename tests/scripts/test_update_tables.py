@@ -8,6 +8,10 @@ import pytest
 from tests.scripts.load import RESULTS, cells_of, load_script, rows_of
 
 FOLD = RESULTS / "improved_fold0_128" / "calibrate"
+QUICK = (
+    "released speed benchmark inference throughput predict network_costs recipes run by_class normal_images "
+    "normal_thresholds stress"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -15,40 +19,29 @@ def script():
     return load_script("update_tables")
 
 
-@pytest.fixture
-def experiment(tmp_path):
-    """Two folds: real ones, and the same with other names of cases and all scores halved."""
-    shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_0")
-    other = shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_1") / "cases.csv"
-    cases = pd.read_csv(other)
-    cases["dice"] /= 2
-    cases[["case_id", "group"]] = "other " + cases[["case_id", "group"]].astype(str)
-    cases.to_csv(other, index=False)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["released", "speed", "benchmark", "inference", "network_costs", "recipes", "normal_images", "normal_thresholds"],
-)
+@pytest.mark.parametrize("kind", QUICK)
 def test_quick_tables_are_true(script, kind):
     """Those that are computed quickly; all of them: `scripts/update_tables.py --check`."""
-    block = re.compile(rf"<!-- {kind}(?: [\w/]+)? -->.*?<!-- end of {kind} -->", re.S)
-    tables = [found[0] for page in script.PAGES for found in block.finditer(page.read_text())]
+    block = re.compile(rf"(<!-- {kind}(?: [\w/]+)? -->)(.*?)(<!-- end of {kind} -->)", re.S)
+    tables = [found for page in script.PAGES for found in block.finditer(page.read_text())]
     assert tables
     for table in tables:
-        assert script.filled(table) == table
+        assert script.filled(f"{table[1]}somebody's own numbers{table[3]} rest") == f"{table[0]} rest"
 
 
-def test_a_changed_page_is_noticed(script):
-    page = "<!-- results busi_fold0_128 -->\nsomebody's own numbers\n<!-- end of results -->\nrest"
-    filled = script.filled(page)
-    assert "somebody" not in filled
-    assert filled.endswith("<!-- end of results -->\nrest")
-
-
-def test_means_and_paired_differences_over_the_folds(script, experiment):
-    text = script.averages_table(experiment)
+def test_means_and_paired_differences_over_the_folds(script, tmp_path):
+    """Two folds: real ones, and the same with other names of cases and all scores halved."""
+    with pytest.raises(ValueError, match="no calibrate/fold_F"):
+        script.averages_table(tmp_path)
+    shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_0")
+    other = shutil.copytree(FOLD, tmp_path / "calibrate" / "fold_1")
+    with pytest.raises(ValueError, match="has a case in two folds"):
+        script.averages_table(tmp_path)
+    cases = pd.read_csv(other / "cases.csv")
+    cases["dice"] /= 2
+    cases[["case_id", "group"]] = "other " + cases[["case_id", "group"]].astype(str)
+    cases.to_csv(other / "cases.csv", index=False)
+    text = script.averages_table(tmp_path)
     assert "2 test folds, 250 images" in text
     means = 75 * pd.read_csv(FOLD / "cases.csv").groupby("variant")["dice"].mean()
     rows = rows_of(text)
@@ -58,29 +51,10 @@ def test_means_and_paired_differences_over_the_folds(script, experiment):
     gain = means["ensemble: mirror"] - means["strong: as is"]
     assert float(rows["ensemble: mirror"]["difference to first row"].split()[0]) == pytest.approx(gain, abs=0.051)
     assert rows["strong: no augmentation"]["difference to first row"] == ""
-
-
-def test_folds_that_do_not_belong_together(script, experiment):
-    with pytest.raises(ValueError, match="no calibrate/fold_F"):
-        script.averages_table(experiment / "calibrate")
-    other = experiment / "calibrate" / "fold_1"
-    shutil.copy(FOLD / "cases.csv", other)
-    with pytest.raises(ValueError, match="has a case in two folds"):
-        script.averages_table(experiment)
     summary = json.loads((other / "summary.json").read_text())
     (other / "summary.json").write_text(json.dumps({**summary, "variants": summary["variants"][::-1]}))
     with pytest.raises(ValueError, match="differ in their variants"):
-        script.averages_table(experiment)
-
-
-def test_a_changed_row_changes_the_table(script, tmp_path):
-    folder = shutil.copytree(FOLD.parent / "han_strong_augmentation" / "stress", tmp_path / "stress")
-    before = cells_of(script.stress_table(folder))
-    cases = pd.read_csv(folder / "stress.csv", dtype=str, keep_default_na=False)
-    cases.loc[(cases["kind"] == "blur") & (cases["strength"] == "5"), "dice"] = "0.0"
-    cases.to_csv(folder / "stress.csv", index=False)
-    (changed,) = (row for row in cells_of(script.stress_table(folder)) if row not in before)
-    assert changed[0] == "blur" and changed[4] == "0.0" and changed[5].startswith("-78.6")
+        script.averages_table(tmp_path)
 
 
 def test_a_variant_that_is_not_the_mean_of_its_cases_is_noticed(script, tmp_path):
@@ -105,28 +79,21 @@ def test_measurements_against_pathology(script, tmp_path):
     table.to_csv(tmp_path / "measurements.csv", index=False, na_rep="nan")
     rows = {tuple(row[:2]): row[2:] for row in cells_of(script.measurements_table(tmp_path / "measurements.csv"))}
     assert [cell.split()[0] for cell in rows["`margin_roughness`", "higher"]] == ["62.5", "62.5"]
-    assert [cell.split()[0] for cell in rows["`circularity`", "lower"]] == ["37.5", "37.5"]
     of_all, of_three = rows["`echo_ratio`", "lower"]
     assert of_all.startswith("37.5") and of_three.startswith("25.0") and "without 1" in of_three
-    assert rows["`computed_shape`", "oval"][0].startswith("33.3") and rows["`computed_shape`", "oval"][0].endswith(
-        "of 3"
-    )
+    oval = rows["`computed_shape`", "oval"][0]
+    assert oval.startswith("33.3") and oval.endswith("of 3")
 
 
 def test_attention_of_lesion_images_alone(script, tmp_path):
     cases = pd.DataFrame({"case_id": ["a", "b", "normal"], "tp": [10, 20, 0], "fn": [10, 40, 0], "fp": 0})
-    cases.assign(group=cases["case_id"], tn=100 - cases["tp"] - cases["fn"]).to_csv(
-        tmp_path / "per_case.csv", index=False
+    cases = cases.assign(group=cases["case_id"], tn=100 - cases["tp"] - cases["fn"])
+    cases.to_csv(tmp_path / "per_case.csv", index=False)
+    (tmp_path / "attention.csv").write_text(
+        "case_id,map,entropy,coverage,lift,coverage_of_others,lift_of_others\n"
+        "a,gsa,0.5,0.3,1.5,0.2,1.0\na,tsa,0.5,nan,nan,nan,nan\nb,gsa,0.7,0.3,0.5,0.6,1.0\nb,tsa,0.7,nan,nan,nan,nan\n"
+        "normal,gsa,1.0,nan,nan,nan,nan\nnormal,tsa,1.0,nan,nan,nan,nan\n"
     )
-    nan = float("nan")
-    maps = [
-        *[("a", "gsa", 0.5, 0.3, 1.5, 0.2, 1.0), ("a", "tsa", 0.5, nan, nan, nan, nan)],
-        *[("b", "gsa", 0.7, 0.3, 0.5, 0.6, 1.0), ("b", "tsa", 0.7, nan, nan, nan, nan)],
-        *[("normal", "gsa", 1.0, nan, nan, nan, nan), ("normal", "tsa", 1.0, nan, nan, nan, nan)],
-    ]
-    numbers = ["entropy", "coverage", "lift", "coverage_of_others", "lift_of_others"]
-    table = pd.DataFrame(maps, columns=["case_id", "map", *numbers])
-    table.to_csv(tmp_path / "attention.csv", index=False, na_rep="nan")
     text = script.attention_table(tmp_path, {".": "HAN"})
     assert text.startswith("2 lesion images, 40.0 % lesion on average")
     assert cells_of(text)[1:] == [

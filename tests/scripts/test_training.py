@@ -1,0 +1,66 @@
+import json
+import sys
+
+import pytest
+from torch import nn
+
+from tests.scripts.load import load_script
+
+SETTINGS = {"image_size": 32, "batch_size": 2, "precision": "bf16", "channels_last": True}
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("benchmarks/training")
+
+
+class OneConvolution(nn.Sequential):
+    in_channels = 3
+
+
+def test_size_of_one_convolution(script):
+    # 4 filters of 27 weights and a bias; at each of 64 pixels 4 x 27 multiplications with their additions
+    network = OneConvolution(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    assert script.size(lambda: network, 8) == {"parameters": 4 * 28, "flops": 2 * 64 * 4 * 27}
+
+
+@pytest.mark.parametrize("name", ["MTL-OCA", "U-Net++", "nnU-Net, 6 stages"])
+def test_network_takes_training_steps(script, name):
+    (seconds,) = script.training_steps(script.NETWORKS[name], {**SETTINGS, "image_size": 48}, steps=1)
+    assert seconds > 0
+
+
+def test_existing_measurements_are_kept(script, tmp_path, monkeypatch):
+    out = tmp_path / "costs.json"
+    words = ["training.py", "networks", "--networks", "HAN", "--out", str(out), "--image_size", "32"]
+    words += ["--batch_size", "2"]
+    monkeypatch.setattr(sys, "argv", [*words, "--measure", "memory"])
+    script.main()
+    # weights, gradients and AdamW's two averages, in float32
+    memory = json.loads(out.read_text())["rows"]["HAN"]["memory"]
+    assert memory["training_memory_gib"] > 4 * 4 * 15_427_713 / 2**30
+    measured = []
+    monkeypatch.setattr(script, "alone", lambda name, what: measured.append(what) or {what: 7})
+    for more in ([], [], ["--measure", "speed"]):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        script.main()
+    assert measured == ["size", "speed", "speed"]
+    rows = json.loads(out.read_text())["rows"]
+    assert rows == {"HAN": {"memory": memory, "size": {"size": 7}, "speed": {"speed": 7}}}
+    with pytest.raises(ValueError, match="choose another --out"):
+        script.read(out, {**SETTINGS, "image_size": 64})
+
+
+def test_stages_of_a_bundle(script, phantoms):
+    changes = {"image_size": 32, "batch_size": 4, "precision": "fp32", "channels_last": False}
+    row = script.bundle_costs("HAN", "hybrid", changes, steps=1, dataset_dir=str(phantoms))
+    assert {name: row[name] for name in changes} == changes
+    assert set(row["seconds"]) == {"data", "forward", "backward", "optimizer"} and min(row["seconds"].values()) > 0
+
+
+def test_committed_file_holds_every_network(script):
+    rows = json.loads(script.OUT.read_text())["rows"]
+    assert list(rows) == list(script.NETWORKS)
+    for name in ("HAN", "MTL-OCA", "FlexibleUNet, EfficientNet-B0"):
+        net = script.NETWORKS[name]()
+        assert rows[name]["size"]["parameters"] == sum(weight.numel() for weight in net.parameters())
