@@ -1,4 +1,4 @@
-"""Shared: small phantoms in BUSI's layout, the real images where they are, a browser."""
+"""Shared: small phantoms in BUSI's layout, a run on them, the real images where they are, a browser."""
 
 import logging
 import os
@@ -29,6 +29,28 @@ def phantoms(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained_run(phantoms, tmp_path_factory) -> Path:
+    """A tiny network after two epochs on all phantoms, and its evaluation, in the folders of `experiments`."""
+    from tests.bundles.commands import bundle, config
+
+    out = tmp_path_factory.mktemp("runs") / "tiny" / "seed_0" / "fold_0"
+    network = {"_target_": "hybrid_attention.networks.baselines.residual_unet", "channels": [4, 8, 16]}
+    options = ["--dataset_dir", phantoms, "--output_dir", out, "--image_size", 64, "--batch_size", 4, "--epochs", 2]
+    options += ["--lesions_only", False, "--learning_rate", 0.01, "--network_def", network]
+    train, evaluate = config("hybrid", "train"), config("hybrid", "evaluate")
+    bundle("training", [train], *options)
+    bundle("evaluating", [train, evaluate], *options)
+    return out
+
+
+def _real(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"set {variable} to the folder of the real images")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def busi() -> Path:
     """The real BUSI images; tests that ask for them are marked `busi`."""
     return _real("BUSI_DIR")
@@ -46,19 +68,6 @@ def bus_bra() -> Path:
     return _real("BUS_BRA_DIR")
 
 
-def _real(variable: str) -> Path:
-    folder = os.environ.get(variable)
-    if not folder:
-        pytest.skip(f"set {variable} to the folder of the real images")
-    return Path(folder)
-
-
-BROWSER_FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1366,900"
-)
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Chromium without a window; the log holds what the page says and asks for."""
@@ -70,7 +79,11 @@ def browser(tmp_path_factory):
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in (*BROWSER_FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+    flags = (
+        "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --window-size=1366,900"
+    )
+    for flag in (*flags.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     started = webdriver.Chrome(options=options, service=Service(driver))

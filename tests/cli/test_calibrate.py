@@ -1,60 +1,46 @@
 """`hybrid-attention calibrate` on a run that was trained on phantoms, and its settings taken over by the bundle."""
 
-import csv
 import json
-import math
 import shutil
 
+import pandas as pd
 import pytest
 from hybrid_attention.cli import main
 from PIL import Image
 
 from tests.bundles.commands import bundle, config
 
-NETWORK = "{'_target_': 'hybrid_attention.networks.baselines.residual_unet', 'channels': [4, 8, 16]}"
-TRAIN, EVALUATE, INFERENCE = (config("hybrid", name) for name in ("train", "evaluate", "inference"))
-SEEN = ["--image_size", 64, "--network_def", NETWORK]
-KINDS = ("as is", "mirror", "all flips")
+KINDS = ["as is", "mirror", "all flips"]
 
 
-def rows_of(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def read(folder, name):
+    return pd.read_csv(folder / f"{name}.csv")
 
 
-@pytest.fixture(scope="module")
-def trained(phantoms, tmp_path_factory):
-    """A tiny network after two epochs, images without lesion included."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    options = ["--dataset_dir", phantoms, "--output_dir", out, *SEEN, "--lesions_only", "False", "--batch_size", 4]
-    bundle("training", [TRAIN], *options, "--epochs", 2, "--learning_rate", 0.01)
-    return out
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def out(trained, phantoms, tmp_path_factory):
+def out(trained_run, phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrate")
-    assert main(["calibrate", str(trained), "--dataset_dir", str(phantoms), "--out", str(folder)]) == 0
+    assert main(["calibrate", f"tiny={trained_run}", "--dataset_dir", str(phantoms), "--out", str(folder)]) == 0
     return folder
 
 
 def test_files(out):
-    variants, cases = rows_of(out / "variants.csv"), rows_of(out / "cases.csv")
-    summary = json.loads((out / "summary.json").read_text())
-    assert [row["variant"] for row in variants] == list(KINDS)
-    assert [row["passes"] for row in variants] == ["1", "2", "4"]
-    assert all(float(row["seconds_per_image"]) > 0 for row in variants)
-    images = summary["cases"]["test"]["images"]
-    assert len(cases) == 3 * images and summary["cases"]["test"]["with_lesion"] < images
-    for name in KINDS:
-        dice = [float(row["dice"]) for row in cases if row["variant"] == name and not math.isnan(float(row["dice"]))]
-        row = next(row for row in variants if row["variant"] == name)
-        assert float(row["test_dice_at_threshold"]) == pytest.approx(sum(dice) / len(dice))
-        assert len(dice) == summary["cases"]["test"]["with_lesion"]
-        assert 0 <= float(row["false_positive_rate_without_lesion"]) <= 1
-    assert all((row["member_dice"] == "nan") == (row["variant"] == "as is") for row in cases)
-    curve = rows_of(out / "risk_coverage.csv")
-    assert {row["order"] for row in curve} >= {"expected_dice", "minus_entropy", "perfect", "random"}
+    variants, cases, summary = read(out, "variants"), read(out, "cases"), summary_of(out)
+    assert list(variants["variant"]) == KINDS
+    assert list(variants["passes"]) == [1, 2, 4]
+    assert (variants["seconds_per_image"] > 0).all()
+    assert variants["false_positive_rate_without_lesion"].between(0, 1).all()
+    images, lesions = summary["cases"]["test"]["images"], summary["cases"]["test"]["with_lesion"]
+    assert len(cases) == 3 * images and lesions < images
+    dice = cases.groupby("variant")["dice"]
+    assert list(variants["test_dice_at_threshold"]) == pytest.approx(list(dice.mean()[KINDS]))
+    assert set(dice.count()) == {lesions}
+    assert (cases["member_dice"].isna() == (cases["variant"] == "as is")).all()
+    assert set(read(out, "risk_coverage")["order"]) >= {"expected_dice", "minus_entropy", "perfect", "random"}
     text = (out / "summary.md").read_text()
     assert text.startswith("SYNTHETIC DATA") and "False-positive rate on normal images" in text
     with Image.open(out / "calibration.png") as figure:
@@ -62,59 +48,46 @@ def test_files(out):
     assert len(list((out / "uncertainty").rglob("*.png"))) == images
 
 
-def test_choices_rest_on_validation(out):
-    summary = json.loads((out / "summary.json").read_text())
-    validation = {row["variant"]: row["validation_dice_at_threshold"] for row in summary["variants"]}
-    assert validation[summary["best"]] == max(validation.values())
+def test_choices_rest_on_validation_and_the_bundle_takes_them_over(out, trained_run, phantoms, tmp_path):
+    summary = summary_of(out)
+    rows = {row["variant"]: row for row in summary["variants"]}
+    best = rows[summary["best"]]
+    assert best["validation_dice_at_threshold"] == max(row["validation_dice_at_threshold"] for row in rows.values())
     assert summary["plain"] == "as is"
-    plain = next(row for row in summary["variants"] if row["variant"] == "as is")
-    assert plain["difference"] == plain["difference_low"] == plain["difference_high"] == 0
+    assert {rows["as is"][name] for name in ("difference", "difference_low", "difference_high")} == {0}
     settings = json.loads((out / "inference_settings.json").read_text())
     assert set(settings) == {"threshold", "temperature", "flips"}
     assert summary["inference_settings"] == {"run": "tiny", "variant": summary["best"], **settings}
     flips = {"as is": [[]], "mirror": [[], [1]], "all flips": [[], [0], [1], [0, 1]]}
     assert settings["flips"] == flips[summary["best"]]
 
-
-def test_evaluation_takes_the_settings_over(out, trained, phantoms, tmp_path):
-    """The bundle's own evaluation, with inference_settings.json over its config, finds the same scores."""
-    options = ["--dataset_dir", phantoms, "--output_dir", trained, "--evaluation_dir", tmp_path, *SEEN]
-    bundle("evaluating", [TRAIN, EVALUATE, out / "inference_settings.json"], *options, "--lesions_only", "False")
-    evaluated = json.loads((tmp_path / "summary.json").read_text())
-    summary = json.loads((out / "summary.json").read_text())
-    row = next(row for row in summary["variants"] if row["variant"] == summary["inference_settings"]["variant"])
-    assert evaluated["lesion_only"]["dice"]["mean"] == pytest.approx(row["test_dice_at_threshold"], abs=1e-4)
-    assert evaluated["calibration"]["ece"] == pytest.approx(row["ece_scaled"], abs=1e-5)
-    assert evaluated["decision"] == json.loads((out / "inference_settings.json").read_text())
-    rate = evaluated["false_positive_rate_without_lesion"]
-    assert rate == pytest.approx(row["false_positive_rate_without_lesion_at_threshold"])
-
-
-def test_an_ensemble_of_twins_is_the_run_itself(trained, phantoms, tmp_path):
-    twin = shutil.copytree(trained, tmp_path / "twin")
-    words = ["calibrate", f"A={trained}", f"B={twin}", "--dataset_dir", str(phantoms), "--out", str(tmp_path / "out")]
-    assert main(words) == 0
-    rows = {row["variant"]: row for row in rows_of(tmp_path / "out" / "variants.csv")}
-    assert list(rows) == [f"{who}: {kind}" for kind in KINDS for who in ("A", "B", "ensemble")]
-    for kind in KINDS:
-        alone, together = rows[f"A: {kind}"], rows[f"ensemble: {kind}"]
-        assert int(together["passes"]) == 2 * int(alone["passes"])
-        for column in ("validation_dice", "test_dice", "ece"):
-            # rounding of the means can move single pixels over a threshold
-            assert float(together[column]) == pytest.approx(float(alone[column]), abs=1e-4)
-    for row in rows_of(tmp_path / "out" / "cases.csv"):
-        if row["variant"] == "ensemble: as is" and int(row["predicted_pixels"]):
-            assert float(row["member_dice"]) == 1 and float(row["minus_disagreement"]) == pytest.approx(0, abs=1e-5)
+    # the bundle's own evaluation, with inference_settings.json over its config, finds the same scores
+    configs = [config("hybrid", "train"), config("hybrid", "evaluate"), out / "inference_settings.json"]
+    options = ["--dataset_dir", phantoms, "--output_dir", trained_run, "--evaluation_dir", tmp_path]
+    network = json.dumps(json.loads((trained_run / "models" / "training.json").read_text())["recipe"]["network_def"])
+    options += ["--image_size", 64, "--network_def", network, "--lesions_only", "False"]
+    bundle("evaluating", configs, *options)
+    evaluated = summary_of(tmp_path)
+    assert evaluated["lesion_only"]["dice"]["mean"] == pytest.approx(best["test_dice_at_threshold"], abs=1e-4)
+    assert evaluated["calibration"]["ece"] == pytest.approx(best["ece_scaled"], abs=1e-5)
+    assert evaluated["decision"] == settings
+    rate = best["false_positive_rate_without_lesion_at_threshold"]
+    assert evaluated["false_positive_rate_without_lesion"] == pytest.approx(rate)
 
 
-def edited(trained, folder, **settings):
-    """A copy of a run whose record says that it was trained otherwise."""
-    shutil.copytree(trained, folder)
-    path = folder / "models" / "training.json"
-    record = json.loads(path.read_text())
-    record["recipe"].update(settings)
-    path.write_text(json.dumps(record))
-    return folder
+def test_an_ensemble_of_twins_is_the_run_itself(trained_run, phantoms, tmp_path):
+    twin = shutil.copytree(trained_run, tmp_path / "twin")
+    runs = [f"A={trained_run}", f"B={twin}"]
+    assert main(["calibrate", *runs, "--dataset_dir", str(phantoms), "--out", str(tmp_path / "out")]) == 0
+    rows = read(tmp_path / "out", "variants").set_index("variant")
+    assert list(rows.index) == [f"{who}: {kind}" for kind in KINDS for who in ("A", "B", "ensemble")]
+    alone, together = (rows.loc[[f"{who}: {kind}" for kind in KINDS]] for who in ("A", "ensemble"))
+    assert list(together["passes"]) == [2, 4, 8]
+    for column in ("validation_dice", "test_dice", "ece"):
+        # rounding of the means can move single pixels over a threshold
+        assert list(together[column]) == pytest.approx(list(alone[column]), abs=1e-4)
+    cases = read(tmp_path / "out", "cases").query("variant == 'ensemble: as is' and predicted_pixels > 0")
+    assert set(cases["member_dice"]) == {1} and cases["minus_disagreement"].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -125,19 +98,14 @@ def edited(trained, folder, **settings):
         ({"image_size": 32}, "(32, 32) pixels, differ from those of tiny, (64, 64)"),
     ],
 )
-def test_members_that_do_not_fit(trained, phantoms, tmp_path, settings, message, capsys):
-    other = edited(trained, tmp_path / "other", **settings)
-    words = ["calibrate", f"tiny={trained}", f"B={other}", "--dataset_dir", str(phantoms), "--out", str(tmp_path / "o")]
-    assert main(words) == 1
+def test_members_that_do_not_fit(trained_run, phantoms, tmp_path, settings, message, capsys):
+    shutil.copytree(trained_run, tmp_path / "other")
+    path = tmp_path / "other" / "models" / "training.json"
+    record = json.loads(path.read_text())
+    record["recipe"].update(settings)
+    path.write_text(json.dumps(record))
+    runs, out = [f"tiny={trained_run}", f"B={tmp_path / 'other'}"], tmp_path / "out"
+    assert main(["calibrate", *runs, "--dataset_dir", str(phantoms), "--out", str(out)]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("hybrid-attention: error: ") and message in error
-    assert not (tmp_path / "o" / "variants.csv").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "name"), [(["reliability", "run"], "calibrate"), (["predict", "--decision=x"], "--inference_settings")]
-)
-def test_earlier_names_lead_to_the_new(words, name, capsys):
-    with pytest.raises(SystemExit):
-        main(words)
-    assert f"is now called {name}" in capsys.readouterr().err
+    assert not (out / "variants.csv").exists()

@@ -1,26 +1,23 @@
-import csv
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import pandas as pd
 import pytest
 from hybrid_attention.cli import main
 from hybrid_attention.phantoms.dataset import is_synthetic
 from PIL import Image
 
+from tests.scripts.load import RESULTS
+
 
 def test_phantoms(tmp_path, capsys):
-    assert main(["phantoms", str(tmp_path / "p"), "--benign", "2", "--malignant", "1", "--normal", "1"]) == 0
+    words = ["phantoms", str(tmp_path / "p"), "--benign", "1", "--malignant", "1", "--normal", "1"]
+    assert main([*words, "--size", "64", "80", "--echogenicity", "mixed"]) == 0
     assert is_synthetic(tmp_path / "p")
-    assert len(list((tmp_path / "p").rglob("*_mask.png"))) >= 4
-    assert "4 synthetic images" in capsys.readouterr().out
-
-
-def test_phantoms_of_one_size(tmp_path):
-    counts = ["--benign", "1", "--malignant", "0", "--normal", "0"]
-    assert main(["phantoms", str(tmp_path / "p"), *counts, "--size", "64", "80", "--echogenicity", "mixed"]) == 0
+    assert len(list((tmp_path / "p").rglob("*_mask.png"))) == 3
+    assert "3 synthetic images" in capsys.readouterr().out
     assert "echogenicity of the lesions: mixed" in (tmp_path / "p" / "SYNTHETIC.txt").read_text()
     assert Image.open(tmp_path / "p" / "benign" / "benign (1).png").size == (80, 64)  # width and height
 
@@ -28,10 +25,8 @@ def test_phantoms_of_one_size(tmp_path):
 def test_splits(phantoms, tmp_path, capsys):
     out = tmp_path / "split.csv"
     assert main(["splits", str(phantoms), "--out", str(out), "--all-classes", "--num-folds", "4", "--fold", "1"]) == 0
-    with open(out, newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 21
-    assert {row["part"] for row in rows} == {"train", "validation", "test"}
+    parts = pd.read_csv(out)["part"]
+    assert len(parts) == 21 and set(parts) == {"train", "validation", "test"}
     assert "test fold 1 of 4, validation fold 2, all classes" in capsys.readouterr().out
 
 
@@ -50,32 +45,28 @@ def test_errors_are_one_line(words, message, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "mine.png").exists()
 
 
-LIST = "name: trial\nbundle: hybrid\nruns:\n  - name: han\n"
-
-
-def test_experiments_without_images(tmp_path, capsys):
-    (tmp_path / "list.yaml").write_text(LIST)
-    words = ["experiments", str(tmp_path / "list.yaml"), "--out", str(tmp_path / "runs")]
-    assert main(words) == 1
-    assert "--dataset_dir is missing" in capsys.readouterr().err
-    assert main([*words, "--collect", str(tmp_path / "results")]) == 0
-    assert capsys.readouterr().out == ""  # nothing is finished
-    assert main([*words, "--collect", str(tmp_path / "results"), "--dry_run"]) == 1
-    assert "--dry_run" in capsys.readouterr().err
-    assert main([*words, "--only", "hen", "--dry-run"]) == 1
-    assert "no run hen; its runs are han" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "name"), [(["reliability", "run"], "calibrate"), (["predict", "--decision=x"], "--inference_settings")]
+)
+def test_earlier_names_lead_to_the_new(words, name, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert f"is now called {name}" in capsys.readouterr().err
 
 
 def test_experiments(phantoms, tmp_path, capsys, monkeypatch):
-    (tmp_path / "list.yaml").write_text(LIST)
-    words = [
-        "experiments",
-        str(tmp_path / "list.yaml"),
-        "--dataset_dir",
-        str(phantoms),
-        "--out",
-        str(tmp_path / "runs"),
-    ]
+    (tmp_path / "list.yaml").write_text("name: trial\nbundle: hybrid\nruns:\n  - name: han\n")
+    words = ["experiments", str(tmp_path / "list.yaml"), "--out", str(tmp_path / "runs")]
+    assert main(words) == 1
+    assert "--dataset_dir is missing" in capsys.readouterr().err
+    collected = [*words, "--collect", str(tmp_path / "results")]
+    assert main(collected) == 0
+    assert capsys.readouterr().out == ""  # nothing is finished
+    assert main([*collected, "--dry_run"]) == 1
+    assert "--dry_run" in capsys.readouterr().err
+    assert main([*words, "--only", "hen", "--dry-run"]) == 1
+    assert "no run hen; its runs are han" in capsys.readouterr().err
+    words += ["--dataset_dir", str(phantoms)]
     assert main([*words, "--dry_run"]) == 0
     assert "han/seed_0/fold_0: to do" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
@@ -84,8 +75,7 @@ def test_experiments(phantoms, tmp_path, capsys, monkeypatch):
 
 
 def test_merge(tmp_path):
-    results = Path(__file__).resolve().parents[2] / "docs" / "results" / "improved_folds_128" / "flexible_unet"
-    folds = [str(results / f"fold_{fold}") for fold in (1, 0)]
+    folds = [str(RESULTS / "improved_folds_128" / "flexible_unet" / f"fold_{fold}") for fold in (1, 0)]
     assert main(["merge", *folds, "--out", str(tmp_path / "both")]) == 0
     assert json.loads((tmp_path / "both" / "summary.json").read_text())["folds"]["merged"] == [0, 1]
     assert main(["merge", folds[0], folds[0], "--out", str(tmp_path / "twice")]) == 1
@@ -93,11 +83,11 @@ def test_merge(tmp_path):
 
 
 def test_a_terminal_that_cannot_print_a_name_changes_nothing(tmp_path):
-    (tmp_path / "l\u00e9sion").mkdir()
-    command = [sys.executable, "-m", "hybrid_attention", "phantoms", str(tmp_path / "l\u00e9sion" / "set")]
-    words = ["--benign", "1", "--malignant", "1", "--normal", "0", "--size", "64", "64"]
-    done = subprocess.run(
-        [*command, *words], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
-    )
+    folder = tmp_path / "l\u00e9sion"
+    folder.mkdir()
+    words = ["phantoms", folder / "set", "--benign", "1", "--malignant", "1", "--normal", "0", "--size", "64", "64"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "hybrid_attention", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert rb"l\xe9sion" in done.stdout

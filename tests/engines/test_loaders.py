@@ -1,41 +1,38 @@
 import pytest
 import torch
-from hybrid_attention.engines import AugmentBatch, training_loader
+from hybrid_attention.engines import AugmentBatch, prepare_multi_task_batch, training_loader
+from ignite.engine import Engine
 from monai.data import Dataset
-from torch import nn
 
 kornia = pytest.importorskip("kornia.augmentation")
 
 
-def batch(size=4, channels=3):
+@pytest.fixture
+def data():
     torch.manual_seed(0)
-    grey = torch.rand(size, 1, 16, 24)
-    label = torch.zeros(size, 1, 16, 24)
+    label = torch.zeros(4, 1, 16, 24)
     label[:, :, 2:6, 3:9] = 1
-    return {"image": grey.repeat(1, channels, 1, 1), "label": label}
+    return {"image": torch.rand(4, 1, 16, 24).repeat(1, 3, 1, 1), "label": label, "class_index": torch.arange(4)}
 
 
-class Darker(nn.Module):
-    def forward(self, x):
-        return x - 0.5
-
-
-def test_without_augmentation_nothing_changes():
-    data = batch()
+def test_without_augmentation_the_batch_is_only_prepared(data):
     image, label = AugmentBatch()(data, "cpu")
-    assert torch.equal(image, data["image"])
-    assert torch.equal(label, data["label"])
+    assert torch.equal(image, data["image"]) and torch.equal(label, data["label"])
+    image, target = AugmentBatch(prepare_batch=prepare_multi_task_batch)(data)
+    assert torch.equal(image, data["image"]) and target.class_index.tolist() == [0, 1, 2, 3]
+    data["image"][:, 1] = 0
+    with pytest.raises(ValueError, match="the 3 channels of the images differ"):
+        AugmentBatch()(data, "cpu")
 
 
-def test_a_flip_moves_image_and_mask_alike():
-    data = batch()
-    image, label = AugmentBatch(geometric=[kornia.RandomHorizontalFlip(p=1.0)])(data, "cpu")
-    assert torch.equal(image, data["image"].flip(3))  # left and right
+def test_image_and_mask_are_augmented_alike_and_grey_values_stay_in_range(data):
+    augment = AugmentBatch([kornia.RandomHorizontalFlip(p=1.0)], [lambda image: image - 0.5])
+    image, label = augment(data, "cpu")
+    assert torch.equal(image, (data["image"] - 0.5).clamp(0, 1).flip(3))  # left and right
     assert torch.equal(label, data["label"].flip(3))
 
 
-def test_masks_stay_masks_and_images_draw_their_own_parameters():
-    data = batch()
+def test_masks_stay_masks_and_images_draw_their_own_parameters(data):
     data["image"] = data["image"][:1].repeat(4, 1, 1, 1)
     augment = AugmentBatch(geometric=[kornia.RandomAffine(degrees=40.0, p=1.0)])
     (image, label), same, other = ((torch.manual_seed(seed), augment(data, "cpu"))[1] for seed in (1, 1, 2))
@@ -44,40 +41,13 @@ def test_masks_stay_masks_and_images_draw_their_own_parameters():
     assert torch.equal(image, same[0]) and not torch.equal(image, other[0])
 
 
-def test_grey_values_change_alike_in_all_channels_and_stay_in_range():
-    data = batch()
-    image, label = AugmentBatch(intensity=[Darker()])(data, "cpu")
-    expected = (data["image"] - 0.5).clamp(0, 1)
-    assert torch.equal(image, expected)
-    assert torch.equal(label, data["label"])
-
-
-def test_channels_that_differ_are_refused():
-    data = batch()
-    data["image"][:, 1] = 0
-    with pytest.raises(ValueError, match="the 3 channels of the images differ"):
-        AugmentBatch()(data, "cpu")
-
-
-def test_progressive_sizes():
-    from ignite.engine import Engine
-
-    augment = AugmentBatch(sizes={1: 16, 3: 24})
+def test_progressive_sizes(data):
+    augment = AugmentBatch(sizes={2: 8, 4: 12})
     seen = []
-    engine = Engine(lambda engine, batch: seen.append(tuple(augment(batch)[0].shape[2:])))
+    engine = Engine(lambda engine, batch: seen.append([tuple(part.shape[2:]) for part in augment(batch)]))
     augment.attach(engine)
-    batch = {"image": torch.rand(2, 1, 32, 32), "label": torch.ones(2, 1, 32, 32)}
-    engine.run([batch], max_epochs=4)
-    assert seen == [(16, 16), (16, 16), (24, 24), (24, 24)]
-
-
-def test_the_batch_is_prepared_as_asked():
-    from hybrid_attention.engines import prepare_multi_task_batch
-
-    batch = {"image": torch.rand(2, 1, 8, 8), "label": torch.ones(2, 1, 8, 8), "class_index": torch.tensor([2, 0])}
-    image, target = AugmentBatch(prepare_batch=prepare_multi_task_batch)(batch)
-    assert torch.equal(image, batch["image"])
-    assert target.class_index.tolist() == [2, 0]
+    engine.run([data], max_epochs=4)
+    assert seen == [[size, size] for size in ((16, 24), (8, 8), (8, 8), (12, 12))]
 
 
 def drawn(loader, epochs):
