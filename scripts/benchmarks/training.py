@@ -259,9 +259,11 @@ def main() -> None:
     chosen = options.parse_args()
     settings = {"image_size": chosen.image_size, "batch_size": chosen.batch_size, **_FAST}
     if chosen.one and chosen.benchmark == "networks":
-        print("result:" + json.dumps(network_costs(*chosen.one, settings, chosen.steps)))
+        name, what = chosen.one
+        print("result:" + json.dumps(network_costs(name, what, settings, chosen.steps)))
     elif chosen.one:
-        print("result:" + json.dumps(bundle_costs(*chosen.one, chosen.steps, chosen.dataset_dir)))
+        network, bundle, changes = chosen.one
+        print("result:" + json.dumps(bundle_costs(network, bundle, changes, chosen.steps, chosen.dataset_dir)))
     elif chosen.benchmark == "networks":
         rows = read(chosen.out or OUT, settings)
         for name in chosen.networks:
