@@ -26,7 +26,7 @@ from hybrid_attention.data import datalist
 from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.data.writing import atomic_path, remove_partial_files, write_json
 from hybrid_attention.engines.command_line import OWN_OPTIONS, command_words, merge_configs, without_none
-from hybrid_attention.engines.training_record import RECORD, differences, trained_on, without_folder
+from hybrid_attention.engines.training_record import RECORD, differences, without_folder
 from hybrid_attention.evaluation import merge_folds
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.report import compare
@@ -129,11 +129,11 @@ class Run:
         return ["python", "-m", "monai.bundle", "run", entry, *command_words(options)]
 
     def record(self) -> dict[str, Any]:
-        """Return the content of `run.json`, or of a new one, which has no `data` before a step has succeeded."""
-        for path in (self.folder / "run.json", self.folder / "state.json"):  # the name until version 0.1
-            if path.is_file():
-                return dict(json.loads(path.read_text(encoding="utf-8")))
-        return {"definition": {**self.definition(), "data": None}, "finished": {}, "failure": None}
+        """Return the content of `run.json`, or of a new one."""
+        path = self.folder / "run.json"
+        if path.is_file():
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        return {"definition": self.definition(), "finished": {}, "failure": None}
 
     def steps_left(self) -> list[str]:
         """Return the unfinished steps: the training, then each part."""
@@ -188,10 +188,7 @@ def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = (), dataset_dir
     package = Path(hybrid_attention.__file__).resolve().parent
     root = next((folder for folder in path.resolve().parents if (folder / "bundles").is_dir()), package.parent)
     images = tuple(Path(folder).resolve(strict=True) for folder in dataset_dir)
-    cases = datalist(images) if images else []
-    digest = data_digest(sorted(cases, key=lambda case: str(case["case_id"])))[:16]  # in whatever order of the folders
-    data = f"{plural(len(cases), 'image')}, SHA-256 {digest}" if images else None
-    place = {"root": root, "home": Path(out).resolve() / shared["name"], "images": images, "data": data}
+    place = {"root": root, "home": Path(out).resolve() / shared["name"], "images": images, "data": _data(images)}
     runs = []
     for entry in entries:
         settings = {**_DEFAULTS, **shared, **entry}
@@ -204,10 +201,18 @@ def read_runs(path: StrPath, out: StrPath, only: Sequence[str] = (), dataset_dir
             raise ValueError(f"{path}, run {run.name}: {error}") from None
         runs += [replace(run, epochs=epochs, seed=seed, fold=fold) for seed in seeds for fold in folds]
     runs = sorted((run for run in runs if not only or run.name in only), key=lambda run: (run.seed, run.fold))
-    if changes := [f"{run.folder}: {change}" for run in runs for change in _changes(run, cases)]:
+    if changes := [f"{run.folder}: {change}" for run in runs for change in _changes(run)]:
         hint = "runs have changed; rename them, give another --out, or remove their folders to start again:"
         raise ValueError("\n  ".join([hint, *changes]))
     return runs
+
+
+def _data(images: Sequence[Path]) -> str | None:
+    """Return number and digest of the images, whatever the order of their folders."""
+    if not images:
+        return None
+    cases = sorted(datalist(images), key=lambda case: str(case["case_id"]))
+    return f"{plural(len(cases), 'image')}, SHA-256 {data_digest(cases)[:16]}"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -239,22 +244,16 @@ def _check_options(run: Run) -> int:
     return epochs
 
 
-def _changes(run: Run, cases: list[dict[str, Any]]) -> list[str]:
-    """Describe what changed in the definition of a run since its folder was started."""
+def _changes(run: Run) -> list[str]:
+    """Describe what changed in the definition of a run since its first epoch."""
 
     def flat(definition: Mapping[str, Any]) -> dict[str, Any]:
         options = {f"{key}.{name}": value for key in _OPTIONS for name, value in definition[key].items()}
-        return {**definition, **options, **dict.fromkeys(_OPTIONS)}
+        data = definition["data"] if run.images else None  # not known if the results are only collected
+        return {**definition, **options, **dict.fromkeys(_OPTIONS), "data": data}
 
-    earlier, now = flat(run.record()["definition"]), flat(run.definition())
-    if run.data is None:  # to collect results
-        earlier["data"] = None
-    elif earlier.get("data") is None:  # of an earlier version, or no step has succeeded
-        files = [run.root / file for file in run.configs_of("training")]
-        options = {**run.options, "fold": run.fold, "dataset_dir": [str(folder) for folder in run.images]}
-        same = trained_on(run.folder / "models", cases, files, options)
-        earlier["data"] = run.data if same else "other images, masks or order of the folders"
-    return differences(earlier, now)
+    begun = run.epoch_seconds() or run.progress() == "done"
+    return differences(flat(run.record()["definition"]), flat(run.definition())) if begun else []
 
 
 def run_all(runs: list[Run], minutes: float | None = None) -> int:
@@ -297,7 +296,7 @@ def run_all(runs: list[Run], minutes: float | None = None) -> int:
 def _finish(run: Run, end: float) -> None:
     """Do the unfinished steps of a run, until one fails."""
     remove_partial_files(run.folder)
-    record = {**run.record(), "failure": None}
+    record = {**run.record(), "definition": run.definition(), "failure": None}
     write_json(run.folder / "run.json", record)
     for step in run.steps_left():
         if time.monotonic() >= end:
@@ -308,7 +307,7 @@ def _finish(run: Run, end: float) -> None:
             write_json(run.folder / "run.json", {**record, "failure": f"{step}: {failure}"})
             return _say(f"failed {run.label}: {step}: {failure} (see {run.folder / 'log.txt'})")
         seconds = sum(run.epoch_seconds()) if step == "training" else time.monotonic() - began
-        record["finished"][step], record["definition"] = round(seconds, 1), run.definition()
+        record["finished"][step] = round(seconds, 1)
         write_json(run.folder / "run.json", record)
     _say(f"done   {run.label}")
 
@@ -385,8 +384,7 @@ def _tables(folder: Path) -> dict[str, Path]:
 def _files(run: Run) -> dict[str, Path]:
     """Return the files of a run to collect, by their new names."""
     main, *others = run.parts
-    record = "run.json" if (run.folder / "run.json").is_file() else "manifest.json"  # the name until version 0.1
-    files = _tables(run.evaluation(main)) | {name: run.folder / name for name in ("history.csv", record)}
+    files = _tables(run.evaluation(main)) | {name: run.folder / name for name in ("history.csv", "run.json")}
     return files | {f"summary_{part}.json": run.evaluation(part) / "summary.json" for part in others}
 
 

@@ -13,8 +13,6 @@ import pytest
 import yaml
 from filelock import FileLock
 from hybrid_attention.cli import main
-from hybrid_attention.data import datalist, split_cases
-from hybrid_attention.data.hashing import data_digest
 from hybrid_attention.engines import check_overrides
 from hybrid_attention.engines.command_line import command_line_options, config_files
 from hybrid_attention.experiments import Run, collect, read_runs, run_all
@@ -43,13 +41,13 @@ def write_list(tmp_path):
     return write
 
 
-def write_images(folder, grey=10):
+def write_images(folder, name="a", grey=10):
     """A data set of one image with its mask."""
     folder.mkdir()
     values = np.full((40, 40), grey, np.uint8)
     values[10:20, 10:30] = 255
-    Image.fromarray(values).save(folder / "a.png")
-    Image.fromarray(np.where(values == 255, values, 0).astype(np.uint8)).save(folder / "a_mask.png")
+    Image.fromarray(values).save(folder / f"{name}.png")
+    Image.fromarray(np.where(values == 255, values, 0).astype(np.uint8)).save(folder / f"{name}_mask.png")
     return folder
 
 
@@ -104,26 +102,28 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_runs_are_spread_over_seeds_and_folds(runs_of):
+def test_runs_are_spread_over_seeds_and_folds(runs_of, write_list, tmp_path):
     runs = [{"name": "han"}, {"name": "one", "folds": [3], "seeds": [7]}]
     expected = ["han/seed_0/fold_0", "han/seed_0/fold_1", "han/seed_5/fold_0", "han/seed_5/fold_1", "one/seed_7/fold_3"]
     assert labels(runs_of(folds=[0, 1], seeds=[0, 5], runs=runs)) == expected
     assert labels(runs_of(["one"], folds=[0, 1], runs=runs)) == ["one/seed_7/fold_3"]
     with pytest.raises(ValueError, match="no run c; its runs are han, one"):
         runs_of(["han", "c"], runs=runs)
+    path = write_list(runs="two.yaml", folds=[0, 1], seeds=[0, 5])
+    with pytest.raises(FileNotFoundError, match=r"two\.yaml"):
+        read_runs(path, tmp_path)
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({"runs": runs}))
+    assert labels(read_runs(path, tmp_path)) == expected
 
 
 def test_a_run_adds_options_and_replaces_the_rest(runs_of):
-    runs = [
-        {"name": "own", "options": {"epochs": 9, "batch_size": 2}, "configs": [], "parts": ["validation", "test"]},
-        {"name": "plain"},
-        {"name": "other", "bundle": "explainable", "evaluation_options": {"gradcam": False}},
-    ]
-    own, plain, other = runs_of(options={"epochs": 3, "image_size": 64}, configs=[FROM_SCRATCH], runs=runs)
+    own = {"name": "own", "options": {"epochs": 9, "batch_size": 2}, "configs": [], "parts": ["validation", "test"]}
+    other = {"name": "other", "bundle": "explainable", "evaluation_options": {"gradcam": False}}
+    own, other = runs_of(options={"epochs": 3, "image_size": 64}, configs=[FROM_SCRATCH], runs=[own, other])
     assert own.options == {"epochs": 9, "image_size": 64, "batch_size": 2}
     assert (own.configs, own.parts, own.epochs) == ([], ["validation", "test"], 9)
-    assert plain.options == {"epochs": 3, "image_size": 64}
-    assert (plain.configs, plain.parts, plain.epochs) == ([FROM_SCRATCH], ["test"], 3)
+    assert other.options == {"epochs": 3, "image_size": 64}
+    assert (other.configs, other.parts, other.epochs) == ([FROM_SCRATCH], ["test"], 3)
     assert (other.bundle, other.evaluation_options) == ("explainable", {"gradcam": False})
 
 
@@ -179,14 +179,6 @@ def test_the_checkout_above_the_list_is_used(tmp_path, runs_of):
         runs_of()
 
 
-def test_runs_from_another_file(write_list, tmp_path):
-    path = write_list(runs="two.yaml")
-    with pytest.raises(FileNotFoundError, match=r"two\.yaml"):
-        read_runs(path, tmp_path)
-    (tmp_path / "two.yaml").write_text("runs: [{name: a}, {name: b, folds: [1]}]\n")
-    assert labels(read_runs(path, tmp_path)) == ["a/seed_0/fold_0", "b/seed_0/fold_1"]
-
-
 VALUES = [3, -0.5, True, "bf16", "imagenet", "None", "a b", "a,b", "-x", "$0.1 * @image_size", "it's", "x#y", [1, "a"]]
 VALUES += ["é", {"_target_": "hybrid_attention.networks.PlainUNet", "channels": [16, 32], "w": "@encoder_weights"}]
 VALUES += ["1", "True", {"deep": True, "text": 'a "b"'}, "1e-3", 1e-3]
@@ -204,9 +196,7 @@ def test_values_of_options_come_through(runs_of, value):
 @pytest.mark.parametrize("step", ["training", "test"])
 def test_places_come_through(write_list, tmp_path, step, place, monkeypatch):
     (tmp_path / place).mkdir(parents=True)
-    folders = [write_images(tmp_path / place / name, grey) for name, grey in (("one", 1), ("two", 2))]
-    (folders[1] / "a.png").rename(folders[1] / "b.png")
-    (folders[1] / "a_mask.png").rename(folders[1] / "b_mask.png")
+    folders = [write_images(tmp_path / place / name, name, grey) for name, grey in (("one", 1), ("two", 2))]
     (run,) = read_runs(write_list(), tmp_path / place / "out", (), folders)
     words = run.command(step)[2:]
     monkeypatch.chdir(ROOT)
@@ -252,24 +242,6 @@ def test_a_run_from_start_to_end(run_list, tmp_path, capsys):
     assert set(read(folder / "run.json")["finished"]) == {"training", "test", "validation", "train"}
 
 
-def test_runs_of_version_0_1(run_list, runs_of, tmp_path):
-    """They have state.json, and manifest.json once they are finished."""
-    assert run_list(folds=[0, 1]) == 0
-    done, begun = (tmp_path / f"runs/trial/han/seed_0/fold_{fold}" for fold in (0, 1))
-    for folder in (done, begun):
-        (folder / "run.json").rename(folder / "state.json")
-    state = read(begun / "state.json")
-    (begun / "state.json").write_text(json.dumps({**state, "finished": {"training": 6.0}, "config_sha256": "64"}))
-    (done / "manifest.json").write_text("{}")
-    assert [run.progress() for run in runs_of(folds=[0, 1])] == ["done", "part"]
-    assert [path.name for path in collect(runs_of(folds=[0, 1]), tmp_path / "results")] == ["han"]
-    assert names(tmp_path / "results/trial/han") == sorted({*TABLES, "manifest.json"} - {"run.json"})
-    assert run_list(folds=[0, 1]) == 0
-    assert (begun / "log.txt").read_text().count("this is training") == 1
-    assert set(read(begun / "run.json")["finished"]) == {"training", "test"}
-    assert not (done / "run.json").exists()
-
-
 def test_a_failure_stops_no_other_and_is_tried_again(run_list, tmp_path, capsys):
     runs = [{"name": "bad", "options": FAILS}, {"name": "good"}]
     assert run_list(runs=runs) == 1
@@ -286,20 +258,10 @@ def test_a_failure_stops_no_other_and_is_tried_again(run_list, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("code", "message"), [("pass", r"training\.json"), ("import os; os.kill(os.getpid(), 9)", "exit status -9")]
 )
-def test_a_step_without_results_has_failed(run_list, capsys, code, message):
+def test_a_step_without_results_has_failed(run_list, runs_of, capsys, code, message):
     assert run_list(command=lambda *_: ["python", "-c", code]) == 1
     assert re.search(f"failed han/seed_0/fold_0: .*{message}", capsys.readouterr().out)
-
-
-@pytest.mark.slow
-def test_time_is_up_and_on_again(run_list, tmp_path, capsys):
-    folder = tmp_path / "runs/trial/han/seed_0/fold_0"
-    for epochs in (1, 2):
-        assert run_list(minutes=4 / 60, options=HANGS) == 3
-        assert len((folder / "history.csv").read_text().splitlines()) == 1 + epochs
-        assert "stopped: call again to continue" in capsys.readouterr().out
-    assert run_list(minutes=1, options=HANGS) == 0
-    assert read(folder / "run.json")["finished"]["training"] == 6.0  # of all three calls
+    assert runs_of(options={"epochs": 9})[0].progress() == "failed"  # before its first epoch it may change
 
 
 RUNNER = """if True:
@@ -331,8 +293,15 @@ def test_a_signal_ends_the_training_too(write_list, tmp_path, images, number):
     assert beats.read_text() == heard
 
 
-def test_a_run_of_another_runner_is_skipped(run_list, tmp_path, capsys):
+def test_what_is_not_run(run_list, runs_of, tmp_path, capsys):
     runs = [{"name": "a"}, {"name": "b"}]
+    with pytest.raises(ValueError, match="give read_runs a dataset_dir"):
+        run_list(runs=runs, data=[])
+    with pytest.raises(ValueError, match=r"--minutes .* 0"):
+        run_list(runs=runs, minutes=0)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        runs_of(data=[tmp_path / "nowhere"])
+    assert not (tmp_path / "runs").exists()
     folder = tmp_path / "runs/trial/a/seed_0/fold_0"
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"):
@@ -342,90 +311,28 @@ def test_a_run_of_another_runner_is_skipped(run_list, tmp_path, capsys):
     assert run_list(runs=runs) == 0
 
 
-def test_another_definition_is_refused(run_list, runs_of):
-    runs = [{"name": "a"}, {"name": "b"}]
-    assert run_list(runs=runs) == 0
-    with pytest.raises(ValueError) as raised:
-        runs_of(runs=runs, options={"epochs": 4, "image_size": 64})
-    changes = [line.split("fold_0: ")[1] for line in str(raised.value).splitlines()[1:]]
-    assert changes == ["options.epochs was 3, is 4", "options.image_size was None, is 64"] * 2
-
-
-def test_numbers_as_keys_are_the_same_when_read_again(run_list, runs_of):
+def test_what_has_begun_must_not_change(run_list, runs_of, tmp_path, images):
     same = {"bundle": "hybrid_lite", "options": {"epochs": 3, "progressive_sizes": {1: 64, 2: 96}}}
-    assert run_list(**same) == 0
-    assert runs_of(**same)[0].steps_left() == []
-
-
-def test_other_images_are_refused(run_list, runs_of, tmp_path, images):
-    assert run_list() == 0
-    moved = images.rename(tmp_path / "elsewhere")
-    assert runs_of(data=[moved])[0].steps_left() == []
-    others = write_images(tmp_path / "others", grey=90)
-    with pytest.raises(ValueError, match=r"han/seed_0/fold_0: data was '1 image, SHA-256 \w+', is '1 image"):
-        runs_of(data=[others])
-    assert runs_of(data=[])[0].progress() == "done"  # to collect
-
-
-def test_the_order_of_the_folders_is_free(run_list, runs_of, tmp_path, images):
-    other = write_images(tmp_path / "other", grey=90)
-    for path in [*other.iterdir()]:
-        path.rename(other / path.name.replace("a", "0", 1))
-    assert run_list(data=[images, other]) == 0
-    assert [run.progress() for run in runs_of(data=[other, images])] == ["done"]
-
-
-def test_images_that_are_not_recorded_are_those_of_the_training(run_list, runs_of, phantoms, tmp_path, images):
-    """As in runs of earlier versions, and in those that were stopped in their training."""
-    data = [phantoms]
-    assert run_list(data=data) == 0
-    folder = tmp_path / "runs/trial/han/seed_0/fold_0"
-    record = read(folder / "run.json")
-    del record["definition"]["data"]
-    (folder / "run.json").write_text(json.dumps(record))
-    split = split_cases(datalist(phantoms))
-    seen = {"training": data_digest(split.train), "validation": data_digest(split.validation)}
-    (folder / "models/training.json").write_text(json.dumps({"data_sha256": seen}))
-    assert [run.progress() for run in runs_of(data=data)] == ["done"]
-    other_masks = tmp_path / "other_masks"
-    shutil.copytree(phantoms, other_masks)
-    mask = Path(datalist(other_masks)[0]["label"][0])
-    Image.fromarray(np.roll(np.asarray(Image.open(mask)), 2)).save(mask)
-    for others in ([*data, images], [other_masks]):
-        with pytest.raises(ValueError, match=r"data was 'other images, masks or .*', is '\d+ images"):
-            runs_of(data=others)
-
-
-def test_images_are_recorded_after_a_step(run_list, runs_of, tmp_path, images):
-    record = tmp_path / "runs/trial/han/seed_0/fold_0/run.json"
-    assert run_list(options=FAILS) == 1
-    assert read(record)["definition"]["data"] is None
-    others = write_images(tmp_path / "others", grey=90)
-    assert runs_of(options=FAILS, data=[others])[0].progress() == "failed"
-
-
-def test_runs_without_images_are_only_collected(runs_of, tmp_path):
-    with pytest.raises(ValueError, match="give read_runs a dataset_dir"):
-        run_all(runs_of(data=[]))
-    assert not (tmp_path / "runs").exists()
-
-
-def test_minutes_and_images_out_of_range(run_list, runs_of, tmp_path):
-    for minutes in (0, float("nan")):
-        with pytest.raises(ValueError, match=f"--minutes .* {minutes}"):
-            run_list(minutes=minutes)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        runs_of(data=[tmp_path / "nowhere"])
-    assert not (tmp_path / "runs").exists()
+    other = write_images(tmp_path / "other", "b", grey=90)
+    assert run_list(data=[images, other], **same) == 0
+    assert runs_of(data=[], **same)[0].progress() == "done"  # to collect
+    images = images.rename(tmp_path / "elsewhere")
+    assert runs_of(data=[other, images], **same)[0].steps_left() == []  # the order of the folders is free
+    with pytest.raises(ValueError, match=r"han/seed_0/fold_0: data was '2 images, SHA-256 \w+', is '1 image, "):
+        runs_of(data=[other], **same)
+    with pytest.raises(ValueError) as raised:
+        runs_of(data=[other, images], **same | {"options": {"epochs": 4, "image_size": 64}})
+    changes = [line.split("fold_0: ")[1] for line in str(raised.value).splitlines()[1:]]
+    assert changes[:2] == ["options.epochs was 3, is 4", "options.image_size was None, is 64"]
 
 
 def test_what_is_left_is_shown(run_list, write_list, tmp_path, images, capsys):
-    runs = [{"name": "half", "options": {"epochs": 5, "batch_size": 2}}, {"name": "done"}, {"name": "new"}]
+    runs = [{"name": "half", "options": {"epochs": 4, "batch_size": 2}}, {"name": "done"}, {"name": "new"}]
     runs += [{"name": "bad", "options": FAILS}]
     words = ["experiments", str(write_list(runs=runs)), "--dataset_dir", str(images), "--out", str(tmp_path / "runs")]
     assert main([*words, "--dry_run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "half/seed_0/fold_0: to do, 0 of 5 epochs"
+    assert lines[0] == "half/seed_0/fold_0: to do, 0 of 4 epochs"
     assert [line.split()[4] for line in lines[1:3]] == ["training", "evaluating"]
     assert f"--output_dir {tmp_path}/runs/trial/half/seed_0/fold_0" in lines[1]
     assert not (tmp_path / "runs").exists()
@@ -434,11 +341,14 @@ def test_what_is_left_is_shown(run_list, write_list, tmp_path, images, capsys):
     capsys.readouterr()
     assert main([*words, "--dry_run"]) == 0
     assert [line for line in capsys.readouterr().out.splitlines()[:-1] if not line.startswith(" ")] == [
-        "half/seed_0/fold_0: part, 2 of 5 epochs, about 0:00:06 left",  # of 2 seconds
+        "half/seed_0/fold_0: part, 2 of 4 epochs, about 0:00:04 left",  # of 2 seconds
         "done/seed_0/fold_0: done, 3 of 3 epochs",
         "new/seed_0/fold_0: to do, 0 of 3 epochs, about 0:00:06 left",
         "bad/seed_0/fold_0: failed, 3 of 3 epochs, about 0:00:00 left",
     ]
+    assert run_list(runs=runs, only=["half"]) == 0
+    record = read(tmp_path / "runs/trial/half/seed_0/fold_0/run.json")
+    assert record["finished"]["training"] == 8.0  # of both calls
 
 
 def collected(runs, tmp_path):
@@ -463,14 +373,6 @@ def test_one_fold_lies_in_the_runs_folder(run_list, runs_of, tmp_path):
         (evaluation / "attention.csv").unlink(missing_ok=True)
 
 
-def test_tables_are_of_the_first_part(run_list, runs_of, tmp_path):
-    keys = {"parts": ["validation", "train"]}
-    assert run_list(**keys) == 0
-    collected(runs_of(**keys), tmp_path)
-    assert names(tmp_path / "results/trial/han") == sorted({*TABLES, "summary_train.json"} - {"roc.csv"})
-    assert read(tmp_path / "results/trial/han/summary.json") == {"part": "validation"}
-
-
 def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, merged, monkeypatch):
     runs = [{"name": "a"}, {"name": "b", "seeds": [4, 5], "folds": [0]}, {"name": "c", "parts": ["train"]}]
     compared = []
@@ -481,6 +383,9 @@ def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, merged, monke
     assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", "per_case.csv", "summary.json"]
     assert "all" in (tmp_path / "results/trial/a/per_case.csv").read_text()
     assert names(tmp_path / "results/trial/b/seed_5") == TABLES
+    assert read(tmp_path / "results/trial/c/fold_0/summary.json") == {"part": "train"}  # the first part
+    assert collected(runs_of(folds=[0, 3], runs=runs[:1]), tmp_path) == ["a"]  # one of two folds is done
+    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", *TABLES]
     collect(runs_of(folds=[0, 1], runs=runs), reports=tmp_path / "pages")
     home = tmp_path / "runs/trial"
     scores = {
@@ -489,15 +394,6 @@ def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, merged, monke
         "b seed_5": "b/seed_5/fold_0/evaluation",
     }
     assert compared == [([f"{name}={home / folder}" for name, folder in scores.items()], tmp_path / "pages/trial")]
-
-
-def test_the_folds_that_are_done_are_merged(run_list, runs_of, tmp_path, merged):
-    for folds, expected in ([0], ["han"]), ([0, 2], ["han", "han/fold_0", "han/fold_2"]):
-        assert run_list(folds=folds) == 0
-        assert collected(runs_of(folds=[0, 1, 2]), tmp_path) == expected
-    shutil.rmtree(tmp_path / "runs/trial/han/seed_0/fold_0")
-    assert collected(runs_of(folds=[0, 1, 2]), tmp_path) == ["han"]
-    assert merged == [["fold_0", "fold_2"]]
 
 
 def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp_path, capsys):
@@ -524,13 +420,6 @@ def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp
     evaluate("a", 1)
     assert main(words) == 0
     assert names(tmp_path / "results/trial") == ["a", "b"]
-
-
-def test_a_lost_file_is_an_error(run_list, runs_of, tmp_path):
-    assert run_list() == 0
-    (tmp_path / "runs/trial/han/seed_0/fold_0/evaluation/per_case.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"per_case\.csv"):
-        collect(runs_of(), tmp_path / "results")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 import hybrid_attention
 import monai
 import torch
-from hybrid_attention.data.hashing import case_digests, data_digest, file_digest
+from hybrid_attention.data.hashing import case_digests, file_digest
 from hybrid_attention.engines.command_line import command_line_options, config_files
 from hybrid_attention.engines.inferers import choose_precision, computes_bf16, cpu_capability
 from hybrid_attention.engines.weights import weights_digest
@@ -70,31 +70,6 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         for key in sorted({*earlier, *now})
         if earlier.get(key) != now.get(key)
     ]
-
-
-def trained_on(
-    folder: Path, cases: Sequence[Mapping[str, Any]], files: Sequence[Path], options: Mapping[str, Any]
-) -> bool:
-    """Return whether the images and masks that the training in a folder has seen are those of a config.
-
-    Args:
-        folder: that of `training.json`; the answer is True if there is none, or an older one without digests.
-        cases: all cases of `dataset_dir`, which are listed again only if the options have `groups_csv`.
-        files: config files of a training.
-        options: of its command line, with `dataset_dir`.
-    """
-    path = folder / RECORD
-    seen = json.loads(path.read_text(encoding="utf-8")).get("data_sha256") if path.is_file() else None
-    if seen is None:
-        return True
-    parser = ConfigParser(globals={"listed": cases})
-    parser.read_config([str(file) for file in files])
-    parser.update({**options} if options.get("groups_csv") else {**options, "cases": "$listed"})
-    parts = {"training": "train#dataset#data", "validation": "validate#dataset#data"}
-    try:
-        return bool(seen == {part: data_digest(parser.get_parsed_content(key)) for part, key in parts.items()})
-    except RuntimeError:  # by MONAI: the images can't be split so
-        return False
 
 
 def check_against_training(

@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from monai.bundle import ConfigParser
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.name for path in (ROOT / "bundles").iterdir())
 QUICK = ["--image_size", "32", "--batch_size", "4", "--num_workers", "1"]
@@ -17,6 +19,14 @@ QUICK = ["--image_size", "32", "--batch_size", "4", "--num_workers", "1"]
 def config(name, file):
     """The path of a config file of a bundle; without a suffix it is YAML."""
     return ROOT / "bundles" / name / "configs" / (file if "." in file else f"{file}.yaml")
+
+
+def parsed(name, *files, **settings):
+    """Config files of a bundle, with settings as of the command line."""
+    parser = ConfigParser()
+    parser.read_config([config(name, file) for file in files])
+    parser.update(settings)
+    return parser
 
 
 def command(run_id, configs, *options):

@@ -16,7 +16,7 @@ from hybrid_attention.networks import MultiTaskOutput
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from tests.bundles.commands import BUNDLES, config
+from tests.bundles.commands import BUNDLES, config, parsed
 from tests.evaluation.drawing import drawn
 
 MEAN = (1 / (1 + math.exp(-2)) + 1 / (1 + math.exp(1))) / 2  # 0.575
@@ -52,13 +52,10 @@ class Halves(torch.nn.Module):
         return torch.cat([lesion, planes], 1)
 
 
-def parsed(name, files, **settings):
+def with_halves(name, *files, **settings):
     form = ("named" if "train" in files else "planes") if name in CLASSIFY else "logit"
     given = {"device": "cpu", "precision": "fp32", "image_size": 32, "gradcam": False}
-    parser = ConfigParser()
-    parser.read_config([config(name, file) for file in files])
-    parser.update({"network": Halves(3 if name in CLASSIFY else 0, form), **given, **settings})
-    return parser
+    return parsed(name, *files, network=Halves(3 if name in CLASSIFY else 0, form), **given, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +70,7 @@ def images(tmp_path_factory):
 
 def predicted(name, images, out, **settings):
     places = {"dataset_dir": str(images), "output_dir": str(out), "panels": False, "min_lesion_pixels": 0}
-    parsed(name, ["inference"], **places, **settings).get_parsed_content("evaluator").run()
+    with_halves(name, "inference", **places, **settings).get_parsed_content("evaluator").run()
     return {row["case_id"]: row for row in json.loads((out / "predictions.json").read_text())}
 
 
@@ -99,7 +96,7 @@ def test_inference(name, images, tmp_path, settings, share):
 @pytest.mark.parametrize(("settings", "share"), DECISIONS)
 def test_evaluation(name, phantoms, tmp_path, settings, share):
     places = {"dataset_dir": str(phantoms), "evaluation_dir": str(tmp_path), "ckpt_path": str(tmp_path / "model.pt")}
-    parsed(name, ["train", "evaluate"], **places, **settings).get_parsed_content("validate#evaluator").run()
+    with_halves(name, "train", "evaluate", **places, **settings).get_parsed_content("validate#evaluator").run()
     rows = pd.read_csv(tmp_path / "per_case.csv")
     assert len(rows) and (rows["tp"] + rows["fp"] == share * 32 * 32).all()
     recorded = json.loads((tmp_path / "summary.json").read_text())["decision"]
@@ -123,18 +120,6 @@ def test_classes_follow_the_flips_but_not_the_temperature(images, tmp_path):
     bright = math.exp(4) / (math.exp(4) + 2)
     assert row["probability_benign"] == pytest.approx((1 / 3 + bright) / 2, abs=0.02)
     assert row["predicted_class"] == "benign"
-
-
-@every_bundle
-def test_defaults_leave_the_network_s_own_numbers(name, images):
-    """The very logits, and the very probabilities."""
-    parser = parsed(name, ["inference"], dataset_dir=str(images), output_dir=str(images / "out"))
-    x, network = torch.rand(1, 3, 32, 32), torch.nn.Conv2d(3, 1, 3, padding=1)
-    assert torch.equal(parser.get_parsed_content("inferer")(x, network), network(x))
-    data = {"pred": network(x)[0].sigmoid()}
-    steps = parser.get_parsed_content("postprocessing").transforms
-    (scaling,) = (step for step in steps if type(step).__name__ == "TemperatureScalingd")
-    assert scaling(data)["pred"] is data["pred"]
 
 
 @every_bundle
@@ -177,9 +162,7 @@ def processed(name, mask, size, folder, **settings):
     # the settings by which each network gives one logit per pixel
     alone = {"mtl_oca": {"class_names": None, "edge_channel": False}, "hybrid_lite": {"class_names": None}}
     given = {"image_size": mask.shape[-1], "output_dir": str(folder), **alone.get(name, {}), **settings}
-    parser = ConfigParser()
-    parser.read_config(config(name, "inference"))
-    parser.update(given)
+    parser = parsed(name, "inference", **given)
     Image.fromarray(np.arange(size * size, dtype=np.uint8).reshape(size, size)).save(folder / "image.png")
     case = parser.get_parsed_content("preprocessing")({"image": str(folder / "image.png")})
     case["pred"] = torch.where(mask > 0, 20.0, -20.0)

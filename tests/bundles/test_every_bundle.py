@@ -1,7 +1,9 @@
 """What every bundle's configs must hold, for users and for MONAI's bundle commands, the model zoo and MONAI Label."""
 
+import inspect
 import json
 import subprocess
+from pydoc import locate
 
 import hybrid_attention
 import pandas as pd
@@ -15,25 +17,10 @@ from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 
-from tests.bundles.commands import BUNDLES, QUICK, ROOT, bundle, config
+from tests.bundles.commands import BUNDLES, QUICK, ROOT, bundle, config, parsed
 from tests.data.published_sets import bus_bra
 
 every_bundle = pytest.mark.parametrize("name", BUNDLES)
-
-
-def loaded(path, **settings):
-    parser = ConfigParser()
-    parser.read_config(path)
-    parser.update(settings)
-    return parser
-
-
-@every_bundle
-def test_files(name):
-    folder = ROOT / "bundles" / name
-    files = ["LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "configs/logging.conf"]
-    files += [f"configs/{file}.yaml" for file in ("train", "evaluate", "inference", "multi_gpu_train")]
-    assert [file for file in files if not (folder / file).is_file()] == []
 
 
 CHECKS = ("metadata", "network", "train properties", "inference properties")
@@ -53,9 +40,8 @@ def test_without_a_run_id_no_phantoms_are_written(name, phantoms, tmp_path, monk
     stems = [phantoms / "benign" / f"benign ({number})" for number in (1, 2, 3)]
     cases = [{"image": f"{stem}.png", "label": f"{stem}_mask.png"} for stem in stems]
     given = {"bundle_root": str(tmp_path), "device": "cpu", "image_size": 32}
-    parser = loaded(
-        config(name, "train"), **given, **{"train#dataset#data": cases[:2], "validate#dataset#data": cases[2:]}
-    )
+    given |= {"train#dataset#data": cases[:2], "validate#dataset#data": cases[2:]}
+    parser = parsed(name, "train", **given)
     for key in ("run", "training"):
         del parser.config[key]
     if "class_names" in parser.config:
@@ -82,21 +68,26 @@ def inference_config(name):
     return {**inference, **{key: parser.get_parsed_content(key) for key in asked}}
 
 
+def constructed(definition):
+    """A network's class and all of its arguments but the encoder's weights, which the trained weights hold."""
+    target = locate(definition["_target_"])
+    bound = inspect.signature(target).bind(**{key: value for key, value in definition.items() if key != "_target_"})
+    bound.apply_defaults()
+    return target, json.dumps({**bound.arguments, "encoder_weights": None}, sort_keys=True)
+
+
 @every_bundle
 def test_train_and_inference_describe_one_network(name, phantoms):
     train, inference = ConfigParser.load_config_file(config(name, "train")), inference_config(name)
     ours, theirs = train["network_def"], inference.get("default_network", inference["network_def"])
-    assert {**ours, "encoder_weights": None} == {**theirs, "encoder_weights": None}
-    assert theirs.get("encoder_weights") in (None, "random")  # the trained weights hold the encoder
+    assert constructed(ours) == constructed(theirs)
+    assert theirs.get("encoder_weights") in (None, "random")
     settings = ("row", "model", "image_size", "in_channels", "num_classes", "class_names", "edge_channel", "edge_sigma")
     assert {key: train.get(key) for key in settings} == {key: inference.get(key) for key in settings}
-    case = {
-        "image": str(phantoms / "benign" / "benign (1).png"),
-        "label": str(phantoms / "benign" / "benign (1)_mask.png"),
-    }
-    seen = []
+    stem = phantoms / "benign" / "benign (1)"
+    case, seen = {"image": f"{stem}.png", "label": f"{stem}_mask.png"}, []
     for file, key in (("train", "validate#preprocessing"), ("inference", "preprocessing")):
-        seen.append(loaded(config(name, file), image_size=48).get_parsed_content(key)(dict(case))["image"])
+        seen.append(parsed(name, file, image_size=48).get_parsed_content(key)(dict(case))["image"])
     assert torch.equal(seen[0], seen[1].as_tensor())
 
 
@@ -107,12 +98,12 @@ def test_attention_on_request(name, phantoms, tmp_path):
     tam: dict[str, dict[str, bool]] = {"network_def": {}, "default_network": {}}
     if name == "hybrid_lite":  # by default it has none
         with pytest.raises(RuntimeError) as error:  # MONAI's
-            loaded(config(name, "inference"), **options).get_parsed_content("handlers")
+            parsed(name, "inference", **options).get_parsed_content("handlers")
         assert "HybridLiteNet has no attention" in str(error.value.__cause__)
         tam = {key: {f"{key}#tam": True} for key in tam}
-    inference = loaded(config(name, "inference"), **options, **tam["default_network"])
+    inference = parsed(name, "inference", **options, **tam["default_network"])
     assert type(inference.get_parsed_content("handlers")[-1]).__name__ == "SaveAttention"
-    evaluate = loaded([config(name, "train"), config(name, "evaluate")], **options, **tam["network_def"])
+    evaluate = parsed(name, "train", "evaluate", **options, **tam["network_def"])
     assert type(evaluate.get_parsed_content("validate#handlers")[-1]).__name__ == "SaveAttentionNumbers"
 
 
@@ -169,7 +160,7 @@ def sets(tmp_path_factory):
 @every_bundle
 def test_several_data_sets_and_a_split_of_one_s_own(name, sets):
     split_csv, folders = sets
-    parser = loaded(config(name, "train"), dataset_dir=folders, split_csv=str(split_csv), image_size=32)
+    parser = parsed(name, "train", dataset_dir=folders, split_csv=str(split_csv), image_size=32)
     split = parser.get_parsed_content("split")
     assert {case["dataset"] for case in split.test} == {"bus_bra"} and len(split.train) == 6
     assert "own.csv" in split.rule
@@ -199,7 +190,7 @@ def test_one_override_puts_a_baseline_into_a_bundle(baseline):
     if baseline in ("MTDUNet", "MultiTaskUNet"):
         network |= {"in_channels": 3, "num_classes": None}
         network = {"_target_": "hybrid_attention.networks.LesionLogit", "network": network}
-    parser = loaded(config("hybrid", "train"), network_def=network, channels_last=True, device="cpu")
+    parser = parsed("hybrid", "train", network_def=network, channels_last=True, device="cpu")
     net, loss = parser.get_parsed_content("network").eval(), parser.get_parsed_content("loss")
     logits = parser.get_parsed_content("train#inferer")(torch.rand(2, 3, 64, 64), net)
     assert loss(logits, torch.ones(2, 1, 64, 64)).isfinite()

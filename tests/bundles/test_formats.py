@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hybrid_attention.cli import main
 from hybrid_attention.engines import TrainedModel, save_weights
 from hybrid_attention.report.stress import draw_examples
 from hybrid_attention.transforms.corruptions import Corruptd
-from monai.bundle import ConfigParser
 from PIL import Image
 
-from tests.bundles.commands import BUNDLES, QUICK, bundle, config
+from tests.bundles.commands import BUNDLES, QUICK, bundle, config, parsed
 from tests.data.dicom_files import region, write_dicom
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
@@ -68,21 +66,6 @@ def names(number):
     return [f"benign/{name.format(number)}" for name in files]
 
 
-def test_splits_keep_groups_and_loops_together(images, tmp_path):
-    out = tmp_path / "split.csv"
-    words = ["splits", str(images), "--out", str(out), "--num-folds", "3"]
-    assert main([*words, "--groups-csv", str(tmp_path / "groups.csv")]) == 0
-    table = pd.read_csv(out).set_index("case_id")
-    assert len(table) == 15
-    for number in SETS:
-        assert set(table.loc[names(number), "group"]) == {number}
-        assert table.loc[names(number), "part"].nunique() == 1
-    for seed in range(5):  # nothing is known on copies, but frames of a loop are of one file
-        assert main([*words, "--seed", str(seed)]) == 0
-        parts = pd.read_csv(out).set_index("case_id")["part"]
-        assert all(parts[names(number)[:2]].nunique() == 1 for number in SETS)
-
-
 def test_training_and_evaluation_at_the_size_of_the_files(images, tmp_path):
     given = ["--dataset_dir", images, "--output_dir", tmp_path / "out", "--groups_csv", tmp_path / "groups.csv"]
     given += ["--num_folds", 3, "--epochs", 1, "--network_def", NETWORK, *QUICK]
@@ -128,17 +111,10 @@ def studies(tmp_path, phantoms):
     return folder
 
 
-def parsed(name, images, out, **options):
-    parser = ConfigParser()
-    parser.read_config(config(name, "inference"))
-    parser.update({"dataset_dir": str(images), "output_dir": str(out), "image_size": 64, **options})
-    return parser
-
-
 def test_inference_as_a_user_runs_it(studies, tmp_path):
     from pydicom import dcmread
 
-    parser = parsed("hybrid", studies, tmp_path, network_def=NETWORK)
+    parser = parsed("hybrid", "inference", network_def=NETWORK)
     save_weights(parser.get_parsed_content("network_def"), tmp_path / "model.pt")
     out = tmp_path / "out"
     given = ["--dataset_dir", studies, "--output_dir", out, "--ckpt_path", tmp_path / "model.pt", "--image_size", 32]
@@ -174,7 +150,8 @@ def test_inference_as_a_user_runs_it(studies, tmp_path):
 def test_every_bundle_reads_dicom_and_writes_segmentations_and_reports(name, studies, tmp_path):
     out = tmp_path / "out"
     switches = {"dicom_sr": True, "pdf": True, "gradcam": True, "panels": True, "threshold": 0.0, "frames": "middle"}
-    parser = parsed(name, studies, out, min_lesion_pixels=0, ckpt_path=str(tmp_path / "model.pt"), **switches)
+    switches |= {"dataset_dir": str(studies), "output_dir": str(out), "image_size": 64, "min_lesion_pixels": 0}
+    parser = parsed(name, "inference", ckpt_path=str(tmp_path / "model.pt"), **switches)
     save_weights(parser.get_parsed_content("network_def"), tmp_path / "model.pt")
     parser.get_parsed_content("evaluator").run()
     for stem in ("study/IM1", "study/still"):

@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from scipy.ndimage import gaussian_gradient_magnitude
 
-from tests.bundles.commands import ROOT, bundle, config
-
-
-def parsed(name, file="train", **settings):
-    parser = ConfigParser()
-    parser.read_config(config(name, file))
-    parser.update(settings)
-    return parser
+from tests.bundles.commands import ROOT, bundle, config, parsed
 
 
 def literal(word):
@@ -52,7 +44,7 @@ def test_documented_rows_have_the_parameters_that_they_say(name, rows):
         values = {key: value if value.startswith("$") else literal(value) for key, value in settings.items()}
         if name == "explainable":
             values["encoder_weights"] = "random"  # which frozen encoders must be told
-        weights = list(parsed(name, **values).get_parsed_content("network_def").parameters())
+        weights = list(parsed(name, "train", **values).get_parsed_content("network_def").parameters())
         assert counts[-1] == sum(weight.numel() for weight in weights if weight.requires_grad)
         assert counts[0] == sum(weight.numel() for weight in weights)
 
@@ -63,13 +55,13 @@ def test_documented_models_say_what_they_are():
     letters = {"R": "resnet18", "D": "densenet121", "E": "efficientnet-b0"}
     attentions = {"CBAM": "cbam", "Non-Local": "non_local", "none": None}
     for number, attention, encoders, frozen, loss in rows:
-        settings = parsed("explainable", model=int(number)).get_parsed_content("row")
+        settings = parsed("explainable", "train", model=int(number)).get_parsed_content("row")
         expected = (attentions[attention], tuple(letters[one] for one in encoders.split()), frozen == "yes")
         assert settings == (*expected, loss.lower())
 
 
 def test_attention_unet_has_the_recipe_of_the_paper():
-    parser = parsed("attention_unet", **{"network": "$torch.nn.Linear(1, 1)"})
+    parser = parsed("attention_unet", "train", **{"network": "$torch.nn.Linear(1, 1)"})
     settings = {key: parser.get(key) for key in ("image_size", "batch_size", "epochs", "learning_rate", "lesions_only")}
     assert settings == {"image_size": 256, "batch_size": 4, "epochs": 50, "learning_rate": 0.001, "lesions_only": False}
     assert parser.get("loss")["_target_"] == "torch.nn.BCEWithLogitsLoss"
@@ -102,7 +94,7 @@ def test_mtl_oca_for_masks_alone(phantoms, tmp_path):
 
 @pytest.mark.parametrize(("edges", "channels"), [(True, 2), (False, 1)])
 def test_edge_channel_of_mtl_oca(phantoms, edges, channels):
-    parser = parsed("mtl_oca", dataset_dir=str(phantoms), edge_channel=edges, image_size=64)
+    parser = parsed("mtl_oca", "train", dataset_dir=str(phantoms), edge_channel=edges, image_size=64)
     case = parser.get_parsed_content("validate#preprocessing")(parser.get_parsed_content("split").validation[0])
     assert case["image"].shape == (channels, 64, 64)
     if edges:
@@ -113,7 +105,7 @@ def test_edge_channel_of_mtl_oca(phantoms, edges, channels):
 
 
 def test_augmented_training_case_of_mtl_oca(phantoms):
-    parser = parsed("mtl_oca", dataset_dir=str(phantoms), image_size=64)
+    parser = parsed("mtl_oca", "train", dataset_dir=str(phantoms), image_size=64)
     case = parser.get_parsed_content("split").train[0]
     transform = parser.get_parsed_content("train#preprocessing").set_random_state(0)
     made = [transform(case) for _ in range(4)]

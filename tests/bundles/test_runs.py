@@ -59,13 +59,6 @@ def test_training_leaves_its_files(run):
     assert not list(run.out.rglob(".part*"))
 
 
-def test_finished_run_has_nothing_to_resume(run):
-    before = run.model.read_bytes()
-    done = bundle("training", run.configs, *run.given, "--epochs", 3, "--resume", "True")
-    assert "from a finished run" in done.stdout
-    assert run.model.read_bytes() == before
-
-
 def test_evaluation_scores_what_the_pictures_show(evaluated):
     folder, cases, summary = evaluated.out / "evaluation", evaluated.cases, evaluated.summary
     assert "SYNTHETIC DATA" in evaluated.printed and summary["synthetic_data"] is True
