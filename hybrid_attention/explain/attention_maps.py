@@ -24,7 +24,6 @@ from monai.networks.nets.attentionunet import AttentionBlock
 from monai.utils import convert_to_tensor
 from torch import nn
 
-Pixel = Sequence[int] | None
 Maps = dict[str, torch.Tensor]
 _WITH_ATTENTION = (
     "HybridAttentionNet, HybridMultiTaskNet and HybridLiteNet (with sfeb or tam), TripleEncoderUNet (with attention), "
@@ -33,7 +32,7 @@ _WITH_ATTENTION = (
 )
 
 
-def attention_maps(network: nn.Module, image: torch.Tensor, pixel: Pixel = None) -> Maps:
+def attention_maps(network: nn.Module, image: torch.Tensor, pixel: Sequence[int] | None = None) -> Maps:
     """Compute the attention maps of all blocks with attention in a network, in the order in which they run.
 
     | block | name | map |
@@ -52,21 +51,14 @@ def attention_maps(network: nn.Module, image: torch.Tensor, pixel: Pixel = None)
 
     A map shows what a block weights, not what the output depends on: later layers may undo it.
 
-    Reference:
-        The blocks' own; see their classes.
-
     Args:
         network: with blocks of this package or MONAI's `AttentionBlock`; not scripted.
-        image: input batch of the network.
+        image: input batch of the network, (batch, channels, *spatial).
         pixel: position in the image, (row, column) in two dimensions, whose attention GSA and NonLocal show.
 
     Shape:
-        - image: (batch, channels, *spatial)
-        - returned: for positions (batch, 1, *spatial), interpolated linearly to the size of the image; for channels
-          (batch, channels of the block); float32
-
-    Raises:
-        ValueError: the network has no attention or is scripted, or `pixel` is outside of the image.
+        For positions (batch, 1, *spatial), interpolated linearly to the size of the image; for channels (batch,
+        channels of the block); float32.
     """
     blocks = attention_blocks(network)
     size = tuple(image.shape[2:])
@@ -98,17 +90,12 @@ def attention_maps(network: nn.Module, image: torch.Tensor, pixel: Pixel = None)
 
 
 def attention_blocks(network: nn.Module) -> dict[str, nn.Module]:
-    """Return the blocks with attention by name.
-
-    Raises:
-        ValueError: there are none, or the network is scripted.
-    """
-    kind = type(network).__name__
+    """Return the blocks with attention by name."""
     if isinstance(network, torch.jit.ScriptModule):
         raise ValueError("attention maps need an eager network, got a scripted one")
     blocks = {name: block for name, block in network.named_modules() if type(block) in _BLOCKS}
     if not blocks:
-        raise ValueError(f"{kind} has no attention; networks with attention: {_WITH_ATTENTION}")
+        raise ValueError(f"{type(network).__name__} has no attention; networks with attention: {_WITH_ATTENTION}")
     return blocks
 
 
@@ -121,12 +108,8 @@ def attention_numbers(attention: torch.Tensor, mask: torch.Tensor | None = None)
     above 1 for attention to it.
 
     Args:
-        attention: map of one image, at least 0.
-        mask: lesion above 0.5; None for channels.
-
-    Shape:
-        - attention: (1, *spatial), or (channels,)
-        - mask: as attention
+        attention: map of one image, at least 0, (1, *spatial), or (channels,).
+        mask: lesion above 0.5, as attention; None for channels.
 
     Returns:
         `entropy`, `coverage` and `lift`; NaN if undefined: coverage and lift without a lesion, all if the map is 0.
@@ -181,14 +164,6 @@ def _sfeb(block: SFEB, inputs: Any, output: torch.Tensor, place: int | None) -> 
     return {"gate": block.gate(block.squeeze(x)).flatten(1), "": added}
 
 
-def _channel_gate(block: ChannelGate, inputs: Any, output: torch.Tensor, place: int | None) -> Maps:
-    return {"": block.coefficients(inputs[0]).flatten(1)}
-
-
-def _spatial_gate(block: SpatialGate, inputs: Any, output: torch.Tensor, place: int | None) -> Maps:
-    return {"": block.coefficients(inputs[0])}
-
-
 def _oktay_gate(block: AttentionBlock, inputs: Any, output: torch.Tensor, place: int | None) -> Maps:
     g, x = inputs
     return {"": block.psi(block.relu(block.W_g(g) + block.W_x(x)))}
@@ -205,8 +180,8 @@ _BLOCKS: Mapping[type[nn.Module], Callable[..., Maps]] = {
     GSA: _gsa,
     NonLocal: _non_local,
     SFEB: _sfeb,
-    ChannelGate: _channel_gate,
-    SpatialGate: _spatial_gate,
+    ChannelGate: lambda block, inputs, output, place: {"": block.coefficients(inputs[0]).flatten(1)},
+    SpatialGate: lambda block, inputs, output, place: {"": block.coefficients(inputs[0])},
     AttentionBlock: _oktay_gate,
     ObjectContext: _object_context,
 }

@@ -37,8 +37,8 @@ def grad_cam(
     For mask logits, the score is the mean logit inside the predicted or a given mask; for class logits, it is the logit
     of the predicted or a given class.
 
-    The network runs in evaluation mode and without autocast, and is left unchanged, including the modes of its modules,
-    gradients and hooks. Its parameters may be frozen. The function also works inside `torch.no_grad()`.
+    The network runs in evaluation mode and without autocast, and is left unchanged. Its parameters may be frozen. The
+    function also works inside `torch.no_grad()`.
 
     A heat map shows which positions increase the score, to first order and at the resolution of the layer. It does not
     prove that the network would decide otherwise without them.
@@ -50,7 +50,7 @@ def grad_cam(
 
     Args:
         network: network that outputs logits; not scripted.
-        image: input batch of the network.
+        image: input batch of the network, (batch, channels, *spatial).
         layer: name of a layer in `network.named_modules()`; None for `network.gradcam_layer`.
         mask: region to explain, above 0.5, in the shape of the network's output; None for the predicted mask.
         class_index: class to explain, one for all images or one per image; None for the predicted class.
@@ -58,15 +58,11 @@ def grad_cam(
             if the output is a tensor.
 
     Shape:
-        - image: (batch, channels, *spatial)
-        - mask: (batch, 1, *spatial)
-        - returned: (batch, 1, *spatial), float32, with maximum 1 per image, or 0 everywhere if no feature increases
-          the score
+        (batch, 1, *spatial), float32, with maximum 1 per image, or 0 everywhere if no feature increases the score.
 
     Raises:
         EmptyMaskError: (a ValueError) the mask of an image is empty.
-        ValueError: the layer is unknown, gives no feature map, or has no influence on the score; the network is
-            scripted; or `mask`, `class_index` and `output` don't fit the network.
+        ValueError: the layer gives no feature map, or has no influence on the score.
 
     Deviation:
         In arXiv:2002.11434 the logits of the region are summed; here the mean is taken, which gives the same map after
@@ -89,15 +85,7 @@ def grad_cam(
 
 
 def layer_name(network: nn.Module, layer: str | None = None) -> str:
-    """Return the name of the layer that Grad-CAM uses.
-
-    Args:
-        network: the network.
-        layer: name of a layer in `network.named_modules()`; None for `network.gradcam_layer`.
-
-    Raises:
-        ValueError: the network has no such layer, or no `gradcam_layer`.
-    """
+    """Return the name of the layer that Grad-CAM uses: `layer`, or `network.gradcam_layer`."""
     containers = (nn.ModuleList, nn.ModuleDict)  # these never run themselves
     names = [name for name, part in network.named_modules() if name and not isinstance(part, containers)]
     kind = type(network).__name__
@@ -177,7 +165,6 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def _logits(result: Any, output: Output) -> torch.Tensor:
-    """Return the logits to explain from the output of a network."""
     if isinstance(output, str):
         fields = getattr(result, "_fields", ())
         if output not in fields:

@@ -44,16 +44,7 @@ class SaveGradCAM:
 
     Images in which the network predicts no lesion have no heat map, even if test-time augmentation or another threshold
     yields one. They are listed in `FOLDER/gradcam/left_out.json` and counted in the log; pictures of an earlier run are
-    removed.
-
-    Args:
-        folder: folder of the evaluation.
-        network: network of the engine, not scripted.
-        layer: name of the layer; None for `network.gradcam_layer`.
-        output: part of the network's output to explain; see `grad_cam`.
-
-    Raises:
-        ValueError: the network has no such layer.
+    removed. `network`, `layer` and `output` are as in `grad_cam`.
     """
 
     def __init__(
@@ -63,8 +54,6 @@ class SaveGradCAM:
         self.network = network
         self.layer = layer_name(network, layer)
         self.output = output
-        self.written = 0
-        self.skipped: list[str] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose output has the network's input as `image`."""
@@ -73,7 +62,8 @@ class SaveGradCAM:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        self.written, self.skipped = 0, []
+        self.written = 0
+        self.skipped: list[str] = []
         prepare_output_folder(self.folder)
 
     def _explain(self, engine: Engine) -> None:
@@ -109,7 +99,7 @@ class SaveGradCAMOverlays(SaveGradCAM):
 
     An image `a/b.png` or `a/b.nii.gz` gives `a/b_gradcam.png` in the image's own size, plus the bar. The image must
     have been resized as a whole for the network, as in the bundles. Images in which the network predicts no lesion are
-    skipped; pictures of an earlier run are removed. The arguments are those of `SaveGradCAM`.
+    skipped; pictures of an earlier run are removed.
     """
 
     kind = "gradcam"
@@ -138,7 +128,6 @@ class SavePanels(SaveGradCAMOverlays):
     An image `a/b.png` or `a/b.nii.gz` gives `a/b_panels.png`, with panels in the image's own size. The heat map
     explains the network's own mask, at a probability of 0.5 and before postprocessing. The engine's output holds the
     processed mask as `pred` and the lesion probability as `probability`, (H, W) or (1, H, W), in the image's own size.
-    The arguments are those of `SaveGradCAM`.
     """
 
     kind = "panels"
@@ -152,14 +141,7 @@ class SaveAttentionNumbers:
 
     One row per image and map, with the columns of `attention_numbers`. Since lesions are mostly near the middle, a map
     that ignores the image may cover them, too: `coverage_of_others` and `lift_of_others` are those of the mean map of
-    all other images on the same lesion.
-
-    Args:
-        folder: folder of the evaluation.
-        network: network of the engine, not scripted.
-
-    Raises:
-        ValueError: the network has no attention.
+    all other images on the same lesion. The network must not be scripted.
     """
 
     def __init__(self, folder: str | os.PathLike[str], network: nn.Module) -> None:
@@ -209,14 +191,8 @@ class SaveAttentionNumbers:
 class SaveAttention:
     """Write the attention maps of each image of an inference run in one picture; see `draw_attention`.
 
-    An image `a/b.png` or `a/b.nii.gz` gives `a/b_attention.png`, with panels in the image's own size.
-
-    Args:
-        folder: output folder; subfolders of the images are kept.
-        network: network of the engine, not scripted.
-
-    Raises:
-        ValueError: the network has no attention.
+    An image `a/b.png` or `a/b.nii.gz` gives `a/b_attention.png`, with panels in the image's own size. The network must
+    not be scripted.
     """
 
     def __init__(self, folder: str | os.PathLike[str], network: nn.Module) -> None:
@@ -268,9 +244,6 @@ def evaluation_handlers(
 
     `gradcam_network`, `layer` and `explained` ("mask" or "class" if the network predicts both) are for `SaveGradCAM`,
     `attention_network` for `SaveAttentionNumbers`, the others for `CaseScores`.
-
-    Raises:
-        ValueError: `explained` is invalid; see also the handlers.
     """
     cases = split.part(part)
     scores = CaseScores(folder, cases, weights, split.rule, part, settings, class_names, decision, score_size)

@@ -37,9 +37,6 @@ def heat_overlay(image: Plane, heat: Plane, colour_bar: bool = True) -> np.ndarr
 
     Returns:
         uint8 array of shape (H, W, 3), wider with the bar.
-
-    Raises:
-        ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
     """
     from matplotlib import colormaps
 
@@ -63,12 +60,6 @@ def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | Non
         probability: lesion probability, (H, W), drawn from 0 (black) to 1 (white).
         mask: processed mask, (H, W), lesion above 0.5.
         heat: heat from 0 to 1, (H, W); None for an empty mask, in which case the last panel shows the image.
-
-    Returns:
-        uint8 array of shape (rows, columns, 3).
-
-    Raises:
-        ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
     """
     grey, chance, lesion = _planes(image, probability, mask)
     panels = {
@@ -76,11 +67,8 @@ def draw_panels(image: Plane, probability: Plane, mask: Plane, heat: Plane | Non
         "predicted mask": _grey_picture(chance.clip(0, 1)),
         "processed mask": _grey_picture(lesion > 0.5),
     }
-    if heat is None:
-        panels["Grad-CAM: empty mask"] = panels["image"]
-    else:
-        panels["Grad-CAM"] = heat_overlay(grey, heat)
-    return _joined(panels)
+    last = {"Grad-CAM: empty mask": panels["image"]} if heat is None else {"Grad-CAM": heat_overlay(grey, heat)}
+    return _joined(panels | last)
 
 
 def draw_attention(image: Plane, maps: Mapping[str, Plane]) -> np.ndarray:
@@ -91,12 +79,6 @@ def draw_attention(image: Plane, maps: Mapping[str, Plane]) -> np.ndarray:
     Args:
         image: grey values of any range, (H, W).
         maps: by title, attention at least 0 to positions, (H, W), or to channels, (channels,).
-
-    Returns:
-        uint8 array of shape (rows, columns, 3).
-
-    Raises:
-        ValueError: a map is not of the image's shape, or negative.
     """
     (grey,) = _planes(image)
     panels = {"image": _padded(_grey_picture(stretched(grey) / 255), right=_bar_width(len(grey)))}
@@ -132,12 +114,6 @@ def draw_uncertainty(
         entropy: in bits, from 0 to 1.
         disagreement: of averaged predictions in bits, from 0 to 1, or None.
         title: of the first panel.
-
-    Returns:
-        uint8 array of shape (rows, columns, 3).
-
-    Raises:
-        ValueError: the shapes differ or are not 2D, or heat is not from 0 to 1.
     """
     planes = _planes(image, mask, truth, entropy, *([] if disagreement is None else [disagreement]))
     factor = max(1, -(-_MIN_SIDE // min(planes[0].shape)))
@@ -198,15 +174,18 @@ def _bars(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return _grey_picture(np.arange(height, 0, -1)[:, None] <= heights)
 
 
+def _font_size(height: int) -> int:
+    """Return the size of the letters in a picture, in pixels."""
+    return min(max(height // 16, 10), 40)
+
+
 def _bar_width(height: int) -> int:
-    """Return the width of the colour bar of a picture."""
-    size = min(max(height // 16, 10), 40)
-    return 2 * size + size // 2
+    return 5 * _font_size(height) // 2
 
 
 def _bar(height: int, colours: np.ndarray) -> np.ndarray:
     """Return the colour bar with its labels, (height, width, 3)."""
-    size = min(max(height // 16, 10), 40)  # font size in pixels
+    size = _font_size(height)
     margin = min(size // 2, (height - 1) // 2)
     panel = Image.new("RGB", (_bar_width(height), height), _BACKGROUND)
     ramp = np.repeat(colours[np.linspace(255, 0, height - 2 * margin).round().astype(int), None], size, axis=1)
@@ -221,7 +200,7 @@ def _joined(panels: Mapping[str, np.ndarray]) -> np.ndarray:
     """Join pictures of the same height in a row, each below its title."""
     height = len(next(iter(panels.values())))
     width = min(panel.shape[1] for panel in panels.values())
-    size = min(max(height // 16, 10), 40)
+    size = _font_size(height)
     while size > 6 and max(ImageFont.load_default(size).getlength(title) for title in panels) > width:
         size -= 1
     font, line = ImageFont.load_default(size), 2 * size
