@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Calibration:
-    """Result of `calibrate`.
+    """Result of `calibrate`: scores by variant, predictions of the test cases, and the content of `summary.json`.
 
-    Args:
-        scores: by variant.
-        plain: reference variant: the single run without augmentation with the best validation Dice.
-        best: variant with the best validation Dice at its own threshold.
-        test: predictions of the test cases.
-        summary: content of `summary.json`.
+    `plain` is the reference variant, the single run without augmentation with the best validation Dice; `best` that
+    with the best validation Dice at its own threshold.
     """
 
     scores: dict[str, VariantScores]
@@ -55,11 +52,7 @@ class Calibration:
     best: str
     test: EnsemblePredictions
     summary: dict[str, Any]
-
-    @property
-    def text(self) -> str:
-        """Content of `summary.md`."""
-        return _text(self.summary)
+    text: str  # content of `summary.md`
 
 
 def calibrate(
@@ -77,13 +70,7 @@ def calibrate(
     `summary.md` and `inference_settings.json` (threshold, temperature and flips of the best single run, a config
     overlay for inference and evaluation with its bundle).
 
-    Args:
-        runs: folders of trained runs, weight files, or `NAME=FOLDER`; several are also evaluated as an ensemble.
-        dataset_dir: folder of the images, or several.
-        folder: output folder.
-        device: None for a GPU if there is one.
-        groups_csv: duplicate groups of your own data, as in training.
-        split_csv: your own split, as in training.
+    Several runs are also evaluated as an ensemble. The other arguments are those of `open_runs`.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
@@ -98,27 +85,23 @@ def calibrate(
     validation, test = parts["validation"], parts["test"]
     if not test.target.any():
         raise ValueError(f"none of the {len(test.cases)} test images has a lesion: Dice is undefined")
-    variants = variants_of(list(opened))
-    seconds = {
-        (name, flips): seconds_per_image(run, validation.cases, flips)
-        for name, run in opened.items()
-        for flips in dict.fromkeys(variant.flips for variant in variants)
-    }
+    seconds = cache(lambda name, flips: seconds_per_image(opened[name], validation.cases, flips))
     scores = {
-        one.name: score_variant(one, validation, test, sum(seconds[run, one.flips] for run in one.runs))
-        for one in variants
+        one.name: score_variant(one, validation, test, sum(seconds(run, one.flips) for run in one.runs))
+        for one in variants_of(list(opened))
     }
     single = [one for one in scores.values() if len(one.variant.runs) == 1]
     plain = min(
         (one for one in single if one.variant.flips == (AS_IS,)), key=lambda one: (-one.validation_dice, one.seconds)
     ).variant.name
-    best, chosen = _best(scores.values()).variant.name, _best(single)
+    # the fastest in a tie
+    best, chosen = (min(some, key=lambda one: (-one.choice.dice, one.seconds)) for some in (scores.values(), single))
     settings = {
         "threshold": chosen.choice.threshold,
         "temperature": chosen.temperature,
         "flips": [list(flip) for flip in chosen.variant.flips],
     }
-    table, shown = _variant_table(scores, plain), dict.fromkeys((plain, best))
+    table, shown = _variant_table(scores, plain), dict.fromkeys((plain, best.variant.name))
     recipe = next(iter(opened.values())).recipe
     summary = {
         "synthetic_data": any(case.get("synthetic", False) for case in test.cases),
@@ -130,14 +113,13 @@ def calibrate(
         "runs": {name: _run_record(run) for name, run in opened.items()},
         "threads": torch.get_num_threads(),
         "plain": plain,
-        "best": best,
+        "best": best.variant.name,
         "inference_settings": {"run": chosen.variant.runs[0], "variant": chosen.variant.name, **settings},
         "variants": table.to_dict("records"),
         "confidence": {name: _confidence(scores[name]) for name in shown},
         "data_sha256": {part: data_digest(one.cases) for part, one in parts.items()},
         "provenance": provenance(),
     }
-    result = Calibration(scores, plain, best, test, summary)
     write_table(folder / "variants.csv", table)
     columns = ["variant", "case_id", "class", "group", "dice", "predicted_pixels", *CONFIDENCES]
     cases = pd.concat([one.cases.assign(variant=name) for name, one in scores.items()])
@@ -145,8 +127,9 @@ def calibrate(
     write_table(folder / "risk_coverage.csv", pd.concat([_risk_table(scores[name]) for name in shown]))
     write_json(folder / "summary.json", summary)
     write_json(folder / SETTINGS, settings)
-    write_text(folder / "summary.md", result.text)
-    return result
+    text = _text(summary)
+    write_text(folder / "summary.md", text)
+    return Calibration(scores, plain, best.variant.name, test, summary, text)
 
 
 def risk_curves(scores: VariantScores) -> dict[str, np.ndarray]:
@@ -154,11 +137,6 @@ def risk_curves(scores: VariantScores) -> dict[str, np.ndarray]:
     lesions = scores.lesions
     order = {**{name: lesions[name] for name in scores.confidences}, "perfect": lesions["dice"]}
     return {name: risk_curve(confidence, 1 - lesions["dice"]) for name, confidence in order.items()}
-
-
-def _best(scores: Iterable[VariantScores]) -> VariantScores:
-    """Return the variant with the highest validation Dice at its own threshold; the fastest in a tie."""
-    return min(scores, key=lambda one: (-one.choice.dice, one.seconds))
 
 
 def _run_record(run: TrainedModel) -> dict[str, Any]:
@@ -176,9 +154,8 @@ def _variant_table(scores: Mapping[str, VariantScores], plain: str) -> pd.DataFr
 
     def interval(name: str, values: pd.Series, groups: pd.Series) -> dict[str, float]:
         known = values.notna()
-        return dict(
-            zip((name, f"{name}_low", f"{name}_high"), bootstrap_mean(values[known], groups[known]), strict=True)
-        )
+        mean, low, high = bootstrap_mean(values[known], groups[known])
+        return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
     def found(pixels: pd.Series) -> float:
         return float((pixels > 0).mean()) if len(pixels) else math.nan

@@ -54,19 +54,22 @@ class Planes(NamedTuple):
     probability: torch.Tensor | None
 
 
-def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, threshold: float) -> Planes:
-    """Return image and ground truth of a case in the size of their files, and the prediction resized to it.
+def image_and_truth(case: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return image and ground truth of a case, given by the paths `image` and `label` (a list), each (1, H, W).
 
     For DICOM images, this is the tissue region; masks of the whole frame are cropped to it, as in training.
-
-    Args:
-        case: case with the paths `image` and `label` (a list of mask files).
-        probability: lesion probability in the network's input size, (1, H, W); resized bilinearly before thresholding.
-        threshold: probabilities from this threshold are lesion.
     """
     image = torch.as_tensor(read_grey(case["image"])).float()[None]
     masks = [to_tissue(read_mask(path), case["image"]) for path in case["label"]]
-    target = torch.as_tensor(merged_mask(masks)).float()[None] if masks else torch.zeros_like(image)
+    return image, torch.as_tensor(merged_mask(masks)).float()[None] if masks else torch.zeros_like(image)
+
+
+def at_original_size(case: Mapping[str, Any], probability: torch.Tensor, threshold: float) -> Planes:
+    """Return image and ground truth of a case in the size of their files, and the prediction resized to it.
+
+    The lesion probability, (1, H, W), is resized bilinearly before thresholding.
+    """
+    image, target = image_and_truth(case)
     enlarged = F.interpolate(probability[None].float(), size=image.shape[1:], mode="bilinear", align_corners=False)[0]
     return Planes(image, (enlarged >= threshold).float(), target, enlarged)
 
@@ -95,9 +98,6 @@ class CaseScores:
         decision: flips, temperature and threshold of the masks.
         score_size: "network" for the network's input size, or "original" for the size of the image files, to compare
             networks with different input sizes. The probability is resized before the threshold of `decision`.
-
-    Raises:
-        ValueError: `score_size` is unknown.
     """
 
     def __init__(
@@ -123,28 +123,16 @@ class CaseScores:
         self.class_names = None if class_names is None else list(class_names)
         self.decision = None if decision is None else dict(decision)
         self.score_size = score_size
-        self.known = False
-        self.training: dict[str, Any] | None = None
-        self.summary: dict[str, Any] = {}
-        self._reset()
-
-    def _reset(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.roc = PixelRoc()
-        self.calibration = PixelCalibration()
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator.
-
-        Args:
-            engine: the evaluator.
-        """
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        self._reset()
+        self.rows: list[dict[str, Any]] = []
+        self.roc, self.calibration = PixelRoc(), PixelCalibration()
         cases = list(self.cases.values())
         self.known = holds_weights(cast(SupervisedEvaluator, engine).network, self.weights)
         self.training = check_against_training(self.weights, cases, self.settings, self.part) if self.known else None
@@ -198,7 +186,7 @@ class CaseScores:
     def _finish(self, engine: Engine) -> None:
         synthetic = any(case.get("synthetic", False) for case in self.cases.values())
         scored = pd.DataFrame(self.rows)
-        self.summary = {
+        summary = {
             "synthetic_data": synthetic,
             "split": self.split,
             "part": self.part,
@@ -214,7 +202,7 @@ class CaseScores:
             "training": self.training,
             "provenance": provenance(),
         }
-        table = write_evaluation(self.folder, scored, self.summary)
+        table = write_evaluation(self.folder, scored, summary)
         logger.info("%s\nper-case scores, summary and pictures: %s", table, self.folder)
 
     def _pixel_summary(self) -> dict[str, Any]:

@@ -47,10 +47,8 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
         out: folder of the merged evaluation, different from `folders`.
 
     Raises:
-        ValueError: there are fewer than two folds, an evaluation is damaged, its split has no test fold, or the
-            evaluations don't match: they share a case, group, fold or weight file, or differ in part, settings, recipe,
-            columns, units or data.
-        OSError: `out` can't be written.
+        ValueError: an evaluation is damaged, its split has no test fold, or the evaluations don't match: they share a
+            case, group, fold or weight file, or differ in part, settings, recipe, columns, units or data.
     """
     if len(folders) < 2:
         raise ValueError(f"merging needs at least two folds, got {len(folders)}")
@@ -62,21 +60,19 @@ def merge_folds(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLik
     _check_disjoint(list(runs.values()))
     cases = pd.concat([run.cases.assign(fold=fold) for fold, run in runs.items()], ignore_index=True)
     cases = cases[[*_FIRST, *(name for name in cases if name not in _FIRST)]]
-    records = [run.record for run in runs.values()]
-    calibration = _merged_calibration(list(runs.values()))
+    records, part = [run.record for run in runs.values()], next(iter(runs.values())).part
+    digests, calibration = [record.get("data_sha256") for record in records], _merged_calibration(list(runs.values()))
     summary = {
         "synthetic_data": records[0]["synthetic_data"],
-        "split": _split(list(runs), records[0]),
-        "part": _part(records[0]),
-        "settings": records[0].get("settings"),
-        "decision": records[0].get("decision"),
-        "score_size": records[0].get("score_size"),
+        "split": _FOLD.sub(lambda fold: merged_count(list(runs), int(fold[2]), f"{part} folds"), records[0]["split"]),
+        "part": part,
+        **{key: records[0].get(key) for key in ("settings", "decision", "score_size")},
         **summarize(cases),
         "distance_unit": records[0].get("distance_unit"),
         "pixel_roc": None,
         "calibration": calibration and {"ece": calibration.expected_error(), "bins": len(calibration.pixels)},
         "classification": class_summary(cases),
-        "data_sha256": _joint_digest([record.get("data_sha256") for record in records]),
+        "data_sha256": None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest(),
         **_common([{key: record.get(key) for key in ("training", "provenance")} for record in records]),
         "folds": _folds(runs, cases),
     }
@@ -144,11 +140,6 @@ def _fold_of(run: Evaluation) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _part(record: Mapping[str, Any]) -> str:
-    """Return the part of the split; older records without one are of the test part."""
-    return str(record.get("part") or "test")
-
-
 def _check_alike(runs: Sequence[Evaluation]) -> None:
     """Check that evaluations agree in everything that must be the same in all folds."""
     first = _facts(runs[0])
@@ -158,21 +149,20 @@ def _check_alike(runs: Sequence[Evaluation]) -> None:
                 raise ValueError(
                     f"{run.folder} can't be merged with {runs[0].folder}: {name} is {value!r}, not {first[name]!r}"
                 )
-    recipes = [(run.folder, _flat(recipe)) for run in runs if (recipe := run.recorded("training", "recipe"))]
-    for folder, recipe in recipes[1:]:
-        there = recipes[0][1]
+    recorded = [(run.folder, recipe) for run in runs if (recipe := run.recorded("training", "recipe"))]
+    recipes = {folder: pd.json_normalize(recipe, sep="#").iloc[0].to_dict() for folder, recipe in recorded}
+    for folder, recipe in recipes.items():
+        place, there = next(iter(recipes.items()))
         other = [key for key in {**there, **recipe} if key not in _FREE and there.get(key) != recipe.get(key)]
         if other:
-            raise ValueError(
-                f"{folder} was trained with a different recipe than {recipes[0][0]}: {', '.join(other)} differ"
-            )
+            raise ValueError(f"{folder} was trained with a different recipe than {place}: {', '.join(other)} differ")
 
 
 def _facts(run: Evaluation) -> dict[str, Any]:
     record = run.record
     return {
         "synthetic_data": record["synthetic_data"],
-        "the part of the split": _part(record),
+        "the part of the split": run.part,
         "the number of folds": _fold_of(run)[1],
         "the split": _FOLD.sub("fold", record["split"]),
         "settings": record.get("settings"),
@@ -184,20 +174,13 @@ def _facts(run: Evaluation) -> dict[str, Any]:
     }
 
 
-def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Return nested settings by their path, such as `train#sampler#shuffle`."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat.update(_flat(value, f"{place}{key}#") if isinstance(value, Mapping) else {f"{place}{key}": value})
-    return flat
-
-
 def _check_disjoint(runs: Sequence[Evaluation]) -> None:
     """Check that no case or weight file is in two evaluations, and no group unless the split leaks on purpose."""
     seen: dict[tuple[str, str], Path] = {}
     for run in runs:
-        kinds = ("case",) if LEAKING in run.record["split"] else ("case", "group")
-        own = {(what, name) for what in kinds for name in run.cases["case_id" if what == "case" else what]}
+        own = {("case", name) for name in run.cases["case_id"]}
+        if LEAKING not in run.record["split"]:
+            own |= {("group", name) for name in run.cases["group"]}
         if run.record.get("weights_sha256"):
             own.add(("weight file (SHA-256)", run.record["weights_sha256"]))
         for what, name in sorted(own):
@@ -209,15 +192,10 @@ def _check_disjoint(runs: Sequence[Evaluation]) -> None:
         seen.update(dict.fromkeys(own, run.folder))
 
 
-def _split(folds: Sequence[int], record: Mapping[str, Any]) -> str:
-    """Return the split with "5 of 5 test folds" instead of the fold."""
-
-    def named(match: re.Match[str]) -> str:
-        count = int(match[2])
-        which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
-        return f"{len(folds)} of {count} {_part(record)} folds{which}"
-
-    return _FOLD.sub(named, record["split"])
+def merged_count(folds: Sequence[int], count: int, noun: str) -> str:
+    """Return how many folds of a split are merged, such as "5 of 5 test folds"."""
+    which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
+    return f"{len(folds)} of {count} {noun}{which}"
 
 
 def _merged_calibration(runs: Sequence[Evaluation]) -> PixelCalibration | None:
@@ -232,13 +210,6 @@ def _merged_calibration(runs: Sequence[Evaluation]) -> PixelCalibration | None:
         merged.probability_sum[index] += curve["mean_probability"] * pixels
         merged.lesion_pixels[index] += (curve["lesion_fraction"] * pixels).round().astype(int)
     return merged
-
-
-def _joint_digest(digests: Sequence[str | None]) -> str | None:
-    """Return a digest of the data of all folds."""
-    if None in digests:
-        return None
-    return hashlib.sha256("".join(digest or "" for digest in digests).encode()).hexdigest()
 
 
 def _folds(runs: Mapping[int, Evaluation], cases: pd.DataFrame) -> dict[str, Any]:

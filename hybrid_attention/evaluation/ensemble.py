@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -54,10 +54,6 @@ def open_runs(
         device: None for a GPU if there is one.
         groups_csv: duplicate groups of your own data, as in training.
         split_csv: your own split, as in training.
-
-    Raises:
-        FileNotFoundError: a run has no weights or no record.
-        ValueError: there is no run, or a run or name is given twice.
     """
     if not runs:
         raise ValueError("no run is given; name the folder of a trained run, with models/model.pt in it")
@@ -75,11 +71,7 @@ def open_runs(
 
 
 def shared_cases(runs: Mapping[str, TrainedModel], part: str) -> Cases:
-    """Return the validation or test cases, which must be the same for all runs and unseen in their training.
-
-    Raises:
-        ValueError: the runs have different cases, or one was trained on some of them.
-    """
+    """Return the validation or test cases, which must be the same for all runs and unseen in their training."""
     first, *others = runs
     cases = runs[first].cases(part)
     ids = {case["case_id"] for case in cases}
@@ -96,40 +88,33 @@ def shared_cases(runs: Mapping[str, TrainedModel], part: str) -> Cases:
 
 @dataclass(frozen=True)
 class EnsemblePredictions:
-    """Predictions of each run for each flip of each case.
-
-    Args:
-        cases: of the data list.
-        images: first channel of the network's input, (cases, H, W).
-        target: true masks of 0 and 1, (cases, H, W).
-        probability: lesion probability by run and flip, flipped back, each (cases, H, W).
-    """
+    """Predictions of each run for each flip of each case."""
 
     cases: Cases
-    images: torch.Tensor
-    target: torch.Tensor
-    probability: Mapping[tuple[str, Flip], torch.Tensor]
+    images: torch.Tensor  # first channel of the network's input, (cases, H, W)
+    target: torch.Tensor  # true masks of 0 and 1, (cases, H, W)
+    probability: Mapping[tuple[str, Flip], torch.Tensor]  # by run and flip, flipped back, each (cases, H, W)
 
 
 def predict_ensemble(runs: Mapping[str, TrainedModel], cases: Cases) -> EnsemblePredictions:
-    """Predict cases with each run and flip.
+    """Predict cases with each run and flip; the masks of the runs must not differ."""
 
-    Raises:
-        ValueError: the masks of the runs differ, in size or content.
-    """
+    def stacked(planes: Iterable[torch.Tensor]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.asarray(plane[0], dtype=np.float32) for plane in planes]))
+
     probability: dict[tuple[str, Flip], torch.Tensor] = {}
     images = target = torch.empty(0)
     for (name, run), flip in product(runs.items(), FLIPS):
         predictions = run.predict(cases, [flip])
-        own = _stacked([one.target[0] for one in predictions])
+        own = stacked(one.target for one in predictions)
         if not probability:
-            images, target = _stacked([one.image[0] for one in predictions]), own
+            images, target = stacked(one.image for one in predictions), own
         elif not torch.equal(own, target):
             raise ValueError(
                 f"the masks of {name}, {tuple(own.shape[1:])} pixels, differ from those of {next(iter(runs))}, "
                 f"{tuple(target.shape[1:])}; an ensemble must be trained with the same --image_size"
             )
-        probability[name, flip] = _stacked([one.probability[0] for one in predictions])
+        probability[name, flip] = stacked(one.probability for one in predictions)
     return EnsemblePredictions(cases, images, target, probability)
 
 
@@ -170,17 +155,14 @@ class VariantScores:
         variant: what is averaged.
         seconds: measured time per image.
         validation_dice: mean Dice of the validation images with a lesion at threshold 0.5.
-        temperature: temperature fitted on validation; 1 if none fits.
-        no_temperature: reason why none fits, or None.
+        temperature: fitted on validation; 1 if none fits, for the reason `no_temperature`.
         choice: threshold chosen on scaled validation probabilities.
         cases: one row per test case: `case_id`, `class`, `group`; `dice` and `predicted_pixels` of the scaled
             prediction at the chosen threshold; `dice_at_default` and `pixels_at_default` without scaling at threshold
             0.5; and the confidence scores by the names of `CONFIDENCES`. Dice is NaN without a lesion.
-        before: calibration of the test pixels without scaling.
-        after: calibration of the scaled test pixels.
-        probability: scaled probability of the test cases, (cases, H, W).
-        mask: masks of the test cases at the chosen threshold, (cases, H, W), bool.
-        disagreement: disagreement of the scaled members on the test cases, (cases, H, W), or None for one member.
+        before: calibration of the test pixels without scaling, `after` with it.
+        probability: scaled probability of the test cases, (cases, H, W), like `mask`, at the chosen threshold, and
+            `disagreement` of the scaled members, None for one member.
     """
 
     variant: Variant
@@ -210,11 +192,7 @@ class VariantScores:
 def score_variant(
     variant: Variant, validation: EnsemblePredictions, test: EnsemblePredictions, seconds: float
 ) -> VariantScores:
-    """Choose temperature and threshold of a variant on the validation cases, and score it on the test cases.
-
-    Raises:
-        ValueError: no validation image has a lesion.
-    """
+    """Choose temperature and threshold of a variant on the validation cases, and score it on the test cases."""
     learned, members = variant.members(validation).mean(0), variant.members(test)
     seen = members.mean(0)
     temperature, reason = 1.0, None
@@ -226,16 +204,10 @@ def score_variant(
     choice = choose_threshold(scale(learned), validation.target)
     scaled, scaled_members = scale(seen), scale(members)
     mask, member_masks = scaled >= choice.threshold, scaled_members >= choice.threshold
-    several = len(members) > 1
-    disagreement = mutual_information(scaled_members) if several else None
+    disagreement = mutual_information(scaled_members) if len(members) > 1 else None
     confidence = [
-        confidence_scores(
-            scaled[index],
-            mask[index],
-            member_masks[:, index] if several else None,
-            None if disagreement is None else disagreement[index],
-        )
-        for index in range(len(scaled))
+        confidence_scores(*one, *(() if disagreement is None else (member_masks[:, index], disagreement[index])))
+        for index, one in enumerate(zip(scaled, mask, strict=True))
     ]
     cases = pd.DataFrame(test.cases)[["case_id", "class", "group"]].assign(
         dice=dice_at(scaled, test.target, [choice.threshold])[:, 0],
@@ -257,10 +229,6 @@ def score_variant(
         mask=mask,
         disagreement=disagreement,
     )
-
-
-def _stacked(planes: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.from_numpy(np.stack([np.asarray(plane, dtype=np.float32) for plane in planes]))
 
 
 def _differing_parts(weights: Sequence[Path]) -> list[str]:

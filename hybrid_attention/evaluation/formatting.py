@@ -13,25 +13,15 @@ UNDEFINED = "n/a"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first column names the row.
+    """A table of texts; the first column names the row."""
 
-    Args:
-        key: short name for links and labels.
-        title: title above the table.
-        header: one text per column.
-        rows: one text per column each.
-        note: sentences below the title.
-        highlighted: indices of rows to highlight, if the format supports it.
-        texts: whether cells hold words rather than numbers, and are left-aligned.
-    """
-
-    key: str
+    key: str  # for links and labels
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    note: str = ""
-    highlighted: frozenset[int] = frozenset()
-    texts: bool = False
+    note: str = ""  # sentences below the title
+    highlighted: frozenset[int] = frozenset()  # indices of rows
+    texts: bool = False  # whether cells hold words rather than numbers, and are left-aligned
 
     @classmethod
     def of(cls, key: str, title: str, rows: Sequence[Mapping[str, str]], note: str = "") -> Table:

@@ -34,30 +34,25 @@ _REQUIRED = ("case_id", "class", "group", *(name for name in SCORES if name != "
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of one trained network.
+    """One evaluation of one trained network."""
 
-    Args:
-        name: title in tables and figures.
-        folder: folder it was read from.
-        cases: content of `per_case.csv`, one row per case.
-        record: content of `summary.json`.
-        summary: summary computed from `cases`.
-        roc: points of the pixel ROC curve, or None.
-        calibration: bins of the reliability curve, or None.
-    """
-
-    name: str
+    name: str  # in tables and figures
     folder: Path
-    cases: pd.DataFrame
-    record: dict[str, Any]
-    summary: dict[str, Any]
-    roc: pd.DataFrame | None = None
-    calibration: pd.DataFrame | None = None
+    cases: pd.DataFrame  # content of `per_case.csv`, one row per case
+    record: dict[str, Any]  # content of `summary.json`
+    summary: dict[str, Any]  # computed from `cases`
+    roc: pd.DataFrame | None = None  # points of the curve of all pixels
+    calibration: pd.DataFrame | None = None  # bins of the reliability curve
 
     @property
     def classes(self) -> list[str]:
         """Classes that the network predicts; empty for a network without class head."""
         return predicted_classes(self.cases)
+
+    @property
+    def part(self) -> str:
+        """Part of the split; older records without one are of the test part."""
+        return self.recorded("part") or "test"
 
     def recorded(self, *keys: str) -> Any:
         """Return a value of the record by its path of keys; None if missing."""
@@ -66,9 +61,7 @@ class Evaluation:
     def select(self, case_ids: Sequence[str]) -> Evaluation:
         """Return the evaluation restricted to some cases, in this order.
 
-        Args:
-            case_ids: cases to keep. If some are left out, the summary is computed again, and the curves, which cover
-                all cases, are dropped.
+        If some are left out, the summary is computed again, and the curves, which cover all cases, are dropped.
         """
         cases = self.cases.set_index("case_id", drop=False).loc[list(case_ids)].reset_index(drop=True)
         if len(cases) == len(self.cases):
@@ -85,8 +78,8 @@ def read_evaluation(run: str | os.PathLike[str]) -> Evaluation:
             or of its parent if the folder is called "evaluation".
 
     Raises:
-        ValueError: the folder or `per_case.csv` is missing, the table lacks columns, or `summary.json` does not match
-            it: the files were edited or belong to different evaluations.
+        ValueError: a file is missing, the table lacks columns, or `summary.json` does not match it: the files were
+            edited or belong to different evaluations.
     """
     name, place = name_and_place(run)
     folder = Path(place)
@@ -123,11 +116,7 @@ def nested(record: Any, keys: Sequence[str]) -> Any:
 
 
 def name_and_place(run: str | os.PathLike[str]) -> tuple[str, str]:
-    """Split `NAME=FOLDER`; the name is empty for a folder alone, also for an existing one with "=" in its name.
-
-    Raises:
-        ValueError: the name or the folder is empty.
-    """
+    """Split `NAME=FOLDER`; the name is empty for a folder alone, also for an existing one with "=" in its name."""
     text = os.fspath(run)
     if "=" not in text or Path(text).exists():
         return "", text
@@ -144,12 +133,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table written by `write_table`; its numbers are unchanged.
-
-    Args:
-        path: path of the file.
-        texts: columns that hold text, even if it looks like numbers.
-    """
+    """Read a table written by `write_table`, with the columns that hold `texts`, even if they look like numbers."""
     kinds = dict.fromkeys(texts, str)
     return pd.read_csv(path, dtype=kinds, float_precision="round_trip", keep_default_na=False, na_values="nan")
 
@@ -168,10 +152,7 @@ def write_text(path: Path, text: str) -> None:
 def write_evaluation(folder: Path, cases: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     """Write `per_case.csv`, `summary.json` and `summary.md`, and return the text of the last.
 
-    Args:
-        folder: of the evaluation.
-        cases: one row per case.
-        summary: from `summarize`, with `synthetic_data`, `part` and `split`.
+    The summary is that of `summarize`, with `synthetic_data`, `part` and `split`.
     """
     text = "\n\n".join([*warnings_of(summary), summary["split"], summary_table(summary)]) + "\n"
     write_table(folder / "per_case.csv", cases)
@@ -207,10 +188,7 @@ def _differences(computed: Mapping[str, Any], recorded: Mapping[str, Any], path:
 def picture_path(folder: str | os.PathLike[str], kind: str, case_id: str) -> Path:
     """Return the path of the picture of a case: `FOLDER/KIND/CASE.png`, for frame 3 of a loop `FOLDER/KIND/LOOP#3.png`.
 
-    Args:
-        folder: of the evaluation.
-        kind: `images`, `truths`, `masks`, `probabilities`, `overlays` or `gradcam`.
-        case_id: subfolders are kept.
+    The kind is `images`, `truths`, `masks`, `probabilities`, `overlays` or `gradcam`.
     """
     return Path(folder) / kind / f"{strip_suffix(case_id)}.png"
 

@@ -15,9 +15,17 @@ from hybrid_attention.data.names import how_to_install
 _TAILS = ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2)  # of 95 % intervals
 
 
+class Interval(NamedTuple):
+    """An estimate with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def bootstrap_ratio(
     numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray, groups: Sequence[Hashable]
-) -> tuple[float, float, float]:
+) -> Interval:
     """Estimate sum(numerators) / sum(denominators) with a 95 % percentile bootstrap interval over groups.
 
     Images of a group are near-duplicates, so a bootstrap over single images, such as scipy's, gives intervals that are
@@ -28,14 +36,8 @@ def bootstrap_ratio(
 
     Args:
         numerators: one per case.
-        denominators: one per case, not negative.
+        denominators: one per case, not negative; their sum must be positive.
         groups: one per case; cases of one group are drawn together.
-
-    Returns:
-        Estimate, lower and upper bound.
-
-    Raises:
-        ValueError: there is no case, the lengths differ, or all denominators are zero.
     """
     top, bottom = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     if not len(top) == len(bottom) == len(groups) or len(top) == 0:
@@ -50,7 +52,7 @@ def bootstrap_ratio(
     with np.errstate(invalid="ignore"):
         estimates = group_top[draws].sum(axis=1) / sampled_bottom
     low, high = np.nanquantile(estimates, _TAILS)
-    return float(top.sum() / bottom.sum()), float(low), float(high)
+    return Interval(float(top.sum() / bottom.sum()), float(low), float(high))
 
 
 @lru_cache(maxsize=4)
@@ -59,14 +61,14 @@ def _draws(groups: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, groups, size=(2000, groups))
 
 
-def bootstrap_mean(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float, float]:
+def bootstrap_mean(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable]) -> Interval:
     """Estimate the mean over images with its 95 % interval; see `bootstrap_ratio`."""
     return bootstrap_ratio(values, np.ones(len(values)), groups)
 
 
 def bootstrap_statistic(
     statistic: Callable[[np.ndarray], float], groups: Sequence[Hashable], resamples: int = 1000
-) -> tuple[float, float, float]:
+) -> Interval:
     """Estimate any statistic of cases with a 95 % percentile bootstrap interval; see `bootstrap_ratio`.
 
     The statistic is a function of the indices of cases, with repetitions. Samples in which it is NaN are ignored.
@@ -80,9 +82,9 @@ def bootstrap_statistic(
         for _ in range(resamples)
     ]
     if np.isnan(value) or np.isnan(samples).all():
-        return float(value), np.nan, np.nan
+        return Interval(float(value), math.nan, math.nan)
     low, high = np.nanquantile(samples, _TAILS)
-    return float(value), float(low), float(high)
+    return Interval(float(value), float(low), float(high))
 
 
 class PairedTest(NamedTuple):
@@ -131,17 +133,9 @@ def paired_tests(
         Simple Sequentially Rejective Multiple Test Procedure", Scand. J. Statist. 6 (1979) 65–70.
 
     Args:
-        scores: by network, one score per case.
+        scores: by network, one finite score per case, of two networks or more.
         groups: one per case.
         reference: network to compare all others with; None compares all pairs.
-
-    Returns:
-        One test per pair, in the order of `scores`.
-
-    Raises:
-        ValueError: there are fewer than two networks, the lengths differ, a score is not finite, or the reference is
-            unknown.
-        ImportError: statsmodels is missing.
     """
     from scipy.stats import wilcoxon
 
@@ -168,7 +162,7 @@ def paired_accuracy_tests(
 
     Args:
         correct: by network, 1 (correct) or 0 per case.
-        groups: as for `paired_tests`, like `reference`, the result and the errors.
+        groups: as for `paired_tests`.
         reference: as for `paired_tests`.
     """
     from scipy.stats import permutation_test
@@ -216,16 +210,11 @@ def friedman_test(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashab
     Reference:
         J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006) 1–30, section 3.2.
 
+    If all scores are equal, the statistic is 0 and the p-value 1.
+
     Args:
-        scores: by network, one score per case, higher is better.
-        groups: one per case; the means of groups are ranked.
-
-    Returns:
-        The test. If all scores are equal, the statistic is 0 and the p-value 1.
-
-    Raises:
-        ValueError: there are fewer than three networks or two groups, the lengths differ, or a score is not finite.
-        ImportError: scikit-posthocs is missing.
+        scores: by network, one finite score per case, higher is better.
+        groups: one per case, of two groups or more; the means of groups are ranked.
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 

@@ -27,7 +27,7 @@ from hybrid_attention.evaluation.metrics.segmentation import (
     has_lesion,
     overlap_scores,
 )
-from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_ratio
+from hybrid_attention.evaluation.statistics import Interval, bootstrap_mean, bootstrap_ratio
 
 CONVENTIONS = {
     "lesion_only": "mean over the images with a lesion",
@@ -61,9 +61,8 @@ def summarize(cases: pd.DataFrame) -> dict[str, Any]:
     lesion. Precision is also undefined for lesion images with an empty prediction: `lesion_only` excludes them from
     its mean and reports the number of images included; `empty_is_one` and `empty_is_zero` count 0.
 
-    Args:
-        cases: table with `group`, `tp`, `fp`, `fn`, `tn`, and optionally `hd95`, `asd` and the lesion counts, as
-            written by `CaseScores`.
+    The table is as written by `CaseScores`, with `group`, `tp`, `fp`, `fn`, `tn`, and optionally `hd95`, `asd` and the
+    lesion counts.
 
     Returns:
         `cases`, `lesion_cases` and `false_positive_rate_without_lesion` (share of images without a lesion in which
@@ -72,9 +71,6 @@ def summarize(cases: pd.DataFrame) -> dict[str, Any]:
         `pooled`, its `value`, `low` and `high`. `lesion_only` also holds `hd95` and `asd`, over images with a
         prediction. `lesion_detection`, if counted: `sensitivity` and `precision` over all lesions and
         `false_lesions_per_image`, each with `value`, `low` and `high`. Undefined scores are NaN.
-
-    Raises:
-        ValueError: the table is empty.
     """
     if cases.empty:
         raise ValueError("no case to summarize")
@@ -128,18 +124,12 @@ def _pooled(cases: pd.DataFrame, over: Sequence[str], under: Sequence[str]) -> d
     """Return the ratio of sums with its interval; without a denominator, the mean."""
     bottom = cases[list(under)].sum(axis=1) if under else np.ones(len(cases))
     if bottom.sum() == 0:
-        return {"value": math.nan, "low": math.nan, "high": math.nan}
-    value, low, high = bootstrap_ratio(cases[list(over)].sum(axis=1), bottom, cases["group"])
-    return {"value": value, "low": low, "high": high}
+        return Interval(math.nan, math.nan, math.nan)._asdict()
+    return bootstrap_ratio(cases[list(over)].sum(axis=1), bottom, cases["group"])._asdict()
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """Format a summary as Markdown: scores in percent by convention, other scores, classes, and folds.
-
-    Args:
-        summary: from `summarize`, optionally with `distance_unit`, `pixel_roc`, `calibration`, `classification` and
-            `folds`.
-    """
+    """Format a summary as Markdown: scores in percent by convention, other scores, classes, and folds."""
     images, lesions = summary["cases"], summary["lesion_cases"]
     others = ("empty_is_one", "empty_is_zero") if images > lesions else ()
     rows = []

@@ -23,7 +23,6 @@ CONFIDENCES = {
     "member_dice": "mean Dice between the masks of the single predictions and the mask of their mean",
     "minus_disagreement": "negative mean disagreement of the predictions on the predicted lesion pixels, in bits",
 }
-_LEAST = -1.0  # lowest value of a negative binary entropy
 
 
 def mutual_information(members: torch.Tensor) -> torch.Tensor:
@@ -39,7 +38,7 @@ def mutual_information(members: torch.Tensor) -> torch.Tensor:
         members: lesion probabilities of flips or networks, (members, *spatial).
 
     Returns:
-        Disagreement in bits, from 0 to 1, (*spatial); 0 for a single member.
+        Disagreement in bits, from 0 to 1, (*spatial).
     """
     entropy = PredictiveEntropy()
     return (entropy(members.mean(0)) - entropy(members).mean(0)).clamp(0, 1)
@@ -57,34 +56,27 @@ def confidence_scores(
         probability: lesion probability, (*spatial), ideally calibrated.
         mask: made from it, lesion above 0.5.
         member_masks: of the single predictions, (members, *spatial), or None for a single prediction.
-        disagreement: from `mutual_information`, or None.
+        disagreement: from `mutual_information`, or None like `member_masks`.
 
     Returns:
-        The scores of `CONFIDENCES`; the last two only if their arguments are given. For an empty mask, the lowest
-        value of each, 0 or -1.
+        The scores of `CONFIDENCES`; the last two only of several predictions. For an empty mask, the lowest value of
+        each, 0 or -1.
     """
     lesion = mask > 0.5
+
+    def minus_mean(bits: torch.Tensor) -> float:
+        return -float(bits[lesion].double().mean()) if lesion.any() else -1.0
+
     scores = {
         "expected_dice": expected_dice(probability, mask),
-        "minus_entropy": _minus_mean(PredictiveEntropy()(probability), lesion),
+        "minus_entropy": minus_mean(PredictiveEntropy()(probability)),
     }
-    if member_masks is not None:
-        scores["member_dice"] = _member_dice(member_masks > 0.5, lesion)
-    if disagreement is not None:
-        scores["minus_disagreement"] = _minus_mean(disagreement, lesion)
+    if member_masks is not None and disagreement is not None:
+        members = (member_masks > 0.5).flatten(1)
+        shared = (members & lesion.flatten()).sum(1).double()
+        dice = float(np.mean((2 * shared / (members.sum(1) + lesion.sum())).numpy())) if lesion.any() else 0.0
+        scores |= {"member_dice": dice, "minus_disagreement": minus_mean(disagreement)}
     return scores
-
-
-def _minus_mean(bits: torch.Tensor, lesion: torch.Tensor) -> float:
-    return -float(bits[lesion].double().mean()) if lesion.any() else _LEAST
-
-
-def _member_dice(members: torch.Tensor, lesion: torch.Tensor) -> float:
-    if not lesion.any():
-        return 0.0
-    pixels = members.flatten(1)
-    shared = (pixels & lesion.flatten()).sum(1).double()
-    return float(np.mean((2 * shared / (pixels.sum(1) + lesion.sum())).numpy()))
 
 
 def risk_curve(confidence: Sequence[float] | np.ndarray, risk: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -119,12 +111,6 @@ def risk_scores(
         Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019,
         arXiv 1805.08206, for the area and its excess.
 
-    Args:
-        confidence: as for `risk_curve`, like `risk`.
-        risk: one number per case, lower is better.
-        groups: one per case.
-        resamples: number of bootstrap samples.
-
     Returns:
         `aurc`, `e_aurc` (excess over the perfect ranking, by the risk itself; 0 is perfect) and `gain` over a random
         ranking (0 or less for an uninformative score), each with `value`, `low` and `high` (95 % interval); the areas
@@ -137,20 +123,15 @@ def risk_scores(
         "perfect": lambda cases: float(risk_curve(-risks[cases], risks[cases]).mean()),
         "random": lambda cases: float(risks[cases].mean()),
     }
-    statistics = {
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
         "aurc": areas["aurc"],
         "e_aurc": lambda cases: areas["aurc"](cases) - areas["perfect"](cases),
         "gain": lambda cases: areas["random"](cases) - areas["aurc"](cases),
     }
-
-    def interval(statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
-        value, low, high = bootstrap_statistic(statistic, groups, resamples)
-        return {"value": value, "low": low, "high": high}
-
     varied = len(set(scores.tolist())) > 1 and len(set(risks.tolist())) > 1
     everything = np.arange(len(risks))
     return {
-        **{name: interval(statistic) for name, statistic in statistics.items()},
+        **{name: bootstrap_statistic(one, groups, resamples)._asdict() for name, one in statistics.items()},
         "random": areas["random"](everything),
         "perfect": areas["perfect"](everything),
         "rank_correlation": float(spearmanr(scores, -risks).statistic) if varied else float("nan"),

@@ -30,19 +30,13 @@ _TRUTH = "#00dc00"
 def draw_cases(
     comparison: Comparison, kinds: Mapping[str, Sequence[str]], wanted: Sequence[str] = ()
 ) -> dict[str, Drawing]:
-    """Draw the figures of cases for which the runs have pictures.
+    """Draw the figures of cases for which the runs have pictures: `cases`, `gradcam`, `edges` and `samples`.
 
     Args:
         comparison: the runs.
         kinds: by run, its `picture_kinds`.
-        wanted: cases to draw; without any, those with the best, median and worst score, the mean over the runs.
-
-    Returns:
-        Drawings by name: `cases`, `gradcam`, `edges` and `samples`. Without `wanted`, `cases` and `gradcam` are left
-        out for more than ten models.
-
-    Raises:
-        ValueError: a wanted case is unknown, or `wanted` is given but no run has pictures or more than ten have.
+        wanted: cases to draw; without any, those with the best, median and worst score, the mean over the runs, and for
+            more than ten models neither `cases` nor `gradcam`.
     """
     runs = [run for run in comparison.runs if kinds[run.name]]
     if wanted and not runs:
@@ -51,7 +45,12 @@ def draw_cases(
         raise ValueError(f"a grid of cases shows at most {MAX_MODELS} models, got {len(runs)}: compare fewer runs")
     if not runs:
         return {}
-    cases = _checked(comparison, wanted) if wanted else typical_cases(comparison)
+    known = comparison.runs[0].cases["case_id"].tolist()
+    for case in wanted:
+        if case not in known:
+            similar = ", ".join(difflib.get_close_matches(case, known, n=3)) or known[0]
+            raise ValueError(f"no case {case!r} in the runs; similar ones: {similar}")
+    cases = {case: case for case in wanted} or typical_cases(comparison)
     made: dict[str, tuple[Figure | None, str]] = {"samples": (_samples(runs[0]), "Images, with the true outline.")}
     if cases:
         edges = next((run for run in runs if run.recorded("settings", "edge_channel")), None)
@@ -78,24 +77,14 @@ def typical_cases(comparison: Comparison) -> dict[str, str]:
     return {title: case for case, title in chosen.items()}
 
 
-def _checked(comparison: Comparison, wanted: Sequence[str]) -> dict[str, str]:
-    known = comparison.runs[0].cases["case_id"].tolist()
-    for case in wanted:
-        if case not in known:
-            similar = ", ".join(difflib.get_close_matches(case, known, n=3)) or known[0]
-            raise ValueError(f"no case {case!r} in the runs; similar ones: {similar}")
-    return {case: case for case in wanted}
-
-
 def _grid(runs: Sequence[Evaluation], cases: Mapping[str, str], score: str) -> Figure:
     """Draw image, truth and the mask of each run, one row per case."""
     figure, cells = _table(["image", "truth", *(run.name for run in runs)], cases)
     for line, case in zip(cells, cases.values(), strict=True):
-        _show(line[0], _plane(runs[0], "images", case))
-        _show(line[1], _plane(runs[0], "truths", case))
+        _show(line, runs[0], case)
         for axes, run in zip(line[2:], runs, strict=True):
             image, mask, truth = (_plane(run, kind, case) for kind in ("images", "masks", "truths"))
-            _show(axes, draw_overlay(image, mask > 127, truth > 127))
+            axes.imshow(draw_overlay(image, mask > 127, truth > 127))
             row = _row(run, case)
             axes.set_xlabel(percent(row[score]) if has_lesion(row) else "no lesion", fontsize=8)
     return figure
@@ -108,12 +97,10 @@ def _heat(runs: Sequence[Evaluation], cases: Mapping[str, str]) -> Figure:
     columns = [title for run in runs for title in (run.name, "Grad-CAM")]
     figure, cells = _table(["image", "truth", *columns], cases)
     for line, case in zip(cells, cases.values(), strict=True):
-        image = _plane(runs[0], "images", case)
-        _show(line[0], image)
-        _show(line[1], _plane(runs[0], "truths", case))
+        image = _show(line, runs[0], case)
         for mask, heat, run in zip(line[2::2], line[3::2], runs, strict=True):
-            _show(mask, _plane(run, "masks", case))
-            _show(heat, image)
+            mask.imshow(_plane(run, "masks", case), cmap="gray")
+            heat.imshow(image, cmap="gray")
             if picture_path(run.folder, "gradcam", case).is_file():
                 warmth = _plane(run, "gradcam", case) / 255
                 extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
@@ -131,7 +118,7 @@ def _edges(run: Evaluation, cases: Mapping[str, str], sigma: float) -> Figure:
     for line, case in zip(cells, cases.values(), strict=True):
         picture = read_picture(run, "images", _row(run, case)).resize((size, size), Image.Resampling.BILINEAR)
         image = np.asarray(picture, dtype=np.float32) / 255
-        _show(line[0], image)
+        line[0].imshow(image, cmap="gray")
         magnitude = np.asarray(GaussianDerivativeMagnitude(sigma)(image[None]))[0]
         figure.colorbar(line[1].imshow(magnitude, cmap="inferno", vmin=0), ax=line[1], shrink=0.8)
     return figure
@@ -143,11 +130,10 @@ def _samples(run: Evaluation) -> Figure:
     figure, cells = _table([""] * SAMPLES, classes)
     for line, cases in zip(cells, classes.values(), strict=True):
         chosen = cases[:: max(1, len(cases) // SAMPLES)][:SAMPLES]
-        for axes, case in zip(line, [*chosen, *[None] * SAMPLES], strict=False):
-            if case is None:
-                axes.set_visible(False)
-                continue
-            _show(axes, _plane(run, "images", case))
+        for axes in line[len(chosen) :]:
+            axes.set_visible(False)
+        for axes, case in zip(line, chosen, strict=False):
+            axes.imshow(_plane(run, "images", case), cmap="gray")
             truth = _plane(run, "truths", case)
             if truth.any():
                 axes.contour(truth, levels=[127], colors=[_TRUTH], linewidths=1)
@@ -170,8 +156,12 @@ def _table(columns: Sequence[str], rows: Mapping[str, Any]) -> tuple[Figure, np.
     return figure, cells
 
 
-def _show(axes: Axes, picture: np.ndarray) -> None:
-    axes.imshow(picture, cmap="gray")
+def _show(line: Sequence[Axes], run: Evaluation, case: str) -> np.ndarray:
+    """Draw image and truth, and return the image."""
+    image = _plane(run, "images", case)
+    line[0].imshow(image, cmap="gray")
+    line[1].imshow(_plane(run, "truths", case), cmap="gray")
+    return image
 
 
 def _row(run: Evaluation, case: str) -> Mapping[str, Any]:

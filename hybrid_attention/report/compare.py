@@ -9,9 +9,10 @@ from pathlib import Path
 
 from hybrid_attention import __version__
 from hybrid_attention.data.writing import prepare_output_folder
-from hybrid_attention.evaluation.formatting import Table, is_defined, plural
+from hybrid_attention.evaluation.cross_validation import merged_count
+from hybrid_attention.evaluation.formatting import is_defined, plural
 from hybrid_attention.evaluation.metrics.classification import class_summary
-from hybrid_attention.evaluation.results import CURVES, Evaluation, read_evaluation, write_text
+from hybrid_attention.evaluation.results import CURVES, read_evaluation, write_text
 from hybrid_attention.report import page
 from hybrid_attention.report.case_figures import MAX_MODELS, draw_cases
 from hybrid_attention.report.figures import draw_comparison, draw_trainings, write_figures
@@ -49,12 +50,16 @@ def compare(
     Raises:
         ValueError: a run is damaged, runs can't be compared, curves or pictures are missing or damaged, or `cases`
             can't be drawn.
-        OSError: `out` can't be written.
-        ImportError: scikit-posthocs or statsmodels is missing.
     """
     comparison = match_runs([read_evaluation(run) for run in runs], intersection, reference, score)
     for run in comparison.runs:
-        _require_curves(run)
+        for curve, (key, number) in CURVES.items():
+            value = run.recorded(key, number)
+            if is_defined(value) and getattr(run, curve) is None:
+                raise ValueError(
+                    f"{run.name}: the curve file {run.folder / curve}.csv is missing, though summary.json records "
+                    f"{key}.{number} {value}; evaluate again, or restore it"
+                )
     pictures = {run.name: page.picture_kinds(run) for run in comparison.runs}
     embedded = list(page.embedded_cases(comparison, pictures))
     classes = {run.name: found for run in comparison.runs if (found := class_summary(run.cases)) is not None}
@@ -85,21 +90,12 @@ def compare(
     sentences = [*facts, *(f"The runs differ in {text}." for text in other), *([why] if why else [])]
     folder = prepare_output_folder(out)
     write_figures(folder / "figures", figures)
-    write_text(folder / "tables.md", _markdown(page.title(comparison), sentences, [*scores, *later]))
-    write_text(folder / "tables.tex", _latex(sentences, [*scores, *later]))
+    lines = [f"# {page.title(comparison)}\n", *(f"* {text}" for text in sentences), ""]
+    write_text(folder / "tables.md", "\n".join([*lines, *(table.markdown() for table in [*scores, *later])]))
+    lines = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}", *(f"% {text}" for text in sentences), ""]
+    write_text(folder / "tables.tex", "\n".join([*lines, *(latex(table) for table in [*scores, *later])]))
     write_text(folder / "report.html", html)
     return folder / "report.html"
-
-
-def _require_curves(run: Evaluation) -> None:
-    """Check that a run has the curves that its record mentions."""
-    for curve, (key, number) in CURVES.items():
-        value = run.recorded(key, number)
-        if is_defined(value) and getattr(run, curve) is None:
-            raise ValueError(
-                f"{run.name}: the curve file {run.folder / curve}.csv is missing, though summary.json records "
-                f"{key}.{number} {value}; evaluate again, or restore it"
-            )
 
 
 def _facts(comparison: Comparison) -> list[str]:
@@ -111,7 +107,12 @@ def _facts(comparison: Comparison) -> list[str]:
         f"Split: {common_facts(comparison)}.",
         f"{plural(cases, 'case')} in {plural(groups, 'duplicate group')}: "
         f"{lesions} with lesion, {cases - lesions} without.",
-        *_merged(comparison),
+        *(
+            f"{run.name}: {merged_count(folds['merged'], folds['of'], 'folds of a cross-validation')}, each scored "
+            "with its own weights."
+            for run in comparison.runs
+            if (folds := run.recorded("folds"))
+        ),
         "95 % intervals by bootstrap over duplicate groups: near-duplicates count as one. They do not cover the spread "
         "between seeds.",
     ]
@@ -126,27 +127,3 @@ def _facts(comparison: Comparison) -> list[str]:
     if not lesions:
         facts.append("No image has a lesion: lesion_only is undefined.")
     return facts
-
-
-def _merged(comparison: Comparison) -> list[str]:
-    """Return which runs are merged folds."""
-    texts = []
-    for run in comparison.runs:
-        if run.recorded("folds"):
-            folds, count = run.recorded("folds", "merged"), run.recorded("folds", "of")
-            which = "" if len(folds) == count else f" (incomplete: {', '.join(map(str, folds))})"
-            texts.append(
-                f"{run.name}: {len(folds)} of {count} folds of a cross-validation{which}, each scored with "
-                "its own weights."
-            )
-    return texts
-
-
-def _markdown(title: str, sentences: Sequence[str], tables: Sequence[Table]) -> str:
-    lines = [f"# {title}\n", *(f"* {sentence}" for sentence in sentences), ""]
-    return "\n".join([*lines, *(table.markdown() for table in tables)])
-
-
-def _latex(sentences: Sequence[str], tables: Sequence[Table]) -> str:
-    comments = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}", *(f"% {text}" for text in sentences), ""]
-    return "\n".join([*comments, *(latex(table) for table in tables)])

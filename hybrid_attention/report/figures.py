@@ -68,15 +68,9 @@ def new_figure(width: float, height: float) -> Figure:
 def panels(
     count: int, columns: int, width: float, height: float, extra: float = 0, share: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels in rows, and their axes.
+    """Return a figure with panels of `width` x `height` inches in rows, and their axes.
 
-    Args:
-        count: number of panels.
-        columns: largest number of panels side by side.
-        width: of a panel, in inches.
-        height: of a panel, in inches.
-        extra: height of the figure beyond its panels, in inches.
-        share: whether the panels have the same axes.
+    `extra` is the height of the figure beyond its panels, `share` gives them the same axes.
     """
     columns = min(columns, count)
     lines = math.ceil(count / columns)
@@ -113,13 +107,7 @@ def plain(names: Legend) -> None:
 def draw_comparison(
     comparison: Comparison, test: FriedmanTest | None, classes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Drawing]:
-    """Draw all figures for which the runs have data.
-
-    Args:
-        comparison: the runs.
-        test: of three runs or more, or None.
-        classes: result of `class_summary` for each run that predicts classes.
-    """
+    """Draw all figures for which the runs have data; `classes` holds the `class_summary` of those that predict them."""
     made: dict[str, tuple[Figure | None, str]] = {
         "distribution": (
             _distribution(comparison),
@@ -191,25 +179,28 @@ def _distribution(comparison: Comparison) -> Figure:
 
 def _roc(comparison: Comparison) -> Figure | None:
     """Draw the pixel ROC curves, whole and at low false-positive rates; None if no run has one."""
-    runs = [(index, run, run.roc) for index, run in enumerate(comparison.runs) if run.roc is not None]
+    runs = [(index, run) for index, run in enumerate(comparison.runs) if run.roc is not None]
     if not runs:
         return None
     columns = 2 if len(runs) > 4 else 1
     figure = new_figure(8.4, 4.0 + 0.2 * math.ceil(len(runs) / columns))
     whole, corner = figure.subplots(1, 2)
-    for index, run, points in runs:
-        rates = points["false_positive_rate"], points["true_positive_rate"]
-        label = f"{run.name} (AUC {number(run.recorded('pixel_roc', 'auc'), 4)})"
-        for axes in (whole, corner):
-            axes.plot(*rates, label=label if axes is whole else None, lw=1.6, **look_of(index))
+    for index, run in runs:
+        _plot_roc(whole, run, run.name, **look_of(index))
+        _plot_roc(corner, run, None, **look_of(index))
     whole.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    whole.set(xlim=(0, 1), ylim=(0, 1.005), ylabel="true-positive rate of pixels", title="whole")
-    corner.set(xlim=(0, 0.2), xticks=(0, 0.05, 0.1, 0.15, 0.2), ylim=(0, 1.005), title="false-positive rate up to 0.2")
-    for axes in (whole, corner):
-        axes.set_xlabel("false-positive rate of pixels")
-        tidy(axes)
+    whole.set(xlim=(0, 1), ylabel="true-positive rate of pixels", title="whole")
+    corner.set(xlim=(0, 0.2), xticks=(0, 0.05, 0.1, 0.15, 0.2), title="false-positive rate up to 0.2")
     legend(figure, columns)
     return figure
+
+
+def _plot_roc(axes: Axes, run: Evaluation, name: str | None, **look: Any) -> None:
+    if run.roc is not None:
+        label = name and f"{name} (AUC {number(run.recorded('pixel_roc', 'auc'), 4)})"
+        axes.plot(run.roc["false_positive_rate"], run.roc["true_positive_rate"], label=label, lw=1.6, **look)
+    axes.set(ylim=(0, 1.005), xlabel="false-positive rate of pixels")
+    tidy(axes)
 
 
 def _calibration(comparison: Comparison) -> Figure | None:
@@ -272,7 +263,6 @@ def _matrix(axes: Axes, title: str, shares: np.ndarray, texts: np.ndarray, ticks
 
 
 def _pixel_confusion(comparison: Comparison) -> Figure:
-    """Draw the pixel confusion matrix of each run in percent of all pixels; colours are shares per row."""
     figure, grid = panels(len(comparison.runs), 5, 2.3, 2.3, 0.3)
     for axes, run in zip(grid, comparison.runs, strict=True):
         counts = run.cases[["tp", "fn", "fp", "tn"]].sum().to_numpy(float)
@@ -283,7 +273,6 @@ def _pixel_confusion(comparison: Comparison) -> Figure:
 
 
 def _class_confusion(classes: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the class confusion matrix of each run that predicts classes; colours are shares per row."""
     figure, grid = panels(len(classes), 5, 2.8, 2.8, 0.3)
     for axes, (run, result) in zip(grid, classes.items(), strict=True):
         counts = np.array(result["confusion"], dtype=float)
@@ -296,8 +285,7 @@ def _class_confusion(classes: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _line_shares(counts: np.ndarray) -> np.ndarray:
-    sums = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
 def draw_trainings(runs: Sequence[Evaluation]) -> dict[str, Drawing]:
@@ -311,9 +299,8 @@ def draw_trainings(runs: Sequence[Evaluation]) -> dict[str, Drawing]:
     made = {}
     if histories:
         names = {index: f"{runs[index].name}, {len(history)} epochs" for index, history in histories.items()}
-        made["training"] = Drawing(
-            _curves(histories, names), "Training curves: losses, their terms without weights, and validation scores."
-        )
+        text = "Training curves: losses, their terms without weights, and validation scores."
+        made["training"] = Drawing(_curves(histories, names), text)
     if parts:
         made["roc_parts"] = Drawing(_roc_of_parts(parts), "ROC curves of all pixels by part of the split.")
     return made
@@ -331,7 +318,7 @@ def read_history(run: Evaluation) -> pd.DataFrame | None:
 
 def parts_of(run: Evaluation) -> dict[str, Evaluation]:
     """Return the evaluations of the same weights on parts of the split, by part, as far as they have an ROC curve."""
-    found = {run.recorded("part") or "test": run}
+    found = {run.part: run}
     for part in ("train", "validation"):
         folder = run.folder.with_name(f"{run.folder.name}_{part}")
         if (folder / "per_case.csv").is_file():
@@ -342,7 +329,6 @@ def parts_of(run: Evaluation) -> dict[str, Evaluation]:
 
 
 def _curves(histories: dict[int, pd.DataFrame], names: dict[int, str]) -> Figure:
-    """Draw a panel per column of the histories, with a line per run."""
     titles = list(dict.fromkeys(column for history in histories.values() for column in history))
     titles = [title for title in titles if title not in _NO_CURVES]
     figure, grid = panels(len(titles), _COLUMNS, 3.2, 2.3, 0.3 + 0.2 * math.ceil(len(names) / 2))
@@ -360,18 +346,12 @@ def _curves(histories: dict[int, pd.DataFrame], names: dict[int, str]) -> Figure
 
 
 def _roc_of_parts(models: Sequence[dict[str, Evaluation]]) -> Figure:
-    """Draw a panel per model, with a curve per part of the split."""
     figure, grid = panels(len(models), _COLUMNS, 4.2, 4.0)
     for axes, parts in zip(grid, models, strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
         for part, run in parts.items():
-            if run.roc is not None:
-                label = f"{part} (AUC {number(run.recorded('pixel_roc', 'auc'), 4)})"
-                rates = run.roc["false_positive_rate"], run.roc["true_positive_rate"]
-                axes.plot(*rates, lw=1.6, label=label, color=COLOURS[_PARTS.index(part)])
-        axes.set(xlim=(0, 1), ylim=(0, 1.005))
-        axes.set(xlabel="false-positive rate of pixels", ylabel="true-positive rate of pixels")
+            _plot_roc(axes, run, part, color=COLOURS[_PARTS.index(part)])
+        axes.set(xlim=(0, 1), ylabel="true-positive rate of pixels")
         axes.set_title(next(iter(parts.values())).name, fontsize=10, parse_math=False)
         plain(axes.legend(frameon=False, fontsize=9, loc="lower right"))
-        tidy(axes)
     return figure

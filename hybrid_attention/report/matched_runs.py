@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -53,50 +54,29 @@ _PATHS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs over the same cases in the same order.
-
-    Args:
-        runs: one or more.
-        left_out: by run, number of its cases that other runs lack; all zero unless only shared cases are compared.
-        reference: name of the run to compare all others with; None for all pairs.
-        score: score of the tests and of the order of cases.
-    """
+    """Runs over the same cases in the same order."""
 
     runs: tuple[Evaluation, ...]
-    left_out: dict[str, int]
-    reference: str | None = None
-    score: str = "dice"
+    left_out: dict[str, int]  # by run, number of its cases that other runs lack
+    reference: str | None = None  # name of the run to compare all others with; None for all pairs
+    score: str = "dice"  # of the tests and of the order of cases
 
 
 @dataclass(frozen=True)
 class PairedScores:
-    """One score of the same cases in several runs.
+    """One score of the same cases in several runs."""
 
-    Args:
-        scores: by run, one number per case.
-        groups: one per case.
-        cases: their names.
-        undefined: number of excluded lesion cases in which the score of a run is undefined.
-        without_lesion: number of excluded cases without a lesion in a run's ground truth.
-    """
-
-    scores: dict[str, list[float]]
+    scores: dict[str, list[float]]  # by run
     groups: list[str]
     cases: list[str]
-    undefined: int
-    without_lesion: int
+    undefined: int  # number of excluded lesion cases in which the score of a run is undefined
+    without_lesion: int  # number of excluded cases without a lesion in a run's ground truth
 
 
 def match_runs(
     runs: Sequence[Evaluation], intersection: bool = False, reference: str | None = None, score: str = "dice"
 ) -> Comparison:
-    """Match the cases of runs, in the order of the first run.
-
-    Args:
-        runs: one or more.
-        intersection: compare only the cases that all runs share; see `Evaluation.select`.
-        reference: name of a run to compare all others with.
-        score: score of the tests, one of `SCORES`.
+    """Match the cases of runs, in the order of the first run; with `intersection`, only those that all runs share.
 
     Raises:
         ValueError: score or reference is unknown, two runs have the same name, synthetic and real data are mixed, the
@@ -129,8 +109,12 @@ def match_runs(
                 f"{difference}; --intersection compares the {plural(len(shared), 'case')} that all runs share"
             )
     matched = tuple(run.select(shared) for run in runs)
-    for run in matched[1:]:
-        _check_facts(run, matched[0])
+    for run, fact in product(matched[1:], ("group", "class")):
+        ids, here, there = run.cases["case_id"], run.cases[fact], matched[0].cases[fact]
+        for place in np.flatnonzero(here != there)[:1]:
+            raise ValueError(
+                f"{ids[place]} has {fact} {there[place]!r} in {matched[0].name}, but {here[place]!r} in {run.name}"
+            )
     return Comparison(matched, {run.name: len(run.cases) - len(shared) for run in runs}, reference, score)
 
 
@@ -172,33 +156,17 @@ def _case_difference(run: Evaluation, first: Evaluation) -> str:
     return ", ".join(sentences)
 
 
-def _check_facts(run: Evaluation, first: Evaluation) -> None:
-    for fact in ("group", "class"):
-        other = run.cases[fact] != first.cases[fact]
-        if other.any():
-            case, here, there = (
-                cases[other].iloc[0] for cases in (run.cases["case_id"], run.cases[fact], first.cases[fact])
-            )
-            raise ValueError(f"{case} has {fact} {there!r} in {first.name}, but {here!r} in {run.name}")
-
-
 def settings_table(comparison: Comparison) -> Table:
     """Make the table of settings, one column per run; rows that differ are highlighted."""
     rows = [("cases", *(str(len(run.cases) + comparison.left_out[run.name]) for run in comparison.runs))]
     rows += [(title, *(_text(run, title) for run in comparison.runs)) for title in _PATHS]
-    several = len(comparison.runs) > 1
+    header = ("", *(run.name for run in comparison.runs))
     highlighted = frozenset(index for index, row in enumerate(rows) if len(set(row[1:])) > 1)
-    if several:
+    if len(comparison.runs) > 1:
+        header = (*header, "")
         rows = [(*row, "differs" if index in highlighted else "") for index, row in enumerate(rows)]
-    return Table(
-        key="settings",
-        title="Settings of each run",
-        header=("", *(run.name for run in comparison.runs), *([""] if several else [])),
-        rows=rows,
-        note="From summary.json of each run; the first ten digits of hashes and commits.",
-        highlighted=highlighted,
-        texts=True,
-    )
+    note = "From summary.json of each run; the first ten digits of hashes and commits."
+    return Table("settings", "Settings of each run", header, rows, note, highlighted, texts=True)
 
 
 def differences(comparison: Comparison) -> list[str]:
@@ -221,32 +189,30 @@ def common_facts(comparison: Comparison) -> str:
         return values[0] if len(set(values)) == 1 else "differs, see below"
 
     split = common(*(run.recorded("split") or "split not recorded" for run in comparison.runs))
-    part = common(*(run.recorded("part") or "test" for run in comparison.runs))
-    sizes = {run.recorded("settings", "image_size") for run in comparison.runs}
-    size = sizes.pop() if len(sizes) == 1 else None
-    epochs = {_text(run, "epochs") for run in comparison.runs}
-    trained = "epochs differ, see below" if len(epochs) > 1 else f"epochs: {epochs.pop()}"
-    return f"{split}; part: {part}" + ("" if size is None else f", {size} x {size} pixels") + f"; {trained}"
+    part = common(*(run.part for run in comparison.runs))
+    size, *others = {run.recorded("settings", "image_size") for run in comparison.runs}
+    pixels = "" if others or size is None else f", {size} x {size} pixels"
+    epochs, *others = {_text(run, "epochs") for run in comparison.runs}
+    return f"{split}; part: {part}{pixels}; " + ("epochs differ, see below" if others else f"epochs: {epochs}")
 
 
 def _text(run: Evaluation, title: str) -> str:
-    path = _PATHS[title]
-    value = _value(run.record, title)
-    if value is None and run.recorded("folds"):  # settings that differ between the folds of a merged run
-        values = [_value(fold, title) for fold in run.recorded("folds", "runs")]
-        texts = ["not recorded" if value is None else _as_text(value, title) for value in values]
-        return texts[0] if len(set(texts)) == 1 else "; ".join(texts)
+    text = _recorded(run.record, title)
+    if text is None and run.recorded("folds"):  # settings that differ between the folds of a merged run
+        found = [_recorded(fold, title) for fold in run.recorded("folds", "runs")]
+        texts = ["not recorded" if one is None else one for one in found]
+        return "; ".join(texts if len(set(texts)) > 1 else texts[:1])
+    if text is None:
+        *outer, last = _PATHS[title]
+        parent = run.recorded(*outer)
+        text = "none" if isinstance(parent, Mapping) and last in parent else "not recorded"
+    return text
+
+
+def _recorded(record: Mapping[str, Any], title: str) -> str | None:
+    value = trained_epochs(record.get("training")) if title == "epochs" else nested(record, _PATHS[title])
     if value is None:
-        outer = run.recorded(*path[:-1])
-        return "none" if isinstance(outer, Mapping) and path[-1] in outer else "not recorded"
-    return _as_text(value, title)
-
-
-def _value(record: Mapping[str, Any], title: str) -> Any:
-    return trained_epochs(record.get("training")) if title == "epochs" else nested(record, _PATHS[title])
-
-
-def _as_text(value: Any, title: str) -> str:
+        return None
     if isinstance(value, Mapping):
         hashed = title == "config"
         return ", ".join(f"{key} ({str(item)[:10]})" if hashed else f"{key}={item}" for key, item in value.items())
@@ -256,9 +222,9 @@ def _as_text(value: Any, title: str) -> str:
 
 def _other_truths(comparison: Comparison) -> list[str]:
     """Compare the ground truth: lesion pixels if the image sizes agree, else whether there is a lesion."""
-    first, found = comparison.runs[0], []
+    first, found, counts = comparison.runs[0], [], list(COUNTS)
     for run in comparison.runs[1:]:
-        here, there, counts = first.cases, run.cases, list(COUNTS)
+        here, there = first.cases, run.cases
         same = np.where(
             here[counts].sum(axis=1) == there[counts].sum(axis=1),
             here["tp"] + here["fn"] == there["tp"] + there["fn"],

@@ -46,16 +46,8 @@ def render(
 ) -> str:
     """Return the page as HTML.
 
-    Args:
-        comparison: the runs.
-        facts: sentences at the top.
-        tables: by section: Summary, Significance, Classes, All scores, Runs and settings.
-        figures: by name.
-        pictures: by run, the kinds of its pictures.
-        cases: from `embedded_cases`; empty if no run has pictures.
-        footer: version and date.
-        differences: differences between the runs other than the network.
-        why_no_tests: reason why there are no tests, if so.
+    `facts` are sentences at the top; the sections of the tables are Summary, Significance, Classes, All scores, Runs
+    and settings; `pictures` holds by run its `picture_kinds`; `cases` are from `embedded_cases`.
     """
     from matplotlib import colormaps
 
@@ -75,7 +67,15 @@ def render(
     }
     loader = PackageLoader("hybrid_attention", "report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters |= {"base64": _base64, "json": _json_text, "intervals_unbroken": _intervals_unbroken}
+    environment.filters |= {
+        "base64": _base64,
+        "json": lambda text: Markup(text.replace("<", "\\u003c")),  # safe inside a script element
+        "intervals_unbroken": _intervals_unbroken,
+    }
+    without = [name for name, kinds in pictures.items() if not kinds]
+    note = f"No pictures in {', '.join(without)}." if without else ""
+    if len(without) == len(pictures):
+        note = "No run has pictures: the browser shows only scores."
     return environment.get_template("page.html.j2").render(
         title=title(comparison),
         warnings=warnings(comparison),
@@ -86,7 +86,7 @@ def render(
         differences=differences,
         why_no_tests=why_no_tests,
         score=comparison.score.capitalize(),
-        pictures_note=_pictures_note(pictures),
+        pictures_note=note,
         data=json.dumps(data, separators=(",", ":"), allow_nan=False),
         cases=cases,
         style=loader.get_source(environment, "page.css")[0],
@@ -112,9 +112,6 @@ def picture_kinds(run: Evaluation) -> tuple[str, ...]:
     Returns:
         Nothing, or "images", "truths", "masks" and optionally "probabilities" (for all cases) and "gradcam" (except for
         cases that `SaveGradCAM` left out, which older evaluations don't list).
-
-    Raises:
-        ValueError: pictures of some cases are missing.
     """
     missing = {
         kind: [case for case in run.cases["case_id"] if not picture_path(run.folder, kind, case).is_file()]
@@ -136,51 +133,42 @@ def picture_kinds(run: Evaluation) -> tuple[str, ...]:
 
 
 def embedded_cases(comparison: Comparison, kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield the pictures of each case as JSON; nothing if no run has pictures.
-
-    Args:
-        comparison: the runs.
-        kinds: by run, its `picture_kinds`.
+    """Yield the pictures of each case as JSON, given the `picture_kinds` of each run; nothing if no run has pictures.
 
     Yields:
         `{"image", "truth", "runs": [{"mask", "probability", "gradcam"} or null]}`, each picture a data URI or "".
-
-    Raises:
-        ValueError: a picture is damaged or of another evaluation.
     """
     with_pictures = [run for run in comparison.runs if kinds[run.name]]
     if not with_pictures:
         return
-    base = max(with_pictures, key=_pixels)  # the first of those with the largest images
+    # the first of those with the largest images
+    base = max(with_pictures, key=lambda run: math.prod(read_picture(run, "images", run.cases.iloc[0]).size))
     place = comparison.runs.index(base)
     for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True):
-        image = read_picture(base, "images", rows[place])
-        truth = read_picture(base, "truths", rows[place])
-        stored = [
-            _of_run(run, row, kinds[run.name]) if kinds[run.name] else None
-            for run, row in zip(comparison.runs, rows, strict=True)
-        ]
-        yield json.dumps(
-            {"image": _webp(image, LONG_SIDE, "image"), "truth": _one_bit(truth), "runs": stored}, separators=(",", ":")
-        )
+        shown = {
+            "image": _webp(read_picture(base, "images", rows[place]), LONG_SIDE, "image"),
+            "truth": _one_bit(read_picture(base, "truths", rows[place])),
+            "runs": [
+                _of_run(run, row, kinds[run.name]) if kinds[run.name] else None
+                for run, row in zip(comparison.runs, rows, strict=True)
+            ],
+        }
+        yield json.dumps(shown, separators=(",", ":"))
 
 
 def _case_data(comparison: Comparison) -> list[dict[str, Any]]:
-    cases = []
-    for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True):
-        first = rows[0]
-        cases.append(
-            {
-                "id": first["case_id"],
-                "class": first["class"],
-                "lesion": has_lesion(first),
-                "area": _share(first, "tp", "fn"),
-                "scores": [_case_scores(row) for row in rows],
-                "predicted_share": [_share(row, "tp", "fp") for row in rows],
-                "predicted": [row.get("predicted_class", "") for row in rows],
-            }
-        )
-    return cases
+    return [
+        {
+            "id": rows[0]["case_id"],
+            "class": rows[0]["class"],
+            "lesion": has_lesion(rows[0]),
+            "area": _share(rows[0], "tp", "fn"),
+            "scores": [_case_scores(row) for row in rows],
+            "predicted_share": [_share(row, "tp", "fp") for row in rows],
+            "predicted": [row.get("predicted_class", "") for row in rows],
+        }
+        for rows in zip(*(run.cases.to_dict("records") for run in comparison.runs), strict=True)
+    ]
 
 
 def _case_scores(row: Row) -> list[float | None]:
@@ -194,30 +182,13 @@ def _share(row: Row, *counts: str) -> float:
     return round(sum(row[count] for count in counts) / sum(row[count] for count in COUNTS), 5)
 
 
-def _pictures_note(pictures: Mapping[str, Sequence[str]]) -> str:
-    without = [name for name, kinds in pictures.items() if not kinds]
-    if len(without) == len(pictures):
-        return "No run has pictures: the browser shows only scores."
-    return f"No pictures in {', '.join(without)}." if without else ""
-
-
 def _intervals_unbroken(text: str) -> Markup:
     """Escape a text; an interval or spread stays on one line."""
     return Markup(re.sub(r"\[.*?\]|\S+ ± \S+", r'<span class="nowrap">\g<0></span>', str(escape(text))))
 
 
-def _json_text(text: str) -> Markup:
-    """Make JSON safe inside a script element."""
-    return Markup(text.replace("<", "\\u003c"))
-
-
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _pixels(run: Evaluation) -> int:
-    width, height = read_picture(run, "images", run.cases.iloc[0]).size
-    return width * height
 
 
 def _of_run(run: Evaluation, row: Row, kinds: Sequence[str]) -> dict[str, str]:
@@ -229,11 +200,7 @@ def _of_run(run: Evaluation, row: Row, kinds: Sequence[str]) -> dict[str, str]:
 
 
 def read_picture(run: Evaluation, kind: str, row: Row) -> Image.Image:
-    """Read a picture of a case, given by its row of `per_case.csv`, in grey; see `picture_path`.
-
-    Raises:
-        ValueError: the picture is damaged or of another evaluation.
-    """
+    """Read a picture of a case, given by its row of `per_case.csv`, in grey; see `picture_path`."""
     path = picture_path(run.folder, kind, row["case_id"])
     try:
         with Image.open(path) as file:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from hybrid_attention.data.images import read_grey, to_tissue
-from hybrid_attention.data.masks import merged_mask, read_mask
 from hybrid_attention.data.writing import prepare_output_folder
 from hybrid_attention.engines.trained_model import TrainedModel
+from hybrid_attention.evaluation.case_scores import image_and_truth
 from hybrid_attention.evaluation.ensemble import open_runs
 from hybrid_attention.evaluation.formatting import plural
 from hybrid_attention.evaluation.metrics.segmentation import has_lesion
@@ -48,15 +46,7 @@ def stress(
     against strength) and `examples.png` (a case at the upper quartile of the first network's Dice, degraded, with the
     outlines of all networks) to `out`.
 
-    Args:
-        runs: folders of trained runs, or `NAME=FOLDER`, one or more; see `open_runs`.
-        dataset_dir: folder of the images, or several.
-        out: folder of the report.
-        part: part of the split of the training: `train`, `validation` or `test`.
-        kinds: keys of `CORRUPTIONS`; None for all.
-        seed: of the degradations.
-        groups_csv: duplicate groups of your own data, as in training.
-        split_csv: your own split, as in training.
+    The arguments are those of `open_runs` and `stress_test`.
 
     Raises:
         FileNotFoundError: a run has no weights or no record.
@@ -82,8 +72,11 @@ def stress(
         logger.info("%s: %s of degradation at 5 strengths", name, plural(len(kinds), "kind"))
         tests[name] = stress_test(run, folder / name, part, kinds, seed)
     write_figure(folder / "stress.png", draw_stress({name: summary for name, (_, summary) in tests.items()}))
-    chosen = _well_outlined(tests[first][0])
-    case = next(case for case in trained[first].cases(part) if case["case_id"] == chosen)
+    scored = tests[first][0]
+    clean = scored[scored["kind"] == CLEAN]
+    dice = clean["dice"][has_lesion(clean)]
+    place = 0 if dice.empty else (dice - dice.quantile(0.75)).abs().idxmin()
+    case = trained[first].cases(part)[clean.index.get_loc(place)]
     write_figure(folder / "examples.png", draw_examples(trained, case, kinds, seed))
     return folder
 
@@ -91,8 +84,7 @@ def stress(
 def draw_stress(summaries: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw Dice against strength, one panel per kind and one line per run, with its 95 % interval.
 
-    Args:
-        summaries: from `stress_summary`, by name of the run, all of the same kinds; strength 0 is the undegraded image.
+    The summaries are from `stress_summary`, by run, all of the same kinds; strength 0 is the undegraded image.
     """
     kinds = list(next(iter(summaries.values()))["kinds"])
     extra = 0.3 + 0.2 * len(summaries)
@@ -124,9 +116,8 @@ def draw_examples(
     runs: Mapping[str, TrainedModel], case: Mapping[str, Any], kinds: Sequence[str], seed: int = 0
 ) -> Figure:
     """Draw a case without and with each kind of degradation at `SHOWN` strengths, with true and predicted outlines."""
-    image = read_grey(case["image"]).astype(np.float32)[None]  # (1, H, W)
-    masks = np.stack([to_tissue(read_mask(path), case["image"]) for path in case["label"]])
-    white, truth = full_scale(image), merged_mask(list(masks)).astype(float)
+    image, truth = (plane.numpy() for plane in image_and_truth(case))  # (1, H, W)
+    white = full_scale(image)
     lines = math.ceil((len(kinds) + 1) / 2)
     tall = image.shape[1] / image.shape[2]
     figure = new_figure(13.0, lines * (2.1 * tall + 0.35) + 0.3 + 0.2 * (len(runs) + 1) / 4)
@@ -134,7 +125,7 @@ def draw_examples(
 
     def draw(axes: Axes, shown: np.ndarray, disturbance: Corruptd | None) -> None:
         axes.imshow(shown[0], cmap="gray", vmin=0, vmax=white, extent=(0, shown.shape[2], shown.shape[1], 0))
-        _outline(axes, truth, shown.shape[1:], color="white", linestyle=":", linewidth=1.2)
+        _outline(axes, truth[0], shown.shape[1:], color="white", linestyle=":", linewidth=1.2)
         for index, run in enumerate(runs.values()):
             probability = run.predict([case], disturbance=disturbance)[0].probability[0].numpy()
             _outline(axes, probability, shown.shape[1:], linewidth=1.3, **look_of(index))
@@ -145,7 +136,7 @@ def draw_examples(
         for axes, strength in zip(cells, SHOWN, strict=True):
             axes.set_axis_off()
             if kind in kinds:
-                degraded = np.asarray(Corrupt(kind, strength, seed)(image, str(case["case_id"]), masks))
+                degraded = np.asarray(Corrupt(kind, strength, seed)(image, str(case["case_id"]), truth))
                 draw(axes, degraded, Corruptd("image", kind, strength, seed))
                 axes.set_title(f"strength {strength}", fontsize=8)
         if kind not in kinds:
@@ -155,15 +146,6 @@ def draw_examples(
     for block in blocks[len(kinds) + 1 :]:
         block.set_visible(False)
     return figure
-
-
-def _well_outlined(cases: pd.DataFrame) -> str:
-    """Return the case at the upper quartile of Dice, or the first if no image has a lesion."""
-    clean = cases[cases["kind"] == CLEAN]
-    dice = clean["dice"][has_lesion(clean)]
-    if dice.empty:
-        return str(clean["case_id"].iloc[0])
-    return str(clean["case_id"][(dice - dice.quantile(0.75)).abs().idxmin()])
 
 
 def _outline(axes: Axes, plane: np.ndarray, size: Sequence[int], **look: Any) -> None:

@@ -100,50 +100,31 @@ def score_tables(comparison: Comparison) -> list[Table]:
 
 
 def class_tables(classes: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    """Make the tables of classification scores and the confusion matrix.
-
-    Args:
-        classes: result of `class_summary` for each run that predicts classes.
-    """
+    """Make the tables of classification scores and the confusion matrix, by run from its `class_summary`."""
     if not classes:
         return []
-    together = Table.of(
-        "classes",
-        "Classes of images",
-        [
-            {
-                "run": run,
-                "images": str(scores["cases"]),
-                **{title: score_interval(scores[name]) for name, title in _CLASSES_TOGETHER.items()},
-            }
-            for run, scores in classes.items()
-        ],
-        f"{_INTERVALS} Balanced accuracy is the mean sensitivity of the classes; macro: mean over the classes, "
-        "one-vs-rest. Undefined if a class has no case.",
-    )
-    each = Table.of(
-        "each-class",
-        "Scores per class (one-vs-rest)",
-        [
-            {
-                "run: class": f"{run}: {name}",
-                "cases": str(one["cases"]),
-                **{score_title(score): percent(one[score]) for score in CLASS_MEASURES},
-            }
-            for run, scores in classes.items()
-            for name, one in scores["classes"].items()
-        ],
-        "Percent.",
-    )
+    together, each, confusion = [], [], []
     names = list(dict.fromkeys(name for scores in classes.values() for name in scores["class_names"]))
-    confusion = []
     for run, scores in classes.items():
-        for truth, line in zip(scores["class_names"], scores["confusion"], strict=True):
+        intervals = {title: score_interval(scores[name]) for name, title in _CLASSES_TOGETHER.items()}
+        together.append({"run": run, "images": str(scores["cases"]), **intervals})
+        for name, line in zip(scores["class_names"], scores["confusion"], strict=True):
+            one = scores["classes"][name]
+            measures = {score_title(score): percent(one[score]) for score in CLASS_MEASURES}
+            each.append({"run: class": f"{run}: {name}", "cases": str(one["cases"]), **measures})
             cells = dict(zip(scores["class_names"], confusion_cells(line), strict=True))
-            confusion.append((f"{run}: {truth}", *(cells.get(name, "") for name in names)))
-    header = ("run: true class", *(f"predicted {name}" for name in names))
-    note = "Number of images, and share of the images of the true class."
-    return [together, each, Table("class-confusion", "Confusion matrix of classes", header, confusion, note)]
+            shares = {f"predicted {other}": cells.get(other, "") for other in names}
+            confusion.append({"run: true class": f"{run}: {name}", **shares})
+    note = (
+        f"{_INTERVALS} Balanced accuracy is the mean sensitivity of the classes; macro: mean over the classes, "
+        "one-vs-rest. Undefined if a class has no case."
+    )
+    counts = "Number of images, and share of the images of the true class."
+    return [
+        Table.of("classes", "Classes of images", together, note),
+        Table.of("each-class", "Scores per class (one-vs-rest)", each, "Percent."),
+        Table.of("class-confusion", "Confusion matrix of classes", confusion, counts),
+    ]
 
 
 def why_no_tests(comparison: Comparison) -> str:
@@ -176,9 +157,8 @@ def _headline(comparison: Comparison) -> Table:
     rows = []
     for run in comparison.runs:
         cells = {convention: score_interval(run.summary[convention][name]) for convention in CONVENTIONS}
-        first_cells = {"run": run.name, "lesion_only": cells.pop("lesion_only")}
-        median = percent(run.summary["lesion_only"][name]["median"])
-        rows.append({**first_cells, "median of lesion_only": median, **cells})
+        median = {"median of lesion_only": percent(run.summary["lesion_only"][name]["median"])}
+        rows.append({"run": run.name, "lesion_only": "", **median, **cells})
     no_lesion = "" if first["lesion_cases"] else f" No image has a lesion: lesion_only is undefined ({UNDEFINED})."
     note = f"{_INTERVALS}{_SAME_MEANS if first['cases'] == first['lesion_cases'] else ''}{no_lesion}"
     return Table.of("summary", f"{score_title(name).capitalize()} under each convention", rows, note)

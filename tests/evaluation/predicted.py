@@ -43,4 +43,4 @@ def found(runs=("net",), best="mirror", **settings):
     validation, test = discs(runs=runs, first=100, **settings), discs(runs=runs, **settings)
     scores = {one.name: score_variant(one, validation, test, 0.1) for one in variants_of(runs)}
     summary = {"synthetic_data": True, "cases": {"validation": {"with_lesion": 6}}}
-    return Calibration(scores, "as is", best, test, summary)
+    return Calibration(scores, "as is", best, test, summary, "")

@@ -36,17 +36,13 @@ def classification_scores(
     Returns:
         The result of `class_points`, but with `value`, `low` and `high` (95 % interval) for `accuracy`,
         `balanced_accuracy`, `macro_auc` and `macro_f1`.
-
-    Raises:
-        ValueError: there is no case, a class is unknown, the shapes don't fit, or rows are not probabilities.
     """
     points = class_points(truth, probabilities, class_names)
     true, table = _arrays(truth, probabilities, points["class_names"])
     units = list(range(len(truth))) if groups is None else list(groups)
 
     def interval(statistic: Callable[[np.ndarray, np.ndarray], float]) -> dict[str, float]:
-        value, low, high = bootstrap_statistic(lambda cases: statistic(true[cases], table[cases]), units)
-        return {"value": value, "low": low, "high": high}
+        return bootstrap_statistic(lambda cases: statistic(true[cases], table[cases]), units)._asdict()
 
     return {**points, **{name: interval(statistic) for name, statistic in _STATISTICS.items()}}
 
@@ -106,10 +102,6 @@ def rank_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     """Return the area under the ROC curve from ranks (Mann–Whitney U); NaN for a single class.
 
     scikit-learn is too slow for thousands of bootstrap samples.
-
-    Args:
-        scores: one per case.
-        positive: whether each case is of the class.
     """
     count, others = int(positive.sum()), int((~positive).sum())
     if not count or not others:
@@ -137,10 +129,6 @@ def _confusion(true: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.bincount(true * classes + table.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
 
 
-def _accuracy(true: np.ndarray, table: np.ndarray) -> float:
-    return float((true == table.argmax(axis=1)).mean())
-
-
 def _balanced_accuracy(true: np.ndarray, table: np.ndarray) -> float:
     matrix = _confusion(true, table)
     return float(_ratio(np.diag(matrix), matrix.sum(axis=1)).mean())
@@ -149,10 +137,6 @@ def _balanced_accuracy(true: np.ndarray, table: np.ndarray) -> float:
 def _macro_f1(true: np.ndarray, table: np.ndarray) -> float:
     matrix = _confusion(true, table)
     return float(_ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)).mean())
-
-
-def _macro_auc(true: np.ndarray, table: np.ndarray) -> float:
-    return float(_aucs(true, table).mean())
 
 
 def _aucs(true: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -164,8 +148,8 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 _STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": _accuracy,
+    "accuracy": lambda true, table: float((true == table.argmax(axis=1)).mean()),
     "balanced_accuracy": _balanced_accuracy,
-    "macro_auc": _macro_auc,
+    "macro_auc": lambda true, table: float(_aucs(true, table).mean()),
     "macro_f1": _macro_f1,
 }

@@ -35,16 +35,7 @@ class PixelRoc:
         self.background = np.zeros(bins, dtype=np.int64)
 
     def update(self, probability: torch.Tensor, target: torch.Tensor) -> None:
-        """Add pixels: lesion probability, and mask of 0 and 1 of the same shape.
-
-        Raises:
-            ValueError: the shapes differ, or a probability is NaN or not from 0 to 1.
-        """
-        if probability.shape != target.shape:
-            raise ValueError(
-                "probability and target must have the same shape, "
-                f"got {tuple(probability.shape)} and {tuple(target.shape)}"
-            )
+        """Add pixels: lesion probability, and mask of 0 and 1 of the same shape."""
         if not bool(((probability >= 0) & (probability <= 1)).all()):  # also false for NaN
             raise ValueError("probabilities must be from 0 to 1; apply the sigmoid first")
         bins = len(self.lesion)
@@ -72,16 +63,7 @@ class PixelRoc:
         return float((self.lesion.astype(float) * self.background).sum() / (2 * pairs)) if pairs else math.nan
 
     def curve(self) -> pd.DataFrame:
-        """Return the curve from the highest threshold, infinity, to the lowest.
-
-        Returns:
-            `false_positive_rate`, `true_positive_rate` and `threshold`.
-
-        Raises:
-            ValueError: there is only one class, or all predictions are equal.
-        """
-        if not self._pairs():
-            raise ValueError("no ROC curve: it needs pixels of lesion and of background, and predictions that differ")
+        """Return `false_positive_rate`, `true_positive_rate` and `threshold`, which falls from infinity."""
         filled = np.flatnonzero(self.lesion + self.background)[::-1]
         edges = filled * (2 * _LIMIT / len(self.lesion)) - _LIMIT
         false_rates, true_rates = (
@@ -101,12 +83,7 @@ class PixelRoc:
 
 
 def thinned(curve: pd.DataFrame, step: float = 0.004) -> pd.DataFrame:
-    """Drop points of a curve that a figure doesn't resolve.
-
-    Args:
-        curve: from `PixelRoc.curve`.
-        step: smallest distance between kept points along either axis; the first and the last point are kept.
-    """
+    """Drop points of a `PixelRoc.curve` that are closer than `step` along both axes, except the first and the last."""
     rates, kept = curve[["false_positive_rate", "true_positive_rate"]].to_numpy(), [0]
     for index in range(1, len(rates) - 1):
         if (rates[index] - rates[kept[-1]]).max() >= step:
@@ -172,7 +149,7 @@ def fit_temperature(probability: torch.Tensor, target: torch.Tensor) -> float:
         section 4.2 (here the binary form).
 
     Args:
-        probability: lesion probability, from 0 to 1, any shape; of cases that the network was not trained on.
+        probability: lesion probability, any shape; of cases that the network was not trained on.
         target: mask of 0 and 1 of the same shape.
 
     Returns:
@@ -217,9 +194,6 @@ def choose_threshold(
         probability: lesion probability, (cases, *spatial), of cases that the network was not trained on.
         target: masks of 0 and 1 of the same shape.
         thresholds: candidates, in ascending order.
-
-    Raises:
-        ValueError: no image has a lesion.
     """
     scores = dice_at(probability, target, thresholds)
     lesions = ~np.isnan(scores[:, 0])
@@ -233,28 +207,20 @@ def choose_threshold(
 
 
 def dice_at(probability: torch.Tensor, target: torch.Tensor, thresholds: Sequence[float]) -> np.ndarray:
-    """Compute the Dice of each case at each threshold; a probability equal to the threshold is lesion.
+    """Compute the Dice of each case at each threshold, (cases, thresholds); NaN for cases without a lesion.
 
-    Args:
-        probability: lesion probability, (cases, *spatial).
-        target: masks of 0 and 1 of the same shape.
-        thresholds: thresholds in ascending order.
-
-    Returns:
-        Dice, (cases, thresholds), NaN for cases without a lesion.
+    The arguments are those of `choose_threshold`. A probability equal to the threshold is lesion.
     """
     limits = np.asarray(thresholds, dtype=np.float32)  # as in a comparison with tensors of probabilities
     scores = np.empty((len(probability), len(limits)))
     for index, (values, mask) in enumerate(zip(probability, target, strict=True)):
         reached = np.searchsorted(limits, values.float().flatten().numpy(), side="right")  # number of thresholds
         true = (mask > 0.5).flatten().numpy()
-        predicted = _from_above(reached, len(limits))
-        found = _from_above(reached[true], len(limits))
+        # the pixels that reach each threshold, counted from above
+        predicted, found = (
+            np.bincount(pixels, minlength=len(limits) + 1)[::-1].cumsum()[::-1][1:]
+            for pixels in (reached, reached[true])
+        )
         lesion = int(true.sum())
         scores[index] = 2 * found / (predicted + lesion) if lesion else np.nan
     return scores
-
-
-def _from_above(reached: np.ndarray, count: int) -> np.ndarray:
-    """Count the pixels that reach each threshold, from the number of thresholds that each pixel reaches."""
-    return np.bincount(reached, minlength=count + 1)[::-1].cumsum()[::-1][1:]

@@ -40,9 +40,6 @@ def confusion_counts(prediction: torch.Tensor, target: torch.Tensor) -> dict[str
 
     Returns:
         `tp`, `fp`, `fn`, `tn`.
-
-    Raises:
-        ValueError: the shapes differ, or there is more than one channel.
     """
     if prediction.shape != target.shape or prediction.shape[0] != 1:
         raise ValueError(
@@ -98,9 +95,6 @@ def surface_distances(
     Returns:
         `hd95`, the 95th percentile of the Hausdorff distance (maximum of both directions), and `asd`, the symmetric
         average surface distance; NaN if a mask is empty.
-
-    Raises:
-        ValueError: a spacing is not positive, or their number differs from that of the axes.
     """
     if len(spacing) != prediction.ndim - 1 or not all(size > 0 for size in spacing):
         raise ValueError(f"spacing must hold {prediction.ndim - 1} positive sizes, got {tuple(spacing)}")
