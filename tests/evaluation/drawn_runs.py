@@ -1,6 +1,5 @@
 """Evaluation runs as the package writes them, over drawn discs."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hybrid_attention.evaluation import classification_scores, confusion_counts, overlap_scores, summarize
+from hybrid_attention.evaluation import confusion_counts, lesion_detection, overlap_scores, summarize, surface_distances
+from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.evaluation.metrics.roc_and_calibration import PixelCalibration, PixelRoc
-from hybrid_attention.evaluation.metrics.segmentation import lesion_detection, surface_distances
-from hybrid_attention.evaluation.results import write_picture, write_pictures
-from PIL import Image
+from hybrid_attention.evaluation.results import read_csv, write_evaluation, write_picture, write_pictures, write_table
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -42,23 +40,22 @@ def write_run(
 
     With `fold` its cases are others than those of any other fold. The classes of the first `wrong` cases are wrong.
     """
-    first = 0 if fold is None else 100 * fold
     rows, left_out, roc, calibration = [], [], PixelRoc(), PixelCalibration()
+    image = torch.arange(size)[:, None] + torch.arange(size)
     for index in range(cases):
         normal = normal_every > 0 and index % normal_every == normal_every - 1
-        name = "normal" if normal else CLASSES[index % 2]
-        case_id = f"{name}/{name} ({first + index}).png"
-        truth = np.zeros((size, size), bool) if normal else disc(size, size / 2, size / 3, size / 6 + index % 3)
-        mask = truth if normal else disc(size, size / 2 + error + index % 5 * error / 4, size / 3, size / 6 + index % 3)
-        probability = np.where(mask, 0.9, 0.1).astype(np.float32)
-        image = np.add.outer(np.arange(size), np.arange(size)).astype(np.float32)
-        pair = [torch.from_numpy(array.astype(np.float32))[None] for array in (mask, truth)]
-        counts = confusion_counts(*pair)
-        roc.update(torch.from_numpy(probability)[None], pair[1])
-        calibration.update(torch.from_numpy(probability)[None], pair[1])
-        row = {"case_id": case_id, "class": name, "group": str(first + index // 2)}
+        name, number = "normal" if normal else CLASSES[index % 2], 100 * (fold or 0) + index
+        row = {"case_id": f"{name}/{name} ({number}).png", "class": name, "group": str(number - index % 2)}
+        mask, truth = (
+            torch.from_numpy(disc(size, size / 2 + shift, size / 3, size / 6 + index % 3) & (not normal)).float()[None]
+            for shift in (error + index % 5 * error / 4, 0)
+        )
+        probability = torch.where(mask > 0, 0.9, 0.1)
+        roc.update(probability, truth)
+        calibration.update(probability, truth)
+        counts = confusion_counts(mask, truth)
         row |= {score: round(value, 6) for score, value in overlap_scores(counts).items()}
-        row |= {**surface_distances(*pair), **lesion_detection(*pair), **counts}
+        row |= {**surface_distances(mask, truth), **lesion_detection(mask, truth), **counts}
         if classes:
             shares = [0.2, 0.2, 0.2]
             shares[(CLASSES.index(name) + (index < wrong)) % 3] = 0.6
@@ -66,72 +63,50 @@ def write_run(
             row |= {f"probability_{one}": share for one, share in zip(CLASSES, shares, strict=True)}
         rows.append(row)
         if pictures:
-            write_pictures(folder, case_id, image, pair[0][0], pair[1][0], torch.from_numpy(probability))
+            write_pictures(folder, row["case_id"], image, mask[0], truth[0], probability[0])
         if gradcam and mask.any():
-            write_picture(folder, "gradcam", case_id, (255 * probability).astype(np.uint8))
+            write_picture(folder, "gradcam", row["case_id"], (255 * probability[0].numpy()).astype(np.uint8))
         elif gradcam:
-            left_out.append(case_id)
+            left_out.append(row["case_id"])
+    table = pd.DataFrame(rows)
     record = {
         "synthetic_data": synthetic,
         "split": "drawn discs" + ("" if fold is None else f", test fold {fold} of 3, validation fold {(fold + 1) % 3}"),
         "part": "test",
         "settings": {"image_size": size},
-        **summarize(pd.DataFrame(rows)),
+        **summarize(table),
         "distance_unit": "pixel",
         "pixel_roc": {"auc": roc.auc(), "error_bound": roc.error_bound(), "pixels": roc.pixels},
         "calibration": {"ece": calibration.expected_error(), "bins": 15},
         "data_sha256": "ab" * 32,
         "training": {"epoch": 2, "recipe": {"epochs": epochs, "lesions_only": False}},
         "provenance": {"commit": "c0ffee" * 6, "version": "0.2.0"},
+        "classification": class_summary(table),
     }
-    if classes:
-        shares = [[row[f"probability_{one}"] for one in CLASSES] for row in rows]
-        names, groups = [row["class"] for row in rows], [row["group"] for row in rows]
-        record["classification"] = classification_scores(names, shares, CLASSES, groups)
-    folder.mkdir(parents=True, exist_ok=True)
+    write_evaluation(folder, table, record)
     if gradcam:
         (folder / "gradcam" / "left_out.json").write_text(json.dumps(left_out))
-    write_rows(folder / "per_case.csv", rows)
-    (folder / "summary.json").write_text(json.dumps(record))
     if not np.isnan(roc.auc()):
-        write_rows(folder / "roc.csv", roc.curve().to_dict("records"))
-    write_rows(folder / "calibration.csv", calibration.curve().to_dict("records"))
+        write_table(folder / "roc.csv", roc.curve())
+    write_table(folder / "calibration.csv", calibration.curve())
     return folder
 
 
-def write_rows(path: Path, rows: list[dict]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_rows(path: Path) -> list[dict]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture
-def record_edit():
-    """Change the record of a run: `record_edit(folder, part="train")`."""
-
-    def edited(folder, **values):
-        path = folder / "summary.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-        return folder
-
-    return edited
-
-
-def speckled(folder: Path) -> Path:
-    """Draw speckle, which compresses worst, over the grey pictures of a run of 256 x 256 pixels."""
-    generator = np.random.default_rng(0)
-    for kind in ("images", "probabilities", "gradcam"):
-        for path in sorted((folder / kind).rglob("*.png")):
-            images = kind == "images"
-            speckle = generator.rayleigh(40, (256, 256)) if images else generator.normal(128, 12, (256, 256))
-            Image.fromarray(speckle.clip(0, 255).astype(np.uint8)).save(path)
+def change_record(folder: Path, keep: tuple[str, ...] = (), **values) -> Path:
+    """Change entries of a run's record, and drop all that are not kept, if some are."""
+    path = folder / "summary.json"
+    record = {key: value for key, value in json.loads(path.read_text()).items() if not keep or key in keep}
+    path.write_text(json.dumps({**record, **values}))
     return folder
+
+
+def change_rows(folder: Path, change) -> Path:
+    """Change the rows of a run's per-case file by a function from rows to rows; its summary is dropped."""
+    path = folder / "per_case.csv"
+    rows = read_csv(path, ("case_id", "class", "group")).to_dict("records")
+    write_table(path, pd.DataFrame(change(rows)))
+    keep = ("synthetic_data", "split", "part", "settings", "distance_unit", "training", "provenance")
+    return change_record(folder, keep)
 
 
 @pytest.fixture(scope="session")
@@ -152,17 +127,3 @@ def written(tmp_path_factory):
 def make_run(written, tmp_path):
     """Give a run of drawn discs a folder of its own: `make_run("name", error=3)`."""
     return lambda name, **settings: Path(shutil.copytree(written(**settings), tmp_path / name))
-
-
-@pytest.fixture
-def edit():
-    """Change the rows of a run's per-case file: `edit(folder, lambda rows: …)`, which returns the new rows."""
-
-    def edited(folder, change):
-        write_rows(folder / "per_case.csv", change(read_rows(folder / "per_case.csv")))
-        record = json.loads((folder / "summary.json").read_text())
-        keep = ("synthetic_data", "split", "settings", "training", "provenance")
-        (folder / "summary.json").write_text(json.dumps({key: record[key] for key in keep}))
-        return folder
-
-    return edited

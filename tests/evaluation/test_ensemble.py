@@ -1,19 +1,15 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
-from hybrid_attention.evaluation.ensemble import (
-    FLIPS,
-    EnsemblePredictions,
-    Variant,
-    open_runs,
-    score_variant,
-    variants_of,
-)
+from hybrid_attention.evaluation.ensemble import EnsemblePredictions, Variant, open_runs, score_variant, variants_of
 from hybrid_attention.evaluation.metrics.roc_and_calibration import dice_at
 from hybrid_attention.transforms import TemperatureScaling
 
 from tests.evaluation.predicted import discs
+
+AS_IS, MIRROR, _ = variants_of(["net"])
 
 
 @pytest.fixture
@@ -42,65 +38,39 @@ def test_names(opened):
     assert opened("a/han/seed_0/fold_0", "b/han/seed_1/fold_0") == ["a/han/seed_0", "b/han/seed_1"]
     assert opened("runs/han", "runs/han/more") == ["han", "more"]
     assert opened("list/han/seed_0/fold_0") == ["han"]
-    assert opened("runs/my network") == ["my network"]
     assert opened("hybrid", file="models/released/model_1_of_2.pt") == ["hybrid"]
     assert opened("A=list/han/fold_0", "list/unet/fold_0", "B=x")[:1] == ["A"]
-    assert opened("A=runs/one") == ["A"]
+    for runs, error in ((("runs/han", "runs/han"), "model.pt"), (("A=runs/han", "A=runs/unet"), "A")):
+        with pytest.raises(ValueError, match=f"{error} is given twice"):
+            opened(*runs)
 
 
-def test_bad_runs(opened, tmp_path):
-    with pytest.raises(ValueError, match=r"model.pt is given twice"):
-        opened("runs/han", "runs/han")
-    with pytest.raises(ValueError, match="A is given twice"):
-        opened("A=runs/han", "A=runs/unet")
-    with pytest.raises(ValueError, match="no run is given"):
-        open_runs([], "images")
-    with pytest.raises(ValueError, match="got 'A='"):
-        open_runs(["A="], "images")
-    with pytest.raises(FileNotFoundError, match="no weights at"):
-        open_runs([tmp_path / "none"], "images")
+@pytest.mark.parametrize(("runs", "message"), [([], "no run is given"), (["A="], "got 'A='")])
+def test_bad_runs(runs, message):
+    with pytest.raises(ValueError, match=message):
+        open_runs(runs, "images")
 
 
 def test_variants_of_one_run_and_of_two():
     one = variants_of(["han"])
+    kinds = ("as is", "mirror", "all flips")
     assert [(each.name, each.runs, len(each.flips)) for each in one] == [
-        ("as is", ("han",), 1),
-        ("mirror", ("han",), 2),
-        ("all flips", ("han",), 4),
+        (kind, ("han",), count) for kind, count in zip(kinds, (1, 2, 4), strict=True)
     ]
     assert one[1].flips == ((), (1,))  # along the skin, not into depth
     names = [each.name for each in variants_of(["a", "b"])]
-    kinds = ("as is", "mirror", "all flips")
     assert names == [f"{who}: {kind}" for kind in kinds for who in ("a", "b", "ensemble")]
 
 
 def test_the_mean_of_its_members():
     """Pixel by pixel: 0.2 and 0.8 give 0.5, 0.6 and 0.8 give 0.7."""
-    planes = {("a", ()): [0.2, 0.6], ("a", (0,)): [0.8, 0.8], ("a", (1,)): [0, 0], ("a", (0, 1)): [0, 0]}
-    test = EnsemblePredictions(
-        cases=[{}],
-        images=torch.zeros(1, 1, 2),
-        target=torch.tensor([[[0.0, 1.0]]]),
-        probability={key: torch.tensor([[values]]) for key, values in planes.items()},
-    )
+    planes = {("a", ()): torch.tensor([[[0.2, 0.6]]]), ("a", (0,)): torch.tensor([[[0.8, 0.8]]])}
+    test = EnsemblePredictions([{}], torch.zeros(1, 1, 2), torch.tensor([[[0.0, 1.0]]]), planes)
     members = Variant("mirror", ("a",), ((), (0,))).members(test)
     torch.testing.assert_close(members.mean(0), torch.tensor([[[0.5, 0.7]]]))
-    assert Variant("all", ("a",), FLIPS).members(test).shape == (4, 1, 1, 2)
 
 
-AS_IS, MIRROR, _ = variants_of(["net"])
-
-
-def test_test_images_choose_nothing():
-    validation = discs(first=100)
-    one = score_variant(MIRROR, validation, discs(), 0.1)
-    other = score_variant(MIRROR, validation, discs(sharpness=0.1, shift=4.0), 0.1)
-    chosen, others = ((each.temperature, each.choice.threshold, each.validation_dice) for each in (one, other))
-    assert chosen == others
-    assert not one.cases["dice"].equals(other.cases["dice"])
-
-
-def test_masks_are_made_of_scaled_probabilities():
+def test_masks_are_made_of_scaled_probabilities_and_test_images_choose_nothing():
     validation, test = discs(first=100, sharpness=0.2, missed=False), discs(sharpness=0.2, missed=False)
     scores = score_variant(MIRROR, validation, test, 0.1)
     assert scores.temperature < 1  # far from the edge, yet little more than one half
@@ -111,6 +81,9 @@ def test_masks_are_made_of_scaled_probabilities():
     assert scores.cases["dice"].tolist() == dice_at(scaled, test.target, [scores.choice.threshold])[:, 0].tolist()
     assert scores.cases["dice_at_default"].tolist() == dice_at(mean, test.target, [0.5])[:, 0].tolist()
     assert scores.after.expected_error() < scores.before.expected_error()
+    other = score_variant(MIRROR, validation, discs(sharpness=0.1, shift=4.0), 0.1)
+    chosen, others = ((one.temperature, one.choice.threshold, one.validation_dice) for one in (scores, other))
+    assert chosen == others and not scores.cases["dice"].equals(other.cases["dice"])
 
 
 def test_disagreement_and_confidence():
@@ -121,23 +94,17 @@ def test_disagreement_and_confidence():
     for name in mirror.confidences:  # the empty mask has the lowest confidence
         assert mirror.cases[name].iloc[-1] == mirror.cases[name].min()
     still = score_variant(MIRROR, discs(first=100), discs(shift=0.0), 0.1)
-    assert still.disagreement.max() == pytest.approx(0, abs=1e-5)
-    assert still.cases["member_dice"][0] == 1
+    assert still.disagreement.max() == pytest.approx(0, abs=1e-5) and still.cases["member_dice"][0] == 1
 
 
-def test_images_without_lesion():
+def test_images_without_lesion_and_constant_predictions():
     scores = score_variant(AS_IS, discs(first=100), discs(normal=(0, 5)), 0.1)
     assert scores.lesions.index.tolist() == [1, 2, 3, 4]
     assert scores.cases["dice_at_default"][[0, 5]].isna().all()
     for pixels in ("predicted_pixels", "pixels_at_default"):  # a disc is drawn in the first of the two
         assert (scores.cases[pixels][[0, 5]] > 0).tolist() == [True, False]
-
-
-def test_no_temperature_fits_constant_predictions():
     blank = discs(first=100)
     constant = {key: torch.full_like(one, 0.5) for key, one in blank.probability.items()}
-    blank = EnsemblePredictions(blank.cases, blank.images, blank.target, constant)
-    scores = score_variant(AS_IS, blank, discs(), 0.1)
-    assert scores.temperature == 1
-    assert "no temperature up to 20" in scores.no_temperature
+    scores = score_variant(AS_IS, dataclasses.replace(blank, probability=constant), discs(), 0.1)
+    assert scores.temperature == 1 and "no temperature up to 20" in scores.no_temperature
     assert scores.before.expected_error() == scores.after.expected_error()

@@ -5,22 +5,28 @@ from pathlib import Path
 import pytest
 from hybrid_attention.evaluation.results import picture_path, read_evaluation
 
+from tests.evaluation.drawn_runs import change_record, change_rows
+
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "busi_fold0_128"
 
 
 def test_a_run_is_read_as_numbers(make_run):
-    run = read_evaluation(make_run("discs", error=3, classes=True))
+    folder = make_run("discs", error=3, classes=True)
+    run = read_evaluation(folder)
     first = run.cases.iloc[0]
-    assert run.name == "discs"
-    assert (first["case_id"], first["group"]) == ("benign/benign (0).png", "0")
+    assert (run.name, first["case_id"], first["group"]) == ("discs", "benign/benign (0).png", "0")
     assert run.cases["tp"].dtype == int and run.cases["hd95"].dtype == float
     assert run.classes == ["benign", "malignant", "normal"]
     assert run.roc.iloc[-1].tolist()[:2] == [1, 1]
     assert run.recorded("training", "recipe", "epochs") == 3
     assert run.recorded("training", "epoch", "nothing") is None
+    # distances are undefined for empty predictions
+    empty = read_evaluation(change_rows(folder, lambda rows: [{**rows[0], "hd95": math.nan}, *rows[1:]]))
+    assert math.isnan(empty.cases["hd95"][0])
+    assert empty.summary["lesion_only"]["hd95"]["images"] == run.summary["lesion_cases"] - 1
 
 
-def test_names(make_run, monkeypatch):
+def test_names_and_missing_files(make_run, monkeypatch, tmp_path):
     inner = make_run("net/evaluation")
     assert read_evaluation(inner).name == "net"
     assert read_evaluation(f"My net={inner}").name == "My net"
@@ -29,10 +35,6 @@ def test_names(make_run, monkeypatch):
     assert read_evaluation(make_run("a=b")).name == "a=b"
     with pytest.raises(ValueError, match="FOLDER or NAME=FOLDER"):
         read_evaluation(f"={inner}")
-
-
-def test_missing_files_and_columns(make_run, edit, tmp_path):
-    inner = make_run("net/evaluation")
     with pytest.raises(ValueError, match="nothing"):
         read_evaluation(tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"no per_case\.csv.*did you mean .*evaluation"):
@@ -40,42 +42,32 @@ def test_missing_files_and_columns(make_run, edit, tmp_path):
     (inner / "summary.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"summary\.json"):
         read_evaluation(inner)
-    keep = ("case_id", "class", "group", "dice")
-    folder = edit(make_run("bad"), lambda rows: [{name: row[name] for name in keep} for row in rows])
-    with pytest.raises(ValueError, match=r"no columns jaccard, .*; it has case_id, class"):
+    folder = change_rows(
+        make_run("bad"), lambda rows: [{name: row[name] for name in ("case_id", "dice")} for row in rows]
+    )
+    with pytest.raises(ValueError, match=r"no columns class, .*; it has case_id, dice"):
         read_evaluation(folder)
 
 
-def test_distances_are_undefined_for_empty_predictions(make_run, edit):
-    folder = edit(make_run("empty"), lambda rows: [{**rows[0], "hd95": "nan", "asd": "nan"}, *rows[1:]])
-    run = read_evaluation(folder)
-    assert math.isnan(run.cases["hd95"][0])
-    assert run.summary["lesion_only"]["hd95"]["images"] == run.summary["lesion_cases"] - 1
-
-
-@pytest.mark.parametrize(
-    ("value", "message"), [(0.99, r"pooled\.jaccard\.value: 0\.99"), (None, r"pooled\.jaccard\.value: None")]
-)
-def test_the_summary_must_match_the_cases(make_run, value, message):
+@pytest.mark.parametrize("value", [0.99, None])
+def test_the_summary_must_match_the_cases(make_run, value):
     folder = make_run("stale")
-    record = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
-    record["pooled"]["jaccard"]["value"] = value
-    (folder / "summary.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=message):
-        read_evaluation(folder)
+    pooled = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)["pooled"]
+    pooled["jaccard"]["value"] = value
+    with pytest.raises(ValueError, match=rf"pooled\.jaccard\.value: {value}"):
+        read_evaluation(change_record(folder, pooled=pooled))
 
 
 @pytest.mark.parametrize("recorded", [None, {"auc": None}, {"auc": math.nan}])
-def test_a_curve_that_is_not_recorded_is_not_read(make_run, record_edit, recorded):
-    run = read_evaluation(record_edit(make_run("earlier"), pixel_roc=recorded))
+def test_a_curve_that_is_not_recorded_is_not_read(make_run, recorded):
+    run = read_evaluation(change_record(make_run("earlier"), pixel_roc=recorded))
     assert run.roc is None and run.calibration is not None
 
 
 @pytest.mark.parametrize("name", ["han", "unet"])
 def test_committed_runs_of_an_older_version(name):
     run = read_evaluation(RESULTS / name)
-    assert len(run.cases) == 125
-    assert run.classes == [] and run.roc is None
+    assert len(run.cases) == 125 and run.classes == [] and run.roc is None
     assert (run.cases["f1"] == run.cases["dice"]).all()
 
 
@@ -87,15 +79,9 @@ def test_selected_cases_have_a_new_summary_and_no_curves(make_run):
     assert run.select(run.cases["case_id"][::-1]).roc is not None
 
 
-@pytest.mark.parametrize(
-    ("case_id", "name"),
-    [
-        ("benign/benign (1).png", "benign/benign (1).png"),
-        ("a/b.v2.jpg", "a/b.v2.png"),
-        ("a/b.nii.gz", "a/b.png"),
-        ("a/loop.dcm#12", "a/loop#12.png"),
-        ("a/1.2.3", "a/1.2.3.png"),
-    ],
-)
-def test_each_case_and_frame_has_its_own_pictures(case_id, name):
-    assert picture_path("out", "masks", case_id) == Path("out/masks") / name
+PICTURES = {"a/b.v2.jpg": "a/b.v2.png", "a/b.nii.gz": "a/b.png", "loop.dcm#12": "loop#12.png", "1.2.3": "1.2.3.png"}
+
+
+@pytest.mark.parametrize("case_id", PICTURES)
+def test_each_case_and_frame_has_its_own_pictures(case_id):
+    assert picture_path("out", "masks", case_id) == Path("out/masks") / PICTURES[case_id]

@@ -34,19 +34,15 @@ def test_scores_by_hand():
     assert scores["member_dice"] == pytest.approx((1 + 2 / 3 + 4 / 6 + 0) / 4)
     assert scores["minus_disagreement"] == pytest.approx(-0.2)
     assert set(confidence_scores(chance, mask)) == {"expected_dice", "minus_entropy"}
-    assert confidence_scores(chance, mask, 0 * members)["member_dice"] == 0
+    assert confidence_scores(chance, mask, 0 * members, disagreement)["member_dice"] == 0
 
 
 def test_a_missed_lesion_is_never_the_most_reliable_case():
     """An empty mask has less confidence than the worst mask, even if all members agree and are certain."""
-    sure = torch.full((3, 3), 1e-5)
-    empty = confidence_scores(sure, torch.zeros(3, 3), torch.zeros(2, 3, 3), torch.zeros(3, 3))
-    coin = torch.full((3, 3), 0.5)
-    corner = torch.zeros(3, 3)
+    nothing, corner = torch.zeros(2, 3, 3)
+    empty = confidence_scores(nothing + 1e-5, nothing, torch.zeros(2, 3, 3), nothing)
     corner[0, 0] = 1
-    others = torch.zeros(2, 3, 3)
-    others[:, 2, 2] = 1
-    poor = confidence_scores(coin, corner, others, torch.ones(3, 3))
+    poor = confidence_scores(nothing + 0.5, corner, corner.flip(0)[None].repeat(2, 1, 1), nothing + 1)
     assert empty == {"expected_dice": 0, "minus_entropy": -1, "member_dice": 0, "minus_disagreement": -1}
     assert all(empty[name] <= poor[name] for name in CONFIDENCES)
 
@@ -62,9 +58,7 @@ def test_risk_curve_by_hand():
     assert (scores["random"], scores["perfect"]) == pytest.approx((0.5, perfect))
     values = [scores[name]["value"] for name in ("aurc", "e_aurc", "gain")]
     assert values == pytest.approx([area, area - perfect, 0.5 - area])
-
-
-def test_ties_are_the_mean_over_their_orders():
+    # ties are the mean over their orders
     tied = risk_curve([1, 0, 0, 0], [0.0, 0.2, 0.4, 0.9])
     orders = [risk_curve([9, *order], [0.0, 0.2, 0.4, 0.9]) for order in permutations((1, 2, 3))]
     assert tied == pytest.approx(np.mean(orders, axis=0))

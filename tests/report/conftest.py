@@ -1,3 +1,3 @@
 """Evaluations of drawn discs."""
 
-from tests.evaluation.drawn_runs import edit, make_run, record_edit, written  # noqa: F401
+from tests.evaluation.drawn_runs import make_run, written  # noqa: F401

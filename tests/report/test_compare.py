@@ -8,14 +8,14 @@ from hybrid_attention.report import compare
 from hybrid_attention.report.matched_runs import match_runs, settings_table
 from hybrid_attention.report.tables import score_tables
 
-from tests.evaluation.drawn_runs import write_run
+from tests.evaluation.drawn_runs import change_record
 
 FIGURES = ("distribution", "roc", "calibration", "critical_difference", "pixel_confusion", "class_confusion")
 FIGURES += ("cases", "samples")
 
 
 def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def text_of(page):
@@ -27,8 +27,8 @@ def test_three_runs_then_one(make_run, tmp_path):
     out = tmp_path / "report"
     page = compare([*runs[:2], f"<b>Third & last</b>={runs[2]}"], out)
     assert page == out / "report.html"
-    figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")]
-    assert files(out) == sorted([*figures, "report.html", "tables.md", "tables.tex"])
+    figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
+    assert files(out) == {*figures, "report.html", "tables.md", "tables.tex"}
 
     html = page.read_text(encoding="utf-8")
     assert "<b>" not in html and "&lt;b&gt;Third &amp; last&lt;/b&gt;" in html
@@ -42,10 +42,10 @@ def test_three_runs_then_one(make_run, tmp_path):
     assert 'id="paired-accuracy"' in html
 
     markdown, latex = (out / "tables.md").read_text(), (out / "tables.tex").read_text()
+    assert "* Split: drawn discs; part: test, 64 x 64 pixels; epochs: 3." in markdown
     assert "## Dice under each convention" in markdown
     for convention in ("lesion_only", "empty_is_one", "empty_is_zero", "pooled"):
-        assert f"## All scores, {convention}" in markdown
-        assert convention.replace("_", r"\_") in latex
+        assert f"## All scores, {convention}" in markdown and convention.replace("_", r"\_") in latex
     assert "Friedman chi-square" in markdown and r"$-$" not in markdown
     assert re.search(r"\| net3 \| 8 \| 62\.5 \[", markdown)
     assert r"net1: benign & 3 (75.0 \%) & 1 (25.0 \%) & 0" in latex
@@ -53,44 +53,42 @@ def test_three_runs_then_one(make_run, tmp_path):
 
     (out / "notes.txt").write_text("mine")
     compare([runs[1]], out)
-    assert "figures/critical_difference.png" not in files(out)  # no leftovers of the other report
-    assert "notes.txt" in files(out)
-    assert "only one run" in text_of(page)
-    assert "Evaluation of net3" in text_of(page)
+    assert "figures/critical_difference.png" not in files(out) and "notes.txt" in files(out)
+    assert "only one run" in text_of(page) and "Evaluation of net3" in text_of(page)
 
 
-def test_warnings_of_synthetic_data_and_of_training_images(make_run, record_edit, tmp_path):
-    page = compare(
-        [record_edit(make_run("phantoms", synthetic=True, pictures=False), part="train")], tmp_path / "report"
-    )
+def test_warnings_of_small_and_synthetic_data(make_run, tmp_path):
+    runs = [
+        make_run(name, cases=1, error=error, synthetic=True, pictures=False) for name, error in (("a", 1), ("b", 2))
+    ]
+    page = compare([change_record(run, part="train") for run in runs], tmp_path)
     assert page.read_text().count('<div class="banner" role="alert">') == 2
-    for path in (page, tmp_path / "report" / "tables.md", tmp_path / "report" / "tables.tex"):
-        assert "SYNTHETIC DATA" in path.read_text()
-        assert "TRAIN IMAGES" in path.read_text()
-    assert "No run has pictures" in text_of(page)
-
-
-def test_one_case_and_no_lesion(make_run, tmp_path):
-    runs = [make_run(name, cases=1, error=error) for name, error in (("a", 1), ("b", 2))]
-    text = text_of(compare(runs, tmp_path / "o"))
+    for path in (page, tmp_path / "tables.md", tmp_path / "tables.tex"):
+        assert "SYNTHETIC DATA" in path.read_text() and "TRAIN IMAGES" in path.read_text()
+    text = text_of(page)
     assert "1 case in 1 duplicate group: 1 with lesion, 0 without." in text
-    assert "All cases are of one group" in text
-    assert "Classes of images" not in text
-    assert "two groups of images with a lesion, got 1" in text
-    # constant predictions too: every pixel has one probability, none is lesion
-    text = text_of(compare([make_run(name, normal_every=1) for name in ("c", "d", "e")], tmp_path / "report"))
+    assert "All cases are of one group" in text and "Classes of images" not in text
+    assert "No run has pictures" in text and "two groups of images with a lesion, got 1" in text
+    # no lesion and constant predictions: every pixel has one probability
+    text = text_of(compare([make_run(name, normal_every=1) for name in ("c", "d", "e")], tmp_path))
     assert "lesion_only is undefined" in text and "c: AUC undefined" in text and "got 0" in text
 
 
-def test_shared_cases_only(make_run, tmp_path):
+def test_shared_cases_of_runs_that_differ(make_run, tmp_path):
     runs = [make_run("long", cases=10), make_run("short", cases=8, pictures=False)]
+    settings = {"split": "other discs", "part": "validation", "settings": {"image_size": 32}}
+    change_record(runs[1], **settings, training={"epochs": 9, "epoch": 2})
     with pytest.raises(ValueError, match="--intersection compares the 8 cases"):
         compare(runs, tmp_path / "report")
     assert not (tmp_path / "report").exists()
-    text = text_of(compare(runs, tmp_path / "report", intersection=True))
+    page = compare(runs, tmp_path / "report", intersection=True)
+    text = (tmp_path / "report" / "tables.md").read_text()
     assert "Only the 8 cases that all runs share are compared; left out: 2 of long." in text
-    assert "long: curves left out" in text
-    assert "No pictures in short." in text
+    assert "long: curves left out" in text and "No pictures in short." in text_of(page)
+    assert "* Split: differs, see below; part: differs, see below; epochs differ, see below." in text
+    assert "* The runs differ in split (long: drawn discs; short: other discs)." in text
+    assert "* The runs differ in epochs (long: 3; short: 9)." in text
+    assert '<tr class="differs"><th scope="row">part of the split</th>' in page.read_text(encoding="utf-8")
 
 
 def test_an_error_leaves_the_old_report(make_run, tmp_path):
@@ -104,66 +102,30 @@ def test_an_error_leaves_the_old_report(make_run, tmp_path):
     assert {name: (out / name).read_bytes() for name in files(out)} == before
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
+    run = make_run("b", cases=4, pictures=False)
     with pytest.raises(OSError, match=r"file.* --out"):
-        compare([make_run("b", cases=1)], tmp_path / "file")
-
-
-def test_a_lost_curve_and_none_at_all(make_run, record_edit, tmp_path):
-    run = make_run("a", cases=4, pictures=False)
+        compare([run], tmp_path / "file")
     (run / "roc.csv").unlink()
     with pytest.raises(ValueError, match=r"roc\.csv is missing"):
-        compare([run], tmp_path / "report")
+        compare([run], out)
     # all predictions equal: no area, no curve
-    page = compare([record_edit(run, pixel_roc={"auc": math.nan, "error_bound": math.nan})], tmp_path / "report")
-    assert "a: AUC undefined" in text_of(page)
-    assert "figures/roc.png" not in files(tmp_path / "report")
+    page = compare([change_record(run, pixel_roc={"auc": math.nan, "error_bound": math.nan})], out)
+    assert "b: AUC undefined" in text_of(page) and "figures/roc.png" not in files(out)
 
 
-def test_runs_that_differ(make_run, record_edit, tmp_path):
-    runs = [make_run(name, cases=4, pictures=False) for name in "ab"]
-    page = compare([f"U&<i>={runs[0]}", runs[1]], tmp_path / "report")
-    html = page.read_text(encoding="utf-8")
-    assert "U&amp;&lt;i&gt; - b" in html and "U&<i>" not in html.split("<script")[0]
-    assert '+0.0 <span class="nowrap">[+0.0, +0.0]</span>' in html
-    text = (tmp_path / "report" / "tables.md").read_text()
-    assert "* Split: drawn discs; part: test, 64 x 64 pixels; epochs: 3." in text
-    record_edit(
-        runs[1], split="other discs", part="validation", settings={"image_size": 32}, training={"epochs": 9, "epoch": 2}
-    )
-    compare(runs, tmp_path / "report", intersection=True)
-    text = (tmp_path / "report" / "tables.md").read_text()
-    assert "* Split: differs, see below; part: differs, see below; epochs differ, see below." in text
-    assert "* The runs differ in split (a: drawn discs; b: other discs)." in text
-    assert "* The runs differ in epochs (a: 3; b: 9)." in text
-    assert '<tr class="differs"><th scope="row">part of the split</th>' in page.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def merged(tmp_path_factory):
-    """Folds 0 and 1 of 3 merged, masks shifted by one pixel and by three."""
-    folder = tmp_path_factory.mktemp("folds")
-
-    def of(error):
-        folds = [
-            write_run(folder / f"{error}{fold}", 6, error, size=32, pictures=False, fold=fold, epochs=3)
-            for fold in (0, 1)
-        ]
-        return merge_folds(folds, folder / f"net{error}")
-
-    return [of(error) for error in (1, 3)]
-
-
-def test_merged_runs_are_compared_like_any_other(merged, tmp_path):
-    text = text_of(compare(merged, tmp_path))
+def test_merged_runs_are_compared_like_any_other(written, tmp_path):
+    settings = {"cases": 6, "size": 32, "pictures": False}
+    merged = [
+        merge_folds([written(error=error, fold=fold, **settings) for fold in (0, 1)], tmp_path / f"net{error}")
+        for error in (1, 3)
+    ]
+    text = text_of(compare(merged, tmp_path / "report"))
     for name in ("net1", "net3"):
         assert f"{name}: 2 of 3 folds of a cross-validation (incomplete: 0, 1)" in text
     assert "Split: drawn discs, 2 of 3 test folds (incomplete: 0, 1); part: test, 32 x 32 pixels; epochs: 3." in text
     assert "12 cases in 6 duplicate groups: 10 with lesion, 2 without." in text
-    assert "net1 - net3" in text
-    assert "net1: no ROC curve" in (tmp_path / "tables.md").read_text()
+    assert "net1 - net3" in text and "net1: no ROC curve" in (tmp_path / "report" / "tables.md").read_text()
 
-
-def test_mean_spread_and_settings_of_folds(merged):
     run = read_evaluation(merged[1])
     table = next(table for table in score_tables(match_runs([run])) if table.key == "folds")
     assert table.header[:3] == ("run", "folds", "Dice, lesion_only")
@@ -173,6 +135,5 @@ def test_mean_spread_and_settings_of_folds(merged):
     run.record["folds"]["runs"][1]["training"] = {"epoch": 9}
     del run.record["training"]["epoch"]
     rows = dict(settings_table(match_runs([run])).rows)
-    assert rows["epochs"] == "3"
-    assert rows["best epoch"] == "not recorded; 9"
+    assert (rows["epochs"], rows["best epoch"]) == ("3", "not recorded; 9")
     assert rows["commit of the training"] == "not recorded"

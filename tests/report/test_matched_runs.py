@@ -4,20 +4,19 @@ import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.report.matched_runs import differences, match_runs
 
+from tests.evaluation.drawn_runs import change_rows
+
 
 @pytest.fixture
 def runs(make_run):
     return [read_evaluation(make_run("a", error=1)), read_evaluation(make_run("b", error=3))]
 
 
-def test_rows_are_in_the_order_of_the_first_run(runs, make_run, edit):
-    turned = read_evaluation(edit(make_run("turned", error=2), lambda rows: rows[::-1]))
-    matched = match_runs([runs[0], turned])
+def test_cases_are_matched(runs, make_run):
+    turned = read_evaluation(change_rows(make_run("turned", error=2), lambda rows: rows[::-1]))
+    matched = match_runs([runs[0], turned])  # in the order of the first
     assert matched.runs[1].cases["case_id"].tolist() == matched.runs[0].cases["case_id"].tolist()
     assert matched.left_out == {"a": 0, "turned": 0}
-
-
-def test_cases_that_differ(runs, make_run, edit):
     longer = read_evaluation(make_run("longer", cases=10))
     missing = r"a lacks 2 of the 10 cases of longer \(the first: benign/benign \(8\)\.png\)"
     with pytest.raises(ValueError, match=missing):
@@ -27,20 +26,21 @@ def test_cases_that_differ(runs, make_run, edit):
     matched = match_runs([longer, runs[0]], intersection=True)
     assert matched.left_out == {"longer": 2, "a": 0}
     assert [run.summary["cases"] for run in matched.runs] == [8, 8]
-    assert matched.runs[0].roc is None and matched.runs[0].recorded("pixel_roc") is None
-    assert matched.runs[1].roc is not None
-    folder = edit(make_run("other"), lambda rows: [{**row, "case_id": "x" + row["case_id"]} for row in rows])
-    with pytest.raises(ValueError, match="share no case"):
-        match_runs([runs[0], read_evaluation(folder)], intersection=True)
+    assert matched.runs[0].roc is None and matched.runs[1].roc is not None
 
 
 @pytest.mark.parametrize(
-    ("fact", "message"), [("group", "'0' in a, but 'x' in other"), ("class", "'benign' in a, but 'x' in other")]
+    ("change", "message"),
+    [
+        (lambda row: {"case_id": "x" + row["case_id"]}, "share no case"),
+        (lambda row: {"group": "x"}, "'0' in a, but 'x' in other"),
+        (lambda row: {"class": "x"}, "'benign' in a, but 'x' in other"),
+    ],
 )
-def test_group_and_class_of_a_case_must_agree(runs, make_run, edit, fact, message):
-    other = read_evaluation(edit(make_run("other"), lambda rows: [{**rows[0], fact: "x"}, *rows[1:]]))
+def test_facts_of_cases_must_agree(runs, make_run, change, message):
+    folder = change_rows(make_run("other"), lambda rows: [{**row, **change(row)} for row in rows])
     with pytest.raises(ValueError, match=message):
-        match_runs([runs[0], other])
+        match_runs([runs[0], read_evaluation(folder)], intersection=True)
 
 
 def test_runs_that_cannot_be_compared(runs, make_run):
@@ -54,18 +54,13 @@ def test_runs_that_cannot_be_compared(runs, make_run):
         match_runs(runs, score="hd95")
 
 
-def test_none_is_not_the_same_as_not_recorded(runs):
-    training = runs[1].record["training"]
-    recipe = {**training["recipe"], "encoder_weights": None}
-    runs[1] = dataclasses.replace(runs[1], record={**runs[1].record, "training": {**training, "recipe": recipe}})
-    assert differences(match_runs(runs)) == ["encoder weights (a: not recorded; b: none)"]
-
-
-def test_image_sizes_and_truths_that_differ(make_run):
-    run, small = read_evaluation(make_run("a")), read_evaluation(make_run("small", size=32))
-    assert differences(match_runs([run, small])) == ["image size (a: 64; small: 32)"]  # the same images have a lesion
-    cases = run.cases.copy()
+def test_settings_sizes_and_truths_that_differ(make_run, runs):
+    recipe = {**runs[1].record["training"]["recipe"], "encoder_weights": None}
+    other = dataclasses.replace(runs[1], record={**runs[1].record, "training": {"epoch": 2, "recipe": recipe}})
+    assert differences(match_runs([runs[0], other])) == ["encoder weights (a: not recorded; b: none)"]
+    small = read_evaluation(make_run("small", size=32))  # the same images have a lesion
+    assert differences(match_runs([runs[0], small])) == ["image size (a: 64; small: 32)"]
+    cases = runs[0].cases.copy()
     cases.loc[0, ["fn", "tn"]] += [1, -1]  # one more pixel of the truth, which is missed
-    other = dataclasses.replace(run, name="other", cases=cases)
-    (text,) = differences(match_runs([run, other]))
+    (text,) = differences(match_runs([runs[0], dataclasses.replace(runs[0], name="other", cases=cases)]))
     assert "truth of 1 case between a and other (the first: benign/benign (0).png)" in text

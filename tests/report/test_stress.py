@@ -2,22 +2,19 @@ import math
 
 import numpy as np
 import pytest
-import torch
-from hybrid_attention.engines import Prediction
-from hybrid_attention.report.figures import write_figure
 from hybrid_attention.report.stress import draw_examples, draw_stress
 from hybrid_attention.transforms.corruptions import CORRUPTIONS, Corrupt
 from PIL import Image
 
-TRUE = (slice(8, 20), slice(8, 24))  # of the image, (H, W)
-
-
-def score(mean):
-    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+from tests.evaluation.predicted import DarkIsLesion, write_case
 
 
 def summary(clean, losses, synthetic=False):
     """A run that loses so much Dice at each strength, by kind."""
+
+    def score(mean):
+        return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+
     kinds = {
         kind: {"strengths": [{"strength": n, "dice": score(clean - n * loss)} for n in range(1, 6)]}
         for kind, loss in losses.items()
@@ -47,40 +44,13 @@ def test_one_panel_per_kind_and_one_line_per_run():
     assert [text.get_text() for text in legend.get_texts()] == ["net_$1$", "other"]
     assert figure.get_suptitle() == ""
 
-
-def test_few_kinds_and_phantoms(tmp_path):
-    figure = draw_stress({"net": summary(0.8, {"blur": 0.1}, synthetic=True)})
-    assert list(panels(figure)) == ["blur"]
-    assert figure.get_suptitle() == "SYNTHETIC DATA"
-    write_figure(tmp_path / "stress.png", figure)
-    assert Image.open(tmp_path / "stress.png").size[0] == 160 * 4
-    empty = summary(0.8, {"gain": 0.1})
+    empty = summary(0.8, {"gain": 0.1}, synthetic=True)
     for entry in (empty["clean"], *empty["kinds"]["gain"]["strengths"]):
         entry["dice"] = None  # no image has a lesion
-    (line,) = panels(draw_stress({"net": empty}))["gain"].get_lines()
+    figure = draw_stress({"net": empty})
+    assert figure.get_suptitle() == "SYNTHETIC DATA"
+    (line,) = panels(figure)["gain"].get_lines()
     assert all(math.isnan(value) for value in line.get_ydata())
-
-
-class Halves:
-    """A network of half the image's size that predicts a lesion where pixels are darker than 100."""
-
-    def predict(self, cases, disturbance=None):
-        (case,) = cases
-        image = torch.from_numpy(np.array(Image.open(case["image"]), np.float32))[None]
-        label = torch.from_numpy(np.array(Image.open(case["label"][0])))[None]
-        data = {**case, "image": image, "label": label}
-        seen = (disturbance(data) if disturbance else data)["image"]
-        probability = (seen[:, ::2, ::2] < 100).float()
-        return [Prediction(case, seen, probability, label)]
-
-
-@pytest.fixture
-def case(tmp_path):
-    pixels, mask = np.full((30, 40), 150, np.uint8), np.zeros((30, 40), np.uint8)
-    pixels[TRUE], mask[TRUE] = 60, 255
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    Image.fromarray(mask).save(tmp_path / "a_mask.png")
-    return {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
 
 
 def outlines(axes):
@@ -92,25 +62,21 @@ def outlines(axes):
     return boxes
 
 
-def test_examples(case, tmp_path):
-    figure = draw_examples({"net": Halves()}, case, ["gain", "text"], seed=2)
+def test_examples(tmp_path):
+    case, network = write_case(tmp_path, "0", 30, True), DarkIsLesion(tmp_path, step=2, chance=1.0)
+    figure = draw_examples({"net": network}, case, ["gain", "text"], seed=2)
     shown = [axes for axes in figure.axes if axes.get_images()]
     titles = [axes.get_title() for axes in shown]
-    assert titles == ["a", *2 * ["strength 1", "strength 3", "strength 5"]]
+    assert titles == ["benign/0.png", *2 * ["strength 1", "strength 3", "strength 5"]]
     assert [block.get_suptitle() for block in figure.subfigs] == ["undegraded", "gain", "text", ""]
 
     image = np.array(Image.open(case["image"]), np.float32)[None]
     for axes, (kind, strength) in zip(shown[1:], [(k, s) for k in ("gain", "text") for s in (1, 3, 5)], strict=True):
-        expected = Corrupt(kind, strength, 2)(image, "a")[0]
         (drawn,) = axes.get_images()
-        np.testing.assert_allclose(drawn.get_array(), expected, atol=1e-3)
+        np.testing.assert_allclose(drawn.get_array(), Corrupt(kind, strength, 2)(image, case["case_id"])[0], atol=1e-3)
         assert drawn.get_clim() == (0, 255)  # brightness is not scaled away
-
     truth, predicted = outlines(shown[0])
-    assert truth == pytest.approx([8, 24, 8, 20], abs=0.5)
-    assert predicted == pytest.approx([8, 24, 8, 20], abs=1)  # of half the size, stretched to the image
-    truth, predicted = outlines(shown[2])  # gain 1.6: 96, still dark
-    assert predicted == pytest.approx([8, 24, 8, 20], abs=1)
-    assert len(outlines(shown[3])) == 1  # gain 2.5: 150, nothing is predicted
-    write_figure(tmp_path / "examples.png", figure)
-    assert Image.open(tmp_path / "examples.png").size[0] == 160 * 13
+    assert truth == pytest.approx([8, 16, 8, 16], abs=0.5)
+    assert predicted == pytest.approx([8, 16, 8, 16], abs=1)  # of half the size, stretched to the image
+    assert outlines(shown[2])[1] == pytest.approx([8, 16, 8, 16], abs=1)  # gain 1.6: 48, still dark
+    assert len(outlines(shown[3])) == 1  # gain 2.5: 75, nothing is predicted

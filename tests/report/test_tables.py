@@ -1,12 +1,13 @@
 import dataclasses
 import math
 
-import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.evaluation.formatting import Table
 from hybrid_attention.evaluation.metrics.classification import class_summary
 from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.tables import class_tables, friedman, latex, score_tables, significance_tables
+
+from tests.evaluation.drawn_runs import change_rows
 
 TABLE = Table(
     key="odd",
@@ -44,11 +45,11 @@ def test_latex():
 
 
 def tables(*runs, **settings):
+    return {table.key: table for table in score_tables(match_runs(runs, **settings))}
+
+
+def significance(*runs, **settings):
     comparison = match_runs(runs, **settings)
-    return {table.key: table for table in score_tables(comparison)}
-
-
-def significance(comparison):
     return {table.key: table for table in significance_tables(comparison, friedman(comparison))}
 
 
@@ -61,47 +62,46 @@ def changed(run, name, **record):
 
 
 def test_scores_of_perfect_masks(make_run):
-    found = tables(read_evaluation(make_run("perfect")))  # 6 of 8 images have a lesion; in the others none is predicted
+    run = read_evaluation(make_run("perfect"))  # 6 of 8 images have a lesion; in the others none is predicted
+    found = tables(run)
     row = cells(found["summary"])
     assert row["lesion_only"] == row["empty_is_one"] == row["pooled"] == "100.0 [100.0, 100.0]"
-    assert row["median of lesion_only"] == "100.0"
-    assert row["empty_is_zero"].startswith("75.0 [")
-    row = cells(found["other"])
-    assert row["hd95 (pixel)"] == "0.0 [0.0, 0.0]"
-    assert row["without distance"] == "0"
-    assert row["lesion sensitivity (%)"] == "100.0 [100.0, 100.0]"
-    assert row["false positives per image"] == "0.00 [0.00, 0.00]"
-    assert row["false-positive rate on normal images (%)"] == "0.0"
-    assert row["pixel AUC"] == "1.0000 ± 0"
-    assert row["ECE of pixels"] == "0.1000"  # 0.9 where all is lesion, 0.1 where none is
+    assert row["median of lesion_only"] == "100.0" and row["empty_is_zero"].startswith("75.0 [")
+    assert cells(found["other"]) == {
+        "run": "perfect",
+        "hd95 (pixel)": "0.0 [0.0, 0.0]",
+        "asd (pixel)": "0.0 [0.0, 0.0]",
+        "without distance": "0",
+        "lesion sensitivity (%)": "100.0 [100.0, 100.0]",
+        "lesion precision (%)": "100.0 [100.0, 100.0]",
+        "false positives per image": "0.00 [0.00, 0.00]",
+        "false-positive rate on normal images (%)": "0.0",
+        "pixel AUC": "1.0000 ± 0",
+        "ECE of pixels": "0.1000",  # 0.9 where all is lesion, 0.1 where none is
+    }
     for convention in ("lesion_only", "empty_is_one", "empty_is_zero", "pooled"):
         assert found[f"scores-{convention}"].header[1] == "dice"
         assert "f1" not in found[f"scores-{convention}"].header  # it equals Dice
-
-
-def test_units_of_distances(make_run):
-    run = read_evaluation(make_run("a"))
     mm = changed(run, "b", distance_unit="mm")
     table = tables(run, mm)["other"]
     assert [cells(table, row)["hd95"] for row in (0, 1)] == ["0.0 [0.0, 0.0] pixel", "0.0 [0.0, 0.0] mm"]
-    assert "image file" in tables(run)["other"].note and "image file" not in tables(mm)["other"].note
-
-
-def test_conventions_that_agree_are_shown_once(make_run):
-    found = tables(read_evaluation(make_run("lesions", normal_every=0)))
-    assert [key for key in found if key.startswith("scores")] == ["scores-lesion_only", "scores-pooled"]
+    assert "image file" in found["other"].note and "image file" not in tables(mm)["other"].note
+    # conventions that agree are shown once
+    lesions = tables(read_evaluation(make_run("lesions", normal_every=0)))
+    assert [key for key in lesions if key.startswith("scores")] == ["scores-lesion_only", "scores-pooled"]
     for key in ("summary", "scores-lesion_only"):
-        assert "means over images agree" in found[key].note
-    assert "agree" not in tables(read_evaluation(make_run("mixed")))["summary"].note
+        assert "means over images agree" in lesions[key].note and "agree" not in found[key].note
 
 
-def test_what_is_not_recorded(make_run, edit):
+def test_what_is_not_recorded(make_run):
     run = read_evaluation(make_run("a"))
     plain, equal = changed(run, "plain", pixel_roc=None), changed(run, "equal", pixel_roc={"auc": math.nan})
     note = tables(run, plain, equal)["other"].note
     assert "plain: no ROC curve recorded" in note and "equal: AUC undefined" in note and " a:" not in note
-    keep = ("case_id", "class", "group", "dice", "jaccard", "sensitivity", "specificity", "precision", "accuracy")
-    folder = edit(make_run("old"), lambda rows: [{k: row[k] for k in (*keep, "tp", "fp", "fn", "tn")} for row in rows])
+    lacking = ("f1", "hd95", "asd", "lesions", "detected_lesions", "false_lesions")
+    folder = change_rows(
+        make_run("old"), lambda rows: [{k: v for k, v in row.items() if k not in lacking} for row in rows]
+    )
     row = cells(tables(read_evaluation(folder))["other"])
     assert row["hd95 (pixel)"] == row["lesion sensitivity (%)"] == row["pixel AUC"] == "n/a"
 
@@ -113,15 +113,11 @@ def test_classes(make_run):
     together = cells(scores["classes"])
     assert together["accuracy"].startswith("87.5 [")
     assert together["balanced accuracy"].startswith("91.7 [")  # (3/4 + 1 + 1) / 3
-    assert [row[:2] for row in scores["each-class"].rows] == [
-        ("net: benign", "4"),
-        ("net: malignant", "2"),
-        ("net: normal", "2"),
-    ]
-    malignant = cells(scores["each-class"], 1)
-    assert (malignant["precision"], malignant["sensitivity"], malignant["specificity"]) == ("66.7", "100.0", "83.3")
-    assert malignant["F1"] == "80.0"
-    assert cells(scores["each-class"])["sensitivity"] == "75.0"
+    counts = [("net: benign", "4"), ("net: malignant", "2"), ("net: normal", "2")]
+    assert [row[:2] for row in scores["each-class"].rows] == counts
+    assert scores["each-class"].header[2:] == ("precision", "sensitivity", "specificity", "F1", "AUC")
+    assert scores["each-class"].rows[1][2:6] == ("66.7", "100.0", "83.3", "80.0")
+    assert scores["each-class"].rows[0][3] == "75.0"
     confusion = scores["class-confusion"]
     assert confusion.header == ("run: true class", "predicted benign", "predicted malignant", "predicted normal")
     assert confusion.rows == [
@@ -135,49 +131,33 @@ def test_classes(make_run):
 def test_accuracies_are_compared_by_group(make_run):
     # wrong are case 0, or cases 0 to 4; the groups are cases 0 and 1, 2 and 3, 4 and 5, 6 and 7
     runs = [read_evaluation(make_run(f"net{wrong}", classes=True, wrong=wrong)) for wrong in (1, 5)]
-    plain = read_evaluation(make_run("plain"))
-    table = significance(match_runs([*runs, plain], reference="plain"))["paired-accuracy"]
+    table = significance(*runs, read_evaluation(make_run("plain")), reference="plain")["paired-accuracy"]
     (row,) = table.rows  # all pairs, since the reference has no classes
-    assert row[0] == "net1 - net5"
-    assert row[1].startswith("+50.0 [")
+    assert row[0] == "net1 - net5" and row[1].startswith("+50.0 [")
     # groups differ by 1, 2, 1 and 0 cases: only 2 of 8 signs reach a total of 4
     assert row[2:] == ("0.250", "0.250")
     assert "8 images in 4 duplicate groups" in table.note
-    assert significance(match_runs(runs, reference="net5"))["paired-accuracy"].rows == [row]
+    assert significance(*runs, reference="net5")["paired-accuracy"].rows == [row]
     single = [read_evaluation(make_run(f"one{wrong}", cases=2, classes=True, wrong=wrong)) for wrong in (1, 2)]
-    assert "paired-accuracy" not in significance(match_runs(single))  # one group
+    assert "paired-accuracy" not in significance(*single)  # one group
 
 
-@pytest.fixture
-def runs(make_run):
-    return [read_evaluation(make_run(name, error=error)) for name, error in (("good", 1), ("fair", 3), ("poor", 6))]
-
-
-def test_pairs(runs):
-    table = significance(match_runs(runs))["paired"]
+def test_pairs_and_ranks(make_run):
+    runs = [read_evaluation(make_run(name, error=error)) for name, error in (("good", 1), ("fair", 3), ("poor", 6))]
+    table = significance(*runs)["paired"]
     assert [row[0] for row in table.rows] == ["good - fair", "good - poor", "fair - poor"]
     assert all(row[1].startswith("+") for row in table.rows)
-    assert "6 images with lesion (left out: 2 without lesion)" in table.note
-    assert "4 groups" in table.note
-    table = significance(match_runs(runs, reference="fair"))["paired"]
-    assert [row[0] for row in table.rows] == ["good - fair", "poor - fair"]
-    assert [row[1][0] for row in table.rows] == ["+", "-"]
-    table = significance(match_runs([runs[0], dataclasses.replace(runs[0], name="again")]))["paired"]
+    assert "6 images with lesion (left out: 2 without lesion)" in table.note and "4 groups" in table.note
+    table = significance(*runs, reference="fair")["paired"]
+    assert [(row[0], row[1][0]) for row in table.rows] == [("good - fair", "+"), ("poor - fair", "-")]
+    table = significance(runs[0], dataclasses.replace(runs[0], name="again"))["paired"]
     assert table.rows == [("good - again", "+0.0 [+0.0, +0.0]", "1.000", "1.000")]
-
-
-def test_friedman_ranks(runs):
-    table = significance(match_runs(runs[::-1]))["friedman"]
+    table = significance(*runs[::-1])["friedman"]
     assert [row[:2] for row in table.rows] == [("poor", "3.00"), ("fair", "2.00"), ("good", "1.00")]
-    assert table.rows[0][2] == ""  # against itself
-    assert table.rows[0][4] == table.rows[2][2] != ""
+    assert table.rows[0][2] == "" and table.rows[0][4] == table.rows[2][2] != ""  # not against itself
     assert "chi-square 8.00" in table.note  # 4 groups, 3 runs, always in one order: 12·4/(3·4)·2
     assert friedman(match_runs(runs[:2])) is None
-
-
-def test_undefined_scores_are_excluded_and_counted(runs):
     cases = runs[1].cases.copy()
     cases.loc[0, "precision"] = math.nan
-    comparison = match_runs([runs[0], dataclasses.replace(runs[1], cases=cases)], score="precision")
-    note = significance(comparison)["paired"].note
+    note = significance(runs[0], dataclasses.replace(runs[1], cases=cases), score="precision")["paired"].note
     assert "5 images with lesion (left out: 2 without lesion, 1 undefined in a run)" in note
