@@ -24,25 +24,18 @@ _HINT = (
 
 
 def raise_if_invalid(problems: Sequence[str], total: int, hint: str = _HINT) -> None:
-    """Raise a `DataError` that lists `problems` among the cases, if there are any, and says what to do about them."""
+    """Raise a `DataError` that lists `problems`, if there are any, and says what to do about them."""
     if problems:
         listed = [f"  - {line}" for line in problems]
         raise DataError("\n".join([f"{len(problems)} problem(s) in {total} case(s):", *listed, f"Hint: {hint}"]))
 
 
 def inspect_cases(cases: Sequence[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Read the header of every image and every mask, and list their faults.
-
-    Pixels of images are decoded once, when they are used: the reader then names a file whose pixels are damaged.
-
-    Args:
-        cases: dicts with `case_id`, `image` (path), `label` (list of mask paths; empty if there is no ground truth)
-            and, if known, `class`.
+    """Read the header of every image and all masks; pixels of images are decoded once, when they are used.
 
     Returns:
-        Problems, one line each: unreadable files, invalid masks, masks whose size differs from their image's, benign
-        or malignant cases whose masks are all empty, normal cases whose mask is not. And copies of the cases, with
-        the fraction of lesion pixels as `lesion_area_fraction` in those that have masks.
+        Problems, one line each: unreadable files, invalid masks, masks that don't fit their image or class. And copies
+        of the cases, with the fraction of lesion pixels as `lesion_area_fraction` in those that have masks.
     """
     with ThreadPoolExecutor(max_workers=4) as pool:
         results = list(pool.map(_inspect_case, cases))
@@ -72,38 +65,34 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
 
 
 class OnDemand(Sequence[Any]):
-    """The result of a function that is called when its items, length or attributes are first used.
-
-    Training on images from elsewhere, as on a MONAI Label server, thus reads and writes no data set of its own.
-    """
+    """The result of a function, called on first use, so that a training on a MONAI Label server reads no other data."""
 
     def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
         self._make, self._arguments = make, arguments
 
     @cached_property
-    def made(self) -> Any:
-        """The result of the function."""
+    def _made(self) -> Any:
         return self._make(*self._arguments)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.made[index]
+        return self._made[index]
 
     def __len__(self) -> int:
-        return len(self.made)
+        return len(self._made)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self.made, name)
+        return getattr(self._made, name)
 
 
 def on_demand(function: Maker) -> Maker:
-    """Make a function return `OnDemand` when its first argument is one: it then runs when it is needed."""
+    """Make a function return `OnDemand` when its first argument is one."""
 
     @wraps(function)
     def call(first: Any, *arguments: Any, **options: Any) -> Any:
         if isinstance(first, OnDemand):
-            return OnDemand(lambda: function(first.made, *arguments, **options))
+            return OnDemand(lambda: function(first._made, *arguments, **options))
         return function(first, *arguments, **options)
 
     return cast(Maker, call)
@@ -114,13 +103,9 @@ def check_training_cases(
     validation: Sequence[Mapping[str, Any]],
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Check that there are enough cases to train and validate on, since MONAI would report an empty training as done.
+    """Raise a ValueError for too few cases, or cases without a class although there are `class_names` to predict.
 
-    A MONAI Label server trains on the labelled part of its datastore, which has no classes, and splits it by itself.
-
-    Raises:
-        ValueError: fewer than two cases to train on, none to validate on, or cases without a class although there are
-            `class_names` to predict.
+    MONAI would report an empty training as done; a MONAI Label server has no classes, and splits its data by itself.
     """
     if len(training) < 2 or not validation:
         raise ValueError(
@@ -141,23 +126,18 @@ def with_class_index(cases: Sequence[dict[str, Any]], class_names: Sequence[str]
     """Return copies of the cases with the index of their `class` in `class_names`, as `class_index`.
 
     The names are in the order of the network's class logits; None, for a network that doesn't classify, leaves the
-    cases unchanged.
-
-    Raises:
-        ValueError: fewer than two names, or duplicate names.
-        DataError: cases without a class or of a class that is not in `class_names`; all are listed.
+    cases unchanged. All cases of another class or none are listed in a DataError.
     """
     if class_names is None:
         return list(cases)
     names = list(class_names)
     if len(names) < 2 or len(set(names)) != len(names):
         raise ValueError(f"class_names must be two or more different names, or None, got {class_names!r}")
-    problems = []
-    for case in cases:
-        if not case.get("class"):
-            problems.append(f"{case['case_id']}: no class")
-        elif case["class"] not in names:
-            problems.append(f"{case['case_id']}: class {case['class']!r} is not one of {', '.join(names)}")
+    problems = [
+        f"{case['case_id']}: class {case.get('class', '')!r} is not one of {', '.join(names)}"
+        for case in cases
+        if case.get("class") not in names
+    ]
     hint = (
         "give each image a class of class_names (by its folder in BUSI's layout, by DatasetB.xlsx in UDIAT's), or set "
         "class_names to None for segmentation only"

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_synthetic(root: Folder) -> bool:
-    """Return whether `root` is a folder of phantoms, by its marker file."""
+    """Return whether `root` is a folder of phantoms."""
     return (Path(root) / SYNTHETIC_MARKER).is_file()
 
 
@@ -47,12 +47,10 @@ def is_synthetic(root: Folder) -> bool:
 def busi_datalist(root: Folder, groups_csv: Folder | None = None) -> list[dict[str, Any]]:
     """List the cases of BUSI, or of a folder in its layout, one dict per case; all files are checked.
 
-    The layout is that of the published archive: a folder for each class, images of any name (PNG, JPEG, TIFF, NIfTI,
-    DICOM), the masks of `NAME.png` beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a
-    multi-frame DICOM file is a case, `NAME.dcm#1` and so on, with its own masks, `NAME#1_mask.png`; unless `groups_csv`
-    says otherwise the frames of a file never straddle a split. DICOM files that are not images (reports,
-    segmentations) and files of unsupported formats are skipped and logged; hidden files, thumbnails and recycle bins
-    are skipped silently.
+    The layout is that of the published archive: a folder for each class, images of any name, the masks of `NAME.png`
+    beside it as `NAME_mask.png`, `NAME_mask_1.png` and so on. Each frame of a multi-frame DICOM file is a case,
+    `NAME.dcm#1` and so on, with its own masks, `NAME#1_mask.png`; unless `groups_csv` says otherwise the frames of a
+    file never straddle a split. Files that are not images are skipped and logged.
 
     Reference:
         W. Al-Dhabyani, M. Gomaa, H. Khaled, A. Fahmy, "Dataset of breast ultrasound images", Data in Brief 28 (2020)
@@ -61,19 +59,17 @@ def busi_datalist(root: Folder, groups_csv: Folder | None = None) -> list[dict[s
     Args:
         root: the folder with `benign/`, `malignant/` and `normal/` (at least one of them), or the one that contains
             the published `Dataset_BUSI_with_GT`.
-        groups_csv: a table with the columns `image_id` (the `case_id` below) and `duplicate_group`; images of one group
-            never straddle a split, and every image and frame needs a row. Without it each file is a group of its own,
-            unless the folder is BUSI.
+        groups_csv: a table with the columns `image_id` (the `case_id` below) and `duplicate_group` and a row for every
+            image and frame; images of one group never straddle a split. Without it each file is a group of its own.
 
     Returns:
         Dicts sorted by class and natural order of names: `case_id` (`folder/name.png`, for a frame
-        `folder/name.dcm#1`), `image` (path, likewise), `label` (list of mask paths), `class`, `group`, `synthetic`,
-        `dataset` ("busi", the layout), `birads` and `device` (empty here) and `lesion_area_fraction`.
+        `folder/name.dcm#1`), `image` (path), `label` (list of mask paths), `class`, `group`, `synthetic`, `dataset`
+        ("busi", the layout), `birads` and `device` (empty here) and `lesion_area_fraction`.
 
     Raises:
         FileNotFoundError: the folder is missing or has no class folder.
         DataError: no images, images without a mask or with those of another, or faulty files; all are listed.
-        ImportError: there is a DICOM file, and pydicom is missing.
     """
     root = Path(root)
     if (root / PUBLISHED_FOLDER).is_dir():
@@ -94,9 +90,7 @@ def busi_datalist(root: Folder, groups_csv: Folder | None = None) -> list[dict[s
 
 
 def folder_datalist(root: Folder, groups_csv: Folder | None = None) -> list[dict[str, Any]]:
-    """List the images of a folder and its subfolders, with the masks beside them; all files are checked.
-
-    Masks are named, and cases described, as in `busi_datalist`, with an empty `class`.
+    """List the images of a folder and its subfolders with the masks beside them as `busi_datalist` does, without class.
 
     Raises:
         FileNotFoundError: the folder is missing.
@@ -179,10 +173,8 @@ def datalist(root: Folder | Sequence[Folder], groups_csv: Folder | None = None) 
     Args:
         root: the folder of a data set, or one that contains it in a subfolder, or several. A folder in no published
             layout is read as images with masks beside them.
-        groups_csv: a table of duplicate groups, for folders in BUSI's layout and plain ones; see `busi_datalist`.
-
-    Returns:
-        The cases of all, as `busi_datalist` describes them.
+        groups_csv: a table of duplicate groups, for folders in BUSI's layout and plain ones; see `busi_datalist`, which
+            also describes the cases.
 
     Raises:
         FileNotFoundError: a folder, or a required part of its layout, is missing.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.hashing import cached_by_file, check_file
 from hybrid_attention.data.names import PREAMBLE, how_to_install, split_frame
 
 if TYPE_CHECKING:
@@ -69,17 +69,13 @@ def read_header(path: str | os.PathLike[str]) -> Dataset:
     Raises:
         NoPictureError: the file is valid but not an image.
         ValueError: it is not a DICOM file, or damaged. Neither message names the file.
-        ImportError: pydicom is missing.
     """
     try:
         from pydicom import dcmread
         from pydicom.errors import InvalidDicomError
     except ImportError:
         raise ImportError(f"reading DICOM needs pydicom: {how_to_install('dicom')}") from None
-    if not os.path.isfile(path):
-        raise ValueError("the file does not exist")
-    if os.path.getsize(path) == 0:
-        raise ValueError("the file has zero bytes")
+    check_file(Path(path))
     try:
         header = dcmread(path, stop_before_pixels=True)
         kind = getattr(header.get("SOPClassUID"), "name", "not given")
@@ -131,15 +127,12 @@ def chosen_frames(frames: str | Sequence[int], count: int) -> Sequence[int]:
 def frame_geometry(header: Dataset) -> FrameGeometry:
     """Find the tissue in the frames of a file and the size of their pixels.
 
-    The box encloses all two-dimensional regions (Region Spatial Format 1) of tissue (Region Data Type 1) in Sequence
-    of Ultrasound Regions; without any it is the whole frame. The spacing is that of the regions if it is in cm and
-    the same in all; if no region states one it is Pixel Spacing.
+    The box encloses all two-dimensional regions of tissue in Sequence of Ultrasound Regions; without any it is the
+    whole frame. The spacing is that of the regions if it is in cm and the same in all; if no region states one it is
+    Pixel Spacing. A region of tissue outside the frame is a ValueError.
 
     Reference:
         DICOM PS3.3, section C.8.5.5, US Region Calibration Module.
-
-    Raises:
-        ValueError: a region of tissue lies outside the frame.
     """
     width, height = int(header.Columns), int(header.Rows)
     boxes, spacings = [], []

@@ -41,9 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
-    """List the frames of a DICOM file, each of which is a case of its own, as `path#1`, `path#2` and so on.
-
-    A file with one frame gives `[path]`; for `frames` see `chosen_frames`.
+    """List the frames of a DICOM file, `path#1`, `path#2` and so on (just `path` if it has one); see `chosen_frames`.
 
     Raises:
         ValueError: the file lacks a frame, no decoder for its pixels is installed, or they contradict the header. Also
@@ -59,23 +57,16 @@ def frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all
 
 
 def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read the tissue of one frame of a DICOM file as a grey plane.
+    """Read the tissue of one frame of a DICOM file as a grey plane, (H, W), float32.
 
     The modality and VOI transformations of the file (rescale, window, tables) are applied to monochrome pixels, and
     MONOCHROME1 is inverted, so that bright is always bright. An empty or invalid value (not a number, a slope of 0, a
     window narrower than its function allows) counts as absent. Padding (Pixel Padding Value, with its range) becomes
     as dark as the darkest other pixel. Colours become luma (ITU-R 601-2), as in other image formats.
 
-    Args:
-        path: a file with one frame, or a frame, `cine.dcm#3`.
-
-    Returns:
-        float32 array of shape (H, W), the box of `frame_geometry`.
-
     Raises:
         ValueError: the file can't be read, or has several frames and `path` does not say which. The message does not
             name the file.
-        ImportError: pydicom is missing.
     """
     file, number = split_frame(path)
     header = read_header(file)
@@ -84,7 +75,12 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"it has {count} frames: name one, {file.name}#1 to {file.name}#{count}")
     if number is not None and not 1 <= number <= count:
         raise ValueError(f"frame {number} does not exist: the file has {count}, counted from 1")
-    pixels = _decoded(file, header, (number or 1) - 1)
+    _check_pixels(file, header)
+    try:
+        pixels = _frame(file, header, (number or 1) - 1)
+    except Exception as error:  # pydicom and the decoders raise many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"truncated or damaged DICOM file ({reason})") from None
     kind = str(header.PhotometricInterpretation)
     shape = (int(header.Rows), int(header.Columns), *((3,) if SAMPLES[kind] == 3 else ()))
     if pixels.shape != shape:
@@ -96,39 +92,20 @@ def read_dicom_grey(path: str | os.PathLike[str]) -> np.ndarray:
     return np.ascontiguousarray(grey[frame_geometry(header).part], dtype=np.float32)
 
 
-def _decoded(file: Path, header: Dataset, index: int) -> np.ndarray:
-    """Return a frame as stored, (H, W) or (H, W, 3), with YBR turned into RGB."""
-    _check_pixels(file, header)
-    try:
-        return _frame(file, header, index)
-    except Exception as error:  # pydicom and the decoders raise many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"truncated or damaged DICOM file ({reason})") from None
-
-
 def _frame(file: Path, header: Dataset, index: int) -> np.ndarray:
+    """Return a frame as stored, (H, W) or (H, W, 3), with YBR turned into RGB."""
+    from pydicom import dcmread
+
     try:
         from pydicom.pixels import pixel_array
     except ImportError:  # pydicom 2
-        return _frame_of_pydicom_2(file, index)
-    if not header.file_meta.TransferSyntaxUID.is_deflated:
-        return pixel_array(file, index=index)  # reads this frame alone
-    from pydicom import dcmread
+        from pydicom.pixel_data_handlers.util import convert_color_space
 
-    return pixel_array(dcmread(file), index=index)
-
-
-def _frame_of_pydicom_2(file: Path, index: int) -> np.ndarray:
-    from pydicom import dcmread
-    from pydicom.pixel_data_handlers.util import convert_color_space
-
-    dataset = dcmread(file)
-    pixels = dataset.pixel_array
-    if frame_count(dataset) > 1:
-        pixels = pixels[index]
-    if dataset.PhotometricInterpretation.startswith("YBR_FULL"):
-        pixels = convert_color_space(pixels, dataset.PhotometricInterpretation, "RGB")
-    return pixels
+        pixels, kind = dcmread(file).pixel_array, header.PhotometricInterpretation
+        pixels = pixels[index] if frame_count(header) > 1 else pixels
+        return convert_color_space(pixels, kind, "RGB") if kind.startswith("YBR_FULL") else pixels
+    # of a path it reads this frame alone
+    return pixel_array(dcmread(file) if header.file_meta.TransferSyntaxUID.is_deflated else file, index=index)
 
 
 def _processing() -> Any:
@@ -143,29 +120,22 @@ def _processing() -> Any:
 
 
 def _monochrome(pixels: np.ndarray, header: Dataset) -> np.ndarray:
-    padding = _padding(pixels, header)
     _drop_invalid(header)
     grey = _bright_is_bright(pixels, header)
-    if padding.any() and not padding.all():
-        grey[padding] = grey[~padding].min()
-    return grey
-
-
-def _padding(pixels: np.ndarray, header: Dataset) -> np.ndarray:
-    """Return which of the stored pixels are padding."""
     values = numbers(header, "PixelPaddingValue")
-    ends = [*values, *numbers(header, "PixelPaddingRangeLimit")]
-    return (pixels >= min(ends)) & (pixels <= max(ends)) if values else np.zeros(pixels.shape, bool)
+    if values:
+        ends = [*values, *numbers(header, "PixelPaddingRangeLimit")]
+        padding = (pixels >= min(ends)) & (pixels <= max(ends))
+        grey[padding] = grey.min(where=~padding, initial=grey.max())
+    return grey
 
 
 def _drop_invalid(header: Dataset) -> None:
     """Remove values that pydicom can't compute with, as viewers do."""
     slope, intercept = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
-    if slope not in ([], [0.0]) or intercept:
-        header.RescaleSlope = slope[0] if slope not in ([], [0.0]) else 1
+    if "RescaleSlope" in header or intercept:
+        header.RescaleSlope = (slope and slope[0]) or 1
         header.RescaleIntercept = intercept[0] if intercept else 0
-    elif "RescaleSlope" in header:
-        del header.RescaleSlope
     if header.get("VOILUTFunction", "LINEAR") not in _WINDOW_FUNCTIONS:
         del header.VOILUTFunction
     centres, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
@@ -271,17 +241,12 @@ def _fragments(content: bytes) -> list[bytes]:
 def _has_decoder(syntax: str) -> bool:
     try:
         from pydicom.pixels import get_decoder
-    except ImportError:
-        return _has_handler(syntax)
+    except ImportError:  # pydicom 2
+        from pydicom import config
+
+        usable = (handler for handler in config.pixel_data_handlers if handler.is_available())
+        return any(handler.supports_transfer_syntax(syntax) for handler in usable)
     try:
         return bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
-
-
-def _has_handler(syntax: str) -> bool:
-    """Do the same with pydicom 2."""
-    from pydicom import config
-
-    usable = (handler for handler in config.pixel_data_handlers if handler.is_available())
-    return any(handler.supports_transfer_syntax(syntax) for handler in usable)

@@ -1,4 +1,4 @@
-"""The content of files: results kept until a file changes, and digests that identify the images a run has seen."""
+"""The content of files: checks, results kept until a file changes, and digests that identify images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,19 @@ from hybrid_attention.data.names import split_frame
 Result = TypeVar("Result")
 
 
+def check_file(file: Path) -> None:
+    """Raise a ValueError, which does not name the file, if there is none or it is empty."""
+    if file.is_dir():
+        raise ValueError("it is a folder, not an image")
+    if not file.is_file():
+        target = f": it is a link to {os.readlink(file)}" if file.is_symlink() else ""
+        raise ValueError(f"the file does not exist{target}")
+    if file.stat().st_size == 0:
+        raise ValueError("the file has zero bytes")
+
+
 def cached_by_file(size: int) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
-    """Decorate a function of a file: its last `size` results are kept, each until the file changes."""
+    """Decorate a function of a file, or a frame of one: its last `size` results are kept until the file changes."""
 
     def decorate(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
         @lru_cache(size)
@@ -24,9 +35,10 @@ def cached_by_file(size: int) -> Callable[[Callable[[Path], Result]], Callable[[
 
         @wraps(function)
         def call(path: Path) -> Result:
-            if not path.is_file():
+            file, _ = split_frame(path)
+            if not file.is_file():
                 return function(path)  # which says so
-            status = path.stat()
+            status = file.stat()
             return kept(path, status.st_mtime_ns, status.st_size)
 
         return call
@@ -40,7 +52,7 @@ def _digest(file: Path) -> bytes:
 
 
 def file_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Return one SHA-256, 64 hexadecimal digits, of the contents of files and the numbers of frames (`loop.dcm#3`)."""
+    """Return the SHA-256, 64 hexadecimal digits, of the contents of files and the numbers of frames (`loop.dcm#3`)."""
     digest = hashlib.sha256()
     for path in paths:
         file, frame = split_frame(path)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +16,7 @@ import numpy as np
 from hybrid_attention.data.dicom import FrameGeometry, geometry
 from hybrid_attention.data.dicom_pixels import read_dicom_grey
 from hybrid_attention.data.grey import MAX_PIXELS, to_grey
-from hybrid_attention.data.hashing import cached_by_file
+from hybrid_attention.data.hashing import cached_by_file, check_file
 from hybrid_attention.data.names import is_dicom, is_nifti, is_video, split_frame
 from hybrid_attention.data.nifti import SliceGeometry, read_nifti, slice_geometry, write_nifti
 from hybrid_attention.data.video import read_video_grey
@@ -34,28 +34,23 @@ logger = logging.getLogger(__name__)
 
 
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an image file as a grey array.
+    """Read an image file as a grey array, (H, W), uint8 or float32.
 
     Args:
         path: PNG, JPEG, TIFF, WebP, BMP, GIF, JPEG 2000, PGM or PPM of any mode, rotated as its orientation tag says
             (the first of several pages); NIfTI with one slice; DICOM with one frame, or a frame of a DICOM file
             (`cine.dcm#3`), cropped to the tissue; a frame of a video (`clip.mp4#3`).
 
-    Returns:
-        Array of shape (H, W); uint8 or float32.
-
     Raises:
         ValueError: the file is empty, truncated, not an image, larger than `MAX_PIXELS`, contains NaN, Inf or a single
             grey value, or is not one 2D slice or frame. The message does not name the file.
         ImportError: the file is DICOM and pydicom is missing, or a video and PyAV is.
     """
-    file, _ = split_frame(path)
-    state = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else (0, 0)
-    return _read_grey(str(path), *state).copy()
+    return _read_grey(Path(path)).copy()
 
 
-@lru_cache(1)  # handlers draw on the image that the network just got; one of 50 million pixels takes 200 MB
-def _read_grey(path: str, changed: int, length: int) -> np.ndarray:
+@cached_by_file(1)  # handlers draw on the image that the network just got; one of 50 million pixels takes 200 MB
+def _read_grey(path: Path) -> np.ndarray:
     grey = read_plane(path)
     if grey.min() == grey.max():
         raise ValueError(f"all pixels have the same grey value ({grey.flat[0]:g})")
@@ -65,12 +60,9 @@ def _read_grey(path: str, changed: int, length: int) -> np.ndarray:
 def read_plane(
     path: str | os.PathLike[str], values: Callable[[Image.Image], Any] = to_grey, several_pages: bool = True
 ) -> np.ndarray:
-    """Read a file as `read_grey` does, but allow a single grey value.
+    """Read a file as `read_grey` does, but allow a single grey value, and optionally refuse several pages.
 
-    Args:
-        path: see `read_grey`.
-        values: converts a picture that Pillow reads, already upright, to an array of shape (H, W).
-        several_pages: read the first of several pages and log a warning; False refuses the file.
+    `values` converts a picture that Pillow reads, already upright, to an array of shape (H, W).
     """
     with _readable_file(path) as file:
         if is_dicom(path):
@@ -92,13 +84,7 @@ def read_plane(
 def _readable_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the file of an image or a frame, which is not empty; any error of the block becomes a ValueError."""
     file, _ = split_frame(path)
-    if file.is_dir():
-        raise ValueError("it is a folder, not an image")
-    if not file.is_file():
-        target = f": it is a link to {os.readlink(file)}" if file.is_symlink() else ""
-        raise ValueError(f"the file does not exist{target}")
-    if file.stat().st_size == 0:
-        raise ValueError("the file has zero bytes")
+    check_file(file)
     try:
         yield file
     except (ValueError, ImportError):
@@ -111,10 +97,7 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return height and width of an image, those of the array of `read_grey`, from the header of its file.
 
     Pixels are not decoded, except for a frame of a video. The checksums of a PNG are compared, which finds truncated
-    files; other damage is found by `read_grey`.
-
-    Raises:
-        ValueError: the header can't be read; see `read_grey`.
+    files. Errors are those of `read_grey`.
     """
     with _readable_file(path) as file:
         place = file_geometry(path)
@@ -204,11 +187,9 @@ class GreyImage:
         return self.geometry.to_tissue(mask) if isinstance(self.geometry, FrameGeometry) else mask
 
     def write(self, plane: np.ndarray, path: str | os.PathLike[str]) -> None:
-        """Write a mask or map of the image so that viewers can overlay it on the file.
+        """Write a mask or map, (H, W), bool or floats from 0 to 1, so that viewers can overlay it on the file.
 
-        Args:
-            plane: (H, W), bool, or floats from 0 to 1.
-            path: NIfTI for a NIfTI image (0 and 1, or float32); else PNG, of the whole frame for DICOM (0 to 255).
+        The format is NIfTI for a NIfTI image (0 and 1, or float32); else PNG (0 to 255), of the whole frame for DICOM.
         """
         values = plane.astype(np.uint8 if plane.dtype == bool else np.float32)
         if isinstance(self.geometry, SliceGeometry):
@@ -247,15 +228,9 @@ def pixel_proportions(path: str | os.PathLike[str]) -> tuple[float, float]:
 
 def to_full_frame(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
     """Put a plane, as `read_grey` returns it, back into the whole frame of a DICOM image; others are unchanged."""
-    try:
-        return geometry(source).to_file(plane) if is_dicom(source) else plane
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+    return geometry(source).to_file(plane) if is_dicom(source) else plane
 
 
 def to_tissue(plane: np.ndarray, source: str | os.PathLike[str]) -> np.ndarray:
-    """Crop a plane of the size of a whole DICOM frame, for example a mask, to the tissue, as `read_grey` does.
-
-    Planes of another size and those of other images are returned unchanged.
-    """
+    """Crop a plane of the size of a whole DICOM frame, for example a mask, to the tissue; others are unchanged."""
     return geometry(source).to_tissue(plane) if is_dicom(source) else plane

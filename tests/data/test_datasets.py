@@ -157,7 +157,7 @@ def test_udiat_without_its_table(tmp_path, caplog):
     assert "has no DatasetB.xlsx or DatasetB.csv" in caplog.text
     assert len(split_cases(cases * 2, num_folds=3).train) == 2
     assert with_class_index(cases, None) == cases
-    with pytest.raises(DataError, match=r"original/000001\.png: no class"):
+    with pytest.raises(DataError, match=r"original/000001\.png: class ''"):
         with_class_index(cases, ["benign", "malignant"])
 
 
