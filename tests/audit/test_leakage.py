@@ -29,21 +29,16 @@ def test_random_splits_of_pairs_leak_as_chance_says():
     assert random_leakage(pairs[:2]) == {}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("case_id,class,part\na.png,x,train\nb.png,y,test\n", None),
+def test_split_files(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("case_id,class,part\na.png,x,train\nb.png,y,test\n")
+    assert read_split(path, NAMES) == {"a.png": "train", "b.png": "test"}
+    for text, message in (
         ("case_id,fold\na.png,0\n", "got fold"),
         ("case_id,part\na.png,train\n", "no image with part 'test'"),
         ("case_id,part\na.png,test\n", "no image with part 'train'"),
         ("case_id,part\nx.png,train\ny.png,test\n", r"2 problem\(s\) in 2.*\n.*x\.png: not among.*\n.*y\.png"),
-    ],
-)
-def test_split_files(tmp_path, text, message):
-    path = tmp_path / "split.csv"
-    path.write_text(text)
-    if message is None:
-        assert read_split(path, NAMES) == {"a.png": "train", "b.png": "test"}
-    else:
+    ):
+        path.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_split(path, NAMES)

@@ -26,11 +26,11 @@ def test_neighbouring_frame_is_near_not_same():
     assert 0.72 < copy.scores.block_correlation < 0.9 and copy.scores.correlation > 0.8
 
 
-@pytest.mark.parametrize(("right", "left", "kind"), [(200, 80, "same_frame"), (180, 120, None)])
-def test_overlap_is_measured_on_the_smaller_picture(right, left, kind):
-    scores = compare(describe(FRAME[:, :right]), describe(FRAME[:, left:]))
-    assert scores.overlap == pytest.approx((right - left) / min(right, 300 - left), abs=0.01)
-    assert scores.scale == pytest.approx(1, abs=0.01) and scores.kind == kind
+def test_overlap_is_measured_on_the_smaller_picture():
+    for right, left, kind in ((200, 80, "same_frame"), (180, 120, None)):
+        scores = compare(describe(FRAME[:, :right]), describe(FRAME[:, left:]))
+        assert scores.overlap == pytest.approx((right - left) / min(right, 300 - left), abs=0.01)
+        assert scores.scale == pytest.approx(1, abs=0.01) and scores.kind == kind
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.5])
@@ -87,17 +87,9 @@ def test_candidates_and_groups():
     assert group_numbers(2, []) == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("overlap", "correlation", "speckle", "block", "kind"),
-    [
-        (1, 0.99, 0.9, 0.97, "same_frame"),
-        (0.6, 0.85, 0.2, 0.97, "same_frame"),
-        (0.4, 0.99, 0.9, 0.97, None),
-        (1, 0.7, 0.9, 0.97, None),
-        (1, 0.99, 0.9, 0.9, "near_frame"),
-        (0.7, 0.99, 0.9, 0.9, None),
-        (1, 0.99, 0.2, 0.1, None),
-    ],
-)
-def test_verdicts(overlap, correlation, speckle, block, kind):
-    assert Scores(50, 1, 0, overlap, correlation, speckle, block).kind == kind
+def test_verdicts():
+    # overlap, correlation, and those of the speckle and its blocks
+    same, near = [(1, 0.99, 0.9, 0.97), (0.6, 0.85, 0.2, 0.97)], [(1, 0.99, 0.9, 0.9)]
+    neither = [(0.4, 0.99, 0.9, 0.97), (1, 0.7, 0.9, 0.97), (0.7, 0.99, 0.9, 0.9), (1, 0.99, 0.2, 0.1)]
+    for kind, scores in (("same_frame", same), ("near_frame", near), (None, neither)):
+        assert {Scores(50, 1, 0, *values).kind for values in scores} == {kind}

@@ -120,6 +120,8 @@ def test_all_bad_files_at_once(write, tmp_path):
     capture = header(CAPTURE, Rows=6, Columns=8, PhotometricInterpretation="MONOCHROME2", Modality="OT")
     capture.save_as(tmp_path / "capture.dcm", enforce_file_format=True)
     header(CAPTURE, Modality="OT").save_as(tmp_path / "none.dcm", enforce_file_format=True)
+    capture.Rows, capture.Columns = 10000, 20000
+    capture.save_as(tmp_path / "many.dcm", enforce_file_format=True)
     write(colours, "full.dcm", photometric="YBR_FULL_422")  # but not subsampled
     write(name="frames.dcm", raw=CINE.tobytes())
     write(name="packed.dcm", syntax=JPEG, raw=jpeg_frames(CINE))
@@ -135,6 +137,7 @@ def test_all_bad_files_at_once(write, tmp_path):
         "strange": "photometric interpretation 'CMYK' can't be read",
         "capture": "it has no pixel data",
         "none": "one without pixels (SOP class: Secondary Capture Image Storage)",
+        "many": "it has 20000x10000 pixels, more than 50 million",
         "full": "144 bytes, but its header states 1 frame(s) of 8x6 pixels as YBR_FULL_422",
         "frames": "144 bytes, but its header states 1 frame(s) of 8x6 pixels",
         "packed": "states 1 frame(s), its pixel data hold 3",

@@ -58,11 +58,6 @@ def test_monochrome(grey, stored, kind, options, expected):
     np.testing.assert_allclose(found, expected, atol=1e-4 if "WindowCenter" in options else 0)
 
 
-def test_nothing_within_the_window(grey):
-    with pytest.raises(ValueError, match="same grey value"):
-        grey(RAMP, WindowCenter=5000, WindowWidth=10)
-
-
 COLOURS = np.zeros((4, 6, 3), np.uint8)  # red, green and blue stripes two pixels wide, and a grey row
 COLOURS[:, :2, 0], COLOURS[:, 2:4, 1], COLOURS[:, 4:, 2] = 200, 100, 250
 COLOURS[3] = 77
@@ -130,11 +125,9 @@ def test_padding_is_as_dark_as_the_darkest_pixel(grey, kind):
 @pytest.mark.parametrize(
     "texts",
     [
-        *({"RescaleSlope": slope, "RescaleIntercept": "0"} for slope in ("", "abc", "0")),
-        {"RescaleSlope": "nan", "RescaleIntercept": ""},
+        *({"RescaleSlope": slope, "RescaleIntercept": "0"} for slope in ("", "abc", "0", "nan")),
         {"RescaleSlope": "", "RescaleIntercept": "-7"},
-        *({"WindowCenter": centre, "WindowWidth": "20"} for centre in ("", "x")),
-        *({"WindowCenter": "100", "WindowWidth": width} for width in ("", "0")),
+        *({"WindowCenter": centre, "WindowWidth": width} for centre, width in (("", "20"), ("x", "20"), ("9", "0"))),
         {"WindowCenter": "100", "WindowWidth": "-3", "VOILUTFunction": "LINEAR_EXACT"},
         {"WindowCenter": "100", "WindowWidth": "0", "VOILUTFunction": ""},
     ],
@@ -160,12 +153,3 @@ def test_missing_packages_are_named(grey, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ImportError, match=r"needs pydicom: pip install '\.\[dicom\]'"):
         read_grey(tmp_path / "a.dcm")
-
-
-def test_an_image_of_many_pixels_is_not_decoded(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", np.zeros((2, 2), np.uint8))
-    stored = pydicom.dcmread(path)
-    stored.Rows, stored.Columns = 10000, 20000
-    stored.save_as(path)
-    with pytest.raises(ValueError, match="it has 20000x10000 pixels, more than 50 million"):
-        read_grey(path)

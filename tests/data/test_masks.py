@@ -4,6 +4,7 @@ import pytest
 import torch
 from hybrid_attention.data import MaskReader
 from hybrid_attention.data.cases import inspect_cases
+from hybrid_attention.data.folders import find_masks
 from hybrid_attention.data.masks import IGNORE_FILE, read_mask
 from hybrid_attention.data.names import mask_owner
 from hybrid_attention.evaluation.case_scores import at_original_size
@@ -41,25 +42,23 @@ def palette(indices, *colours):
     return image
 
 
-@pytest.mark.parametrize("values", [(40, 80, 120), (60, 120, 120), (80, 160, 255), (1, 2, 3), (20, 128, 255)])
-def test_labels_are_all_lesion(read, values):
-    grey = np.array([0, *values], np.uint8)[LABELS]
-    np.testing.assert_array_equal(read(grey), ALL)
-    np.testing.assert_array_equal(read(grey.astype(np.uint16) * 257, "m.tif"), ALL)
+GREYS = [(40, 80, 120), (60, 120, 120), (80, 160, 255), (1, 2, 3), (20, 128, 255)]
+COLOURS = [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(128, 0, 0), (0, 64, 0), (0, 0, 9)]]
 
 
-@pytest.mark.parametrize("colours", [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(128, 0, 0), (0, 64, 0), (0, 0, 9)]])
-def test_colours_are_all_lesion(read, colours):
-    np.testing.assert_array_equal(read(np.array([(0, 0, 0), *colours], np.uint8)[LABELS]), ALL)
-    for name in ("m.png", "m.gif"):
-        np.testing.assert_array_equal(read(palette(LABELS, (0, 0, 0), *colours), name), ALL)
-
-
-def test_greys_and_transparency_are_seen_as_shown(read):
-    np.testing.assert_array_equal(read(palette(~ALL, (255, 255, 255), (0, 0, 0))), ALL)
-    rgba = np.full((*ALL.shape, 4), 255, np.uint8)
-    rgba[..., 3] = ALL * 255
-    np.testing.assert_array_equal(read(rgba), ALL)
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        *(("m.png", np.array([0, *values], np.uint8)[LABELS]) for values in GREYS),
+        *(("m.tif", np.array([0, *values], np.uint16)[LABELS] * 257) for values in GREYS),
+        *(("m.png", np.array([(0, 0, 0), *colours], np.uint8)[LABELS]) for colours in COLOURS),
+        *((name, palette(LABELS, (0, 0, 0), *colours)) for colours in COLOURS for name in ("m.png", "m.gif")),
+        ("m.png", palette(~ALL, (255, 255, 255), (0, 0, 0))),  # seen as shown
+        ("m.png", np.dstack([np.full((*ALL.shape, 3), 255), ALL * 255]).astype(np.uint8)),  # transparent elsewhere
+    ],
+)
+def test_labels_and_colours_are_all_lesion(read, name, image):
+    np.testing.assert_array_equal(read(image, name), ALL)
 
 
 @pytest.mark.parametrize("quality", [10, 50, 95])
@@ -119,14 +118,10 @@ def test_what_is_not_a_mask_is_refused(read, values, message):
         read(values)
 
 
-@pytest.mark.parametrize("name", ["a_mask_1.npy", "a_mask_1.nrrd", "a_mask_1.dcm", "a_mask_1.svg"])
-def test_formats_that_are_not_read(tmp_path, name):
-    (tmp_path / name).write_bytes(b"something")
-    with pytest.raises(ValueError, match="are not read"):
-        read_mask(tmp_path / name)
-
-
-def test_labels_in_nifti(tmp_path):
+def test_other_formats(tmp_path):
+    for name in ("m.npy", "m.nrrd", "m.dcm", "m.svg"):
+        with pytest.raises(ValueError, match="are not read"):
+            read_mask(tmp_path / name)
     labels = LABELS.T.astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii.gz")
     np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz"), ALL)
@@ -137,10 +132,11 @@ def test_labels_in_nifti(tmp_path):
 
 def test_every_reader_of_masks_goes_by_the_rule(tmp_path):
     Image.fromarray(PHOTOGRAPH).save(tmp_path / "a.png")
-    Image.fromarray(np.array([0, 40, 80, 120], np.uint8)[LABELS]).save(tmp_path / "a_mask.png")
-    case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": [str(tmp_path / "a_mask.png")]}
+    Image.fromarray(np.array([0, 0, 80, 120], np.uint8)[LABELS]).save(tmp_path / "a_mask.png")
+    Image.fromarray(FIRST).save(tmp_path / "a_mask_1.png")
+    case = {"case_id": "a", "image": str(tmp_path / "a.png"), "label": find_masks(tmp_path / "a.png")}
     loaded = MergeMasksd("label")(LoadImaged("label", MaskReader, ensure_channel_first=True)(case))
-    np.testing.assert_array_equal(loaded["label"][0], ALL)
+    np.testing.assert_array_equal(loaded["label"], [ALL])
     np.testing.assert_array_equal(at_original_size(case, torch.zeros(1, 4, 4), 0.5).target[0], ALL)
     assert inspect_cases([case])[1][0]["lesion_area_fraction"] == pytest.approx(ALL.mean())
 
