@@ -1,5 +1,3 @@
-"""BUSI and folders in its layout, with images of all formats."""
-
 import shutil
 
 import numpy as np
@@ -88,11 +86,6 @@ def test_all_faults_at_once(small, tmp_path):
         "text.dcm: not a DICOM file",
     ):
         assert part in message
-
-
-def test_synthetic_data_are_announced(phantoms, caplog):
-    assert all(column(busi_datalist(phantoms), "synthetic"))
-    assert "SYNTHETIC DATA" in caplog.text
 
 
 @pytest.mark.busi

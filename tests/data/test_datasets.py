@@ -1,5 +1,3 @@
-"""Data sets in the layouts in which they are published, generated; BUS-BRA from the real files, too."""
-
 import shutil
 from collections import Counter
 

@@ -1,5 +1,3 @@
-"""Headers, frames, regions and spacing of DICOM files, and what is said of bad ones."""
-
 import re
 
 import numpy as np
@@ -20,7 +18,6 @@ CINE = np.stack([RAMP, RAMP + 50, RAMP + 100])
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes a file of these pixels."""
     return lambda pixels=RAMP, name="a.dcm", **options: write_dicom(tmp_path / name, pixels, **options)
 
 
@@ -34,9 +31,8 @@ def test_frames_that_become_cases(write):
     assert split_frame(odd) == (odd, None) and frame_paths(odd, "middle") == [str(odd)]
     with pytest.raises(ValueError, match="frame 4 does not exist: the file has 3"):
         frame_paths(cine, [1, 4])
-    for wrong in ("last", [], 3):
-        with pytest.raises(ValueError, match=rf"'all', 'middle' or a list .* got {re.escape(repr(wrong))}"):
-            frame_paths(cine, wrong)
+    with pytest.raises(ValueError, match=r"'all', 'middle' or a list .* got 'last'"):
+        frame_paths(cine, "last")
     with pytest.raises(ValueError, match=r"it has 3 frames: name one, cine\.dcm#1 to cine\.dcm#3"):
         read_grey(cine)
     with pytest.raises(ValueError, match="frame 0 does not exist: the file has 3"):
@@ -107,14 +103,10 @@ def test_other_modalities_are_read_and_logged_and_what_holds_no_image_is_refused
 
 def test_all_bad_files_at_once(write, tmp_path):
     """Also pixels that contradict their header."""
-    good, colours = write(name="good.dcm").read_bytes(), np.stack([RAMP] * 3, axis=-1)
-    for name, content in {
-        "text": b"hello, I am a text " * 9,
-        "half": good[:-20],
-        "start": good[:300],
-        "empty": b"",
-    }.items():
-        (tmp_path / f"{name}.dcm").write_bytes(content)
+    colours = np.stack([RAMP] * 3, axis=-1)
+    (tmp_path / "half.dcm").write_bytes(write(name="good.dcm").read_bytes()[:-20])
+    (tmp_path / "text.dcm").write_bytes(b"hello, I am a text " * 9)
+    (tmp_path / "empty.dcm").touch()
     write(CINE, "video.dcm", NumberOfFrames=3, syntax=MPEG4, raw=jpeg_frames([RAMP]))
     write(name="strange.dcm", photometric="CMYK")
     capture = header(CAPTURE, Rows=6, Columns=8, PhotometricInterpretation="MONOCHROME2", Modality="OT")
@@ -123,7 +115,6 @@ def test_all_bad_files_at_once(write, tmp_path):
     capture.Rows, capture.Columns = 10000, 20000
     capture.save_as(tmp_path / "many.dcm", enforce_file_format=True)
     write(colours, "full.dcm", photometric="YBR_FULL_422")  # but not subsampled
-    write(name="frames.dcm", raw=CINE.tobytes())
     write(name="packed.dcm", syntax=JPEG, raw=jpeg_frames(CINE))
     write(CINE, "loop.dcm", syntax=JPEG, raw=jpeg_frames([RAMP]), NumberOfFrames=3)
     write(colours, "samples.dcm")
@@ -131,7 +122,6 @@ def test_all_bad_files_at_once(write, tmp_path):
     expected = {
         "text": "not a DICOM file (it starts with b'hello, I am a te', and has no DICM",
         "half": "truncated or damaged DICOM file",
-        "start": "truncated or damaged DICOM file",
         "empty": "zero bytes",
         "video": "it holds a video stream (MPEG-4 AVC/H.264 High Profile / Level 4.1)",
         "strange": "photometric interpretation 'CMYK' can't be read",
@@ -139,7 +129,6 @@ def test_all_bad_files_at_once(write, tmp_path):
         "none": "one without pixels (SOP class: Secondary Capture Image Storage)",
         "many": "it has 20000x10000 pixels, more than 50 million",
         "full": "144 bytes, but its header states 1 frame(s) of 8x6 pixels as YBR_FULL_422",
-        "frames": "144 bytes, but its header states 1 frame(s) of 8x6 pixels",
         "packed": "states 1 frame(s), its pixel data hold 3",
         "loop": "states 3 frame(s), its pixel data hold 1",
         "samples": "its header states 3 samples per pixel as MONOCHROME2, expected 1",
@@ -152,10 +141,10 @@ def test_all_bad_files_at_once(write, tmp_path):
     assert [line for name, line in lines if expected[name] not in line] == []
 
 
-@pytest.mark.parametrize("name", ["a.IMA", "a.dcm", "a", "1.2.840.7", "a.img", "a.v2"])
-def test_dicom_is_known_by_its_content(write, tmp_path, name):
-    assert is_dicom(f"{write(name=name)}#1")
-    assert [case["case_id"] for case in image_datalist(tmp_path)] == [name]
-    (tmp_path / name).write_bytes(b"x" * 200)
-    assert is_dicom(tmp_path / name) == name.endswith(("IMA", "dcm"))
-    assert not is_dicom(write(name="DICOMDIR"))
+def test_dicom_is_known_by_its_content(write, tmp_path):
+    names = ["1.2.840.7", "a", "a.IMA", "a.dcm", "a.img", "a.v2"]
+    assert all(is_dicom(f"{write(name=name)}#1") for name in names) and not is_dicom(write(name="DICOMDIR"))
+    assert len(image_datalist(tmp_path / "a")) == 1
+    for name in names:
+        (tmp_path / name).write_bytes(b"x" * 200)
+        assert is_dicom(tmp_path / name) == (name in ("a.IMA", "a.dcm"))

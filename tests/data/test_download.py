@@ -1,5 +1,3 @@
-"""Downloads from a server on this machine."""
-
 import hashlib
 import io
 import resource
@@ -53,8 +51,6 @@ def server():
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """A function that downloads to `out`, and returns whether that is the whole content."""
-
     def download_to(checksum=None):
         assert download("busi", tmp_path / "out", [(server.address, checksum)]) == tmp_path / "out"
         return (tmp_path / "out" / "SET" / "benign" / "a.png").read_bytes() == PIXELS

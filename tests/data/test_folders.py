@@ -1,5 +1,3 @@
-"""What a folder contains, by the names of its files; images to predict on."""
-
 import os
 import shutil
 from pathlib import Path

@@ -15,7 +15,6 @@ from scipy import ndimage
 
 
 def disc(place, radius=12, size=(80, 100)):
-    """A lesion, (H, W)."""
     rows, columns = np.indices(size)
     return (rows - place[0]) ** 2 + (columns - place[1]) ** 2 < radius**2
 
@@ -27,8 +26,6 @@ LABELS = FIRST + 2 * SECOND + 3 * THIRD.astype(int)  # one value a lesion
 
 @pytest.fixture
 def read(tmp_path):
-    """A function that saves an image and reads it as a mask."""
-
     def saved(image, name="m.png", **options):
         (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(tmp_path / name, **options)
         return read_mask(tmp_path / name)
@@ -61,16 +58,13 @@ def test_labels_and_colours_are_all_lesion(read, name, image):
     np.testing.assert_array_equal(read(image, name), ALL)
 
 
-@pytest.mark.parametrize("quality", [10, 50, 95])
-def test_noise_of_jpeg(read, quality):
-    assert (read(ALL * np.uint8(255), "m.jpg", quality=quality) != ALL).mean() < 0.001
-
-
-@pytest.mark.parametrize("maximum", [60, 255, 65535])
-@pytest.mark.parametrize("sigma", [0.7, 1.5])
-def test_soft_edges_are_cut_in_the_middle(read, maximum, sigma):
-    soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
-    assert (read(soft, "m.tif") != ALL).mean() < 0.005
+def test_noise_of_jpeg_and_soft_edges(read):
+    for quality in (10, 50, 95):
+        assert (read(ALL * np.uint8(255), "m.jpg", quality=quality) != ALL).mean() < 0.001
+    for maximum in (60, 255, 65535):
+        for sigma in (0.7, 1.5):  # cut in the middle
+            soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
+            assert (read(soft, "m.tif") != ALL).mean() < 0.005
 
 
 def test_soft_edges_of_straight_sides(read):
@@ -81,13 +75,13 @@ def test_soft_edges_of_straight_sides(read):
     assert mask[10].sum() == 12
 
 
-@pytest.mark.parametrize("maximum", [255, 65535])
-def test_pixels_to_ignore_need_a_decision(read, tmp_path, maximum):
+def test_pixels_to_ignore_need_a_decision(read, tmp_path):
     ring = disc((20, 20), 15) & ~FIRST
-    values = np.where(ring, maximum, FIRST + 2 * SECOND).astype(np.uint16)
     (tmp_path / "benign").mkdir()
-    with pytest.raises(ValueError, match=f"{maximum} beside labels up to 2.*background or lesion.*{IGNORE_FILE}"):
-        read(values, "benign/m.png")
+    for maximum in (255, 65535):
+        values = np.where(ring, maximum, FIRST + 2 * SECOND).astype(np.uint16)
+        with pytest.raises(ValueError, match=f"{maximum} beside labels up to 2.*background or lesion.*{IGNORE_FILE}"):
+            read(values, "benign/m.png")
     (tmp_path / IGNORE_FILE).write_text("background\n")
     np.testing.assert_array_equal(read(values, "benign/m.png"), FIRST | SECOND)
     (tmp_path / "benign" / IGNORE_FILE).write_text("lesion")
@@ -105,11 +99,9 @@ PHOTOGRAPH = ((NOISE - NOISE.min()) / np.ptp(NOISE) * 255).astype(np.uint8)
     ("values", "message"),
     [
         (PHOTOGRAPH, "values from 0 to 255 are neither"),
-        (np.stack([PHOTOGRAPH] * 3, axis=-1), "values from 0 to 255 are neither"),
         (np.random.default_rng(0).integers(0, 3, (80, 100), np.uint8), "3 values from 0 to 2 are neither"),
         (np.where(disc((40, 50), 25), 0, 255).astype(np.uint8), "76% of the image is lesion"),
         (~disc((40, 50), 20), "84% of the image is lesion"),
-        (np.ones((80, 100), np.uint8), "100% of the image is lesion"),
         (1 + ALL.astype(np.uint8), "2 values from 1 to 2 are neither"),
     ],
 )

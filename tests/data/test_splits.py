@@ -140,8 +140,6 @@ FOLDS = [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, -1, -1]
 
 @pytest.fixture
 def table(tmp_path):
-    """A function that writes a table of the cases."""
-
     def write(column, values, *more):
         rows = [f"{name},{value}" for name, value in zip(NAMES, values, strict=False)]
         (tmp_path / "mine.csv").write_text("\n".join([f"case_id,{column}", *rows, *more]))
