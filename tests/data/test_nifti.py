@@ -8,7 +8,6 @@ import pytest
 from hybrid_attention.data.cases import inspect_cases
 from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey
 from hybrid_attention.data.nifti import place_fault, slice_geometry, write_nifti
-from PIL import Image
 
 PICTURE = np.arange(12, dtype=np.float32).reshape(4, 3)  # as stored: (W, H)
 SIZES = (0.2, 0.1)  # width and height of a pixel in mm
@@ -52,14 +51,6 @@ def test_every_orientation(tmp_path, plane, transposed, across, down):
     assert place_fault(store(tmp_path / "b.nii.gz", plane, not transposed, not across, down), file) is None
 
 
-def test_a_tilted_slice_counts_as_the_nearest_plane(tmp_path):
-    image = nibabel.load(store(tmp_path / "a.nii.gz", across=True, transposed=True))
-    tilt = np.eye(4)
-    tilt[1:3, 1:3] = [[0.94, -0.34], [0.34, 0.94]]  # by 20 degrees
-    tilted = save(tmp_path / "b.nii.gz", image.get_fdata(), tilt @ image.affine)
-    np.testing.assert_array_equal(read_grey(tilted), PICTURE.T)
-
-
 @pytest.mark.parametrize("shape", [(1, 4, 3), (4, 1, 3), (4, 3, 1)])
 @pytest.mark.parametrize("affine", [np.eye(4), None])
 def test_without_orientation_as_stored(tmp_path, shape, affine):
@@ -70,15 +61,6 @@ def test_without_orientation_as_stored(tmp_path, shape, affine):
     write_nifti((PICTURE.T > 3).astype(np.uint8), file, mask)
     np.testing.assert_array_equal(nibabel.load(mask).affine, nibabel.load(file).affine)
     assert nibabel.load(mask).shape == shape and place_fault(mask, file) is None
-
-
-def test_a_png_that_itk_converted_has_no_size_in_mm(tmp_path):
-    itk = pytest.importorskip("itk")
-    Image.fromarray(PICTURE.T.astype(np.uint8)).save(tmp_path / "a.png")
-    itk.imwrite(itk.imread(str(tmp_path / "a.png")), str(tmp_path / "a.nii.gz"))
-    assert nibabel.load(tmp_path / "a.nii.gz").header.get_xyzt_units()[0] == "mm"
-    np.testing.assert_array_equal(read_grey(tmp_path / "a.nii.gz"), PICTURE.T)
-    assert pixel_spacing(tmp_path / "a.nii.gz") is None
 
 
 def test_units(tmp_path):

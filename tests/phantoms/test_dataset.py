@@ -1,6 +1,3 @@
-import os
-import shutil
-
 import numpy as np
 import pytest
 from hybrid_attention.data.datasets import SYNTHETIC_MARKER, is_synthetic
@@ -84,17 +81,3 @@ def test_failures_leave_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"can't write .*set': No space left"):
         write_phantom_dataset(tmp_path / "set", **SMALL)
     assert len(calls) == 3 and not list(tmp_path.iterdir())
-
-
-def test_another_process_may_be_faster(tmp_path, monkeypatch):
-    other, root = write_phantom_dataset(tmp_path / "other", **SMALL), tmp_path / "new" / "set"
-
-    def draw(*arguments, **options):
-        if not root.exists():
-            shutil.copytree(other, root)
-        return make_phantom(*arguments, **options)
-
-    monkeypatch.setattr(dataset, "make_phantom", draw)
-    assert write_phantom_dataset(root, **SMALL) == root
-    assert contents(root) == contents(other)
-    assert os.listdir(root.parent) == ["set"], "the slower one left its copy behind"

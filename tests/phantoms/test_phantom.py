@@ -7,7 +7,6 @@ from hybrid_attention.phantoms.dataset import PHANTOM_LABELS, make_phantom
 from hybrid_attention.phantoms.physics import speckle_envelope
 from hybrid_attention.phantoms.tissue import ECHOGENICITY
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 
 SIZE = (176, 208)
 
@@ -27,23 +26,6 @@ def contrast(p):
     lesion = np.any(p.masks, axis=0)
     ring = ndimage.binary_dilation(lesion, iterations=12) & ~ndimage.binary_dilation(lesion, iterations=3)
     return float(p.image[p.masks[0]].mean() - p.image[ring].mean())
-
-
-def behind(p):
-    """Grey levels in a band below the first lesion minus those at the same depth beside it (nan: no room)."""
-    rows, cols = np.nonzero(p.masks[0])
-    tall, wide = np.ptp(rows) + 1, np.ptp(cols) + 1
-    band = p.image[rows.max() + 3 : rows.max() + 3 + max(6, tall // 2)]
-    below = band[:, cols.min() + wide // 4 : cols.max() - wide // 4]
-    left, right = band[:, max(0, cols.min() - wide // 2) : cols.min()], band[:, cols.max() :][:, : wide // 2]
-    beside = np.concatenate([left.ravel(), right.ravel()])
-    return float(below.mean() - beside.mean()) if min(below.size, beside.size) > 30 else float("nan")
-
-
-def solidity(mask):
-    """Area over the area of the convex hull of the pixels' corners."""
-    corners = np.argwhere(mask)[:, None] + [(0, 0), (0, 1), (1, 0), (1, 1)]
-    return float(mask.sum() / ConvexHull(corners.reshape(-1, 2)).volume)
 
 
 @pytest.mark.parametrize("beam", [1.5, np.linspace(1.0, 3.0, 512)])
@@ -91,20 +73,10 @@ def test_lesions_lie_in_the_image_apart_and_in_one_piece_and_are_dark(label):
     assert (differences > -30).any(), "every lesion is plain to see: the task is trivial"
 
 
-def test_classes_differ_in_area_and_outline_but_overlap():
+def test_areas_are_distributed_as_in_busi():
     benign, malignant = ([p.masks[0].mean() for p in phantoms(label)] for label in ("benign", "malignant"))
-    assert 0.02 < np.median(benign) < 0.075 and 0.07 < np.median(malignant) < 0.17  # as in BUSI
+    assert 0.02 < np.median(benign) < 0.075 and 0.07 < np.median(malignant) < 0.17
     assert min(benign) < 0.015 and max(malignant) > 0.2
-    large = [[p.masks[0] for p in phantoms(label) if p.masks[0].sum() > 400] for label in ("benign", "malignant")]
-    benign, malignant = (np.array([solidity(mask) for mask in masks]) for masks in large)
-    assert np.median(benign) > 0.96 and np.median(malignant) < np.median(benign) - 0.04
-    assert malignant.max() > benign.min()
-
-
-def test_posterior_shadow_and_enhancement():
-    cysts = [p for p in phantoms("benign") if p.image[p.masks[0]].mean() < 35 and contrast(p) < -60]
-    assert len(cysts) >= 4 and np.nanmean([behind(p) for p in cysts]) > 15
-    assert np.nanmean([behind(p) for p in phantoms("malignant")]) < -6
 
 
 def test_mixed_echogenicity_has_lesions_that_are_no_darker_in_the_same_places(monkeypatch):
