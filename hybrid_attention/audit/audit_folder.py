@@ -119,22 +119,19 @@ def audit(
 
     Images are compared in three steps: equal bytes of the file or of the decoded pixels; keypoints that agree on a
     similarity transform (`keypoints.shortlist`); grey values and speckle of the overlap (`near_duplicates.compare`).
-    Names and classes are not used. Other views of the same patient are not found, nor are near-duplicates on which a
-    screen's frame and text have more keypoints than the tissue, so crop screenshots first.
+    Other views of the same patient are not found, nor are near-duplicates on which a screen's frame and text have more
+    keypoints than the tissue, so crop screenshots first.
 
-    The results in `out` are `groups.csv` (image_id, same_frame_group, duplicate_group; one row per image; can be used
-    as `groups_csv` of `busi_datalist`), `pairs.csv` (each pair with its scores), `summary.json`, `summary.md` and
-    `contact_sheet_001.png` and so on (groups with neighbouring frames first, then the largest; they show the images, so
-    store them as the images must be stored). All files are written at the end, by rename; another run replaces them.
+    The results in `out` are `groups.csv` (image_id, same_frame_group, duplicate_group; can be used as `groups_csv` of
+    `busi_datalist`), `pairs.csv` (each pair with its scores), `summary.json`, `summary.md` and `contact_sheet_001.png`
+    and so on, which show the images. Another run replaces them.
 
     On BUSI (780 images) the pairs of one frame in `busi_cases.csv` are found with a recall of 0.995 and a precision of
     1. Time grows with the square of the number of images (see `shortlist`), memory linearly: about 0.4 MB per image.
 
     Args:
-        folder: images of the formats of `data.images`, in folders of any depth (or the folder with the published
-            `Dataset_BUSI_with_GT`). Files named as masks (`NAME_mask.png`, `NAME_mask_1.png`), hidden ones, thumbnails,
-            recycle bins and `out` are skipped; masks in a separate folder would be taken for images, so give the
-            folder of the images.
+        folder: images in folders of any depth (or the folder with the published `Dataset_BUSI_with_GT`). Files named as
+            masks (`NAME_mask.png`) and `out` are skipped; masks in a separate folder would be taken for images.
         out: folder for the results; created if it is missing.
         split_csv: a split to check, with the columns `case_id` and `part`, as `hybrid-attention splits` writes it.
         seed: of the random splits.
@@ -144,7 +141,7 @@ def audit(
         DataError: no image in the folder, unreadable images, or a split with unknown images; all are listed.
         ValueError: the split lacks a column, or has no images for training or testing; `out` is the folder itself.
     """
-    opencv()
+    opencv()  # or say how to install it, before any work
     root = Path(folder)
     if (root / PUBLISHED_FOLDER).is_dir():
         root = root / PUBLISHED_FOLDER

@@ -21,10 +21,7 @@ def contact_pages(
 ) -> Iterator[Image.Image]:
     """Draw groups of two or more images on grey pages; uncertain ones, with neighbouring frames, come first.
 
-    Args:
-        groups: a row per image, named by its index, with the group numbers `same_frame` and `duplicate`.
-        copies: the pairs that form the groups.
-        pictures: by the position of the image; those identical to an earlier one have none.
+    `groups` and `copies` are those of an `AuditResult`; images identical to an earlier one have no picture.
     """
     numbers = list(groups["duplicate"])
     copies_of: dict[int, list[Copy]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -31,21 +31,14 @@ class Picture:
     descriptors: np.ndarray  # SIFT, uint8, shape (n, 128): 4 rows, 4 columns, 8 directions
 
     def mirrored(self) -> Picture:
-        """Return the picture of the image mirrored left to right, without a new search for keypoints.
-
-        In the frame of a keypoint mirroring reverses the rows of the descriptor and the sense of its directions.
-        """
+        """Return the picture of the image mirrored left to right, without a new search for keypoints."""
         keypoints = self.keypoints.copy()
         keypoints[:, 0] = self.pixels.shape[1] - 1 - keypoints[:, 0]
         keypoints[:, 3] = 180 - keypoints[:, 3]
         cells = self.descriptors.reshape(-1, 4, 4, 8)  # (n, row, column, direction)
-        cells = cells[:, ::-1][..., [0, 7, 6, 5, 4, 3, 2, 1]]
-        return replace(
-            self,
-            pixels=np.ascontiguousarray(self.pixels[:, ::-1]),
-            keypoints=keypoints,
-            descriptors=np.ascontiguousarray(cells).reshape(-1, 128),
-        )
+        # in the frame of a keypoint mirroring reverses the rows of the descriptor and the sense of its directions
+        cells = np.ascontiguousarray(cells[:, ::-1][..., [0, 7, 6, 5, 4, 3, 2, 1]])
+        return Picture(np.ascontiguousarray(self.pixels[:, ::-1]), keypoints, cells.reshape(-1, 128))
 
 
 @dataclass(frozen=True)
@@ -68,15 +61,11 @@ def opencv() -> ModuleType:
 
 
 def describe(grey: np.ndarray) -> Picture:
-    """Find the keypoints of an image.
+    """Find the keypoints of an image, (H, W), uint8 or of another range, which is stretched; a constant one has none.
 
     Reference:
         D. Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60 (2004) 91-110,
         DOI 10.1023/B:VISI.0000029664.99615.94.
-
-    Args:
-        grey: shape (H, W); uint8, or any other range, which is stretched to 0..255. A constant or tiny image has no
-            keypoints.
     """
     cv2 = opencv()
     if grey.dtype != np.uint8:
@@ -136,16 +125,15 @@ def mutual_matches(query: torch.Tensor, others: torch.Tensor) -> tuple[torch.Ten
 def agreeing_matches(here: np.ndarray, there: np.ndarray, side: float) -> int:
     """Count the matches that agree with the similarity transform of the best single match.
 
-    Position, size and angle of two matched keypoints define a similarity transform. Each match is a hypothesis that the
-    others vote on, which needs no random sampling.
+    Position, size and angle of two matched keypoints define one, which the others vote on, without random sampling.
 
     Reference:
         J. Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", CVPR 2007,
         DOI 10.1109/CVPR.2007.383172, section 3.2.
 
     Args:
-        here: matched keypoints, shape (n, 4).
-        there: their matches, shape (n, 4).
+        here: matched keypoints, (n, 4).
+        there: their matches, (n, 4).
         side: longest side of the image of `here`.
     """
     z, w = here[:, 0] + 1j * here[:, 1], there[:, 0] + 1j * there[:, 1]
@@ -156,7 +144,7 @@ def agreeing_matches(here: np.ndarray, there: np.ndarray, side: float) -> int:
 
 
 def shortlist(pictures: Sequence[Picture], progress: bool = True) -> list[Candidate]:
-    """Find the pairs of pictures that may be near-duplicates, mirrored or not.
+    """Find the pairs of pictures that may be near-duplicates, mirrored or not, in the order of their indices.
 
     The 128 strongest keypoints of each picture are matched with those of every other one. A pair is a candidate if at
     least 4 matches agree on one similarity transform; for each picture the 30 pairs with the best support are kept,
@@ -165,9 +153,6 @@ def shortlist(pictures: Sequence[Picture], progress: bool = True) -> list[Candid
 
     Time grows with the square of the number of pictures (780: half a minute each with and without mirroring on one
     core; 3,000: 15 minutes in all), memory linearly (64 kB per picture plus 16 MB).
-
-    Returns:
-        Candidates in the order of their indices.
     """
     table = torch.zeros(len(pictures), _STRONGEST, 128)
     for row, picture in zip(table, pictures, strict=True):

@@ -18,12 +18,7 @@ _FEWEST = 5
 
 
 def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[str, str]:
-    """Read a split of audited images, with the columns `case_id` and `part`, as the part by case_id.
-
-    Raises:
-        ValueError: the table has no column `part`, or no image for training or testing.
-        DataError: images that were not audited; all are listed. For other errors see `read_split_table`.
-    """
+    """Read a split of audited images, with the columns `case_id` and `part`, as the part by case_id."""
     column, parts = read_split_table(path)
     if column != "part":
         raise ValueError(f"{path} must have a column part, got {column}")
@@ -37,10 +32,7 @@ def read_split(path: str | os.PathLike[str], image_ids: Sequence[str]) -> dict[s
 
 
 def leakage(judged: pd.DataFrame, seen: pd.DataFrame) -> dict[str, float | None]:
-    """Return the fraction of images that have a near-duplicate among those seen; None when either is empty.
-
-    Both have a row per image, with the group numbers in the columns of `KINDS`.
-    """
+    """Return the fraction of images that have a near-duplicate among those seen; None when either is empty."""
     if judged.empty or seen.empty:
         return dict.fromkeys(KINDS)
     return {kind: float(judged[kind].isin(seen[kind]).mean()) for kind in KINDS}
@@ -55,13 +47,10 @@ def split_leakage(groups: pd.DataFrame, parts: Mapping[str, str]) -> dict[str, d
 
 
 def random_leakage(groups: pd.DataFrame, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the leakage of random splits over images, as are often used.
+    """Return the leakage of 20 random splits over images, as are often used, with 80 % for training.
 
-    80 % of the images are for training. Of the others half are for testing in "80/10/10" and all in "80/20".
-
-    Returns:
-        By split and kind of group the `mean` and `sd` (between splits, n - 1) of the fraction of test images with a
-        near-duplicate in train over 20 random splits, and the number of test `images`; empty for fewer than 5 images.
+    By split and kind of group it has `mean` and `sd` (between splits, n - 1) of the fraction of test images with a
+    near-duplicate in train, and the number of test `images`; it is empty for fewer than 5 images.
     """
     count = len(groups)
     if count < _FEWEST:

@@ -78,18 +78,10 @@ class Copy:
 
 
 def find_near_duplicates(pictures: Mapping[int, Picture], progress: bool = True) -> list[Copy]:
-    """Find all pairs of pictures that show the same frame or neighbouring ones.
+    """Find all pairs of pictures, given by their numbers, that show the same frame or neighbouring ones, sorted.
 
     Rotated, rescaled, cropped and mirrored duplicates are found. An image without texture (constant, or smaller than
     about 40 pixels) has no keypoints; its duplicates can only be found by their hashes, which is not done here.
-
-    Args:
-        pictures: by the numbers that the pairs are to have.
-        progress: show bars.
-
-    Returns:
-        The pairs, sorted by first and second; a pair found both with and without mirroring is returned once, with its
-        better score.
     """
     numbers, own = list(pictures), list(pictures.values())
     candidates = shortlist(own, progress)
@@ -111,10 +103,7 @@ def find_near_duplicates(pictures: Mapping[int, Picture], progress: bool = True)
 
 
 def group_numbers(count: int, copies: Sequence[Copy]) -> list[int]:
-    """Return the group of each image, connected by pairs and numbered from 1 in the order of their first images.
-
-    An image without a near-duplicate is a group of its own.
-    """
+    """Return the group of each image, connected by pairs and numbered from 1 in the order of their first images."""
     ends = np.array([(copy.first, copy.second) for copy in copies]).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
@@ -123,7 +112,7 @@ def group_numbers(count: int, copies: Sequence[Copy]) -> list[int]:
 
 
 def compare(first: Picture, second: Picture) -> Scores | None:
-    """Align two pictures by their keypoints and measure how well they agree.
+    """Align two pictures by their keypoints and measure how well they agree; None if no transform fits.
 
     All keypoints are matched, a similarity transform is fitted by RANSAC, and the picture with the finer pixels is
     warped onto the other. If the grey values agree but the speckle does not quite, the alignment is refined to an
@@ -132,9 +121,6 @@ def compare(first: Picture, second: Picture) -> Scores | None:
     Reference:
         G. Evangelidis, E. Psarakis, "Parametric image alignment using enhanced correlation coefficient maximization",
         IEEE TPAMI 30 (2008) 1858-1865, DOI 10.1109/TPAMI.2008.113 (the refinement).
-
-    Returns:
-        The scores; None if no transform fits.
     """
     cv2 = opencv()
     if min(len(first.keypoints), len(second.keypoints)) < 2:

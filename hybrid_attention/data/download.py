@@ -64,15 +64,10 @@ SOURCES = {
 
 
 def download(name: str, out: str | os.PathLike[str], files: Sequence[tuple[str, str | None]] | None = None) -> Path:
-    """Download a data set from its authors' page, verify it and unpack it.
+    """Download a data set from its authors' page, verify it and unpack it to the folder `out`.
 
     Existing files are kept, and an interrupted download is resumed. The archive stays beside its contents and may be
-    deleted.
-
-    Args:
-        name: key of `SOURCES`.
-        out: folder for the data set, created if it is missing; `datalist` then reads it.
-        files: addresses to use in place of the published ones, with checksums or None.
+    deleted. `files` are addresses to use in place of the published ones, with checksums or None.
 
     Raises:
         ValueError: the data set is unknown or can't be downloaded (the message says where to get it); a file is not

@@ -37,10 +37,7 @@ def files_below(root: str | os.PathLike[str]) -> list[Path]:
     """List the files below a folder, sorted, except those of `is_clutter`; none if it does not exist.
 
     Links to folders are followed, but each folder is listed once, by its path without links if it has one. Broken links
-    to files are listed.
-
-    Raises:
-        OSError: a folder can't be read.
+    to files are listed. A folder that can't be read is an OSError.
     """
     left = [Path(root)] if Path(root).is_dir() else []
     seen = {str(folder) for folder in Path(os.path.realpath(root)).parents}  # a link upward is a loop
@@ -64,8 +61,7 @@ def _fail(error: OSError) -> None:
 def image_files(files: Iterable[Path], videos: bool = False) -> list[Path]:
     """Return those of `files` that are images (or videos), and not masks by their names; the others are logged.
 
-    Raises:
-        DataError: names that are not UTF-8; all are listed.
+    All names that are not UTF-8 are listed in a DataError.
     """
     files = list(files)
     raise_if_invalid([fault for path in files if (fault := name_fault(path))], len(files), "rename them")
@@ -94,18 +90,10 @@ def loop_frames(file: str | os.PathLike[str], frames: str | Sequence[int] = "all
 def expand_frames(
     files: Iterable[Path], frames: str | Sequence[int] = "all", alone: bool = False
 ) -> tuple[list[Path], list[str]]:
-    """List the images in files, by `loop_frames`.
+    """List the images in files by `loop_frames`, and problems, one line per file.
 
-    Args:
-        files: images, from `image_files`.
-        frames: see `image_datalist`.
-        alone: report a DICOM file that is not an image as a problem; False skips and logs it.
-
-    Returns:
-        Paths of images and frames (`loop.dcm#3`) in the order of the files; and problems, one line per file.
-
-    Raises:
-        ImportError: there is a DICOM file, and pydicom is missing; or a single video, and PyAV is missing.
+    A DICOM file that is not an image is a problem if it is `alone`, else it is skipped and logged; so are videos if
+    PyAV is missing.
     """
     images: list[Path] = []
     problems: list[str] = []
@@ -141,7 +129,6 @@ def find_all_masks(images: Sequence[Path]) -> list[list[Path]]:
 
 
 def _masks_by_owner(folder: Path, start: str = "") -> dict[str, list[Path]]:
-    """Return the masks in a folder whose names have this start, by their `mask_owner`."""
     masks: dict[str, list[Path]] = {}
     names = [name for name in os.listdir(folder) if same_name(name).startswith(start) and not is_clutter(name)]
     for path in sorted(map(folder.joinpath, names), key=natural_order):
@@ -171,8 +158,7 @@ def image_datalist(
 
     Raises:
         ValueError: `results` is the folder of the images, where predicted masks would later pass for ground truth.
-        ImportError: there is a DICOM file, and pydicom is missing; or `source` is a video, and PyAV is missing (in a
-            folder videos are then skipped and logged).
+        ImportError: pydicom is missing for a DICOM file, or PyAV for a video that is the `source`.
         DataError: no images, two images whose results would have the same name, or unreadable files; all are listed.
     """
     source = Path(source)

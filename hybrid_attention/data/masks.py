@@ -26,17 +26,11 @@ _STRAY = 0.002  # fraction of pixels that may be grey elsewhere: real images hav
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a mask file.
-
-    Args:
-        path: of any format that `read_grey` reads, except DICOM.
-
-    Returns:
-        Boolean array of shape (H, W), see `binary_mask`.
+    """Read a mask file of any format that `read_grey` reads, except DICOM, as a boolean array (H, W).
 
     Raises:
-        ValueError: the file can't be read (see `read_grey`), has several pages, or its values are not those of a
-            mask. The message does not name the file.
+        ValueError: the file can't be read, has several pages, or its values are not those of a mask (`binary_mask`).
+            The message does not name the file.
     """
     if is_dicom(path):
         raise ValueError("masks are not read from DICOM: save it as PNG or NIfTI")
@@ -46,14 +40,10 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def mask_values(image: Image.Image) -> np.ndarray:
-    """Return the values of a mask as the program that wrote it meant them.
+    """Return the values of a mask, (H, W), as the program that wrote it meant them.
 
-    Args:
-        image: of any mode.
-
-    Returns:
-        Array of shape (H, W): the indices for a coloured palette whose first entry is black, the brightest channel for
-        other colours, else the grey values. Transparent pixels are black.
+    They are the indices of a coloured palette whose first entry is black, the brightest channel of other colours, else
+    the grey values. Transparent pixels are black.
     """
     if image.mode == "P" and "transparency" not in image.info:
         colours = np.zeros((256, 3), np.uint8)
@@ -81,12 +71,8 @@ def binary_mask(values: np.ndarray, ignored: str | None = None) -> np.ndarray:
         values: non-negative values of any type.
         ignored: what pixels to ignore count as, "background" or "lesion"; None refuses masks that have them.
 
-    Returns:
-        Boolean array of the same shape.
-
     Raises:
-        ValueError: the values fit none of these cases, there are pixels to ignore and `ignored` is None, or more than
-            three quarters of the image are lesion.
+        ValueError: the values fit none of these cases, or more than three quarters of the image are lesion.
     """
     lesion = values if values.dtype == bool else _lesion(values, ignored)
     if lesion.mean() > _LARGEST:
@@ -119,7 +105,7 @@ def _lesion(values: np.ndarray, ignored: str | None) -> np.ndarray:
 
 
 def _has_clean_labels(values: np.ndarray) -> bool:
-    """Return whether most pixels between the lowest and the highest value lie in areas, not on an edge or in noise."""
+    """Return whether most pixels between the lowest and the highest value lie in areas."""
     middle = (values > values.min()) & (values < values.max())
     edge = (ndimage.minimum_filter(values, 3) < values) & (values < ndimage.maximum_filter(values, 3))
     alike = np.zeros(values.shape, int)
@@ -152,8 +138,7 @@ def fitted_mask(
 ) -> np.ndarray:
     """Return a mask, (H, W), as it lies over an image: that of a whole DICOM frame is cropped to the tissue.
 
-    Raises:
-        ValueError: it does not have the `size` of the image, or the NIfTI headers of its `file` and the image differ.
+    Another `size` than the image's, or a `file` whose NIfTI header does not match it, is a ValueError.
     """
     mask = mask if mask.shape == size else to_tissue(mask, image)
     if mask.shape != size:
@@ -166,12 +151,6 @@ def fitted_mask(
 
 
 def merged_mask(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Merge the masks of one case into one: a pixel is lesion where it is in any of them.
-
-    Masks that are not of 0 and 1 are binarized by `binary_mask`.
-    """
-    return np.any([mask > 0 if _is_binary(mask) else binary_mask(mask) for mask in masks], axis=0)
-
-
-def _is_binary(mask: np.ndarray) -> bool:
-    return mask.dtype == bool or bool(((mask == 0) | (mask == 1)).all())
+    """Merge the masks of one case, by `binary_mask` if they are not of 0 and 1: a pixel is lesion if it is in any."""
+    binary = [((mask == 0) | (mask == 1)).all() for mask in masks]
+    return np.any([mask > 0 if done else binary_mask(mask) for mask, done in zip(masks, binary, strict=True)], axis=0)

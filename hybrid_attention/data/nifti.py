@@ -60,16 +60,13 @@ class SliceGeometry:
 
 
 def slice_geometry(path: str | os.PathLike[str]) -> SliceGeometry:
-    """Find how the slice of a NIfTI file is turned into a picture.
+    """Find how the slice of a NIfTI file is turned into a picture; more than one slice is a ValueError.
 
     The orientation is that of radiology: right in the picture is the patient's left (posterior in a sagittal slice),
     down is posterior, else inferior; axes of oblique slices count as the nearest of these. ITK writes a PNG as NIfTI
     in the same way. A file without orientation (both codes 0) or with the identity as affine, as Python tools write,
     does not state its position: its first axis runs across and its second down. Pixels of exactly 1 x 1 come from a
     converted picture and are not a physical size.
-
-    Raises:
-        ValueError: the file is damaged or has more than one slice.
     """
     return _slice_geometry(Path(path))
 
@@ -80,10 +77,7 @@ def _slice_geometry(path: Path) -> SliceGeometry:
 
 
 def read_nifti(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a NIfTI file with one slice as a grey picture, (H, W), float32, in the orientation of `slice_geometry`.
-
-    Colours become luma.
-    """
+    """Read a NIfTI file with one slice as grey (of colours the luma), (H, W), float32, turned by `slice_geometry`."""
     image = _load(path)
     geometry = _geometry(image)
     try:
@@ -111,10 +105,7 @@ def write_nifti(plane: np.ndarray, source: str | os.PathLike[str], path: str | o
 
 
 def place_fault(mask: str | os.PathLike[str], image: str | os.PathLike[str]) -> str | None:
-    """Explain why a mask does not match an image pixel by pixel, as far as NIfTI headers tell; None if it does.
-
-    Flipped or transposed axes are fine: both are read in one orientation.
-    """
+    """Explain why a mask does not match an image pixel by pixel, as far as NIfTI headers tell; None if it does."""
     if not is_nifti(image):
         return None
     own = slice_geometry(image)

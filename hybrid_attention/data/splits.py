@@ -50,9 +50,8 @@ class Split:
 def busi_facts() -> dict[str, dict[str, str]]:
     """Return the shipped table of BUSI's 780 images, one row per `image_id`.
 
-    The columns are `class`, `fold` (0 to 4, or -1 if images of one group have two classes), `duplicate_group` (same
-    or neighbouring frames), `same_frame_group`, `group_crosses_classes`, `n_masks`, `lesion_area_fraction`,
-    `overlay_flag` (burnt-in graphics), `axilla_label_flag` and the `sha256` of the published file.
+    `fold` is 0 to 4, or -1 if images of one group have two classes; a `duplicate_group` has the same or neighbouring
+    frames, `overlay_flag` means burnt-in graphics, and `sha256` is that of the published file.
     """
     text = resources.files("hybrid_attention.data").joinpath("busi_cases.csv").read_text(encoding="utf-8")
     return {row["image_id"]: row for row in csv.DictReader(text.splitlines())}
@@ -62,11 +61,8 @@ def is_busi(cases: Sequence[dict[str, Any]]) -> bool:
     """Return whether cases are images of BUSI, all or some, as published or re-encoded.
 
     Names are not enough, since other folders copy BUSI's layout, so four in five lesion areas must agree as well (not
-    all, because corrected masks are in use). Phantoms are not BUSI, nor are cases whose groups are given by the user,
-    which are trusted.
-
-    Raises:
-        ValueError: images of BUSI are mixed with others or have other masks, so that their duplicates are not known.
+    all, because corrected masks are in use). Phantoms are not BUSI, nor are cases whose groups are given by the user.
+    Images of BUSI that are mixed with others or have other masks, with unknown duplicates, are a ValueError.
     """
     own = [split_frame(case["case_id"])[0].as_posix() for case in cases]  # frames of a file share its group
     if any(case.get("synthetic", False) or case["group"] != group for case, group in zip(cases, own, strict=True)):
@@ -108,21 +104,19 @@ def split_cases(
 ) -> Split:
     """Split cases into train, validation and test; by default no duplicate group straddles them.
 
-    The rule is the same for all data: test on fold k, validate on fold (k + 1) mod n, train on the others. BUSI uses
-    its published folds (`busi_facts`; always five), without the 21 images whose group has two classes. BUS-BRA uses
-    its official folds, of which fold k + 1 goes with BUSI's fold k. Other data get folds by
-    `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`, shuffled with `seed`. `lesions_only` then
+    Fold k tests, fold (k + 1) mod n validates, the others train. BUSI has its published folds (`busi_facts`), without
+    the 21 images whose group has two classes; BUS-BRA its official folds, of which fold k + 1 goes with BUSI's fold k;
+    other data get folds by `sklearn.model_selection.StratifiedGroupKFold` over `class` and `group`. `lesions_only` then
     drops normal cases, and cases without a class whose mask is empty, from all parts; it never moves a case. With
     `split_csv` the table decides for any data; a split that leaks is refused.
 
     Two rules put near-duplicates on both sides, to measure what that brings: `random` shuffles the leak-free folds
-    within each class by `seed`, so that the parts keep their sizes; `paper` draws parts of a paper's sizes from all
-    images of BUSI.
+    within each class, so that the parts keep their sizes; `paper` draws parts of a paper's sizes from all of BUSI.
 
     Args:
         cases: from `datalist` or one of the readers.
         fold: the test fold.
-        num_folds: number of folds, at least 3; must be 5 for BUSI and BUS-BRA; not used with a table.
+        num_folds: at least 3; must be 5 for BUSI and BUS-BRA; not used with a table.
         lesions_only: leave out images without lesion, as the HAN paper does.
         seed: of the shuffle; not used for published folds and tables.
         split_csv: a table with your own split, with the columns `case_id` and either `part` (train, validation, test or
@@ -132,9 +126,7 @@ def split_cases(
             the parts shrink by the same share.
 
     Raises:
-        ValueError: `fold` or `num_folds` out of range, too few cases or groups to fill every part, an unknown rule, or
-            the rule `paper` for other data than BUSI or a bundle without a paper; `split_csv` is not a table of parts
-            or of at least three folds.
+        ValueError: arguments that exclude each other or are out of range, or too few cases or groups for every part.
         DataError: cases without a row, contradictory rows, or groups in several parts; all are listed.
     """
     if split_rule not in RULES:
@@ -147,7 +139,8 @@ def split_cases(
         by_set.setdefault(own, []).append(case)
     sets = [_with_known_groups(part) for part in by_set.values()]
     cases = [case for part, _ in sets for case in part]
-    left_out = [lesions_only and _is_normal(case) for case in cases]
+    normal = [case["class"] == "normal" or (not case["class"] and case["lesion_area_fraction"] == 0) for case in cases]
+    left_out = [lesions_only and one for one in normal]
     if split_csv is not None:
         names, rule = _parts_of_table(split_csv, cases, fold)
     elif split_rule == "paper":
@@ -180,10 +173,6 @@ def split_cases(
     return Split(**parts, rule=rule)
 
 
-def _is_normal(case: Mapping[str, Any]) -> bool:
-    return case["class"] == "normal" or (case["class"] == "" and case["lesion_area_fraction"] == 0)
-
-
 def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
     """Return the cases of one data set (for BUSI with its duplicate groups) and whether it is BUSI."""
     if not is_busi(cases):
@@ -193,7 +182,7 @@ def _with_known_groups(cases: Cases) -> tuple[Cases, bool]:
 
 
 def _parts_of_paper(left_out: Sequence[bool], cases: Cases, sizes: Sequence[int], seed: int) -> tuple[list[str], str]:
-    """Draw parts at random, with the same share of each class, and return the part of each case and the rule."""
+    """Draw parts at random, with the same share of each class; return the part of each case and the rule."""
     from sklearn.model_selection import train_test_split
 
     kept = [index for index, out in enumerate(left_out) if not out]
@@ -272,12 +261,7 @@ def _stratified_group_folds(cases: Sequence[dict[str, Any]], num_folds: int, see
 
 
 def read_split_table(path: str | os.PathLike[str]) -> tuple[str, dict[str, str]]:
-    """Read a `split_csv` of `split_cases`: "part" or "fold", and its value by case_id.
-
-    Raises:
-        ValueError: it is not such a table.
-        DataError: contradictory rows or unknown values; all are listed.
-    """
+    """Read a `split_csv` of `split_cases`: "part" or "fold", and its value by case_id; faulty rows are all listed."""
     try:
         rows = read_table(path, ["case_id"])
     except FileNotFoundError:

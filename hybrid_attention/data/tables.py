@@ -18,14 +18,11 @@ CLASSES = ("benign", "malignant", "normal")
 def read_table(path: str | os.PathLike[str], columns: Collection[str] = ()) -> list[dict[str, str]]:
     """Read the rows of a CSV file with a header, as cells by column; empty lines are skipped.
 
-    Args:
-        path: file in UTF-8, UTF-16 (with a byte-order mark) or cp1252 (Windows), with cells separated by commas,
-            semicolons or tabs.
-        columns: required columns; others are allowed.
+    The file is in UTF-8, UTF-16 (with a byte-order mark) or cp1252 (Windows), with commas, semicolons or tabs.
 
     Raises:
-        ValueError: it is not a CSV file, lacks a column or has one twice, or a line has more or fewer cells than the
-            header.
+        ValueError: it is not such a file, lacks one of `columns` or has one twice, or a line has more or fewer cells
+            than the header.
     """
     content = Path(path).read_bytes()
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -112,10 +109,8 @@ def _sheet(path: Path) -> list[dict[str, str]]:
 def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read a table of duplicate groups, with the columns `image_id` and `duplicate_group`, as group by image_id.
 
-    An image without a group is a group of its own; all such frames of a file are one group.
-
-    Raises:
-        ValueError: it is not such a table (see `read_table`), or images are in two groups; all are listed.
+    An image without a group is a group of its own; all such frames of a file are one group. All images in two groups
+    are listed in a ValueError.
     """
     groups: dict[str, str] = {}
     twice = []

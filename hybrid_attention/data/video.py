@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from hybrid_attention.data.dicom import chosen_frames
@@ -22,13 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def video_frame_paths(path: str | os.PathLike[str], frames: str | Sequence[int] = "all") -> list[str]:
-    """List the frames of a video, each of which is a case of its own.
-
-    The video is decoded once, to count its frames. Those with a single grey value are skipped and logged.
+    """List the frames of a video, which is decoded once; those with a single grey value are skipped and logged.
 
     Raises:
-        ValueError: the file is damaged, has no frames that show something, or lacks one of `frames`. The message does
-            not name the file.
+        ValueError: the file is damaged, has no frames that show something, or lacks one of `frames`.
         ImportError: PyAV is missing.
     """
     blank: set[int] = set()
@@ -52,10 +48,6 @@ def read_video_grey(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a frame of a video, `clip.mp4#3`, as luma (ITU-R 601-2), (H, W), uint8, rotated as the file says.
 
     Frames in order are fast; a step back reads from the start.
-
-    Raises:
-        ValueError: the file is damaged, or no frame or one that it lacks is named. The message does not name the file.
-        ImportError: PyAV is missing.
     """
     file, number = split_frame(path)
     if number is None:
@@ -94,7 +86,6 @@ def _reader(path: Path) -> _Reader:
 
 
 def _planes(path: Path) -> Iterator[np.ndarray]:
-    """Decode the frames of a video."""
     try:
         import av
         from av.error import FFmpegError
@@ -108,11 +99,7 @@ def _planes(path: Path) -> Iterator[np.ndarray]:
             stream = container.streams.video[0]
             check_size(stream.height, stream.width)
             for frame in container.decode(stream):
-                yield _upright(frame)
+                grey = frame.to_ndarray(format="gray")
+                yield np.ascontiguousarray(np.rot90(grey, round(frame.rotation / 90)))
     except FFmpegError as error:
         raise ValueError(f"truncated or damaged video ({error.strerror})") from None
-
-
-def _upright(frame: Any) -> np.ndarray:
-    grey = frame.to_ndarray(format="gray")
-    return np.ascontiguousarray(np.rot90(grey, round(frame.rotation / 90)))

@@ -23,12 +23,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that is renamed to it when the block succeeds.
+    """Yield a temporary path beside `path`, whose folder is created, that is renamed to it when the block succeeds.
 
     When the block raises, the temporary file is removed and `path` keeps its previous content.
 
     Args:
-        path: the file to write; its folder is created if it is missing.
+        path: the file to write.
         durable: wait until the file is on the disk, so that it survives a power failure; False for pictures that a run
             can write again.
 

@@ -91,9 +91,6 @@ def make_phantom(
         annotations: whether some of the images have callipers and text.
         echogenicity: "hypoechoic", every lesion darker than the surrounding tissue; or "mixed", half of the solid ones
             as bright as it, brighter, or dark with a bright centre, like a lymph node.
-
-    Raises:
-        ValueError: the label or the echogenicity is unknown, the seed negative or the size too small.
     """
     if label not in PHANTOM_LABELS:
         raise ValueError(f"label must be one of {', '.join(map(repr, PHANTOM_LABELS))}, got {label!r}")
@@ -154,7 +151,7 @@ def write_phantom_dataset(
         doi:10.1016/j.dib.2019.104863 (the layout, and the class proportions of the default counts).
 
     Args:
-        root: folder to create; its parents are created too.
+        root: folder to create, with its parents.
         benign: number of images with a benign lesion.
         malignant: number of images with a malignant lesion.
         normal: number of images without a lesion; their masks are empty.
@@ -163,7 +160,6 @@ def write_phantom_dataset(
         echogenicity: see `make_phantom`.
 
     Raises:
-        ValueError: a negative or too large number, no image at all, or an argument that `make_phantom` rejects.
         FileExistsError: `root` exists and is not this data set; nothing in it is changed.
     """
     root = Path(root)
@@ -225,11 +221,10 @@ def _check_existing(root: Path, notice: str, counts: dict[str, int]) -> None:
             "Choose another root, or remove that folder"
         )
     for label, count in counts.items():
-        present = sum((root / label / f"{label} ({i}).png").is_file() for i in range(1, count + 1))
-        if present != count:
+        missing = count - len(list((root / label).glob(f"{label} (*).png")))
+        if missing:
             raise FileExistsError(
-                f"{str(root)!r} lacks {count - present} of its {count} {label} images. "
-                "Remove the folder to write it again"
+                f"{str(root)!r} lacks {missing} of its {count} {label} images. Remove it to start anew"
             )
 
 

@@ -100,9 +100,9 @@ def scan(
     Args:
         rng: source of the settings.
         speckle_rng: source of the scatterers and of the electronic noise.
-        db: echogenicity in dB, shape (depth, width).
-        coherence: fraction of the amplitude returned in phase, same shape.
-        loss: attenuation in dB per pixel beyond what the time-gain compensation expects, same shape.
+        db: echogenicity in dB, (depth, width).
+        coherence: fraction of the amplitude returned in phase.
+        loss: attenuation in dB per pixel beyond what the time-gain compensation expects.
         unit: pixels per 1/400 of the depth shown.
     """
     height, width = db.shape

@@ -6,18 +6,8 @@ from hybrid_attention.data import dicom_pixels
 from hybrid_attention.data.images import read_grey
 from PIL import Image
 
-from tests.data.dicom_files import (
-    DEFLATED,
-    EXPLICIT,
-    JPEG,
-    JPEG_LOSSLESS,
-    RLE,
-    jpeg_frames,
-    pydicom,
-    region,
-    set_text,
-    write_dicom,
-)
+from tests.data import dicom_files as dicom
+from tests.data.dicom_files import jpeg_frames, pydicom, region, set_text, write_dicom
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 SQUARES = RAMP.astype(float) ** 2
@@ -36,7 +26,7 @@ def grey(tmp_path):
     ("stored", "kind", "options", "expected"),
     [
         (RAMP, "MONOCHROME2", {}, RAMP),
-        (RAMP, "MONOCHROME2", {"syntax": DEFLATED}, RAMP),
+        (RAMP, "MONOCHROME2", {"syntax": dicom.DEFLATED}, RAMP),
         (RAMP[:, :5], "MONOCHROME2", {"raw": RAMP[:, :5].tobytes() + bytes(4)}, RAMP[:, :5]),  # padded
         (RAMP, "MONOCHROME1", {}, 255 - RAMP.astype(int)),
         (DEEP, "MONOCHROME2", {"BitsStored": 12}, DEEP),
@@ -76,10 +66,10 @@ def test_colours_equal_the_same_png(grey, kind, stored, planar):
 @pytest.mark.parametrize("kind", ["YBR_FULL_422", "MONOCHROME2"])
 def test_jpeg_baseline(grey, kind):
     frame = np.stack([SMOOTH, SMOOTH // 2, SMOOTH // 3], axis=-1) if kind.startswith("YBR") else SMOOTH
-    found = grey(frame, kind, syntax=JPEG, raw=jpeg_frames([frame]))
+    found = grey(frame, kind, syntax=dicom.JPEG, raw=jpeg_frames([frame]))
     np.testing.assert_allclose(found, np.asarray(Image.fromarray(frame).convert("L")), atol=4)
     with pytest.raises(ValueError, match="truncated or damaged DICOM file"):
-        grey(frame, kind, syntax=JPEG, raw=jpeg_frames([frame[:3]]))
+        grey(frame, kind, syntax=dicom.JPEG, raw=jpeg_frames([frame[:3]]))
 
 
 @pytest.mark.parametrize(("bits", "scale"), [(8, 1), (16, 257)])
@@ -93,14 +83,14 @@ def test_palette(grey, bits, scale):
     np.testing.assert_allclose(grey(index, "PALETTE COLOR", **tags), luma[index] * scale, atol=0.6 * scale)
 
 
-@pytest.mark.parametrize("syntax", [EXPLICIT, DEFLATED, RLE])
+@pytest.mark.parametrize("syntax", [dicom.EXPLICIT, dicom.DEFLATED, dicom.RLE])
 def test_frames_of_a_loop_are_cropped_alike(tmp_path, syntax):
     frames = np.stack([RAMP, RAMP // 2, RAMP // 3])
-    stored = EXPLICIT if syntax == RLE else syntax
+    stored = dicom.EXPLICIT if syntax == dicom.RLE else syntax
     file = write_dicom(tmp_path / "a.dcm", frames, syntax=stored, NumberOfFrames=3, regions=[region(1, 2, 4, 5)])
-    if syntax == RLE:
+    if syntax == dicom.RLE:
         stored = pydicom.dcmread(file)
-        stored.compress(RLE)
+        stored.compress(dicom.RLE)
         stored.save_as(file)
     for number, frame in enumerate(frames, start=1):
         np.testing.assert_array_equal(read_grey(f"{file}#{number}"), frame[2:6, 1:5])
@@ -137,7 +127,7 @@ def test_missing_packages_are_named(grey, tmp_path, monkeypatch):
     monkeypatch.setattr(dicom_pixels, "_has_decoder", lambda syntax: False)
     message = r"JPEG Lossless.* no decoder is installed: install pylibjpeg pylibjpeg-libjpeg"
     with pytest.raises(ValueError, match=message):
-        grey(RAMP, syntax=JPEG_LOSSLESS, raw=jpeg_frames([RAMP]))
+        grey(RAMP, syntax=dicom.JPEG_LOSSLESS, raw=jpeg_frames([RAMP]))
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(ImportError, match=r"needs pydicom: pip install '\.\[dicom\]'"):
         read_grey(tmp_path / "a.dcm")
