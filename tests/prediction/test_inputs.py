@@ -17,20 +17,17 @@ def test_arrays_of_any_type(dtype):
     np.testing.assert_array_equal(to_image(RAMP * 7.5 - 300).pixels, RAMP * 7.5 - 300)
 
 
-def test_colour_becomes_luma():
+def test_pictures_become_luma_and_are_turned_as_their_tags_say(tmp_path):
     colour = np.stack([RAMP, RAMP // 2, RAMP // 4], axis=-1)
     expected = np.asarray(Image.fromarray(colour).convert("L"))
     np.testing.assert_array_equal(to_image(colour).pixels, expected)
     np.testing.assert_allclose(to_image(colour / 255).pixels * 255, expected, atol=1)
     np.testing.assert_array_equal(to_image(Image.fromarray(colour)).pixels, expected)
-
-
-def test_a_picture_is_turned_as_its_tag_says(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = 6  # turned
     Image.fromarray(RAMP).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(to_image(Image.open(tmp_path / "a.png")).pixels, np.rot90(RAMP, -1))
-    np.testing.assert_array_equal(to_image(tmp_path / "a.png").pixels, np.rot90(RAMP, -1))
+    for image in (Image.open(tmp_path / "a.png"), tmp_path / "a.png"):
+        np.testing.assert_array_equal(to_image(image).pixels, np.rot90(RAMP, -1))
 
 
 def test_a_dicom_data_set_states_its_spacing(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hybrid_attention.cli import main
 from hybrid_attention.data.images import GreyImage
+from hybrid_attention.deploy.predictor import BundleModel
 from hybrid_attention.phantoms import make_phantom
 from hybrid_attention.prediction.loops import GAP, Tracker, smooth
 from hybrid_attention.prediction.result import Result
@@ -53,39 +54,31 @@ def test_means_over_three_frames_by_hand():
 def test_means_over_any_number(frames, count):
     chances = np.random.default_rng(0).random((count, 2, 3)).astype(np.float32)
     found = list(smooth(map(result, chances), frames, decide=half))
-    assert len(found) == count
-    for place, one in enumerate(found):
-        mean = chances[max(0, place - frames // 2) : place + frames // 2 + 1].mean(axis=0)
-        np.testing.assert_allclose(one.probability, mean, rtol=1e-5)
-        np.testing.assert_array_equal(one.mask, one.probability >= 0.5)
+    near = [chances[max(0, place - frames // 2) : place + frames // 2 + 1] for place in range(count)]
+    np.testing.assert_allclose([one.probability for one in found], [part.mean(axis=0) for part in near], rtol=1e-5)
 
 
-def test_no_more_frames_are_held_than_averaged():
-    alive = weakref.WeakSet()
+def test_frames_are_not_kept():
+    alive, tracker = weakref.WeakSet(), Tracker()
 
-    def frames():
-        for _ in range(50):
-            made = result(np.full((4, 4), 0.7))
+    def frames(count):
+        for step in range(count):
+            made = drawn("".join("#" if column == step % 40 else "." for column in range(40)))  # a new track each time
             alive.add(made)
             yield made
 
-    most = 0
-    for _ in smooth(frames(), 5, decide=half):
-        most = max(most, len(alive))
-    assert most <= 6
-
-
-@pytest.mark.parametrize("frames", [0, 2, -1])
-def test_only_odd_numbers_of_frames(frames):
-    with pytest.raises(ValueError, match=f"odd number of frames, as 5, got {frames}"):
-        smooth([], frames, decide=half)
+    assert max(len(alive) for _ in smooth(frames(50), 5, decide=half)) <= 6
+    for made in frames(300):
+        tracker.add(made)
+    del made
+    assert len(alive) <= GAP + 4  # the tracks that may go on, the first frame, the best track that ended
 
 
 def test_frames_of_different_sizes():
-    with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
-        list(smooth([result(np.ones((2, 2))), result(np.ones((2, 3)))], 3, decide=half))
-    with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
-        tracked(result(np.ones((2, 2))), result(np.ones((2, 3))))
+    sizes = [result(np.ones((2, 2))), result(np.ones((2, 3)))]
+    for function in (lambda frames: list(smooth(frames, 3, decide=half)), lambda frames: tracked(*frames)):
+        with pytest.raises(ValueError, match=r"differ in size: \(2, 2\) and \(2, 3\)"):
+            function(sizes)
     with pytest.raises(ValueError, match="at least one frame"):
         tracked()
 
@@ -127,18 +120,14 @@ def test_measures_are_of_the_lesion_alone_and_in_millimetres():
 @pytest.mark.parametrize(
     ("rows", "areas"),
     [
-        (("#######", "##.####", "##....."), {1: 7, 2: 4}),  # one splits
+        (("#######", "##.####", "##....."), {1: 7, 2: 4}),  # one splits: the part with more common pixels continues
         (("###.##.", "###.##.", "######."), {1: 3, 2: 3, 3: 6}),  # two merge
+        (("##", *[".."] * GAP, "##"), {1: 2, GAP + 2: 2}),  # missed for some frames
+        (("##", *[".."] * (GAP + 1), "##"), {1: 2}),
     ],
 )
-def test_the_part_with_more_common_pixels_continues(rows, areas):
+def test_tracks(rows, areas):
     assert tracked(*map(drawn, rows)).areas == areas
-
-
-@pytest.mark.parametrize(("missed", "frames"), [(GAP, 2), (GAP + 1, 1)])
-def test_a_lesion_may_be_missed_for_some_frames(missed, frames):
-    loop = tracked(drawn("##"), *[drawn("..")] * missed, drawn("##"))
-    assert len(loop.areas) == frames
 
 
 def test_classes_are_means_over_the_frames_with_the_lesion():
@@ -158,18 +147,6 @@ def test_no_lesion():
     assert row["frames_with_lesion"] == 0
 
 
-def test_frames_are_not_kept():
-    alive, tracker = weakref.WeakSet(), Tracker()
-    for step in range(300):
-        row = ["." * 40]
-        row[0] = row[0][: step % 40] + "#" + row[0][step % 40 + 1 :]  # a new track each time
-        made = drawn(*row)
-        alive.add(made)
-        tracker.add(made)
-    del made
-    assert len(alive) <= GAP + 4  # the tracks that may go on, the first frame, the best track that ended
-
-
 @pytest.fixture(scope="module")
 def moving():
     """A phantom's lesion that moves by two pixels per frame, with noise: frames and masks, (20, 96, 128)."""
@@ -185,49 +162,41 @@ def model():
     return hybrid_attention.load_model()
 
 
-def test_a_moving_phantom(model, moving):
-    frames, truth = moving
-    loop = model.predict_loop(frames, smoothing=5)
-    assert loop.frames == 20 and len(loop.areas) >= 18
-    true = truth[loop.best_frame - 1]
-    assert 2 * (loop.lesion & true).sum() / (loop.lesion.sum() + true.sum()) > 0.7
-    rough = model.predict_loop(list(frames))
-    assert np.abs(np.diff(list(loop.areas.values()))).sum() < np.abs(np.diff(list(rough.areas.values()))).sum()
-
-
 def rows_of(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_the_command_writes_a_row_per_loop(model, moving, tmp_path):
-    frames, _ = moving
-    (tmp_path / "in").mkdir()
-    write_dicom(
-        tmp_path / "in" / "a.dcm", frames, regions=[region(0, 0, 127, 95, delta=(0.01, 0.01))], NumberOfFrames=20
-    )
-    write_video(tmp_path / "in" / "b.mkv", frames, "ffv1", "gray")
-    Image.fromarray(frames[0]).save(tmp_path / "in" / "c.png")
-    out = tmp_path / "out"
-    assert main(["predict", str(tmp_path / "in"), "--out", str(out), "--smooth", "5"]) == 0
+def test_a_moving_phantom_through_the_model_and_the_command(model, moving, tmp_path):
+    frames, truth = moving
+    loop, rough = model.predict_loop(frames, smoothing=5), model.predict_loop(list(frames))
+    assert loop.frames == 20 and len(loop.areas) >= 18
+    true = truth[loop.best_frame - 1]
+    assert 2 * (loop.lesion & true).sum() / (loop.lesion.sum() + true.sum()) > 0.7
+    assert np.abs(np.diff(list(loop.areas.values()))).sum() < np.abs(np.diff(list(rough.areas.values()))).sum()
+
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    tissue = [region(0, 0, 127, 95, delta=(0.01, 0.01))]
+    write_dicom(folder / "a.dcm", frames, regions=tissue, NumberOfFrames=20)
+    write_video(folder / "b.mkv", frames, "ffv1", "gray")
+    Image.fromarray(frames[0]).save(folder / "c.png")
+    assert main(["predict", str(folder), "--out", str(out), "--smooth", "5"]) == 0
     assert len(rows_of(out / "predictions.csv")) == 41
-    expected = model.predict_loop(frames, smoothing=5).row()
+    expected = loop.row()
     dicom, video = rows_of(out / "loops.csv")
     assert (dicom["file"], video["file"]) == ("a.dcm", "b.mkv")
-    for name, value in expected.items():
-        if name != "frames_per_second":
-            assert video[name] == str(value), name
+    for name in set(expected) - {"frames_per_second"}:
+        assert video[name] == str(expected[name]), name
     assert float(video["frames_per_second"]) > 0
     assert (dicom["best_frame"], dicom["unit"]) == (video["best_frame"], "mm")
     assert float(dicom["long_axis"]) == pytest.approx(expected["long_axis"] / 10, rel=0.02)
     assert float(dicom["median_area"]) == pytest.approx(expected["median_area"] / 100, rel=0.02)
-    mask = np.asarray(Image.open(out / "b#7_mask.png")) > 0
-    results = smooth(model.predict_many(frames), 5, model.decide)
-    np.testing.assert_array_equal(mask, [one.mask for one in results][6])
+    results = list(smooth(model.predict_many(frames), 5, model.decide))
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "b#7_mask.png")) > 0, results[6].mask)
     # the loop on its own by path, and a call without a loop
-    by_path = model.predict_loop(tmp_path / "in" / "a.dcm", smoothing=5)
-    assert str(by_path.row()["long_axis"]) == dicom["long_axis"]
-    assert main(["predict", str(tmp_path / "in" / "c.png"), "--out", str(out)]) == 0
+    assert str(model.predict_loop(folder / "a.dcm", smoothing=5).row()["long_axis"]) == dicom["long_axis"]
+    assert main(["predict", str(folder / "c.png"), "--out", str(out)]) == 0
     assert not (out / "loops.csv").exists()
 
 
@@ -241,33 +210,24 @@ def test_frames_without_grey_values_keep_the_numbers_of_the_others(model, moving
         model.predict_loop(tmp_path / "none.mkv")
 
 
-def test_smoothing_needs_neighbours(moving, tmp_path, capsys):
-    path = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3)
-    words = ["predict", str(path), "--out", str(tmp_path / "out"), "--smooth"]
+def test_torch_smooths_and_tracks_too(moving, tmp_path, capsys):
+    path, out = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3), tmp_path / "out"
+    words = ["predict", str(path), "--out", str(out), "--smooth"]
     for more, message in (
         (["4"], "odd number of frames, as 5, got 4"),
         (["3", "--frames", "1", "3"], "needs all frames of a loop"),
     ):
         assert main(words + more) == 1
         assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_torch_smooths_and_tracks_too(moving, tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", moving[0][:3], NumberOfFrames=3)
-    words = ["predict", str(path), "--out", str(tmp_path / "out"), "--backend", "torch", "--smooth", "3"]
-    assert main([*words, "--outputs", "mask", "probability"]) == 0
-    (row,) = rows_of(tmp_path / "out" / "loops.csv")
+    assert not out.exists()
+    assert main([*words, "3", "--backend", "torch", "--outputs", "mask", "probability"]) == 0
+    (row,) = rows_of(out / "loops.csv")
     assert (row["file"], row["frames"]) == ("a.dcm", "3")
-    best = rows_of(tmp_path / "out" / "predictions.csv")[int(row["best_frame"]) - 1]
-    assert [row[name] for name in ("largest_area", "long_axis")] == [
-        best[name] for name in ("largest_area", "long_axis")
-    ]
-    from hybrid_attention.deploy.predictor import BundleModel
-
-    chances = [result.probability for result in BundleModel("hybrid_lite", device="cpu").predict_many(moving[0][:3])]
-    smoothed = np.asarray(Image.open(tmp_path / "out" / "a#2_probability.png")) / 255
+    best = rows_of(out / "predictions.csv")[int(row["best_frame"]) - 1]
+    assert (row["largest_area"], row["long_axis"]) == (best["largest_area"], best["long_axis"])
+    by_torch = BundleModel("hybrid_lite", device="cpu")
+    chances = [result.probability for result in by_torch.predict_many(moving[0][:3])]
+    smoothed = np.asarray(Image.open(out / "a#2_probability.png")) / 255
     np.testing.assert_allclose(smoothed, np.mean(chances, axis=0), atol=0.02)  # the lossy part: bf16 where supported
-    mask = np.asarray(Image.open(tmp_path / "out" / "a#2_mask.png")) > 0
-    clear = abs(smoothed - 0.5) > 0.02
+    mask, clear = np.asarray(Image.open(out / "a#2_mask.png")) > 0, abs(smoothed - 0.5) > 0.02
     np.testing.assert_array_equal(mask[clear], (smoothed >= 0.5)[clear])

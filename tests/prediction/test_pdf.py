@@ -21,31 +21,24 @@ def result(width, height, spacing=None, classes=None, chance=0.9):
     return Result(image, mask, (mask * chance).astype(np.float32), classes or {})
 
 
-def pages(path, *results):
-    """Write results and return the text of each page."""
-    report = PdfReport(path, "a model, weights 0123456789ab")
-    for name, one in results:
-        report.add(name, one)
-    assert not path.exists()  # it appears by rename
-    report.close()
-    assert len(re.findall(rb"/Type /Page\b", path.read_bytes())) == len(results)
+def test_a_page_per_image(tmp_path):
+    """20 x 10 pixels of 0.1 mm: 2 x 1 mm; a lesion in pixels, an image without a lesion, and a name with signs."""
+    path, odd = tmp_path / "predictions.pdf", "$a$_1 " + "very " * 30 + "long.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = PdfReport(path, "a model, weights 0123456789ab")
+        report.add("a/b.png", result(20, 10, (0.1, 0.1), {"benign": 0.25, "malignant": 0.75}))
+        report.add("c.png", result(10, 20, chance=0.5))
+        report.add(odd, result(0, 0))
+        assert not path.exists()  # it appears by rename
+        report.close()
     tool = shutil.which("pdftotext")
     if tool is None:
         pytest.skip("pdftotext (package poppler-utils) is not installed")
     done = subprocess.run([tool, "-layout", path, "-"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    return [re.sub(r" +", " ", page) for page in done.stdout.split("\f")[:-1]]
-
-
-def test_a_page_per_image(tmp_path):
-    """20 x 10 pixels of 0.1 mm: 2 x 1 mm."""
-    classes = {"benign": 0.25, "malignant": 0.75}
-    first, second = pages(
-        tmp_path / "predictions.pdf",
-        ("a/b.png", result(20, 10, (0.1, 0.1), classes)),
-        ("c.png", result(10, 20, chance=0.5)),
-    )
-    assert first.startswith("a/b.png") and second.startswith("c.png")
+    first, second, third = pages = [re.sub(r" +", " ", page) for page in done.stdout.split("\f")[:-1]]
+    assert first.startswith("a/b.png") and second.startswith("c.png") and " ".join(third.split()).startswith(odd)
     for line in ("Short axis 1.0 mm", "Area 2.0 mm²", "Orientation, computed parallel", "Width / height 2.00"):
         assert line in first
     assert first.index("malignant, probability 75.0%") < first.index("benign, probability 25.0%")
@@ -53,19 +46,7 @@ def test_a_page_per_image(tmp_path):
     assert "Orientation, computed not parallel" in second and "the model does not classify" in second
     # 2 * 0.9 / (1 + 0.9) and 2 * 0.5 / (1 + 0.5)
     assert "0.95\n" in first and "0.67: uncertain, check the outline" in second
-    for page in (first, second):
+    assert "no lesion was predicted" in third and "Long axis" not in third and "uncertain" not in third
+    for page in pages:
         assert "Research only: not a medical device" in page
         assert f"a model, weights 0123456789ab; hybrid_attention {hybrid_attention.__version__}" in page
-
-
-def test_without_a_lesion(tmp_path):
-    (page,) = pages(tmp_path / "predictions.pdf", ("a.png", result(0, 0)))
-    assert "no lesion was predicted" in page and "Long axis" not in page and "uncertain" not in page
-
-
-def test_names_are_shown_as_they_are(tmp_path):
-    name = "$a$_1 " + "very " * 30 + "long.png"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        (page,) = pages(tmp_path / "predictions.pdf", (name, result(5, 5)))
-    assert " ".join(page.split()).startswith(name)

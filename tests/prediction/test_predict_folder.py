@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from itertools import product, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 import nibabel
@@ -49,41 +49,31 @@ def box(width, height):
 
 
 def test_measures_in_both_tables(images, tmp_path):
-    rows, typed = predicted(images, [box(20, 25), box(20, 25)], tmp_path / "out", pdf="a model")
+    rows, typed = predicted(
+        [*images, images[0]], [box(20, 25), box(20, 25), box(0, 0)], tmp_path / "out", pdf="a model"
+    )
     assert list(rows[0])[:7] == list(typed[0])[:7] == FIRST
     names = ("unit", "lesion_width", "lesion_height", "computed_orientation", "lesion_pixels")
     assert [rows[0][name] for name in names] == ["pixel", "20.0", "25.0", "not parallel", "500"]
     assert [typed[1][name] for name in (*names, "largest_area")] == ["mm", 4.0, 2.5, "parallel", 500, 10.0]
     assert "predicted_class" not in rows[0]
-    assert (tmp_path / "out" / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 2
+    assert (tmp_path / "out" / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 3
+    # without a lesion measures are empty in CSV and null in JSON
+    assert [rows[2][name] for name in ("lesions", "total_area", "long_axis")] == ["0", "0.0", ""]
+    assert (typed[2]["total_area"], typed[2]["long_axis"], typed[2]["computed_orientation"]) == (0, None, None)
 
 
 def test_pixels_that_are_not_square(tmp_path):
     """Twice as tall as wide: 35 across and 13 down are as wide as 35 and as tall as 26."""
     pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
     file = write_dicom(tmp_path / "a.dcm", np.eye(40, 60, dtype=np.uint8), PixelAspectRatio=[2, 1])
-    _, (row,) = predicted([file], [box(35, 13)], tmp_path / "out")
+    _, (row,) = predicted([file], [box(35, 13)], tmp_path / "out", [{"benign": 0.2, "malignant": 0.8}])
     assert (row["unit"], row["total_area"]) == ("pixel", 35 * 13)
     assert row["width_to_height"] == pytest.approx(35 / 26, abs=1e-4)
     assert row["lesion_width"] == pytest.approx(35 / 2**0.5, abs=1e-4)
+    assert (row["predicted_class"], row["probability_benign"]) == ("malignant", 0.2)
     with Image.open(tmp_path / "out" / "a_mask.png") as mask:  # as the file stores its pixels
         assert mask.size == (60, 40) and sum(mask.tobytes()) == 255 * 35 * 13
-
-
-def test_no_lesion_is_empty_in_csv_and_null_in_json(images, tmp_path):
-    rows, typed = predicted(images[:1], [box(0, 0)], tmp_path / "out")
-    names = ("lesions", "total_area", "long_axis", "computed_orientation")
-    assert [rows[0][name] for name in names] == ["0", "0.0", "", ""]
-    assert typed[0]["long_axis"] is None and typed[0]["total_area"] == 0
-    assert not (tmp_path / "out" / "predictions.pdf").exists()
-
-
-def test_classes(images, tmp_path):
-    names = ["benign", "malignant", "normal"]
-    classes = [dict(zip(names, values, strict=True)) for values in ((0.2, 0.7, 0.1), (0.5, 0.3, 0.2))]
-    rows, typed = predicted(images, [box(5, 5), box(0, 0)], tmp_path / "out", classes)
-    assert [row["predicted_class"] for row in rows] == ["malignant", "benign"]
-    assert [typed[0][f"probability_{name}"] for name in names] == [0.2, 0.7, 0.1]
 
 
 def test_only_what_is_asked_for_is_written(images, tmp_path):
@@ -96,29 +86,23 @@ def test_only_what_is_asked_for_is_written(images, tmp_path):
         assert picture.size == (60, 40) and sorted(set(picture.tobytes())) == [0, round(0.81128 * 255)]
     volume = nibabel.load(out / "spaced_uncertainty.nii.gz")
     assert volume.get_data_dtype() == np.float32 and volume.get_fdata()[25, 15, 0] == pytest.approx(0.81128, abs=1e-5)
-    pictures = {path.name for path in out.iterdir()} - {"predictions.csv", "predictions.json"}
-    kinds = product((("plain", "png"), ("spaced", "nii.gz")), ("mask", "uncertainty"))
-    assert pictures == {f"{name}_{what}.{suffix}" for (name, suffix), what in kinds}
+    tables, plain = {"predictions.csv", "predictions.json"}, {"plain_mask.png", "plain_uncertainty.png"}
+    spaced = {"spaced_mask.nii.gz", "spaced_uncertainty.nii.gz"}
+    assert {path.name for path in out.iterdir()} == tables | plain | spaced
+    # pictures of an earlier call are removed, those of images that this call does not predict stay
+    (out / "plain_gradcam.png").touch()
+    predicted(images[:1], [box(20, 25)], out, outputs=["uncertainty"])
+    assert {path.name for path in out.iterdir()} == tables | {"plain_uncertainty.png"} | spaced
+    predicted(images[1:], [box(20, 25)], out)
+    assert {path.name for path in out.glob("spaced*")} == {"spaced_mask.nii.gz", "spaced_overlay.png"}
 
 
 def test_pictures_of_the_model_are_written_or_removed(images, tmp_path):
     image, mask = read_image(images[0]), box(3, 2) > 0
-    heat = np.full((40, 70, 3), 7, np.uint8)
-    for pictures, there in (({"heat": heat}, True), ({"heat": None}, False)):
-        result = Result(image, mask, mask.astype(np.float32), pictures=pictures)
+    for heat in (np.full((40, 70, 3), 7, np.uint8), None):
+        result = Result(image, mask, mask.astype(np.float32), pictures={"heat": heat})
         result.save(tmp_path, "plain.png", outputs=["mask", "heat"])
-        assert (tmp_path / "plain_heat.png").is_file() == there
-
-
-def test_pictures_of_an_earlier_call_are_removed_unless_asked_for_again(images, tmp_path):
-    out = tmp_path / "out"
-    predicted(images, [box(20, 25)] * 2, out, outputs=["mask", "overlay", "probability", "uncertainty"])
-    (out / "plain_gradcam.png").touch()
-    predicted(images[:1], [box(20, 25)], out, outputs=["mask", "uncertainty"])
-    assert {path.name for path in out.glob("plain*")} == {"plain_mask.png", "plain_uncertainty.png"}
-    assert (out / "spaced_probability.nii.gz").is_file()  # of an image that this call did not predict
-    predicted(images[1:], [box(20, 25)], out)
-    assert {path.name for path in out.glob("spaced*")} == {"spaced_mask.nii.gz", "spaced_overlay.png"}
+        assert (tmp_path / "plain_heat.png").is_file() == (heat is not None)
 
 
 @pytest.mark.parametrize("outputs", ["mask", ["gradcam"], ["mask", "row"]])
@@ -128,14 +112,12 @@ def test_pictures_that_the_model_does_not_give(outputs, images, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_mask_of_a_nifti_image_in_colour_is_one_slice(images, tmp_path):
+def test_mask_of_a_nifti_image_in_colour_is_one_slice(tmp_path):
     grey = np.add.outer(np.arange(60), np.arange(40)).astype(np.uint8)
-    colour = tmp_path / "colour.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.stack([grey] * 3, axis=-1)[:, :, None, None], np.eye(4)), colour)
-    predicted([colour], [box(3, 2)], tmp_path / "out")
-    mask = nibabel.load(tmp_path / "out" / "colour_mask.nii.gz")
-    assert mask.shape == (60, 40, 1)
-    np.testing.assert_array_equal(mask.get_fdata()[..., 0].T, box(3, 2))
+    nibabel.save(nibabel.Nifti1Image(np.stack([grey] * 3, axis=-1)[:, :, None, None], np.eye(4)), tmp_path / "a.nii.gz")
+    predicted([tmp_path / "a.nii.gz"], [box(3, 2)], tmp_path / "out")
+    mask = nibabel.load(tmp_path / "out" / "a_mask.nii.gz").get_fdata()
+    np.testing.assert_array_equal(mask, box(3, 2).T[..., None])
 
 
 RAMP = np.arange(91, dtype=np.uint8).reshape(7, 13)  # a frame
@@ -144,6 +126,10 @@ RAMP = np.arange(91, dtype=np.uint8).reshape(7, 13)  # a frame
 @pytest.fixture
 def dicom():
     return pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+
+
+def cine(path, frames, **settings):
+    return write_dicom(path, np.stack([RAMP] * frames), NumberOfFrames=frames, **settings)
 
 
 class Marking(Model):
@@ -155,6 +141,8 @@ class Marking(Model):
     def compute(self, image):
         mask = np.zeros(image.pixels.shape, bool)
         for place in self.marks.get(Path(image.source).relative_to(self.root).as_posix(), ()):
+            if place is None:
+                raise KeyboardInterrupt
             mask[place] = True
         return Result(image, mask, mask.astype(np.float32), {"benign": 0.25, "malignant": 0.75})
 
@@ -165,23 +153,19 @@ def test_dicom_files_have_segmentations_and_reports(dicom, tmp_path, caplog):
     folder, out = tmp_path / "images", tmp_path / "out"
     (folder / "b").mkdir(parents=True)
     tissue = [region(3, 1, 6, 5)]  # four columns from 3, five rows from 1
-    write_dicom(folder / "b" / "cine.dcm", np.stack([RAMP] * 3), NumberOfFrames=3, regions=tissue)
+    loop = cine(folder / "b" / "cine.dcm", 3, regions=tissue)
     write_dicom(folder / "still.dcm", RAMP, regions=tissue)
     write_dicom(folder / "unmarked.dcm", RAMP, regions=tissue)
     Image.fromarray(RAMP[:5, :4]).save(folder / "picture.png")
     marks = {"b/cine.dcm#2": (0, 0), "b/cine.dcm#3": (4, 3), "still.dcm": (2, 1), "picture.png": (0, 0)}
     with caplog.at_level("INFO", "hybrid_attention"):
         predict_folder(Marking({name: [place] for name, place in marks.items()}, folder), folder, out, dicom_sr=True)
-    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.dcm")) == [
-        "b/cine_report.dcm",
-        "b/cine_segmentation.dcm",
-        "still_report.dcm",
-        "still_segmentation.dcm",
-    ]
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.dcm"))
+    assert found == [f"{name}_{what}.dcm" for name in ("b/cine", "still") for what in ("report", "segmentation")]
     assert "2 DICOM segmentations and reports" in caplog.text
     assert "none for 1 DICOM files without a lesion and 1 images of other formats" in caplog.text
     seg = dicom.seg.segread(out / "b" / "cine_segmentation.dcm")
-    pixels = seg.get_pixels_by_source_frame(dcmread(folder / "b" / "cine.dcm").SOPInstanceUID, [2, 3])[..., 0]
+    pixels = seg.get_pixels_by_source_frame(dcmread(loop).SOPInstanceUID, [2, 3])[..., 0]
     assert np.argwhere(pixels).tolist() == [[0, 1, 3], [1, 5, 6]]  # frame, row, column
     report = dicom.sr.srread(out / "b" / "cine_report.dcm").content
     assert len(report.get_planar_roi_measurement_groups()) == 2
@@ -191,37 +175,23 @@ def test_dicom_files_have_segmentations_and_reports(dicom, tmp_path, caplog):
 
 def test_a_lesion_that_is_tracked_keeps_its_identifier(dicom, tmp_path):
     """A lesion of two pixels, beside one of three from frame 2 on, which is the first of its frame then."""
-    write_dicom(tmp_path / "a.dcm", np.stack([RAMP] * 3), NumberOfFrames=3)
     first, second = [(0, 0), (0, 1)], [(5, 3), (5, 4), (5, 5)]
-    marks = {"a.dcm#1": first, "a.dcm#2": first + second, "a.dcm#3": second}
-    predict_folder(Marking(marks, tmp_path), tmp_path / "a.dcm", tmp_path / "out", dicom_sr=True)
+    marks = {"a.dcm#1": first, "a.dcm#2": first + second, "a.dcm#3": second, "a.dcm#10": second}  # the last too late
+    loop, frames = cine(tmp_path / "a.dcm", 10), [1, 2, 3, 10]
+    predict_folder(Marking(marks, tmp_path), loop, tmp_path / "out", frames=frames, dicom_sr=True)
     groups = dicom.sr.srread(tmp_path / "out" / "a_report.dcm").content.get_planar_roi_measurement_groups()
-    assert [group.tracking_identifier for group in groups] == ["Track 1", "Track 2", "Track 1", "Track 2"]
-    one, two, again, too = (group.tracking_uid for group in groups)
-    assert one == again and two == too and one != two
-
-
-def test_lesions_of_frames_far_apart_are_not_tracked(dicom, tmp_path):
-    write_dicom(tmp_path / "a.dcm", np.stack([RAMP] * 9), NumberOfFrames=9)
-    marks = {"a.dcm#1": [(0, 0)], "a.dcm#9": [(0, 0)]}
-    predict_folder(Marking(marks, tmp_path), tmp_path / "a.dcm", tmp_path / "out", frames=[1, 9], dicom_sr=True)
-    groups = dicom.sr.srread(tmp_path / "out" / "a_report.dcm").content.get_planar_roi_measurement_groups()
-    assert len({group.tracking_uid for group in groups}) == 2
+    assert [group.tracking_identifier for group in groups] == [f"Track {number}" for number in (1, 2, 1, 2, 3)]
+    one, two, again, too, late = (group.tracking_uid for group in groups)
+    assert one == again and two == too and len({one, two, late}) == 3
 
 
 def test_a_loop_that_is_interrupted_has_only_its_frames(dicom, tmp_path):
-    class Interrupted(Marking):
-        def compute(self, image):
-            if image.source.endswith("b.dcm#3"):
-                raise KeyboardInterrupt
-            return super().compute(image)
-
     for name in ("a.dcm", "b.dcm"):
-        write_dicom(tmp_path / name, np.stack([RAMP] * 3), NumberOfFrames=3)
-    marks = {f"{name}.dcm#{number}": [(0, 0)] for name in "ab" for number in (1, 2, 3)}
+        cine(tmp_path / name, 3)
+    marks = {f"{name}.dcm#{number}": [(0, 0)] for name in "ab" for number in (1, 2, 3)} | {"b.dcm#3": [None]}
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        predict_folder(Interrupted(marks, tmp_path), tmp_path, out, dicom_sr=True)
+        predict_folder(Marking(marks, tmp_path), tmp_path, out, dicom_sr=True)
     assert {path.name for path in out.glob("*.dcm")} == {"a_segmentation.dcm", "a_report.dcm"}
     assert len((out / "loops.csv").read_text().splitlines()) == 2
     assert len((out / "predictions.csv").read_text().splitlines()) == 1 + 3 + 2
@@ -229,7 +199,7 @@ def test_a_loop_that_is_interrupted_has_only_its_frames(dicom, tmp_path):
 
 def test_a_segmentation_of_the_same_run_is_not_overwritten(dicom, tmp_path):
     write_dicom(tmp_path / "a.dcm", RAMP)
-    write_dicom(tmp_path / "a.dicom", np.stack([RAMP] * 2), NumberOfFrames=2)
+    cine(tmp_path / "a.dicom", 2)
     marks = {name: [(0, 0)] for name in ("a.dcm", "a.dicom#1")}
     with pytest.raises(ValueError, match=r"of .*a.dicom would overwrite .*a_segmentation.dcm"):
         predict_folder(Marking(marks, tmp_path), tmp_path, tmp_path / "out", dicom_seg=True)
