@@ -3,6 +3,7 @@
 import csv
 import doctest
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -37,7 +38,7 @@ def lesion(phantoms):
     return phantoms / "benign" / "benign (1).png"
 
 
-def test_an_array_in_a_mask_out(model, lesion):
+def test_an_array_in_a_mask_out(model, lesion, tmp_path):
     image = np.asarray(Image.open(lesion).convert("L"))
     result = model.predict(image, spacing=(0.2, 0.1))
     assert result.mask.shape == result.probability.shape == image.shape
@@ -45,7 +46,9 @@ def test_an_array_in_a_mask_out(model, lesion):
     assert sum(result.classes.values()) == pytest.approx(1, abs=1e-5)
     assert result.measurements["unit"] == "mm"
     assert result.overlay().shape == (*image.shape, 3)
-    for other in (lesion, str(lesion), Image.open(lesion), image[..., None], np.stack([image] * 3, axis=-1)):
+    Image.open(lesion).save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", image.shape[::-1])])
+    others = (lesion, str(lesion), Image.open(lesion), tmp_path / "a.gif", image[..., None], np.stack([image] * 3, -1))
+    for other in others:
         np.testing.assert_array_equal(model.predict(other).probability, result.probability)
     for values in (image.astype(np.float32) * 257, image.astype(np.int16) - 300, image / 255.0 - 1):
         np.testing.assert_allclose(model.predict(values).probability, result.probability, atol=0.02)
@@ -55,13 +58,7 @@ def test_many_lazily_in_order_and_in_threads(model, phantoms):
     paths = sorted(phantoms.rglob("*[0-9]).png"))
     alone = [model.predict(path).probability for path in paths]
     taken = []
-
-    def images():
-        for path in paths * 4:
-            taken.append(path)
-            yield path
-
-    results = model.predict_many(images())
+    results = model.predict_many(taken.append(path) or path for path in paths * 4)
     next(results)
     assert len(taken) < len(paths) * 4
     for index, result in enumerate(results, start=1):
@@ -73,7 +70,7 @@ def test_many_lazily_in_order_and_in_threads(model, phantoms):
 
 def test_spacings_of_many(model, lesion, capsys):
     def units(*spacing):
-        return [result.measurements["unit"] for result in model.predict_many([lesion] * 2, *spacing)]
+        return [result.measurements["unit"] for result in model.predict_many([lesion] * 2, *spacing, progress=True)]
 
     assert units() == ["pixel", "pixel"]
     for spacing in (np.array([0.2, 0.1]), np.array([[0.2, 0.1]] * 2), [(0.2, 0.1)] * 2):
@@ -81,27 +78,18 @@ def test_spacings_of_many(model, lesion, capsys):
     assert units([None, (0.2, 0.1)]) == ["pixel", "mm"]
     with pytest.raises(ValueError, match="shorter"):
         units([(0.2, 0.1)])
-    assert len(list(model.predict_many([lesion] * 2, progress=True))) == 2
     assert "2/2" in capsys.readouterr().err
 
 
-def test_torch_predicts_the_same(model, phantoms):
-    by_torch = hybrid_attention.load_model(backend="torch", device="cpu")
-    assert model.name.startswith("hybrid_lite ") and by_torch.name.startswith("hybrid_lite, weights ")
-    for path in sorted(phantoms.rglob("*[0-9]).png")):
-        one, other = model.predict(path), by_torch.predict(path)
-        assert abs(one.probability - other.probability).mean() < 0.02
-        assert one.predicted_class == other.predicted_class
-
-
-def test_the_command_writes_what_the_model_predicts(model, phantoms, tmp_path):
-    outputs = ("mask", "probability", "uncertainty")
-    assert main(["predict", str(phantoms), "--out", str(tmp_path), "--pdf", "--outputs", *outputs]) == 0
+def test_the_command_writes_and_reports_what_the_model_predicts(model, phantoms, tmp_path):
+    outputs, report = ("mask", "probability", "uncertainty"), tmp_path / "run.json"
+    words = ["predict", str(phantoms), "--out", str(tmp_path), "--pdf", "--report", str(report), "--outputs", *outputs]
+    assert main(words) == 0
     assert (tmp_path / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 5
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 5
-    for row in rows:
+    content = json.loads(report.read_text())
+    for row, image in zip(rows, content["images"], strict=True):
         result = model.predict(phantoms / row["case_id"])
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / row["mask"])), result.mask * 255)
         probability = np.asarray(Image.open(tmp_path / row["mask"].replace("_mask", "_probability")))
@@ -109,6 +97,10 @@ def test_the_command_writes_what_the_model_predicts(model, phantoms, tmp_path):
         assert (tmp_path / row["mask"].replace("_mask", "_uncertainty")).is_file()
         assert float(row["expected_dice"]) == pytest.approx(result.expected_dice, abs=1e-6)
         assert row["predicted_class"] == result.predicted_class
+        assert image["case_id"] == row["case_id"] and image["sha256"] == file_digest([phantoms / row["case_id"]])
+    assert len(rows) == 5 and content["settings"] == {**model.facts, "threshold": model.threshold}
+    assert content["options"]["images"] == str(phantoms) and content["seconds"] > 0
+    assert content["bundle"]["weights_sha256"] == info()["bundles"][DEFAULT]["weights_sha256"]
 
 
 def test_neither_torch_nor_monai(lesion, tmp_path):
@@ -131,34 +123,29 @@ def test_the_threshold(lesion):
 
 
 def test_other_models_and_none(tmp_path):
-    for name, message in (
-        ("nothing", "no model nothing"),
-        (tmp_path / "a.onnx", r"a\.onnx"),
-        (tmp_path / "a.zip", r"a\.zip"),
-    ):
-        with pytest.raises(FileNotFoundError, match=message):
-            hybrid_attention.load_model(name)
     (tmp_path / "a.onnx").write_bytes(b"no model")
     (tmp_path / "a.zip").write_bytes(b"no archive")
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         archive.writestr("images/a.png", b"")
-    for name, message in (
-        ("a.onnx", "is not a readable ONNX model"),
-        ("a.zip", "is damaged or not a ZIP archive"),
-        ("b.zip", "is not an archive of `hybrid-attention package`"),
+    whole = whole_file(DEFAULT)
+    for name, options, error, message in (
+        ("nothing", {}, FileNotFoundError, "no model nothing"),
+        (tmp_path / "c.onnx", {}, FileNotFoundError, r"c\.onnx"),
+        (tmp_path / "c.zip", {}, FileNotFoundError, r"c\.zip"),
+        (tmp_path / "a.onnx", {}, ValueError, "a.onnx is not a readable ONNX model"),
+        (tmp_path / "a.zip", {}, ValueError, "a.zip is damaged or not a ZIP archive"),
+        (tmp_path / "b.zip", {}, ValueError, "b.zip is not an archive of `hybrid-attention package`"),
+        (tmp_path / "b.zip", {"bundle": "hybrid"}, ValueError, "leave the bundle hybrid out"),
+        (whole, {"backend": "torch"}, ValueError, "runs on the CPU by ONNX Runtime"),
+        (whole, {"device": "cuda"}, ValueError, "runs on the CPU by ONNX Runtime"),
     ):
-        with pytest.raises(ValueError, match=f"{name} {message}"):
-            hybrid_attention.load_model(tmp_path / name)
-    for wrong in ({"backend": "torch"}, {"device": "cuda"}):
-        with pytest.raises(ValueError, match="runs on the CPU by ONNX Runtime"):
-            hybrid_attention.load_model(whole_file(DEFAULT), **wrong)
-    with pytest.raises(ValueError, match="leave the bundle hybrid out"):
-        hybrid_attention.load_model(tmp_path / "b.zip", bundle="hybrid")
-    assert hybrid_attention.load_model(whole_file(DEFAULT)).class_names == ["benign", "malignant", "normal"]
+        with pytest.raises(error, match=message):
+            hybrid_attention.load_model(name, **options)
+    assert hybrid_attention.load_model(whole).class_names == ["benign", "malignant", "normal"]
 
 
 @pytest.mark.parametrize(("outputs", "message"), [(["y"], "gives y"), (models.OUTPUTS, "names no classes")])
-def test_a_foreign_onnx_file(outputs, message, lesion, tmp_path, capsys):
+def test_a_foreign_onnx_file(outputs, message, tmp_path):
     onnx = pytest.importorskip("onnx")
     value, *others = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", *outputs))
     nodes = [onnx.helper.make_node("Identity", ["x"], [name]) for name in outputs]
@@ -167,71 +154,45 @@ def test_a_foreign_onnx_file(outputs, message, lesion, tmp_path, capsys):
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "b.onnx")
     with pytest.raises(ValueError, match=message):
         hybrid_attention.load_model(tmp_path / "b.onnx")
-    words = ["predict", str(lesion), "--out", str(tmp_path / "out"), "--weights", str(tmp_path / "b.onnx")]
-    assert main(words) == 1
-    assert message in capsys.readouterr().err
 
 
 def test_the_command_takes_a_whole_file(model, lesion, tmp_path, capsys):
     words = ["predict", str(lesion), "--out", str(tmp_path), "--weights", str(whole_file(DEFAULT))]
-    assert main(words) == 0
+    assert main([*words, "--report", str(tmp_path / "run.json")]) == 0
     mask = np.asarray(Image.open(tmp_path / "benign (1)_mask.png")) > 0
     np.testing.assert_array_equal(mask, model.predict(lesion).mask)
+    assert json.loads((tmp_path / "run.json").read_text())["weights_sha256"] == model.facts["weights_sha256"]
     for more in (["--outputs", "gradcam"], ["--bundle", "hybrid"]):
         assert main([*words, *more]) == 1
         assert "is a whole model" in capsys.readouterr().err
-    assert main([*words, "--report", str(tmp_path / "run.json")]) == 0
-    assert json.loads((tmp_path / "run.json").read_text())["weights_sha256"] == model.facts["weights_sha256"]
 
 
-def test_weights_in_a_folder_with_the_name_of_a_bundle(lesion, tmp_path, monkeypatch, capsys):
+def test_what_the_command_cannot_predict(lesion, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / DEFAULT).mkdir()
-    assert main(["predict", str(lesion), "--out", "out", "--weights", DEFAULT]) == 1
-    assert str(tmp_path / DEFAULT) in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_holds_no_images(lesion, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        archive.write(lesion, lesion.name)
+    for name in ("empty", DEFAULT):
+        (tmp_path / name).mkdir()
+    shutil.make_archive("images", "zip", lesion.parent)
     for name in ("a.png", "a.dcm"):
-        with open(tmp_path / name, "wb") as file:
+        with open(name, "wb") as file:
             file.truncate(10**9)  # takes no space on the disk
-    for name, message in (
-        ("empty", "no image"),
-        ("images.zip", "unpack it first"),
-        ("a.png", "a.png: not an image"),
-        ("a.dcm", "a.dcm: not a DICOM file"),
+    for words, message in (
+        (["empty"], "no image"),
+        (["images.zip"], "unpack it first"),
+        (["a.png"], "a.png: not an image"),
+        (["a.dcm"], "a.dcm: not a DICOM file"),
+        ([str(lesion), "--weights", DEFAULT], str(tmp_path / DEFAULT)),  # the folder, not the bundle of that name
+        ([str(lesion), "--frames", "all", "2"], "numbers from 1, got all 2"),
+        ([str(lesion), "--frames", "0"], "numbers from 1, got 0"),
     ):
-        assert main(["predict", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
+        assert main(["predict", "--out", "out", *words]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_of_a_moving_picture_the_first_page_is_predicted(model, phantoms, tmp_path, caplog):
-    pages = [Image.open(path).convert("L").resize((128, 96)) for path in sorted(phantoms.rglob("*[0-9]).png"))]
-    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
-    np.testing.assert_array_equal(model.predict(tmp_path / "a.gif").mask, model.predict(pages[0]).mask)
-    assert "a.gif has 5 pages, only the first is read" in caplog.text
 
 
 def test_examples_of_the_documentation():
     for module, examples in ((models, 3), (hybrid_attention.loading, 2)):
         done = doctest.testmod(module)
         assert done.attempted >= examples and done.failed == 0
-
-
-def test_a_report_of_the_run(lesion, tmp_path):
-    report = tmp_path / "run.json"
-    assert main(["predict", str(lesion), "--out", str(tmp_path / "out"), "--report", str(report)]) == 0
-    content = json.loads(report.read_text())
-    (image,) = content["images"]
-    assert image["sha256"] == file_digest([lesion]) and image["case_id"] == lesion.name
-    assert 0 < content["settings"]["threshold"] < 1 and content["settings"]["weights_sha256"]
-    assert content["options"]["images"] == str(lesion) and content["seconds"] > 0
-    assert content["bundle"]["weights_sha256"] == info()["bundles"][DEFAULT]["weights_sha256"]
 
 
 def test_info(capsys):

@@ -76,7 +76,7 @@ def test_pixels_that_are_not_square(tmp_path):
         assert mask.size == (60, 40) and sum(mask.tobytes()) == 255 * 35 * 13
 
 
-def test_only_what_is_asked_for_is_written(images, tmp_path):
+def test_only_what_is_asked_for_is_written(images, tmp_path, caplog):
     """In the box 0.75, else 0: the mask is expected to be right in three pixels of four, with 0.811 bit of doubt."""
     out = tmp_path / "out"
     _, typed = predicted(images, [box(20, 25)] * 2, out, chance=0.75, outputs=["mask", "uncertainty"])
@@ -91,7 +91,9 @@ def test_only_what_is_asked_for_is_written(images, tmp_path):
     assert {path.name for path in out.iterdir()} == tables | plain | spaced
     # pictures of an earlier call are removed, those of images that this call does not predict stay
     (out / "plain_gradcam.png").touch()
+    assert "earlier call" not in caplog.text
     predicted(images[:1], [box(20, 25)], out, outputs=["uncertainty"])
+    assert "still holds files of 1 images of an earlier call" in caplog.text
     assert {path.name for path in out.iterdir()} == tables | {"plain_uncertainty.png"} | spaced
     predicted(images[1:], [box(20, 25)], out)
     assert {path.name for path in out.glob("spaced*")} == {"spaced_mask.nii.gz", "spaced_overlay.png"}
