@@ -17,6 +17,7 @@ from PIL import Image
 from tests.data.dicom_files import JPEG, JPEG_LOSSLESS, jpeg_frames, region, write_dicom
 
 ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
 DEADLINE = 120  # seconds for one prediction, on a busy machine
 
 
@@ -74,7 +75,7 @@ def shown(browser, name):
     return browser.execute_async_script(script, name)
 
 
-def refused(browser, path):
+def refusal(browser, path):
     assert opened(browser, path) is None
     assert not browser.find_element("id", "side").is_displayed()
     return text(browser, "message")
@@ -85,33 +86,43 @@ def measures(browser):
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
 
-def test_equals_onnx_runtime_in_python(page, session, drawn):
-    for path in drawn[:2]:
-        grey = np.array(Image.open(path))
-        found = opened(page, path)
-        probability, _, classes, dice = session.run(None, {"image": grey[..., None]})
-        assert (np.array(found["pixels"]).reshape(*grey.shape, 4)[..., 0] == grey).all()
-        np.testing.assert_allclose(np.array(found["probability"]).reshape(grey.shape), probability, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(found["classes"], classes, atol=1e-4)
-        assert found["expectedDice"] == pytest.approx(float(dice), abs=1e-4)
+def run(session, grey):
+    """Return probability, mask, classes and expected Dice of an image, (H, W)."""
+    return session.run(None, {"image": grey[..., None]})
+
+
+def pixels(found):
+    return np.array(found["pixels"]).reshape(*found["image"][::-1], 4)[..., 0]
+
+
+def assert_probability(found, expected):
+    np.testing.assert_allclose(np.array(found["probability"]).reshape(expected.shape), expected, rtol=0, atol=1e-4)
+
+
+def until(condition):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_page_and_table_equal_onnx_runtime_in_python(page, session, drawn, tmp_path):
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    found = opened(page, shutil.copy(drawn[0], tmp_path / "=1+1.png"), *drawn[:2])
+    grey = np.array(Image.open(drawn[0]))
+    probability, _, classes, dice = run(session, grey)
+    assert (pixels(found) == grey).all()
+    assert_probability(found, probability)
+    np.testing.assert_allclose(found["classes"], classes, atol=1e-4)
+    assert found["expectedDice"] == pytest.approx(float(dice), abs=1e-4)
     names = [entry.text for entry in page.find_elements("css selector", "#classes dt")]
     assert names == ["benign", "malignant", "normal"]
-
-
-def test_the_table_of_all_files(page, session, drawn, tmp_path):
-    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    files = [shutil.copy(drawn[0], tmp_path / "=1+1.png"), *drawn[:2]]
-    opened(page, *files)
     page.find_element("id", "save-csv").click()
-    table = tmp_path / "lesions.csv"
-    end = time.monotonic() + DEADLINE
-    while not table.is_file():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    rows = list(csv.DictReader(table.read_text().splitlines()))
+    until((tmp_path / "lesions.csv").is_file)
+    rows = list(csv.DictReader((tmp_path / "lesions.csv").read_text().splitlines()))
     assert [row["file"] for row in rows] == ["'=1+1.png", *(path.name for path in drawn[:2])]
     for row, path in zip(rows[1:], drawn, strict=False):
-        _, mask, _, dice = session.run(None, {"image": np.array(Image.open(path))[..., None]})
+        _, mask, _, dice = run(session, np.array(Image.open(path)))
         expected = measure_lesion(mask)
         assert int(row["lesion_pixels"]) == mask.sum()
         assert float(row["expected_dice"]) == pytest.approx(float(dice), abs=1e-3)
@@ -119,18 +130,13 @@ def test_the_table_of_all_files(page, session, drawn, tmp_path):
             assert float(row[name] or 0) == pytest.approx(expected[measure] or 0, abs=2e-3)
 
 
-def test_next_and_previous_by_keys(page, drawn):
-    from selenium.webdriver.common.keys import Keys
-
+def test_keys_a_folder_and_a_drop(page, phantoms, drawn):
     opened(page, *drawn[:3])
     body = page.find_element("tag name", "body")
     body.send_keys(Keys.ARROW_RIGHT)
     assert shown(page, drawn[1].name) and text(page, "position") == "2 of 3"
     body.send_keys(Keys.ARROW_LEFT)
     assert shown(page, drawn[0].name) and text(page, "name") == drawn[0].name
-
-
-def test_a_folder_and_a_drop(page, phantoms, drawn):
     page.execute_script("document.getElementById('picture').prediction = undefined")
     page.find_element("id", "folder").send_keys(str(phantoms))
     assert shown(page, f"{phantoms.name}/benign/benign (1).png")
@@ -147,27 +153,17 @@ def test_a_folder_and_a_drop(page, phantoms, drawn):
     assert shown(page, "dropped.png") and text(page, "position") == "1 of 1"
 
 
-def test_threshold_changes_the_lesion(page, drawn):
+def test_the_threshold_and_an_image_classified_as_normal(page, session, phantoms, drawn):
     found = opened(page, drawn[0])
     probability = np.array(found["probability"]).reshape(found["image"][::-1])
+    script = "const input = document.getElementById('threshold'); input.value = arguments[0];"
     for threshold in (0.25, 0.5):
-        slide(page, "threshold", threshold)
+        page.execute_script(script + "input.dispatchEvent(new Event('input'))", threshold)
         expected = measure_lesion(probability >= threshold)
         assert measures(page)["area"] == f"{expected['largest_area']:.0f} pixels"
-
-
-def test_an_image_classified_as_normal_is_said_so(page, session, phantoms):
-    def share(path):
-        return session.run(["class_probability"], {"image": np.array(Image.open(path))[..., None]})[0][2]
-
-    path = next(path for path in sorted((phantoms / "normal").glob("*[)].png")) if share(path) > 0.6)
-    opened(page, path)
+    normal = sorted((phantoms / "normal").glob("*[)].png"))
+    opened(page, next(path for path in normal if run(session, np.array(Image.open(path)))[2][2] > 0.6))
     assert "normal" in text(page, "warning") and "no lesion found" in measures(page)
-
-
-def slide(browser, name, value):
-    script = "const input = document.getElementById(arguments[0]); input.value = arguments[1];"
-    browser.execute_script(script + "input.dispatchEvent(new Event('input'))", name, value)
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["raw", "jpeg"])
@@ -175,72 +171,58 @@ def test_a_loop_of_a_dicom_file_plays(page, session, drawn, tmp_path, compressed
     grey = np.array(Image.open(drawn[0]))
     frames = np.stack([grey, np.roll(grey, 8, axis=1), np.roll(grey, 16, axis=1)])
     height, width = grey.shape
-    raw = {"syntax": JPEG, "raw": jpeg_frames(frames)} if compressed else {}
-    box = region(10, 5, width - 1, height - 6, delta=(0.01, 0.02))
-    path = write_dicom(
-        tmp_path / f"loop_{compressed}.dcm", frames, regions=[box], NumberOfFrames=3, FrameTime="40", **raw
-    )
+    settings = {"syntax": JPEG, "raw": jpeg_frames(frames)} if compressed else {}
+    settings |= {"regions": [region(10, 5, width - 1, height - 6, delta=(0.01, 0.02))], "FrameTime": "40"}
+    path = write_dicom(tmp_path / f"loop_{compressed}.dcm", frames, NumberOfFrames=3, **settings)
     found = opened(page, path)
-    tissue = grey[5 : height - 5, 10:]
     assert found["frames"] == 3 and found["spacing"] == pytest.approx([0.2, 0.1])
-    pixels = np.array(found["pixels"]).reshape(*tissue.shape, 4)[..., 0]
-    assert np.abs(pixels - tissue).max() <= (30 if compressed else 0)
-    probability, *_ = session.run(None, {"image": pixels.astype(np.uint8)[..., None]})
-    np.testing.assert_allclose(np.array(found["probability"]).reshape(tissue.shape), probability, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(pixels(found), grey[5 : height - 5, 10:], atol=30 if compressed else 0)
+    probability = run(session, pixels(found).astype(np.uint8))[0]
+    assert_probability(found, probability)
     expected = measure_lesion(probability >= 0.5, spacing=(0.2, 0.1))
     assert measures(page)["long axis"] == f"{expected['long_axis']:.1f} mm"
     page.find_element("id", "play").click()
-    end = time.monotonic() + DEADLINE
-    while "frames/s" not in text(page, "rate"):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: "frames/s" in text(page, "rate"))
     page.find_element("id", "play").click()
     assert text(page, "play") == "Play"
 
 
-def bomb(path, side):
-    """Write a PNG that states a size and holds nothing of it."""
+def bomb(side):
+    """Return a PNG that states a size and holds nothing of it."""
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b"\0"), b"IEND"]
     parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-    return path
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def test_hostile_files_give_a_message(page, drawn, tmp_path):
-    named = tmp_path / "<img src=x onerror=document.title=1>.png"
-    named.write_text("not an image")
-    assert "not an image" in refused(page, named) and named.name in text(page, "message")
-    assert page.title != "1"
-    assert "20000 x 20000" in refused(page, bomb(tmp_path / "bomb.png", 20000))
-    (tmp_path / "empty.png").touch()
-    assert "empty" in refused(page, tmp_path / "empty.png")
     grey = np.array(Image.open(drawn[0]))
     whole = write_dicom(tmp_path / "whole.dcm", grey).read_bytes()
-    (tmp_path / "cut.dcm").write_bytes(whole[:-5000])
-    assert "cut.dcm" in refused(page, tmp_path / "cut.dcm")
-    (tmp_path / "noise.dcm").write_bytes(whole[:132] + np.random.default_rng(0).bytes(3000))
-    assert "noise.dcm" in refused(page, tmp_path / "noise.dcm")
-    assert "16 bits" in refused(page, write_dicom(tmp_path / "deep.dcm", grey.astype(np.uint16)))
+    loop = write_dicom(tmp_path / "loop.dcm", np.stack([grey] * 2), NumberOfFrames=2).read_bytes()
+    named = "<img src=x onerror=document.title=1>.png"
+    for name, content, message in (
+        (named, b"not an image", "not an image"),
+        ("bomb.png", bomb(20000), "20000 x 20000"),
+        ("empty.png", b"", "empty"),
+        ("cut.dcm", whole[:-5000], "cut.dcm"),
+        ("noise.dcm", whole[:132] + np.random.default_rng(0).bytes(3000), "noise.dcm"),
+        ("states.dcm", loop.replace(b"IS\x02\x002 ", b"IS\x02\x0099"), "99 frames"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        refused = refusal(page, tmp_path / name)
+        assert message in refused and (name != named or named in refused)
+    assert page.title != "1"
+    assert "16 bits" in refusal(page, write_dicom(tmp_path / "deep.dcm", grey.astype(np.uint16)))
     lossless = write_dicom(tmp_path / "lossless.dcm", grey, syntax=JPEG_LOSSLESS, raw=jpeg_frames([grey]))
-    assert JPEG_LOSSLESS in refused(page, lossless)
-    states = write_dicom(tmp_path / "states.dcm", np.stack([grey] * 2), NumberOfFrames=2)
-    states.write_bytes(states.read_bytes().replace(b"IS\x02\x002 ", b"IS\x02\x0099"))
-    assert "99 frames" in refused(page, states)
+    assert JPEG_LOSSLESS in refusal(page, lossless)
+    for name, start, limit in (("large.png", b"", 100), ("large.dcm", bytes(128) + b"DICM", 500)):
+        with open(tmp_path / name, "wb") as file:
+            file.write(start)
+            file.truncate(10**9)  # takes no space on the disk
+        assert f"it has 1000 MB; at most {limit} MB" in refusal(page, tmp_path / name)
+    assert "not an image" in refusal(page, shutil.make_archive(tmp_path / "folder", "zip", drawn[0].parent))
     assert opened(page, drawn[0]) is not None  # the page still works
     assert text(page, "message") == ""
-
-
-def test_large_and_packed_files_give_a_message(page, drawn, tmp_path):
-    for name, limit in (("large.png", 100), ("large.dcm", 500)):
-        with open(tmp_path / name, "wb") as file:
-            if name.endswith("dcm"):
-                file.write(bytes(128) + b"DICM")
-            file.truncate(10**9)  # takes no space on the disk
-        assert f"it has 1000 MB; at most {limit} MB" in refused(page, tmp_path / name)
-    shutil.make_archive(tmp_path / "folder", "zip", drawn[0].parent)
-    assert "not an image" in refused(page, tmp_path / "folder.zip")
-    assert opened(page, drawn[0]) is not None
 
 
 def test_turned_and_moving_pictures(page, drawn, tmp_path):
@@ -248,12 +230,10 @@ def test_turned_and_moving_pictures(page, drawn, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     grey.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    found = opened(page, tmp_path / "turned.jpg")
-    pixels = np.array(found["pixels"]).reshape(*found["image"][::-1], 4)[..., 0]
-    np.testing.assert_allclose(pixels, read_grey(tmp_path / "turned.jpg"), atol=2)
+    turned = pixels(opened(page, tmp_path / "turned.jpg"))
+    np.testing.assert_allclose(turned, read_grey(tmp_path / "turned.jpg"), atol=2)
     grey.save(tmp_path / "moving.gif", save_all=True, append_images=[grey.rotate(180)])
-    pixels = np.array(opened(page, tmp_path / "moving.gif")["pixels"]).reshape(*grey.size[::-1], 4)[..., 0]
-    np.testing.assert_array_equal(pixels, np.asarray(grey))  # the first of its pictures
+    np.testing.assert_array_equal(pixels(opened(page, tmp_path / "moving.gif")), np.asarray(grey))  # the first
 
 
 def test_no_request_leaves_the_server(page, server):
@@ -265,7 +245,7 @@ def test_no_request_leaves_the_server(page, server):
 
 @pytest.mark.parametrize("width", [1366, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_the_window_and_has_contrast(page, drawn, width, scheme):
+def test_fits_the_window_and_has_contrast_and_names(page, drawn, width, scheme):
     opened(page, drawn[0])
     colours = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", colours)
@@ -284,27 +264,20 @@ def test_fits_the_window_and_has_contrast(page, drawn, width, scheme):
           .filter((node) => node.offsetParent && node.textContent.trim())
           .map((node) => [node.textContent, colour(getComputedStyle(node).color), behind(node)]);
     """
-    pairs = page.execute_script(script)
-    assert len(pairs) > 20
-    assert [words for words, ink, ground in pairs if contrast(ink[:3], ground[:3]) < 4.5] == []
-
-
-def contrast(one, other):
-    """Return the contrast of two colours by WCAG 2.1."""
-    high, low = sorted((luminance(colour) for colour in (one, other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour):
-    shares = np.array(colour) / 255
-    linear = np.where(shares <= 0.03928, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def test_every_control_has_a_name(page):
+    found = page.execute_script(script)
+    assert len(found) > 20
+    assert [words for words, *colours in found if contrast(*colours) < 4.5] == []
     script = """
         return [...document.querySelectorAll("button, input, select, canvas, progress")].filter((node) =>
           !(node.getAttribute("aria-label") || node.labels?.[0]?.textContent.trim() || node.textContent.trim()))
           .map((node) => node.outerHTML);
     """
     assert page.execute_script(script) == []
+
+
+def contrast(*colours):
+    """Return the contrast of two colours by WCAG 2.1."""
+    shares = np.array([colour[:3] for colour in colours]) / 255
+    linear = np.where(shares <= 0.03928, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (high + 0.05) / (low + 0.05)
