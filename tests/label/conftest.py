@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.bundles.commands import BUNDLES
 from tests.data.dicom_files import region, write_dicom
-from tests.label.label_server import Server, environment
+from tests.label.label_server import environment
 
 
 @pytest.fixture(scope="session")
@@ -37,22 +37,19 @@ def label_python():
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory):
-    """The unpacked archives by name. Only hybrid and hybrid_lite hold trained weights."""
-    folder = tmp_path_factory.mktemp("bundles")
+    """The unpacked archives by name. Only hybrid and hybrid_lite hold trained weights.
+
+    They predict in fp32, since many pixels of untrained networks lie at the threshold, and empty no mask.
+    """
+    folder, unpacked = tmp_path_factory.mktemp("bundles"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive, "verify", lambda folder: "not checked")  # the test of packing does that
-        unpacked = {
-            name: unpack_archive(package(name, folder / "archives", weights(name, folder)), folder) for name in BUNDLES
-        }
-    for bundle in unpacked.values():
-        make_comparable(bundle / "configs" / "inference.yaml")
+        for name in BUNDLES:
+            unpacked[name] = unpack_archive(package(name, folder / "archives", weights(name, folder)), folder)
+            config = unpacked[name] / "configs" / "inference.yaml"
+            text = re.sub(r"^precision: \w+", "precision: fp32", config.read_text(), flags=re.MULTILINE)
+            config.write_text(re.sub(r"^normal_threshold: .*", "normal_threshold: null", text, flags=re.MULTILINE))
     return unpacked
-
-
-def make_comparable(config):
-    """Predict in fp32, since many pixels of untrained networks lie at the threshold, and empty no mask."""
-    text = re.sub(r"^precision: \w+", "precision: fp32", config.read_text(), flags=re.MULTILINE)
-    config.write_text(re.sub(r"^normal_threshold: .*", "normal_threshold: null", text, flags=re.MULTILINE))
 
 
 def weights(name, folder):
@@ -86,19 +83,9 @@ def make_app(label_python, tmp_path_factory):
     return make
 
 
-@pytest.fixture(scope="session")
-def app(make_app, bundles):
-    return make_app(bundles)
-
-
-@pytest.fixture(scope="session")
-def server(label_python, app, images):
-    """A server with all bundles; its datastore is filled over REST."""
-    with Server(label_python, app, BUNDLES) as running:
-        for path in sorted(images.iterdir()):
-            answer = running.add_image(path.stem, path)
-            assert (answer.status, answer.json()) == (200, {"image": path.stem})
-        yield running
+def framed(pixels, value):
+    """Return a larger frame around pixels, (H, W)."""
+    return np.pad(pixels, ((20, 10), (40, 10)), constant_values=value)
 
 
 @pytest.fixture(scope="session")
@@ -113,28 +100,20 @@ def images(phantoms, tmp_path_factory):
     grey.convert("RGB").save(folder / "photo.jpg", quality=95)
     write_dicom(folder / "mono.dcm", pixels, PixelSpacing=[0.3, 0.2])
     write_dicom(folder / "colour.dcm", np.stack([pixels] * 3, axis=-1), "RGB")
-    frame = np.full((height + 30, width + 50), 9, np.uint8)
-    frame[20 : 20 + height, 40 : 40 + width] = pixels
-    write_dicom(folder / "region.dcm", frame, regions=[region(40, 20, 39 + width, 19 + height)])
+    write_dicom(folder / "region.dcm", framed(pixels, 9), regions=[region(40, 20, 39 + width, 19 + height)])
     write_dicom(folder / "loop.dcm", np.stack([pixels] * 3), NumberOfFrames=3)
     return folder
 
 
 @pytest.fixture(scope="session")
-def masks(images, phantoms, tmp_path_factory):
+def masks(phantoms, tmp_path_factory):
     """The lesion in each of the images, as clients save it: PNG at the image's size, or NIfTI, as 3D Slicer does."""
     folder = tmp_path_factory.mktemp("masks")
     truth = np.asarray(Image.open(phantoms / "benign" / "benign (1)_mask.png").convert("L"))
-    made = {}
-    for stem in ("grey", "rgb", "rgba", "photo", "mono", "colour"):
-        made[stem] = folder / f"{stem}.png"
-        Image.fromarray(truth).save(made[stem])
-    volume = (truth.T[..., None] > 0).astype(np.uint8)
+    made = {stem: folder / f"{stem}.png" for stem in ("grey", "rgb", "rgba", "photo", "mono", "colour", "region")}
     made["rgb"] = folder / "rgb.nii.gz"
+    for stem in set(made) - {"rgb"}:
+        Image.fromarray(framed(truth, 0) if stem == "region" else truth).save(made[stem])
+    volume = (truth.T[..., None] > 0).astype(np.uint8)
     nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1, -1, 1, 1])), made["rgb"])
-    height, width = truth.shape
-    frame = np.zeros((height + 30, width + 50), np.uint8)
-    frame[20 : 20 + height, 40 : 40 + width] = truth
-    made["region"] = folder / "region.png"
-    Image.fromarray(frame).save(made["region"])
     return made

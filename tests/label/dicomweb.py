@@ -8,11 +8,10 @@ from urllib.parse import parse_qsl, urlparse
 from pydicom import Dataset, dcmread
 
 LISTED = ("StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "StudyDate", "StudyTime")
-BOUNDARY = "part"
 
 
-def handler(paths):
-    """Return the handler of requests for files, a series each."""
+def dicomweb_server(paths):
+    """Return a server of files, a series each, on a free port of loopback, to be run by `serve_forever`."""
     files = {path: dcmread(path, stop_before_pixels=True) for path in paths}
 
     class Handler(BaseHTTPRequestHandler):
@@ -23,12 +22,8 @@ def handler(paths):
                 self.answer("application/dicom+json", json.dumps(listed(dict(parse_qsl(url.query)))).encode())
             elif series:
                 parts = [path.read_bytes() for path, header in files.items() if header.SeriesInstanceUID == series[1]]
-                body = b"".join(
-                    f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode() + part + b"\r\n"
-                    for part in parts
-                )
-                kind = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-                self.answer(kind, body + f"--{BOUNDARY}--".encode())
+                body = b"".join(b"--part\r\nContent-Type: application/dicom\r\n\r\n%b\r\n" % part for part in parts)
+                self.answer('multipart/related; type="application/dicom"; boundary=part', body + b"--part--")
             else:
                 self.send_error(404)
 
@@ -43,19 +38,13 @@ def handler(paths):
             pass
 
     def listed(query):
-        wanted = {key: value for key, value in query.items() if key in LISTED}
         answers = []
         for header in files.values():
-            if all(str(header[key].value) == value for key, value in wanted.items()):
-                entry = Dataset()
-                for key in LISTED:
-                    setattr(entry, key, header[key].value)
+            entry = Dataset()
+            for key in LISTED:
+                setattr(entry, key, header[key].value)
+            if all(str(header[key].value) == value for key, value in query.items() if key in LISTED):
                 answers.append(entry.to_json_dict())
         return answers
 
-    return Handler
-
-
-def dicomweb_server(paths):
-    """Return a server on a free port of loopback, to be run by `serve_forever`."""
-    return ThreadingHTTPServer(("127.0.0.1", 0), handler(paths))
+    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)

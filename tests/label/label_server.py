@@ -2,25 +2,15 @@
 
 import json
 import os
-import re
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-import uuid
-from dataclasses import dataclass
-from email.parser import BytesParser
+from email import message_from_bytes
 from pathlib import Path
 
+import requests
+
 PATTERNS = ["*.png", "*.jpg", "*.jpeg", "*.dcm", "*.nii.gz"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(folder):
@@ -35,42 +25,35 @@ def environment(folder):
     }
 
 
-def start_command(python, app, studies, port, models):
-    words = f"-m monailabel.main start_server --host 127.0.0.1 --port {port} --app {app} --studies {studies}".split()
-    return [str(python), *words, *f"--conf models {','.join(models)} --conf zoo_source local --conf sam2 false".split()]
-
-
-@dataclass
-class Answer:
-    status: int
-    content: bytes
-    type: str = ""
-    name: str = ""
-
-    def json(self):
-        return json.loads(self.content)
+def until(condition, seconds, fault):
+    """Wait for a condition; `fault` gives the message if it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, fault()
+        time.sleep(0.3)
 
 
 class Server:
     """A server that runs inside a `with`."""
 
-    def __init__(self, python, app, models, studies=None, **variables):
-        self.folder, self.port = Path(app).parent, free_port()
-        self.studies = studies or self.folder / "studies"
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = self.folder / f"{self.port}.log"
-        self.command = start_command(python, app, self.studies, self.port, models)
-        self.variables = variables
-        self.process = None
+    def __init__(self, python, app, models, studies=None, port=None, **variables):
+        self.folder = Path(app).parent
+        self.studies, self.port = studies or self.folder / "studies", port
+        if port is None:
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                self.port = probe.getsockname()[1]
+        self.log, self.env = self.folder / f"{self.port}.log", {**environment(self.folder), **variables}
+        words = f"--host 127.0.0.1 --port {self.port} --app {app} --studies {self.studies} --conf zoo_source local"
+        words = f"-m monailabel.main start_server {words} --conf sam2 false --conf models {','.join(models)}"
+        self.command = [str(python), *words.split()]
 
     def __enter__(self):
-        env = {**environment(self.folder), **self.variables}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=self.folder, env=env, stdout=log, stderr=subprocess.STDOUT
+                self.command, cwd=self.folder, env=self.env, stdout=log, stderr=subprocess.STDOUT
             )
         try:
-            self._wait()
+            until(self._answers, 240, lambda: f"the server did not start:\n{self.log.read_text()[-4000:]}")
         except BaseException:
             self.__exit__()
             raise
@@ -84,79 +67,51 @@ class Server:
             self.process.kill()
             self.process.wait()
 
-    def _wait(self, seconds=240):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                if self.ask("GET", "/info/").status == 200:
-                    return
-            except OSError:
-                time.sleep(0.5)
-        raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
-
-    def ask(self, method, path, query=None, fields=None, body=None):
-        """Send a request; `fields` are those of a form, a file is a path."""
-        url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        headers = {}
-        if fields is not None:
-            boundary = uuid.uuid4().hex
-            body = b"".join(_part(boundary, name, value) for name, value in fields.items()) + f"--{boundary}--".encode()
-            headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-        elif body is not None:
-            body = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(url, body, headers, method=method)
+    def _answers(self):
+        assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()[-4000:]}"
         try:
-            with urllib.request.urlopen(request, timeout=300) as got:
-                return Answer(got.status, got.read(), got.headers.get("Content-Type", ""))
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, error.read())
+            return self.ask("GET", "/info/").ok
+        except requests.ConnectionError:
+            return False
+
+    def ask(self, method, path, **options):
+        return requests.request(method, f"http://127.0.0.1:{self.port}{path}", timeout=300, **options)
 
     def add_image(self, name, path):
-        return self.ask("PUT", "/datastore/", {"image": name}, {"file": Path(path)})
+        files = {"file": (path.name, path.read_bytes())}
+        return self.ask("PUT", "/datastore/", params={"image": name}, files=files)
 
     def add_label(self, name, path):
-        return self.ask("PUT", "/datastore/label", {"image": name, "tag": "final"}, {"label": Path(path)})
+        files = {"label": (path.name, path.read_bytes())}
+        return self.ask("PUT", "/datastore/label", params={"image": name, "tag": "final"}, files=files)
 
-    def remove_label(self, name, seconds=60):
+    def remove_label(self, name):
         """Remove a label; the server notes it when it next looks at its folder."""
         left = self.ask("GET", "/datastore/").json()["completed"] - 1
-        self.ask("DELETE", "/datastore/label", {"id": name, "tag": "final"})
-        end = time.monotonic() + seconds
-        while self.ask("GET", "/datastore/").json()["completed"] != left:
-            assert time.monotonic() < end, f"{name} still has its label"
-            time.sleep(0.2)
+        self.ask("DELETE", "/datastore/label", params={"id": name, "tag": "final"})
+        removed = lambda: self.ask("GET", "/datastore/").json()["completed"] == left  # noqa: E731
+        until(removed, 60, lambda: f"{name} still has its label")
 
     def infer(self, model, image=None, file=None, output=None, **params):
-        """Return the JSON answer and the file as an `Answer`; where there is no file, the whole `Answer`."""
-        fields = {"params": json.dumps(params), **({"file": Path(file)} if file else {})}
-        query = {key: value for key, value in (("image", image), ("output", output)) if value}
-        got = self.ask("POST", f"/infer/{model}", query, fields)
-        if got.status != 200 or "multipart" not in got.type:
+        """Return the JSON answer, the name and the content of the file; without a file, the whole response."""
+        files = {"params": (None, json.dumps(params)), **({"file": (file.name, file.read_bytes())} if file else {})}
+        got = self.ask("POST", f"/infer/{model}", params={"image": image, "output": output}, files=files)
+        if not got.ok or "multipart" not in got.headers["Content-Type"]:
             return got
-        parts = {}
-        for part in BytesParser().parsebytes(f"Content-Type: {got.type}\r\n\r\n".encode() + got.content).get_payload():
-            name = re.search(r'name="?(\w+)', part["Content-Disposition"])[1]
-            parts[name] = Answer(200, part.get_payload(decode=True), part.get_content_type(), part.get_filename() or "")
-        return parts["params"].json(), parts["image"]
+        whole = message_from_bytes(f"Content-Type: {got.headers['Content-Type']}\r\n\r\n".encode() + got.content)
+        parts = {part.get_param("name", header="Content-Disposition"): part for part in whole.get_payload()}
+        content = {name: part.get_payload(decode=True) for name, part in parts.items()}
+        return json.loads(content["params"]), parts["image"].get_filename(), content["image"]
 
-    def train(self, model, seconds=540, **params):
+    def train(self, model, **params):
         """Train to the end; return the status and the last lines of the log."""
-        started = self.ask("POST", f"/train/{model}", body={"max_epochs": 1, "tracking": "None", **params})
-        assert started.status == 200, started
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            task = self.ask("GET", "/train/").json()
-            if task["status"] not in ("SUBMITTED", "RUNNING"):
-                return task["status"], "\n".join(task["details"])
-            time.sleep(0.5)
-        self.ask("DELETE", "/train/")
-        raise AssertionError(f"{model} did not end its training within {seconds} s: {task['details']}")
+        started = self.ask("POST", f"/train/{model}", json={"max_epochs": 1, "tracking": "None", **params})
+        assert started.ok, started.text
+        task = {}
 
+        def ended():
+            task.update(self.ask("GET", "/train/").json())
+            return task["status"] not in ("SUBMITTED", "RUNNING")
 
-def _part(boundary, name, value):
-    start = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'
-    if isinstance(value, Path):
-        head = f'{start}; filename="{value.name}"\r\nContent-Type: application/octet-stream\r\n\r\n'
-        return head.encode() + value.read_bytes() + b"\r\n"
-    return f"{start}\r\n\r\n{value}\r\n".encode()
+        until(ended, 540, lambda: f"{model} did not end its training: {task['details']}")
+        return task["status"], "\n".join(task["details"])

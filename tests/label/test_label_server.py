@@ -14,39 +14,36 @@ from PIL import Image
 
 from tests.bundles.commands import BUNDLES, bundle
 from tests.label.dicomweb import dicomweb_server
-from tests.label.label_server import Server, environment, start_command
+from tests.label.label_server import Server
 
-PICTURES = ["grey", "rgb", "rgba", "photo"]
+
+@pytest.fixture(scope="module")
+def app(make_app, bundles):
+    return make_app(bundles)
+
+
+@pytest.fixture(scope="module")
+def server(label_python, app, images):
+    """A server with all bundles; its datastore is filled over REST."""
+    with Server(label_python, app, BUNDLES) as running:
+        for path in sorted(images.iterdir()):
+            assert running.add_image(path.stem, path).json() == {"image": path.stem}
+        yield running
 
 
 def mask_of(answer):
     """The mask of a PNG answer, (H, W)."""
-    _, file = answer
-    assert file.name.endswith(".png"), file.name
-    image = Image.open(io.BytesIO(file.content))
-    assert (image.format, image.mode) == ("PNG", "L")
+    _, name, content = answer
+    image = Image.open(io.BytesIO(content))
+    assert (name[-4:], image.format, image.mode) == (".png", "PNG", "L")
     return np.asarray(image)
 
 
 def volume_of(answer, folder):
-    path = folder / f"answer{answer[1].name[answer[1].name.index('.') :]}"
-    path.write_bytes(answer[1].content)
+    _, name, content = answer
+    path = folder / f"answer{name[name.index('.') :]}"
+    path.write_bytes(content)
     return itk.imread(path)
-
-
-@pytest.fixture(scope="module")
-def predicted(app, images, tmp_path_factory):
-    """A function that gives the folder of what `python -m monai.bundle run inference` makes of the same images."""
-    made = {}
-
-    def predict(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name)
-            options = ["--dataset_dir", images, "--output_dir", made[name], "--frames", "middle"]
-            bundle("inference", [app / f"model/{name}/configs/inference.yaml"], *options)
-        return made[name]
-
-    return predict
 
 
 def test_info_lists_all_bundles(server):
@@ -60,59 +57,48 @@ def test_info_lists_all_bundles(server):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_masks_are_those_of_the_bundle(server, predicted, images, name):
-    for stem in (*PICTURES, "mono", "colour", "region"):
+def test_masks_and_classes_are_those_of_the_bundle(name, server, app, images, tmp_path):
+    options = ["--dataset_dir", images, "--output_dir", tmp_path, "--frames", "middle"]
+    bundle("inference", [app / f"model/{name}/configs/inference.yaml"], *options)
+    for stem in ("grey", "rgb", "rgba", "photo", "mono", "colour", "region"):
         mask = mask_of(server.infer(name, stem))
-        own = np.asarray(Image.open(predicted(name) / f"{stem}_mask.png"))
+        own = np.asarray(Image.open(tmp_path / f"{stem}_mask.png"))
         assert mask.shape == own.shape, stem
         assert set(np.unique(mask)) == {0, 1}, stem
         assert ((mask == 1) == (own == 255)).mean() > 0.9999, stem
+    (row,) = [row for row in json.loads((tmp_path / "predictions.json").read_text()) if row["case_id"] == "rgb.png"]
+    own = {key.removeprefix("probability_"): value for key, value in row.items() if key.startswith("probability_")}
+    assert server.infer(name, "rgb")[0].get("classification", {}) == pytest.approx(own, abs=1e-4)
+    assert bool(own) == (name in ("hybrid_lite", "mtl_oca"))
+    assert bool(server.infer(name, "photo", output="json").json().get("classification")) == bool(own)
 
 
-def test_modes_make_no_difference(server):
-    masks = {
-        stem: mask_of(server.infer("hybrid", stem)) for stem in ("grey", "rgb", "rgba", "mono", "colour", "region")
-    }
+def test_modes_make_no_difference(server, images):
+    stems = ("grey", "rgb", "rgba", "mono", "colour", "region")
+    masks = {stem: mask_of(server.infer("hybrid", stem)) for stem in stems}
     for stem in ("rgb", "rgba", "mono", "colour"):
         np.testing.assert_array_equal(masks[stem], masks["grey"])
     height, width = masks["grey"].shape
     np.testing.assert_array_equal(masks["region"][20 : 20 + height, 40 : 40 + width], masks["grey"])
     assert masks["region"].sum() == masks["grey"].sum() > 0
-
-
-def test_classes_stand_in_the_answer(server, predicted):
-    params, _ = server.infer("mtl_oca", "rgb")
-    rows = {row["case_id"]: row for row in json.loads((predicted("mtl_oca") / "predictions.json").read_text())}
-    own = {name: rows["rgb.png"][f"probability_{name}"] for name in ("benign", "malignant", "normal")}
-    assert params["classification"] == pytest.approx(own, abs=1e-4)
-    assert sum(params["classification"].values()) == pytest.approx(1, abs=1e-5)
-    assert "classification" not in server.infer("hybrid", "rgb")[0]
-    assert server.infer("mtl_oca", "photo", output="json").json()["classification"]
+    for name in ("rgba.png", "mono.dcm"):  # images need not be in the datastore
+        np.testing.assert_array_equal(mask_of(server.infer("hybrid", file=images / name)), masks["grey"])
 
 
 def test_volumes_lie_where_the_image_lies(server, images, tmp_path):
     request = {"result_extension": ".nrrd", "result_dtype": "uint8"}  # what 3D Slicer and OHIF ask for
-    for stem in ("mono", "region"):
-        volume, image = volume_of(server.infer("hybrid", stem, **request), tmp_path), itk.imread(images / f"{stem}.dcm")
-        for of in (itk.size, itk.spacing, itk.origin):
-            assert list(of(volume)) == pytest.approx(list(of(image)))
-        np.testing.assert_array_equal(itk.array_from_image(volume)[0], mask_of(server.infer("hybrid", stem)))
-    volume = volume_of(server.infer("hybrid", "rgb", **request), tmp_path)
-    np.testing.assert_array_equal(itk.array_from_image(volume), mask_of(server.infer("hybrid", "rgb")))
-
-
-def test_images_need_not_be_in_the_datastore(server, images):
-    own = mask_of(server.infer("hybrid", "rgb"))
-    np.testing.assert_array_equal(mask_of(server.infer("hybrid", file=images / "rgba.png")), own)
-    np.testing.assert_array_equal(mask_of(server.infer("hybrid", file=images / "mono.dcm")), own)
-
-
-def test_a_slice_that_dicomweb_was_converted_to(server, images, tmp_path):
-    """MONAI Label's DICOMweb datastore hands NIfTI to the bundle."""
-    pixels = np.asarray(Image.open(images / "grey.png")).T[..., None]
-    affine = np.diag([-0.2, -0.3, 1, 1])
-    nibabel.save(nibabel.Nifti1Image(pixels, affine), tmp_path / "slice.nii.gz")
-    (tmp_path / "got.nii.gz").write_bytes(server.infer("hybrid", file=tmp_path / "slice.nii.gz")[1].content)
+    for stem in ("mono", "region", "rgb"):
+        volume = volume_of(server.infer("hybrid", stem, **request), tmp_path)
+        mask = itk.array_from_image(volume)
+        np.testing.assert_array_equal(mask if stem == "rgb" else mask[0], mask_of(server.infer("hybrid", stem)))
+        if stem != "rgb":
+            image = itk.imread(images / f"{stem}.dcm")
+            for of in (itk.size, itk.spacing, itk.origin):
+                assert list(of(volume)) == pytest.approx(list(of(image)))
+    # MONAI Label's DICOMweb datastore hands NIfTI to the bundle
+    pixels, affine = np.asarray(Image.open(images / "grey.png")), np.diag([-0.2, -0.3, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(pixels.T[..., None], affine), tmp_path / "slice.nii.gz")
+    (tmp_path / "got.nii.gz").write_bytes(server.infer("hybrid", file=tmp_path / "slice.nii.gz")[2])
     got = nibabel.load(tmp_path / "got.nii.gz")
     np.testing.assert_allclose(got.affine, affine, atol=1e-6)
     np.testing.assert_array_equal(got.get_fdata()[..., 0].T, mask_of(server.infer("hybrid", "grey")))
@@ -143,11 +129,6 @@ def test_images_behind_dicomweb(server, label_python, make_app, bundles, images)
         web.shutdown()
 
 
-@pytest.mark.parametrize("stem", ["loop", "nowhere"])
-def test_what_cannot_be_segmented_is_refused(server, stem):
-    assert server.infer("hybrid", stem).status == 500
-
-
 def test_active_learning_gives_images_without_label(server, masks):
     assert server.ask("POST", "/activelearning/first").json()["id"] == "colour"
     assert server.add_label("colour", masks["colour"]).json() == {"image": "colour", "label": "colour"}
@@ -158,9 +139,10 @@ def test_active_learning_gives_images_without_label(server, masks):
     server.remove_label("colour")
 
 
-def test_a_port_in_use_is_named(server, label_python, app):
-    command = start_command(label_python, app, server.studies, server.port, ["hybrid"])
-    env = environment(server.folder)
-    done = subprocess.run(command, cwd=server.folder, env=env, capture_output=True, text=True, timeout=300)
+def test_what_is_refused(server, label_python, app):
+    for stem in ("loop", "nowhere"):
+        assert server.infer("hybrid", stem).status_code == 500
+    again = Server(label_python, app, ["hybrid"], server.studies, server.port)
+    done = subprocess.run(again.command, cwd=again.folder, env=again.env, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert f"('127.0.0.1', {server.port}): address already in use" in done.stdout + done.stderr
