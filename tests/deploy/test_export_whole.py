@@ -64,16 +64,13 @@ def test_equals_the_model_in_torch(session, reference, images):
         found = run(session, image)
         with torch.no_grad():
             expected = dict(zip(OUTPUTS, reference(torch.from_numpy(image)), strict=True))
-        assert {name: found[name].dtype for name in OUTPUTS} == {
-            name: np.uint8 if name == "mask" else np.float32 for name in OUTPUTS
-        }
         assert found["probability"].shape == found["mask"].shape == image.shape[:2]
+        assert [found[name].dtype for name in OUTPUTS] == [np.float32, np.uint8, np.float32, np.float32]
         apart = np.abs(found["probability"] - expected["probability"].numpy())
         assert apart.max() < 1e-4 and apart.mean() < 1e-5
         np.testing.assert_allclose(found["class_probability"], expected["class_probability"], atol=1e-5)
-        assert float(found["expected_dice"]) == pytest.approx(
-            expected_dice(found["probability"], found["mask"]), abs=1e-5
-        )
+        by_hand = expected_dice(found["probability"], found["mask"])
+        assert float(found["expected_dice"]) == pytest.approx(by_hand, abs=1e-5)
 
 
 @pytest.mark.parametrize("size", [(500, 600), (256, 256), (100, 800), (61, 75), (257, 1024), (1, 700)])
@@ -100,36 +97,35 @@ def test_equals_the_bundle_s_own_pipeline(variable, phantoms, monkeypatch):
         assert found.classes == pytest.approx(expected.classes, abs=1e-4)
 
 
-def test_grey_values_of_colours_are_those_of_pillow(session):
+def test_colours_and_constant_images(session):
     colours = np.random.default_rng(1).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-    grey = np.array(Image.fromarray(colours).convert("L"))[..., None]
+    grey = np.array(Image.fromarray(colours).convert("L"))[..., None]  # as Pillow has it
     assert (run(session, colours)["probability"] == run(session, grey)["probability"]).all()
+    black, white = (run(session, np.full((50, 60, 1), value, dtype=np.uint8)) for value in (0, 255))
+    assert all(np.isfinite(black[name]).all() and (black[name] == white[name]).all() for name in OUTPUTS)
 
 
-@pytest.mark.parametrize("value", [0, 255])
-def test_a_constant_image(session, value):
-    found = run(session, np.full((50, 60, 1), value, dtype=np.uint8))
-    zero = run(session, np.zeros((50, 60, 1), dtype=np.uint8))
-    assert all(np.isfinite(found[name]).all() and (found[name] == zero[name]).all() for name in OUTPUTS)
-
-
-def test_normal_images_are_cleared(session, reference, images):
+def test_normal_images_are_cleared(reference, images, monkeypatch):
     """By the threshold alone: nothing is cleared where it is above 1, everything where it is 0."""
     image = torch.from_numpy(images[0])
-    kept = reference.normal_threshold
-    try:
-        with torch.no_grad():
-            reference.normal_threshold = 1.1
-            assert reference(image)[1].any()
-            reference.normal_threshold = 0.0
-            assert not reference(image)[0].any() and float(reference(image)[3]) == 0
-    finally:
-        reference.normal_threshold = kept
+    with torch.no_grad():
+        monkeypatch.setattr(reference, "normal_threshold", 1.1)
+        assert reference(image)[1].any()
+        monkeypatch.setattr(reference, "normal_threshold", 0.0)
+        assert not reference(image)[0].any() and float(reference(image)[3]) == 0
 
 
-def test_what_the_file_tells(session):
-    model = onnx.load(COMMITTED)
-    assert model.opset_import[0].version >= 18
+def test_onnx_runtime_is_enough_and_the_file_tells_what_it_is(session):
+    code = (
+        "import sys; sys.modules.update(torch=None, monai=None, hybrid_attention=None)\n"
+        "import numpy, onnxruntime\n"
+        "image = numpy.arange(63 * 40).astype(numpy.uint8).reshape(63, 40, 1)\n"
+        "print(onnxruntime.InferenceSession(sys.argv[1]).run(['class_probability'], {'image': image})[0].tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, COMMITTED], capture_output=True, text=True, check=True)
+    image = np.arange(63 * 40).astype(np.uint8).reshape(63, 40, 1)
+    np.testing.assert_allclose(json.loads(done.stdout), run(session, image)["class_probability"], atol=1e-6)
+    assert onnx.load(COMMITTED).opset_import[0].version >= 18
     assert COMMITTED.stat().st_size < 8.5e6
     facts = session.get_modelmeta().custom_metadata_map
     assert facts["name"] == "hybrid_lite" and "no medical device" in facts["intended_use"]
@@ -139,28 +135,11 @@ def test_what_the_file_tells(session):
     assert len(facts["weights_sha256"]) == 64
 
 
-def test_onnx_runtime_is_enough(session, images):
-    code = (
-        "import sys; sys.modules.update(torch=None, monai=None, hybrid_attention=None)\n"
-        "import numpy, onnxruntime\n"
-        "image = (numpy.arange(63 * 40) % 251).astype(numpy.uint8).reshape(63, 40, 1)\n"
-        "print(onnxruntime.InferenceSession(sys.argv[1]).run(['class_probability'], {'image': image})[0].tolist())"
-    )
-    done = subprocess.run([sys.executable, "-c", code, COMMITTED], capture_output=True, text=True, check=True)
-    image = (np.arange(63 * 40) % 251).astype(np.uint8).reshape(63, 40, 1)
-    np.testing.assert_allclose(json.loads(done.stdout), run(session, image)["class_probability"], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("bundle", "name", "message"), [("hybrid_lite", "a.ts", r"a\.ts"), ("mtl_oca", "a.onnx", "mtl_oca")]
-)
-def test_what_cannot_be_written(bundle, name, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        export_whole(bundle, tmp_path / name)
+def test_a_network_of_three_channels_without_classes_and_what_cannot_be_written(tmp_path):
+    for bundle, name, message in (("hybrid_lite", "a.ts", r"a\.ts"), ("mtl_oca", "a.onnx", "mtl_oca")):
+        with pytest.raises(ValueError, match=message):
+            export_whole(bundle, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_network_of_three_channels_without_classes(tmp_path):
     exported = export_whole("hybrid", tmp_path / "han.onnx")
     assert exported.difference < 1e-4
     found = run(ort.InferenceSession(exported.path), np.arange(90, dtype=np.uint8).reshape(9, 10, 1))
