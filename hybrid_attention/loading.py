@@ -41,9 +41,6 @@ def load_model(
         images: number of images that will be predicted, by which the backend "auto" decides.
         gradcam: also draw Grad-CAM heat maps, `gradcam` of the results' pictures.
 
-    Returns:
-        The model; see `Model.predict` and `Model.predict_many`.
-
     Raises:
         FileNotFoundError: there is no such model, or it has no weights.
         ValueError: the file is not a model of this package, or an argument is out of range.
@@ -86,11 +83,7 @@ def load_model(
 
 
 def whole_file(bundle: str | os.PathLike[str]) -> Path | None:
-    """Return the whole ONNX file of a bundle's released weights, or None where it has none.
-
-    Args:
-        bundle: name or folder.
-    """
+    """Return the whole ONNX file of the released weights of a bundle (name or folder), None where it has none."""
     folder = own_bundles().get(str(bundle), Path(bundle))
     own = (folder / "models" / "model.pt").is_file()  # trained in the folder: it comes before the released weights
     return folder / WHOLE if (folder / WHOLE).is_file() and not own else None

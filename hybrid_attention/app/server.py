@@ -31,20 +31,11 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".onnx": "application/octet-stream"}
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".gz": "application/gzip"}
 
 
 class PageServer(ThreadingHTTPServer):
-    """HTTP server of the page on the loopback address.
-
-    Args:
-        port: 0 for any that is free.
-
-    Raises:
-        ValueError: the port is out of range.
-        OSError: it is in use or not allowed.
-        FileNotFoundError: the page or its model is not installed.
-    """
+    """HTTP server of the page on the loopback address; port 0 is any that is free."""
 
     daemon_threads = True
     allow_reuse_address = os.name != "nt"  # on Windows it would share a port that is in use
@@ -67,10 +58,7 @@ class PageServer(ThreadingHTTPServer):
                 raise
             raise OSError(f"port {port} is in use or not allowed: choose another with --port") from None
 
-    @property
-    def url(self) -> str:
-        """Address of the page."""
-        return f"http://{ADDRESS}:{self.server_port}/"
+        self.url = f"http://{ADDRESS}:{self.server_port}/"
 
 
 def serve(port: int = PORT, browser: bool = True) -> None:
@@ -101,9 +89,7 @@ class _Handler(SimpleHTTPRequestHandler):
             return None
         self.send_response(HTTPStatus.OK)
         kind = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name, strict=False)[0]
-        self.send_header(
-            "Content-Type", "application/gzip" if file.suffix == ".gz" else kind or "application/octet-stream"
-        )
+        self.send_header("Content-Type", kind or "application/octet-stream")
         self.send_header("Content-Length", str(file.stat().st_size))
         self.end_headers()
         return file.open("rb")

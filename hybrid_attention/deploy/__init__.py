@@ -5,12 +5,10 @@ from hybrid_attention.deploy.backends import with_backend
 from hybrid_attention.deploy.export import export_bundle
 from hybrid_attention.deploy.export_whole import export_whole
 from hybrid_attention.deploy.save_predictions import inference_handlers
-from hybrid_attention.prediction.dicom_seg import dicom_segmentation, write_dicom_segmentation
-from hybrid_attention.prediction.dicom_sr import dicom_report, write_dicom_report
+from hybrid_attention.prediction.dicom_seg import write_dicom_segmentation
+from hybrid_attention.prediction.dicom_sr import write_dicom_report
 
 __all__ = [
-    "dicom_report",
-    "dicom_segmentation",
     "export_bundle",
     "export_whole",
     "inference_handlers",

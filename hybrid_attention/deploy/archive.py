@@ -20,7 +20,6 @@ from hybrid_attention.prediction.bundles import METADATA
 from monai.bundle import ConfigParser
 
 _PACKAGE_FILES = {".py", ".csv", ".j2", ".css", ".js", ".typed"}
-_BUNDLE_FOLDERS = ("configs", "docs")
 _HIDDEN = (".*", "__pycache__")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a ZIP file
 
@@ -65,13 +64,10 @@ def package(
 
 
 def verify(bundle: str | os.PathLike[str]) -> str:
-    """Run the checks of the model zoo on a packaged bundle, by its own copy of the code.
+    """Run the checks of the model zoo on a packaged bundle, by its own copy of the code; return one line per check.
 
-    Args:
-        bundle: an archive, or the folder of an unpacked one. Its code is executed: verify only archives that you trust.
-
-    Returns:
-        One line per check.
+    The bundle is an archive, or the folder of an unpacked one. Its code is executed: verify only archives that you
+    trust.
 
     Raises:
         ValueError: a check failed, the archive is damaged, or the folder contains no copy of the package.
@@ -103,9 +99,7 @@ def write_archive(path: Path, folder: Path) -> None:
 
 
 def unpack_archive(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """Unpack a bundle archive, and return the bundle's folder below `out`.
-
-    Files beside the bundle's folder are left out.
+    """Unpack the bundle's folder of an archive, without files beside it, and return its path below `out`.
 
     Raises:
         ValueError: the file is not a bundle archive, is damaged, or has a path that leads out of its folder.
@@ -131,7 +125,7 @@ def _stays_inside(name: str) -> bool:
 
 def _fill(folder: Path, source: Path, weights: Path) -> None:
     """Copy the files of a bundle, with its weights as one file, and the package."""
-    for name in _BUNDLE_FOLDERS:
+    for name in ("configs", "docs"):
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(*_HIDDEN))
     shutil.copyfile(source / "LICENSE", folder / "LICENSE")
     model = folder / "models" / BEST

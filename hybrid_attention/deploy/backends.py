@@ -65,9 +65,7 @@ def with_backend(backend: str, network: nn.Module, precision: str = "auto", imag
     return _Converted(network, backend, precision)
 
 
-def convert(
-    network: nn.Module, backend: str, example: torch.Tensor, threads: int | None = None, precision: str = "fp32"
-) -> nn.Module:
+def convert(network: nn.Module, backend: str, example: torch.Tensor, precision: str = "fp32") -> nn.Module:
     """Return a copy of a network, in evaluation mode, on ONNX Runtime or OpenVINO.
 
     The first time the network is exported (3 s for HAN) to `cache_path`; afterwards the file is loaded (0.5 s) and
@@ -78,17 +76,12 @@ def convert(
         network: network with its weights, one tensor as input and one as output.
         backend: "onnx" or "openvino".
         example: a batch, (batch, channels, *spatial).
-        threads: threads per image; None for as many as torch uses.
         precision: see `ExportedNetwork`.
-
-    Raises:
-        ValueError: the network can't be exported, or the precision is unknown.
-        ImportError: a package of the extra `export` is not installed.
     """
     require(CONVERTED[backend][0])
 
     def load(path: Path) -> nn.Module:
-        return ExportedNetwork(path, backend, threads, precision).eval()
+        return ExportedNetwork(path, backend, precision=precision).eval()
 
     path = cache_path(network)
     if path.is_file():
@@ -115,8 +108,7 @@ def convert(
 def cache_path(network: nn.Module) -> Path:
     """Return the file of a converted network, named after its modules, weights and the versions.
 
-    It is in the folder of the environment variable HYBRID_ATTENTION_CACHE, else in `hybrid_attention` in the user's
-    cache folder.
+    It is in the folder of the environment variable HYBRID_ATTENTION_CACHE, else in that of the user's cache.
     """
     parts = [hybrid_attention.__version__, torch.__version__, repr(network), state_digest(network)]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -40,17 +40,11 @@ _MORE = (5, 11, 3)
 
 
 class Exported(NamedTuple):
-    """An exported file.
-
-    Args:
-        path: path of the file.
-        method: the converter.
-        difference: largest difference of its output from the network's, over two batches of different shapes.
-    """
+    """An exported file."""
 
     path: Path
-    method: str
-    difference: float
+    method: str  # the converter
+    difference: float  # the largest of its output from the network's, over two batches of different shapes
 
 
 def export_onnx(
@@ -95,9 +89,6 @@ def export_torchscript(
 
     Name, digest of the weights and versions are in the file as `extra/hybrid_attention.json`. It is compared with the
     network as in `export_onnx`, whose arguments it has.
-
-    Raises:
-        ValueError: neither way works, or the file computes something else.
     """
     form = copy.deepcopy(network).cpu().eval()
 
@@ -134,7 +125,6 @@ def export_bundle(
     Raises:
         FileNotFoundError: there are no weights, or no such images.
         ValueError: another suffix, int8 as TorchScript, weights that do not fit, or a network that can't be exported.
-        ImportError: a package of the extra `export` is not installed.
     """
     path = Path(path)
     if path.suffix != ONNX and path.suffix not in TORCHSCRIPT:
@@ -252,7 +242,9 @@ def _compare(network: nn.Module, other: nn.Module, example: torch.Tensor) -> flo
     """Return the largest difference over two batches of different shapes; raise a ValueError if it is large."""
     example = example.detach().cpu()
     largest = 0.0
-    for batch in (example, _of_other_shape(example)):
+    sides = [amount for more in reversed(_MORE[: example.ndim - 2]) for amount in (0, more)]
+    larger = F.pad(example[:1], sides)
+    for batch in (example, torch.cat([larger, 1 - larger, larger**2])):
         with torch.no_grad(), torch.jit.optimized_execution(False):
             expected, found = network(batch), other(batch)
         if found.shape != expected.shape:
@@ -262,12 +254,6 @@ def _compare(network: nn.Module, other: nn.Module, example: torch.Tensor) -> flo
             raise ValueError(f"its output for {tuple(batch.shape)} differs by {difference:.2g}")
         largest = max(largest, difference)
     return largest
-
-
-def _of_other_shape(example: torch.Tensor) -> torch.Tensor:
-    more: Sequence[int] = _MORE[: example.ndim - 2]
-    larger = F.pad(example, [amount for side in reversed(more) for amount in (0, side)])
-    return torch.cat([larger[:1], 1 - larger[:1], larger[:1] ** 2])
 
 
 def example_image(folder: Path, weights: Path) -> torch.Tensor:

@@ -20,7 +20,6 @@ from hybrid_attention.prediction.model import OUTPUTS
 from hybrid_attention.transforms.probabilities import TemperatureScaling
 from torch import nn
 
-INTENDED_USE = "research only; no medical device"
 LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in parts of 65536, as Pillow has it
 _SETTINGS = ("class_names", "image_size", "temperature", "threshold", "normal_threshold", "flips")
 # image sizes at which the file is compared with the model in torch
@@ -82,12 +81,8 @@ def resize_matrix(size: int, side: int) -> torch.Tensor:
     interpolates linearly; both are linear, so each output pixel is a weighted sum. ONNX has no such resizing for sizes
     that are not known in advance.
 
-    Args:
-        size: length of the axis.
-        side: length after resizing.
-
-    Returns:
-        Weights of shape (side, size).
+    Shape:
+        - output: weights, (side, size)
     """
     pixels = torch.arange(size, dtype=torch.float32)
     factor = (pixels[-1] + 1) / side  # a tensor, which the exporter can follow
@@ -125,7 +120,7 @@ def whole_model(
         "name": folder.name,
         "version": hybrid_attention.__version__,
         "weights_sha256": weights_digest(found),
-        "intended_use": INTENDED_USE,
+        "intended_use": "research only; no medical device",
         **{name: json.dumps(settings[name]) for name in _SETTINGS[:-1]},
     }
     return model, facts
@@ -154,7 +149,6 @@ def export_whole(
         FileNotFoundError: there are no weights.
         ValueError: another suffix, weights that do not fit, a file that computes something else, or an inference that
             the file can't contain: flips, or further input channels.
-        ImportError: a package of the extra `export` is not installed.
     """
     onnx = require("onnx")
     path = Path(path)

@@ -37,7 +37,6 @@ class ExportedNetwork(nn.Module):
         FileNotFoundError: there is no such file.
         ValueError: the file is not an ONNX model with input `image` and output `pred`, an input does not fit, or the
             processor lacks the precision.
-        ImportError: the runtime is not installed.
     """
 
     def __init__(
@@ -112,11 +111,7 @@ def has_bf16() -> bool:
 
 
 def require(module: str) -> Any:
-    """Import a module of a package of the extra `export`.
-
-    Raises:
-        ImportError: it is not installed; the message says how to install it.
-    """
+    """Import a module of a package of the extra `export`, or say how to install it."""
     package, given = module.partition(".")[0], os.environ.get("CI")
     os.environ["CI"] = "true"  # keeps OpenVINO from sending telemetry on import
     try:

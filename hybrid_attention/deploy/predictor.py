@@ -39,10 +39,6 @@ class BundleModel(Model):
         bundle: name or folder, see `bundle_folder`; None for that of the weights.
         weights: see `weights_of`.
         backend, device, threshold, precision, inference_settings, images, gradcam: see `load_model`.
-
-    Raises:
-        FileNotFoundError: there are no weights.
-        ValueError: the weights do not fit, or an argument is out of range.
     """
 
     def __init__(
@@ -136,17 +132,16 @@ class BundleModel(Model):
 
 def _read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read flips, temperature and threshold."""
+    fault = f"{path} is not an inference_settings.json of hybrid-attention calibrate"
     try:
         settings = json.loads(Path(path).read_bytes())  # of any encoding
     except ValueError as error:
-        raise ValueError(f"{path} is not an inference_settings.json of hybrid-attention calibrate: {error}") from None
+        raise ValueError(f"{fault}: {error}") from None
     if not isinstance(settings, dict) or set(settings) != set(SETTINGS):
-        raise ValueError(
-            f"{path} is not an inference_settings.json of hybrid-attention calibrate, which has {', '.join(SETTINGS)}"
-        )
+        raise ValueError(f"{fault}, which has {', '.join(SETTINGS)}")
     flips, temperature, threshold = (settings[name] for name in SETTINGS)  # plain values: the config evaluates text
     numbers = all(isinstance(number, int | float) for number in (temperature, threshold))
     lists = isinstance(flips, list) and all(isinstance(axes, list) and set(axes) <= {0, 1} for axes in flips)
     if not lists or not numbers or temperature <= 0 or not 0 < threshold < 1:
-        raise ValueError(f"{path} is not an inference_settings.json of hybrid-attention calibrate: {settings}")
+        raise ValueError(f"{fault}: {settings}")
     return settings

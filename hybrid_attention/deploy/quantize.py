@@ -32,18 +32,13 @@ def quantize(source: str | os.PathLike[str], path: str | os.PathLike[str], image
         path: the file, written by rename.
         images: inputs of the network, (channels, *spatial) or a batch, float32, all of one size, from the training or
             validation part, never from the test part. About 30 are enough.
-
-    Raises:
-        FileNotFoundError: there is no such source.
-        ValueError: the source is not an exported network, or there are too few images.
-        ImportError: a package of the extra `export` is not installed.
     """
     network = ExportedNetwork(source, threads=1)
     batches = [_batch(image) for image in images]
     if len(batches) < FEWEST_IMAGES:
         raise ValueError(f"calibration needs at least {FEWEST_IMAGES} images, got {len(batches)}")
     network(torch.from_numpy(batches[0]))  # raises if the images do not fit
-    quantization = require("onnxruntime.quantization")
+    onnx, quantization = require("onnx"), require("onnxruntime.quantization")
     preparation = require("onnxruntime.quantization.shape_inference")
     with tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
         prepared = Path(folder) / "prepared.onnx"
@@ -55,7 +50,7 @@ def quantize(source: str | os.PathLike[str], path: str | os.PathLike[str], image
                 _reader(batches),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=["Conv"],
-                nodes_to_exclude=_around_products(require("onnx").load(str(prepared)).graph.node),
+                nodes_to_exclude=_around_products(onnx.load(str(prepared)).graph.node),
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -63,7 +58,6 @@ def quantize(source: str | os.PathLike[str], path: str | os.PathLike[str], image
                 # one image after the other: the features of all of them would fill the memory
                 extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
             )
-        onnx = require("onnx")
         facts = {one.key: one.value for one in onnx.load(str(source)).metadata_props}
         facts["quantized"] = f"int8 convolutions, calibrated on {len(batches)} images, percentile {PERCENTILE:g}"
         model = onnx.load(str(temporary))

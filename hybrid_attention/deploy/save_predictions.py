@@ -38,23 +38,9 @@ def inference_handlers(
 ) -> list[Any]:
     """Return the handlers of an inference run, as the configs of all bundles ask for them.
 
-    Args:
-        folder: folder of the files.
-        network: the network that Grad-CAM and attention maps explain, in its eager form.
-        probability: write a probability map per image.
-        uncertainty: write an entropy map per image.
-        dicom_seg: write a DICOM segmentation for each DICOM file with a lesion.
-        dicom_sr: write these and structured reports.
-        pdf: weight file of the network, which is named on the pages of `predictions.pdf`; None for no PDF.
-        gradcam: see `SaveGradCAMOverlays`.
-        panels: see `SavePanels`.
-        layer: see `SaveGradCAMOverlays`.
-        explained: "mask" or "class" if the network predicts both; None if its output is the logit of the mask.
-        class_names: see `SavePredictions`.
-        attention: see `SaveAttention`.
-
-    Raises:
-        ValueError: `explained` is neither, or the network has no such layer or no attention.
+    Grad-CAM and attention maps explain `network`, in its eager form, and of it the output `explained`, "mask" or
+    "class", if it predicts both. Its weight file `pdf` is named on the pages of `predictions.pdf`; None for no PDF.
+    The rest is that of `ResultWriter`, `SavePredictions`, `SaveGradCAMOverlays`, `SavePanels` and `SaveAttention`.
     """
     output = output_explained(explained)
     maps = [what for what, asked in (("probability", probability), ("uncertainty", uncertainty)) if asked]

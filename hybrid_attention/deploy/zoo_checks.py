@@ -111,11 +111,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the folder of a bundle, print one line per check, and return the exit status: 0 if all pass, else 1.
-
-    Args:
-        arguments: the folder, `sys.argv[1:]` by default.
-    """
+    """Check the folder of a bundle, print one line per check, and return the exit status: 0 if all pass, else 1."""
     parser = argparse.ArgumentParser(prog="python -m hybrid_attention.deploy.zoo_checks", description=__doc__)
     parser.add_argument("folder", type=Path, help="of the bundle")
     folder = parser.parse_args(arguments).folder

@@ -26,8 +26,10 @@ _STILL_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
 _ORDER_TAG, _ORDER_GROUP = 0x00209128, 0x00209111  # Temporal Position Index, in Frame Content Sequence
 
 
-def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]) -> Dataset:
-    """Make a binary DICOM Segmentation of lesions from masks of a file's frames.
+def write_dicom_segmentation(
+    path: str | os.PathLike[str], source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]
+) -> Dataset:
+    """Write lesions as a binary DICOM Segmentation by rename, and return it, a highdicom `Segmentation`.
 
     It belongs to the study, patient and frame of reference of the source, is a series of its own, and has a segment for
     each lesion of a frame, the largest first (SNOMED CT: morphologically abnormal structure, lesion, breast; by an
@@ -40,17 +42,22 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
         DICOM PS3.3, section A.51, Segmentation IOD; PS3.16, CID 7150 and 7151.
 
     Args:
+        path: of the segmentation.
         source: DICOM file of the images.
         masks: masks of whole frames, (H, W), nonzero is lesion, by the number of the frame, from 1.
-
-    Returns:
-        A highdicom `Segmentation`.
 
     Raises:
         ValueError: all masks are empty, one has another size than the frames, there is no such frame, the source lacks
             an identifier, or it can't be read.
         ImportError: highdicom is not installed.
     """
+    made = _of_masks(source, masks)
+    with atomic_path(path) as temporary:
+        made.save_as(temporary)
+    return made
+
+
+def _of_masks(source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]) -> Any:
     header = read_header(source)
     count, size = frame_count(header), (int(header.Rows), int(header.Columns))
     for number, mask in masks.items():
@@ -74,18 +81,8 @@ def dicom_segmentation(source: str | os.PathLike[str], masks: Mapping[int, np.nd
     return made
 
 
-def write_dicom_segmentation(
-    path: str | os.PathLike[str], source: str | os.PathLike[str], masks: Mapping[int, np.ndarray]
-) -> Dataset:
-    """Write `dicom_segmentation` of a source by rename, and return it."""
-    made: Any = dicom_segmentation(source, masks)
-    with atomic_path(path) as temporary:
-        made.save_as(temporary)
-    return made
-
-
 def require_highdicom() -> Any:
-    """Return the library highdicom, or raise an ImportError that says how to install it."""
+    """Import highdicom, or say how to install it."""
     try:
         import highdicom.seg
     except ImportError:
@@ -124,7 +121,7 @@ def _of_one_frame(header: Dataset) -> Dataset:
     return image
 
 
-def _segmentation(header: Dataset, image: Dataset, labels: np.ndarray, segments: int) -> Dataset:
+def _segmentation(header: Dataset, image: Dataset, labels: np.ndarray, segments: int) -> Any:
     """Return a segmentation of (frames, H, W) at the position of `image` that refers to the instance of `header`."""
     highdicom = require_highdicom()
     from pydicom.sr.codedict import codes

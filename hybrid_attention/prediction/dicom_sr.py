@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 _SCHEME = "99HYBRID"  # of concepts without a DICOM code
 
 
-def dicom_report(
+def write_dicom_report(
+    path: str | os.PathLike[str],
     source: str | os.PathLike[str],
     segmentation: Dataset,
     masks: Mapping[int, np.ndarray],
     classes: Mapping[int, Mapping[str, float]] | None = None,
     tracks: Mapping[int, Sequence[int]] | None = None,
-) -> Dataset:
-    """Make a DICOM Structured Report of the lesions of a file's frames: a measurement report, TID 1500.
+) -> None:
+    """Write a DICOM Structured Report of lesions by rename: a Comprehensive SR, a measurement report, TID 1500.
 
     Each lesion of a frame is a planar region (TID 1410) that refers to its frame of the segmentation and to the source
     image. It has a tracking identifier, the same in all frames of a track, long axis, short axis, area and angle of the
@@ -42,15 +43,13 @@ def dicom_report(
         and Radiology", J Digit Imaging 35 (2022) 1719.
 
     Args:
+        path: of the report.
         source: DICOM file of the images.
-        segmentation: from `dicom_segmentation`, of the same masks.
-        masks: see `dicom_segmentation`.
+        segmentation: what `write_dicom_segmentation` returned.
+        masks: see `write_dicom_segmentation`.
         classes: probability of each class, by the number of the frame; frames without lesion are left out.
         tracks: number of the track of each lesion of a frame, by the number of the frame, as `Tracker.add` returns
-            them; lesions of one track have one tracking identifier. None if lesions were not tracked.
-
-    Returns:
-        A highdicom `ComprehensiveSR`.
+            them; None if lesions were not tracked.
 
     Raises:
         ValueError: the source can't be read.
@@ -111,19 +110,6 @@ def dicom_report(
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = _SCHEME, NAME
     made.CodingSchemeIdentificationSequence = [scheme]
-    return made
-
-
-def write_dicom_report(
-    path: str | os.PathLike[str],
-    source: str | os.PathLike[str],
-    segmentation: Dataset,
-    masks: Mapping[int, np.ndarray],
-    classes: Mapping[int, Mapping[str, float]] | None = None,
-    tracks: Mapping[int, Sequence[int]] | None = None,
-) -> None:
-    """Write `dicom_report` of a source by rename."""
-    made: Any = dicom_report(source, segmentation, masks, classes, tracks)
     with atomic_path(path) as temporary:
         made.save_as(temporary)
 
@@ -198,16 +184,14 @@ def _class_group(image: Any, classes: Mapping[str, float]) -> Any:
     from pydicom.sr.codedict import Code, codes
     from pydicom.uid import generate_uid
 
-    def concept(name: str) -> Any:
-        private = Code(f"P_{name.upper()}", _SCHEME, f"Probability of class {name}")
-        return codes.DCM.ProbabilityOfCancer if name == "malignant" else private
-
+    codes_of = {name: Code(f"P_{name.upper()}", _SCHEME, f"Probability of class {name}") for name in classes}
+    codes_of["malignant"] = codes.DCM.ProbabilityOfCancer
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier="Classes of the image"),
         source_images=[image],
         algorithm_id=_algorithm(),
         measurements=[
-            sr.Measurement(name=concept(name), value=round(100 * chance, 2), unit=codes.UCUM.Percent)
+            sr.Measurement(name=codes_of[name], value=round(100 * chance, 2), unit=codes.UCUM.Percent)
             for name, chance in classes.items()
         ],
     )

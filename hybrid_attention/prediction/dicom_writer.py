@@ -28,15 +28,8 @@ class Frame(NamedTuple):
 class DicomWriter:
     """Write a DICOM segmentation, and a report, for each DICOM file of a run.
 
-    An image `a/b.dcm` gives `a/b_segmentation.dcm` with all frames that have a lesion, see `dicom_segmentation`, and
-    `a/b_report.dcm`, see `dicom_report`. Files without lesion and images of other formats are counted in the log.
-
-    Args:
-        folder: of the files; subfolders of the images are kept.
-        reports: also write reports.
-
-    Raises:
-        ImportError: highdicom is not installed.
+    An image `a/b.dcm` gives `a/b_segmentation.dcm` with all frames that have a lesion, and `a/b_report.dcm`. Files
+    without lesion and images of other formats are counted in the log.
     """
 
     def __init__(self, folder: Path, reports: bool = False) -> None:
@@ -56,12 +49,7 @@ class DicomWriter:
         return None
 
     def write(self, file: Path, name: str, frames: Mapping[int, Frame | None]) -> None:
-        """Write the objects of a file.
-
-        Args:
-            file: the source.
-            name: of the file, as `Result.save` takes it for an image.
-            frames: by their numbers, from 1.
+        """Write the objects of a file, whose frames are given by their numbers, from 1.
 
         Raises:
             ValueError: they would overwrite those of another file, or of frames of this one that were apart.

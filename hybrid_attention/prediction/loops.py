@@ -36,10 +36,7 @@ def smooth(results: Iterable[Result], frames: int, decide: Decide) -> Iterator[R
     Args:
         results: of all frames of one loop, in order.
         frames: in the mean, an odd number; 1 changes nothing.
-        decide: makes the mask of a probability; see `Model.decide`.
-
-    Returns:
-        Iterator over results, each with the mean probabilities and the mask of these.
+        decide: makes the mask of a mean probability; see `Model.decide`.
 
     Raises:
         ValueError: `frames` is not odd and positive, or the frames differ in size.
@@ -155,11 +152,7 @@ class Loop:
 
 
 class Tracker:
-    """Track the lesions of a loop while its frames are predicted; one result per track is kept.
-
-    Args:
-        start: of the loop, by `time.perf_counter`; None for now.
-    """
+    """Track the lesions of a loop while its frames are predicted; one result per track is kept."""
 
     def __init__(self, start: float | None = None) -> None:
         self.start = self.end = time.perf_counter() if start is None else start
@@ -177,11 +170,7 @@ class Tracker:
     def add(self, result: Result) -> list[int]:
         """Add the result of the next frame, whose number is that in its source (`loop.dcm#3`), else counted.
 
-        Returns:
-            The number of the track of each lesion of the frame, in the order of `number_lesions`.
-
-        Raises:
-            ValueError: its size differs from that of the frames before.
+        Return the number of the track of each lesion of the frame, in the order of `number_lesions`.
         """
         self._first = self._first or result
         if result.mask.shape != self._first.mask.shape:
@@ -224,11 +213,7 @@ class Tracker:
             self._ended = max((one for one in (self._ended, track) if one), key=lambda one: one.score)
 
     def loop(self) -> Loop:
-        """Return what was found.
-
-        Raises:
-            ValueError: there was no frame.
-        """
+        """Return what was found."""
         if self._first is None:
             raise ValueError("a loop needs at least one frame")
         tracks = [one for one in (self._ended, *self._tracks) if one]

@@ -228,14 +228,8 @@ def echo_ratio(image: np.ndarray, mask: np.ndarray, region: Any, sizes: np.ndarr
     image are compressed, so the ratio is not one of intensities, and depends on the device's settings; it does not
     depend on the file's grey scale, whose darkest value counts as 0.
 
-    Args:
-        image: grey values of any range, (H, W).
-        mask: of all lesions, bool, (H, W); the others are excluded from the ring.
-        region: the lesion, of scikit-image's `regionprops`.
-        sizes: height and width of a pixel.
-
-    Returns:
-        The ratio; None if the ring is empty or black.
+    The ratio is None if the ring is empty or black. `mask` is of all lesions, of which the others are left out of the
+    ring; `region` is the lesion, of scikit-image's `regionprops`.
     """
     reach = _RING * region.equivalent_diameter_area / 2
     margin = np.ceil(reach / sizes).astype(int)
@@ -261,13 +255,8 @@ def posterior_echo_ratio(image: np.ndarray, box: tuple[int, int, int, int]) -> f
         K. Horsch, M. L. Giger, L. A. Venta, C. J. Vyborny, "Computerized diagnosis of breast lesions on ultrasound",
         Med Phys 29 (2002) 157, DOI 10.1118/1.1429239, which compares the same three regions by differences.
 
-    Args:
-        image: grey values of any range, (H, W).
-        box: first row, first column, last row and last column of the lesion; the last ones are exclusive.
-
-    Returns:
-        The ratio; None if the lesion reaches the lower border, if less than a quarter of its width remains on both
-        sides, or if the tissue beside is black.
+    The ratio is None if the lesion reaches the lower border, if less than a quarter of its width remains on both sides,
+    or if the tissue beside is black. `box` is that of scikit-image's `regionprops`.
     """
     top, left, bottom, right = box
     height, width = bottom - top, right - left

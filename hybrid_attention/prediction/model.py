@@ -105,9 +105,6 @@ class Model(ABC):
             smoothing: number of frames over which probabilities are averaged, odd; see `smooth`.
             progress: show a progress bar.
 
-        Returns:
-            The lesion's best frame, its areas, the classes of the loop.
-
         Raises:
             TypeError: a frame is of another type.
             ValueError: without frames, if they differ in size or can't be read, or `smoothing` is not odd.
@@ -138,19 +135,12 @@ class Model(ABC):
 class OnnxModel(Model):
     """Run a whole model, which `hybrid-attention export --whole` writes.
 
-    Args:
-        path: the ONNX file.
-        threads: threads per image; None for all cores.
-        threshold: probability from which on a pixel is lesion; None for that of the file.
-
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not such a model, or `threshold` is not between 0 and 1.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], threads: int | None = None, threshold: float | None = None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], threshold: float | None = None) -> None:
         import onnxruntime
 
         self.path = Path(path)
@@ -159,7 +149,6 @@ class OnnxModel(Model):
         if threshold is not None and not 0 < threshold < 1:
             raise ValueError(f"the threshold must be between 0 and 1, got {threshold:g}")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(self.path), options, ["CPUExecutionProvider"])

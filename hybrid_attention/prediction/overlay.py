@@ -24,13 +24,9 @@ def draw_overlay(image: ArrayLike, prediction: ArrayLike, truth: ArrayLike | Non
         M. A. Aslam, A. Naveed, N. Ahmed, "Hybrid Attention Network for Accurate Breast Tumor Segmentation in
         Ultrasound Images", arXiv 2506.16592, section 5.
 
-    Args:
-        image: grey values of any range, (H, W).
-        prediction: mask, (H, W); above 0.5 is lesion.
-        truth: ground-truth mask, (H, W), or None.
-
-    Returns:
-        uint8 array of shape (H, W, 3).
+    Shape:
+        - image: grey values of any range, (H, W); masks: (H, W), above 0.5 is lesion
+        - output: uint8, (H, W, 3)
 
     Raises:
         ValueError: the shapes differ or are not 2D.

@@ -42,11 +42,7 @@ _LINES = (
 class PdfReport:
     """Write a PDF with a page per image: image, overlay, measurements, classes, expected Dice, model and version.
 
-    The file appears by rename when it is closed.
-
-    Args:
-        path: of the PDF.
-        model: name and weights of the model, for the foot of the pages.
+    The file appears by rename when it is closed; `model` is in the foot of the pages.
     """
 
     def __init__(self, path: str | os.PathLike[str], model: str) -> None:

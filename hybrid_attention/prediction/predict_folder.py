@@ -49,11 +49,9 @@ class ResultWriter:
     Pictures of an image that an earlier call into the folder wrote, and this one does not, are removed.
 
     Args:
-        folder: of the files; see `Result.save`.
-        outputs: pictures per image; see `Result.save`.
+        folder, outputs: see `Result.save`.
         pdf: name of the model on the pages of `predictions.pdf`, one per image; None for no such file.
-        dicom_seg: write a DICOM segmentation for each DICOM file with a lesion; see `DicomWriter`.
-        dicom_sr: write these and structured reports.
+        dicom_seg, dicom_sr: see `DicomWriter`.
     """
 
     def __init__(
@@ -159,7 +157,7 @@ def predict_folder(
     smoothing: int = 1,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """Segment an image or a folder of images into files.
+    """Segment an image or a folder of images into files, and return the rows of `predictions.csv`.
 
     Args:
         model: from `load_model`.
@@ -173,9 +171,6 @@ def predict_folder(
         dicom_sr: also write these and a structured report for each.
         smoothing: number of frames of a loop over which probabilities are averaged, odd; see `smooth`.
         progress: show a progress bar.
-
-    Returns:
-        The rows of `predictions.csv`.
 
     Raises:
         FileNotFoundError: `images` does not exist.

@@ -70,10 +70,7 @@ class Result:
         return measure_lesion(self.mask, spacing or self.image.proportions, unit, pixels)
 
     def overlay(self, truth: ArrayLike | None = None) -> np.ndarray:
-        """Draw the outline of the mask over the image, or its errors against a true mask: uint8, (H, W, 3).
-
-        See `draw_overlay`.
-        """
+        """Draw the outline of the mask over the image, or its errors against a true mask; see `draw_overlay`."""
         from hybrid_attention.prediction.overlay import draw_overlay
 
         return draw_overlay(self.image.pixels, self.mask, truth)
@@ -121,9 +118,6 @@ class Result:
 
         Returns:
             `row`, with the name and the paths of mask and overlay before it.
-
-        Raises:
-            ValueError: `outputs` is a string or has another name.
         """
         self.check_outputs(outputs)
         paths = {}
@@ -166,19 +160,11 @@ def expected_dice(probability: ArrayLike, mask: ArrayLike) -> float:
     expected values, close to the expected ratio if pixels are independent. The estimate is as good as the
     probabilities: calibrate them (`TemperatureScaling`).
 
-    Dice is defined for images with a lesion, where an empty mask scores 0. An empty mask therefore gets 0, however
-    certain the network is that there is no lesion.
+    An empty mask gets 0, as it scores on images with a lesion. Masks are lesion above 0.5; shapes are any.
 
     Reference:
         B. L. C. Borges, B. M. Pacheco, D. Silva, "Soft Dice Confidence: A Near-Optimal Confidence Estimator for
         Selective Prediction in Semantic Segmentation", arXiv 2402.10665.
-
-    Args:
-        probability: of lesion, from 0 to 1, of any shape.
-        mask: above 0.5 is lesion, of the same shape.
-
-    Returns:
-        A number from 0 to 1.
 
     Raises:
         ValueError: the shapes differ, or a probability is NaN or out of range.

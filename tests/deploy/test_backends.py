@@ -103,7 +103,7 @@ def test_converted_once(net, cache, monkeypatch):
     calls = []
     monkeypatch.setattr(backends, "export_onnx", lambda *words: (calls.append(1), export_onnx(*words)))
     for backend in ("openvino", "onnx", "openvino"):
-        found = convert(net, backend, EXAMPLE, threads=1)
+        found = convert(net, backend, EXAMPLE)
         assert not found.training
         assert_equal(found(EXAMPLE), net(EXAMPLE))
     assert calls == [1]
