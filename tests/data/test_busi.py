@@ -68,12 +68,11 @@ def test_all_faults_at_once(small, tmp_path):
     mask(benign / "b_mask.png")
     write_dicom(benign / "loop.dcm", LOOP, NumberOfFrames=2)
     mask(benign / "loop#1_mask.png")
-    (benign / "text.dcm").write_bytes(b"a text")
     shutil.move(small, tmp_path / "download" / "Dataset_BUSI_with_GT")  # the folder in the published archive
     with pytest.raises(DataError) as caught:
         busi_datalist(tmp_path / "download")
     message = str(caught.value)
-    assert message.startswith("9 problem(s) in 10 case(s)") and "Hint: " in message
+    assert message.startswith("8 problem(s) in 9 case(s)") and "Hint: " in message
     for part in (
         "benign (1).png: no mask beside it (expected benign (1)_mask.png)",
         "benign (2)_mask_2.npy: masks of this format are not read",
@@ -83,7 +82,6 @@ def test_all_faults_at_once(small, tmp_path):
         "b.png: the file has zero bytes",
         "b.png: its masks would be those of b.dcm; rename or remove one",
         "loop.dcm#2: no mask beside it (expected loop#2_mask.png)",
-        "text.dcm: not a DICOM file",
     ):
         assert part in message
 

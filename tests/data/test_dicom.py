@@ -1,19 +1,20 @@
 import re
+import sys
 
 import numpy as np
 import pytest
-from hybrid_attention.data import DataError, image_datalist
-from hybrid_attention.data.cases import inspect_cases
+from hybrid_attention.data import DataError, dicom_pixels, image_datalist
 from hybrid_attention.data.dicom import geometry
 from hybrid_attention.data.dicom_pixels import frame_paths
 from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey, to_full_frame, to_tissue
 from hybrid_attention.data.names import is_dicom, split_frame
+from PIL import Image
 
-from tests.data.dicom_files import CAPTURE, JPEG, MPEG4, header, jpeg_frames, region, set_text, write_dicom
-from tests.data.published_sets import mask
+from tests.data import dicom_files as files
+from tests.data.dicom_files import header, jpeg_frames, pydicom, region, set_text, write_dicom
 
-RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8)  # six rows of eight
-CINE = np.stack([RAMP, RAMP + 50, RAMP + 100])
+RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # six rows of eight
+CINE = np.stack([RAMP, RAMP // 2, RAMP // 3])
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_spacing_and_proportions_where_no_region_states_one(write):
         assert pixel_proportions(set_text(file, PixelAspectRatio=text)) == (1, 1)
 
 
-def test_region_with_spacing_in_cm_and_back_into_the_frame(write, tmp_path):
+def test_region_with_spacing_in_cm_and_back_into_the_frame(write):
     # columns 2 to 5 and rows 1 to 4, both ends within
     file = write(regions=[region(2, 1, 5, 4, delta=(0.01, -0.02))])
     assert geometry(file).box == (2, 1, 6, 5)
@@ -81,12 +82,6 @@ def test_region_with_spacing_in_cm_and_back_into_the_frame(write, tmp_path):
     assert to_full_frame(corner, "a.png") is corner
     with pytest.raises(ValueError, match=r"\(3, 4\) does not fit the tissue of \(4, 4\)"):
         to_full_frame(corner[1:], file)
-    truth = tmp_path / "a_mask.png"  # of the whole frame
-    mask(truth, size=(8, 6), box=(2, 1, 6, 5))
-    assert inspect_cases([{"image": str(file), "label": [truth]}])[1][0]["lesion_area_fraction"] == 1
-    mask(truth, size=(7, 6))
-    with pytest.raises(DataError, match="mask of 7x6 pixels for an image of 4x4"):
-        image_datalist(tmp_path)
 
 
 def test_other_modalities_are_read_and_logged_and_what_holds_no_image_is_refused(write, tmp_path, caplog):
@@ -97,7 +92,7 @@ def test_other_modalities_are_read_and_logged_and_what_holds_no_image_is_refused
         image_datalist(tmp_path / "seg.dcm")
     caplog.clear()
     assert len(image_datalist(write(name="us.dcm"))) == 1 and caplog.text == ""
-    assert len(image_datalist(write(kind=CAPTURE, Modality="OT"))) == 1
+    assert len(image_datalist(write(kind=files.CAPTURE, Modality="OT"))) == 1
     assert "its modality is OT, not ultrasound" in caplog.text
 
 
@@ -107,16 +102,16 @@ def test_all_bad_files_at_once(write, tmp_path):
     (tmp_path / "half.dcm").write_bytes(write(name="good.dcm").read_bytes()[:-20])
     (tmp_path / "text.dcm").write_bytes(b"hello, I am a text " * 9)
     (tmp_path / "empty.dcm").touch()
-    write(CINE, "video.dcm", NumberOfFrames=3, syntax=MPEG4, raw=jpeg_frames([RAMP]))
+    write(CINE, "video.dcm", NumberOfFrames=3, syntax=files.MPEG4, raw=jpeg_frames([RAMP]))
     write(name="strange.dcm", photometric="CMYK")
-    capture = header(CAPTURE, Rows=6, Columns=8, PhotometricInterpretation="MONOCHROME2", Modality="OT")
+    capture = header(files.CAPTURE, Rows=6, Columns=8, PhotometricInterpretation="MONOCHROME2", Modality="OT")
     capture.save_as(tmp_path / "capture.dcm", enforce_file_format=True)
-    header(CAPTURE, Modality="OT").save_as(tmp_path / "none.dcm", enforce_file_format=True)
+    header(files.CAPTURE, Modality="OT").save_as(tmp_path / "none.dcm", enforce_file_format=True)
     capture.Rows, capture.Columns = 10000, 20000
     capture.save_as(tmp_path / "many.dcm", enforce_file_format=True)
     write(colours, "full.dcm", photometric="YBR_FULL_422")  # but not subsampled
-    write(name="packed.dcm", syntax=JPEG, raw=jpeg_frames(CINE))
-    write(CINE, "loop.dcm", syntax=JPEG, raw=jpeg_frames([RAMP]), NumberOfFrames=3)
+    write(name="packed.dcm", syntax=files.JPEG, raw=jpeg_frames(CINE))
+    write(CINE, "loop.dcm", syntax=files.JPEG, raw=jpeg_frames([RAMP]), NumberOfFrames=3)
     write(colours, "samples.dcm")
     write(name="deep.dcm", raw=RAMP.astype("<u2").tobytes())
     expected = {
@@ -148,3 +143,125 @@ def test_dicom_is_known_by_its_content(write, tmp_path):
     for name in names:
         (tmp_path / name).write_bytes(b"x" * 200)
         assert is_dicom(tmp_path / name) == (name in ("a.IMA", "a.dcm"))
+
+
+SQUARES = RAMP.astype(float) ** 2
+DEEP, SIGNED = RAMP.astype(np.uint16) * 16, RAMP.astype(np.int16) - 100
+RESCALE = {"RescaleSlope": 2, "RescaleIntercept": 10, "RescaleType": "US"}
+TABLE = pydicom.Dataset()
+TABLE.LUTDescriptor, TABLE.LUTData = [256, 0, 16], (np.arange(256) ** 2).astype("<u2").tobytes()
+
+
+@pytest.fixture
+def grey(tmp_path):
+    return lambda *arguments, **options: read_grey(write_dicom(tmp_path / "a.dcm", *arguments, **options))
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind", "options", "expected"),
+    [
+        (RAMP, "MONOCHROME2", {}, RAMP),
+        (RAMP, "MONOCHROME2", {"syntax": files.DEFLATED}, RAMP),
+        (RAMP[:, :5], "MONOCHROME2", {"raw": RAMP[:, :5].tobytes() + bytes(4)}, RAMP[:, :5]),  # padded
+        (RAMP, "MONOCHROME1", {}, 255 - RAMP.astype(int)),
+        (DEEP, "MONOCHROME2", {"BitsStored": 12}, DEEP),
+        (SIGNED, "MONOCHROME2", RESCALE, 2 * SIGNED + 10),
+        # 12 bits hold 0 to 4095, rescaled 10 to 8200
+        (DEEP, "MONOCHROME1", {"BitsStored": 12, **RESCALE}, 8210 - (2.0 * DEEP + 10)),
+        # 50 and less are black, more than 150 are white, linear between (PS3.3 C.11.2.1.2.1)
+        (RAMP, "MONOCHROME2", {"WindowCenter": 100.5, "WindowWidth": 101}, (RAMP / 100 - 0.5).clip(0, 1) * 255),
+        (RAMP, "MONOCHROME2", {"VOILUTSequence": [TABLE]}, SQUARES),
+        (RAMP, "MONOCHROME1", {"VOILUTSequence": [TABLE]}, 65535 - SQUARES),
+    ],
+)
+def test_monochrome(grey, stored, kind, options, expected):
+    found = grey(stored, kind, **options)
+    assert found.shape == expected.shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-4 if "WindowCenter" in options else 0)
+
+
+COLOURS = np.zeros((4, 6, 3), np.uint8)  # red, green and blue stripes two pixels wide, and a grey row
+COLOURS[:, :2, 0], COLOURS[:, 2:4, 1], COLOURS[:, 4:, 2] = 200, 100, 250
+COLOURS[3] = 77
+YBR = np.asarray(Image.fromarray(COLOURS).convert("YCbCr"))
+PAIRS = np.stack([YBR[:, ::2, 0], YBR[:, 1::2, 0], YBR[:, ::2, 1], YBR[:, ::2, 2]], axis=-1)  # two pixels, four bytes
+SMOOTH = np.add.outer(np.arange(32), 2 * np.arange(48)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "planar"),
+    [("RGB", COLOURS, 0), ("RGB", np.moveaxis(COLOURS, -1, 0), 1), ("YBR_FULL", YBR, 0), ("YBR_FULL_422", PAIRS, 0)],
+)
+def test_colours_equal_the_same_png(grey, kind, stored, planar):
+    luma = np.asarray(Image.fromarray(COLOURS).convert("L"))
+    found = grey(COLOURS, kind, raw=stored.tobytes(), PlanarConfiguration=planar)
+    np.testing.assert_allclose(found, luma, atol=0 if kind == "RGB" else 1)
+
+
+@pytest.mark.parametrize("kind", ["YBR_FULL_422", "MONOCHROME2"])
+def test_jpeg_baseline(grey, kind):
+    frame = np.stack([SMOOTH, SMOOTH // 2, SMOOTH // 3], axis=-1) if kind.startswith("YBR") else SMOOTH
+    found = grey(frame, kind, syntax=files.JPEG, raw=jpeg_frames([frame]))
+    np.testing.assert_allclose(found, np.asarray(Image.fromarray(frame).convert("L")), atol=4)
+    with pytest.raises(ValueError, match="truncated or damaged DICOM file"):
+        grey(frame, kind, syntax=files.JPEG, raw=jpeg_frames([frame[:3]]))
+
+
+@pytest.mark.parametrize(("bits", "scale"), [(8, 1), (16, 257)])
+def test_palette(grey, bits, scale):
+    index = np.asarray([[0, 1, 2], [2, 1, 0]], np.uint8)
+    luma = np.array([29.07, 0.299 * 200 + 0.587 * 100 + 0.114 * 50, 0.299 * 10 + 0.587 * 20 + 0.114 * 30])
+    tags = {}
+    for colour, values in {"Red": [0, 200, 10, 0], "Green": [0, 100, 20, 0], "Blue": [255, 50, 30, 0]}.items():
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [4, 0, bits]
+        tags[f"{colour}PaletteColorLookupTableData"] = (np.array(values, f"<u{bits // 8}") * scale).tobytes()
+    np.testing.assert_allclose(grey(index, "PALETTE COLOR", **tags), luma[index] * scale, atol=0.6 * scale)
+
+
+@pytest.mark.parametrize("syntax", [files.EXPLICIT, files.DEFLATED, files.RLE])
+def test_frames_of_a_loop_are_cropped_alike(tmp_path, syntax):
+    stored = files.EXPLICIT if syntax == files.RLE else syntax
+    file = write_dicom(tmp_path / "a.dcm", CINE, syntax=stored, NumberOfFrames=3, regions=[region(1, 2, 4, 5)])
+    if syntax == files.RLE:
+        stored = pydicom.dcmread(file)
+        stored.compress(files.RLE)
+        stored.save_as(file)
+    for number, frame in enumerate(CINE, start=1):
+        np.testing.assert_array_equal(read_grey(f"{file}#{number}"), frame[2:6, 1:5])
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_as_dark_as_the_darkest_pixel(grey, kind):
+    """Padded by -2000 to -1999: as they are, all else would look alike."""
+    signed = RAMP.astype(np.int16)
+    signed[:2, :2], signed[5, 7] = -2000, -1999
+    tissue = signed if kind == "MONOCHROME2" else -1 - signed.astype(int)  # of the range -32768 to 32767
+    found, inside = grey(signed, kind, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1999), signed >= 0
+    np.testing.assert_array_equal(found[inside], tissue[inside])
+    assert set(found[~inside]) == {tissue[inside].min()}
+    assert grey(signed, kind, PixelPaddingValue=-2000)[5, 7] == (-1999 if kind == "MONOCHROME2" else 1998)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        *({"RescaleSlope": slope, "RescaleIntercept": "0"} for slope in ("", "abc", "0", "nan")),
+        {"RescaleSlope": "", "RescaleIntercept": "-7"},
+        *({"WindowCenter": centre, "WindowWidth": width} for centre, width in (("", "20"), ("x", "20"), ("9", "0"))),
+        {"WindowCenter": "100", "WindowWidth": "-3", "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": "100", "WindowWidth": "0", "VOILUTFunction": ""},
+    ],
+)
+def test_empty_and_invalid_values_are_absent(tmp_path, texts):
+    file = set_text(write_dicom(tmp_path / "a.dcm", RAMP), **texts)
+    np.testing.assert_array_equal(read_grey(file), RAMP - (7.0 if "-7" in texts.values() else 0.0))
+
+
+def test_missing_packages_are_named(grey, tmp_path, monkeypatch):
+    monkeypatch.setattr(dicom_pixels, "_has_decoder", lambda syntax: False)
+    message = r"JPEG Lossless.* no decoder is installed: install pylibjpeg pylibjpeg-libjpeg"
+    with pytest.raises(ValueError, match=message):
+        grey(RAMP, syntax=files.JPEG_LOSSLESS, raw=jpeg_frames([RAMP]))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ImportError, match=r"needs pydicom: pip install '\.\[dicom\]'"):
+        read_grey(tmp_path / "a.dcm")

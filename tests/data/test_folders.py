@@ -10,16 +10,7 @@ from hybrid_attention.data.names import is_clutter, is_dicom, mask_owner, natura
 
 from tests.data.published_sets import mask, picture
 
-CLUTTER = [
-    ".ipynb_checkpoints",
-    ".Trash-1000",
-    "@eaDir",
-    "#recycle",
-    "$RECYCLE.BIN",
-    "Thumbs.db",
-    "._a.png",
-    "__MACOSX",
-]
+CLUTTER = [".ipynb_checkpoints", "@eaDir", "#recycle", "$RECYCLE.BIN", "Thumbs.db", "._a.png", "__MACOSX"]
 OWNERS = {"benign (4)_mask_1.png": "benign (4)", "a_mask.nii.gz": "a", "a.v2_mask_12.NII": "a.v2"}
 OWNERS |= {"loop#3_mask.png": "loop#3", **dict.fromkeys(("a.nii.gz", "a_masked.png", "a_mask_b.png"))}
 RESULTS = {"a/b.png": "a/b", "b.v2.nii.gz": "b.v2", "a/b.DICOM#3": "a/b#3", "1.2.3": "1.2.3"}
