@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from hybrid_attention.audit import audit
+from hybrid_attention.audit.contact_sheet import contact_pages
+from hybrid_attention.audit.keypoints import Picture
+from hybrid_attention.audit.leakage import random_leakage, read_split, split_leakage
+from hybrid_attention.audit.near_duplicates import Copy
 from hybrid_attention.data import DataError, busi_datalist, busi_facts
 from hybrid_attention.phantoms.dataset import make_phantom
 from PIL import Image
@@ -116,13 +120,7 @@ def test_split_is_judged(audited, tmp_path):
 def test_images_without_texture_are_compared_by_their_bytes(tmp_path):
     grey = np.full((80, 90), 90, np.uint8)
     grey[0, 0] = 1
-    pictures = {
-        "grey.png": grey,
-        "grey again.bmp": grey,
-        "grey wide.png": grey.T,
-        "black.png": (grey == 1).view(np.uint8),
-    }
-    pictures |= {"two.png": grey[:1, :2], "line.png": np.arange(2000, dtype=np.uint8)[:, None]}
+    pictures = {"grey.png": grey, "grey again.bmp": grey, "grey wide.png": grey.T, "two.png": grey[:1, :2]}
     for name, array in {**pictures, "tiny.png": phantom(1)[:12, :15]}.items():
         save(tmp_path / "in" / name, array)
     audit(tmp_path / "in", tmp_path / "out", progress=False)
@@ -146,6 +144,75 @@ def test_missing_empty_and_unreadable_folders_leave_nothing(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[audit\]'"):
         audit(tmp_path, tmp_path / "out")
+
+
+NAMES = ["a.png", "b.png", "c.png", "d.png", "e.png"]
+
+
+def test_shares_by_hand():
+    groups = pd.DataFrame({"same_frame": [1, 1, 2, 3, 4], "duplicate": [1, 1, 2, 2, 3]}, index=NAMES)
+    parts = dict(zip(NAMES, ["train", "test", "test", "validation", "train"], strict=True))
+    assert split_leakage(groups, parts) == {
+        "test_in_train": {"same_frame": 0.5, "duplicate": 0.5},
+        "validation_in_train": {"same_frame": 0.0, "duplicate": 0.0},
+        "test_in_validation": {"same_frame": 0.0, "duplicate": 0.5},
+    }
+    del parts["d.png"]
+    assert split_leakage(groups, parts)["validation_in_train"]["duplicate"] is None
+
+
+def test_random_splits_of_pairs_leak_as_chance_says():
+    pairs = pd.DataFrame({"same_frame": range(200), "duplicate": [index // 2 for index in range(200)]})
+    leaks = random_leakage(pairs, seed=3)
+    for split, images in (("80/10/10", 20), ("80/20", 40)):
+        assert leaks[split]["same_frame"] == {"mean": 0, "sd": 0, "images": images}
+        # the partner of a test image is one of the 199 others, of which 160 train
+        assert leaks[split]["duplicate"]["mean"] == pytest.approx(160 / 199, abs=0.05)
+        assert 0 < leaks[split]["duplicate"]["sd"] < 0.15
+    assert leaks == random_leakage(pairs, seed=3) != random_leakage(pairs, seed=4)
+    assert random_leakage(pairs[:2]) == {}
+
+
+def test_split_files(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("case_id,class,part\na.png,x,train\nb.png,y,test\n")
+    assert read_split(path, NAMES) == {"a.png": "train", "b.png": "test"}
+    for text, message in (
+        ("case_id,fold\na.png,0\n", "got fold"),
+        ("case_id,part\na.png,train\n", "no image with part 'test'"),
+        ("case_id,part\na.png,test\n", "no image with part 'train'"),
+        ("case_id,part\nx.png,train\ny.png,test\n", r"2 problem\(s\) in 2.*\n.*x\.png: not among.*\n.*y\.png"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_split(path, NAMES)
+
+
+def sheet(*sizes, grey=0, name="x.png"):
+    """Pages of groups with as many images of one frame."""
+    numbers = np.repeat(np.arange(len(sizes)), sizes)
+    groups = pd.DataFrame({"same_frame": numbers, "duplicate": numbers}, index=[name] * len(numbers))
+    firsts = [int(np.flatnonzero(numbers == number)[0]) for number in numbers]
+    copies = [Copy(first, index, "same_frame") for index, first in enumerate(firsts) if first != index]
+    picture = Picture(np.full((120, 160), grey, np.uint8), np.zeros((0, 4)), np.zeros((0, 128)))
+    return list(contact_pages(groups, copies, dict.fromkeys(range(len(numbers)), picture)))
+
+
+def black_cells(page):
+    """Count the thumbnails on a page by their black pixels: 213 x 160 each."""
+    return round(float((np.asarray(page) == 0).sum()) / (213 * 160))
+
+
+def test_every_image_of_every_group_is_shown_the_largest_first():
+    assert sheet(1, 1) == []
+    assert [black_cells(page) for page in sheet(3, 7, 2, 14, 2, 5, 60, 1)] == [48, 12 + 14 + 7 + 5, 3 + 2 + 2]
+    assert [(page.height, black_cells(page)) for page in sheet(100)] == [(1602, 48), (1602, 48), (230, 4)]
+
+
+def test_long_names_stay_in_their_cell():
+    short, long = (np.asarray(sheet(2, grey=255, name=name)[0])[40:] for name in ("x.png", "WWWWW " * 60 + ".png"))
+    np.testing.assert_array_equal(long[:, 464:], short[:, 464:])
+    assert (long[:, 224:232] == 255).all() and (long[:, 200:224] < 255).any()  # not cut by the next cell
 
 
 def recall_and_precision(out, column):

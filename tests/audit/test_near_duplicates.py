@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hybrid_attention.audit.keypoints import Candidate, agreeing_matches, describe, mutual_matches, root_sift, strongest
+from hybrid_attention.audit.keypoints import Candidate, agreeing_matches, describe, strongest
 from hybrid_attention.audit.near_duplicates import Copy, Scores, compare, find_near_duplicates, group_numbers
 from hybrid_attention.phantoms.dataset import make_phantom
 from scipy import ndimage
@@ -49,25 +49,6 @@ def test_shared_text_joins_no_strangers():
     scores = compare(describe(first), describe(second))
     assert scores.inliers >= 10, "the text should match, or this test proves nothing"
     assert scores.kind is None
-
-
-def test_mirrored_picture_is_that_of_the_mirrored_image():
-    mirrored, turned = describe(FRAME).mirrored(), describe(np.ascontiguousarray(FRAME[:, ::-1]))
-    np.testing.assert_array_equal(mirrored.pixels, turned.pixels)
-    matched, partner = mutual_matches(root_sift(mirrored.descriptors), root_sift(turned.descriptors)[None])
-    chosen = matched[:, 0].numpy()
-    assert chosen.mean() > 0.9
-    error = mirrored.keypoints[chosen] - turned.keypoints[partner[chosen, 0].numpy()]
-    assert np.median(np.abs(error[:, :2])) < 0.5
-    assert np.median(np.abs((error[:, 3] + 180) % 360 - 180)) < 2
-
-
-def test_keypoints_lie_in_the_pixels_of_the_picture():
-    image = np.zeros((900, 1200), np.uint8)
-    image[594:606, 294:306] = 255  # a square around (300, 600)
-    picture = describe(ndimage.gaussian_filter(image, 4))
-    assert picture.pixels.shape == (384, 512)
-    assert picture.keypoints[0, :2] == pytest.approx((299.5 * 512 / 1200, 599.5 * 512 / 1200), abs=0.7)
 
 
 def test_support_counts_what_agrees_with_one_similarity():

@@ -76,10 +76,8 @@ def test_region_with_spacing_in_cm_and_back_into_the_frame(write):
     corner = np.zeros((4, 4), np.uint8)
     corner[3, 0] = 1  # first column and last row of the tissue
     frame = to_full_frame(corner, file)
-    assert frame.shape == (6, 8) and frame.dtype == np.uint8
-    assert np.argwhere(frame).tolist() == [[4, 2]]
+    assert frame.shape == (6, 8) and np.argwhere(frame).tolist() == [[4, 2]]
     np.testing.assert_array_equal(to_tissue(frame, file), corner)
-    assert to_full_frame(corner, "a.png") is corner
     with pytest.raises(ValueError, match=r"\(3, 4\) does not fit the tissue of \(4, 4\)"):
         to_full_frame(corner[1:], file)
 

@@ -51,11 +51,9 @@ def test_bad_files(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    for read in (read_grey, image_shape):
+    for read in (GreyReader().read, image_shape):
         with pytest.raises(ValueError, match=message):
             read(path)
-    with pytest.raises(ValueError, match=rf"{name}: .*{message}"):
-        GreyReader().read(path)
 
 
 def test_an_image_of_many_pixels_is_not_decoded(tmp_path):

@@ -84,7 +84,6 @@ OTHER_MASKS = [{**one, "lesion_area_fraction": one["lesion_area_fraction"] * 0.7
     ("cases", "arguments", "message"),
     [
         (OWN, {"split_rule": "paper", "paper_sizes": SIZES}, "paper is for BUSI"),
-        (BUSI, {"split_rule": "paper"}, "paper is for BUSI"),
         (BUSI, {"split_rule": "paper", "paper_sizes": SIZES, "fold": 1}, "one split, fold 0, got fold 1"),
         (BUSI, {"split_rule": "papers"}, "leak_free, random, paper, got 'papers'"),
         (BUSI, {"split_csv": "mine.csv", "split_rule": "random"}, r"random and split_csv mine\.csv exclude"),
@@ -158,7 +157,6 @@ def test_tables(table):
     ("column", "values", "fold", "message"),
     [
         ("part", ["test", *TABLE_PARTS[1:]], 0, "group g0 leaks: c0 is in part test, c1 in train\n"),
-        ("fold", [2, *FOLDS[1:]], 0, "group g0 leaks: c0 is in fold 2, c1 in 1\n"),
         ("part", TABLE_PARTS[:-1], 0, "c11: no row\n"),
         ("part", [*TABLE_PARTS[:-1], "tset"], 0, "c11: part 'tset', expected train, validation, test, excluded\n"),
         ("fold", [*FOLDS[:-1], "two"], 0, "c11: fold 'two', expected a whole number\n"),
