@@ -54,8 +54,11 @@ def audited(tmp_path_factory):
         save(root / "z" / f"{seed}.png", phantom(seed, ("benign", "malignant", "normal")[seed % 3]))
     (root / ".hidden.png").write_bytes(b"no image")
     (root / "notes.txt").write_text("no image")
-    out = root.parent / "results"
-    return root, out, audit(root, out, progress=False)
+    parts = {"a/frame.png": "train", "b/jpeg.jpg": "validation", "z/4.png": "excluded"}
+    parts |= dict.fromkeys(("c/d/crop.png", "z/1.png", "z/2.png", "z/3.png"), "test")
+    split, out = root.parent / "split.csv", root.parent / "results"
+    split.write_text("\n".join(["case_id,class,part", *(f"{name},x,{part}" for name, part in parts.items())]))
+    return root, out, audit(root, out, split, progress=False)
 
 
 def test_files_of_the_results(audited):
@@ -77,6 +80,9 @@ def test_files_of_the_results(audited):
     assert facts["pairs"] == {"identical_file": 1, "identical_pixels": 1, "same_frame": len(result.copies) - 2}
     assert (out / "summary.md").read_text() == result.summary()
     assert "7 images (53.8%) in 1 group(s), the largest of 7; 1 group(s)" in result.summary()
+    assert result.split["test_in_train"]["duplicate"] == 0.25
+    assert result.split_counts == {"train": 1, "test": 4, "validation": 1, "excluded": 1, "not in the split": 6}
+    assert "| given, test in train | 4 | 25.0% | 25.0% |" in result.summary()
     assert {path.name for path in out.iterdir()} == {"contact_sheet_001.png", *FILES}
 
 
@@ -104,17 +110,6 @@ def test_groups_serve_as_groups_csv(phantoms, tmp_path):
     assert group["benign/benign (2).png"] == group["malignant/malignant (7).png"]
     with pytest.raises(ValueError, match="must not be written among the images"):
         audit(tmp_path / "in", root, progress=False)
-
-
-def test_split_is_judged(audited, tmp_path):
-    parts = {"a/frame.png": "train", "c/d/crop.png": "test", "z/1.png": "test", "z/2.png": "test", "z/3.png": "test"}
-    parts |= {"b/jpeg.jpg": "validation", "z/4.png": "excluded"}
-    split = tmp_path / "split.csv"
-    split.write_text("\n".join(["case_id,class,part", *(f"{name},x,{part}" for name, part in parts.items())]))
-    result = audit(audited[0], tmp_path / "out", split, progress=False)
-    assert result.split["test_in_train"]["duplicate"] == 0.25
-    assert result.split_counts == {"train": 1, "test": 4, "validation": 1, "excluded": 1, "not in the split": 6}
-    assert "| given, test in train | 4 | 25.0% | 25.0% |" in result.summary()
 
 
 def test_images_without_texture_are_compared_by_their_bytes(tmp_path):
