@@ -83,20 +83,12 @@ def cross_validation_table(experiment: Path) -> str:
     """Make the table of Dice on lesion images: per fold, averaged over folds, and over all images.
 
     Each run's folder holds the merged folds and, in `fold_F`, each fold with its `summary_validation.json`.
-
-    Raises:
-        ValueError: a run is not a cross-validation, or has other folds than the first run.
     """
     runs, rows = read_runs(experiment), []
     first = next(iter(runs.values()))
     for name, run in runs.items():
         folds = run.recorded("folds")
-        if not folds:
-            raise ValueError(f"{experiment / name} is a single fold, not a cross-validation")
-        numbers = first.recorded("folds", "merged")
-        if folds["merged"] != numbers:
-            raise ValueError(f"{experiment / name} has folds {folds['merged']}, expected {numbers}")
-        places = [experiment / name / f"fold_{fold}" / "summary_validation.json" for fold in numbers]
+        places = [experiment / name / f"fold_{fold}" / "summary_validation.json" for fold in folds["merged"]]
         validation = statistics.mean(read_record(place)["lesion_only"]["dice"]["mean"] for place in places)
         mean, dice = folds["scores"]["dice_lesion_only"], run.summary["lesion_only"]["dice"]
         by_fold = {f"fold {fold['fold']}": percent(fold["scores"]["dice_lesion_only"]) for fold in folds["runs"]}
@@ -193,55 +185,79 @@ def one_run_table(folder: Path) -> str:
     )
 
 
+def read_benchmark(path: Path) -> dict[str, Any]:
+    """Read the output of a script in benchmarks/, docs/results/benchmark_NAME.json for docs/results/NAME."""
+    return read_record(path.with_name(f"benchmark_{path.name}.json"))
+
+
+def filled_in(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, str]]:
+    """Format the cells of rows, given a format string per column."""
+    return [{title: text.format_map(row) for title, text in columns.items()} for row in rows]
+
+
 def training_table(path: Path) -> str:
     """Make the table of time and memory per training step, from the output of `benchmarks/training.py`."""
-    benchmark, rows = read_record(path), []
+    benchmark, rows = read_benchmark(path), []
     for row in benchmark["rows"]:
         total = sum(row["seconds"].values())
-        rows.append(
-            {
-                "network": row["network"],
-                "image size": str(row["image_size"]),
-                "batch": str(row["batch_size"]),
-                "precision": _precision(row),
-                "images/s": str(row["images_per_second"]),
-                **{
-                    part: f"{100 * row['seconds'][part] / total:.1f} %"
-                    for part in ("forward", "backward", "optimizer", "data")
-                },
-                "peak memory": f"{row['peak_memory_gib']} GiB",
-            }
-        )
-    return captioned(f"{benchmark['provenance']['processor']}:", rows)
+        shares = {part: f"{100 * seconds / total:.1f} %" for part, seconds in row["seconds"].items()}
+        rows.append({**row, **shares, "precision": _precision(row)})
+    columns = {
+        "network": "{network}",
+        "image size": "{image_size}",
+        "batch": "{batch_size}",
+        "precision": "{precision}",
+        "images/s": "{images_per_second}",
+        **{part: f"{{{part}}}" for part in ("forward", "backward", "optimizer", "data")},
+        "peak memory": "{peak_memory_gib} GiB",
+    }
+    return captioned(f"{benchmark['provenance']['processor']}:", filled_in(rows, columns))
 
 
 def speedup(path: Path) -> str:
-    """Return the speed-up of bf16 over fp32 training of the hybrid bundle."""
-    benchmark = read_record(path)
+    """Return the speed-up of bf16 over fp32 training of the hybrid bundle, from the folder docs/results."""
+    benchmark = read_benchmark(path / "hybrid")
     rates = {(row["image_size"], row["precision"]): row["images_per_second"] for row in benchmark["rows"]}
     times = ", ".join(f"{rates[size, 'bf16'] / rates[size, 'fp32']:.1f} times at {size}" for size in (256, 128))
     return f"{times} on {benchmark['provenance']['processor']}"
 
 
-def inference_table(path: Path, trained: bool) -> str:
-    """Make the table of inference times.
+def inference_table(path: Path) -> str:
+    """Make the table of inference times, masks and Dice of trained networks, from `benchmarks/inference.py`."""
+    content = read_benchmark(path)
+    facts, rows = content["provenance"], _timed(content, compared=True)
+    caption = f"{_rounds(content)}; {_versions(facts)}. Masks and Dice: {facts['compared']} test images of "
+    return captioned(f"{caption}{facts['images']} at this size, in percent.", [_inference_row(row) for row in rows])
 
-    Args:
-        path: output of `benchmarks/inference.py`.
-        trained: whether to show the trained networks, whose masks were compared, or those that were only timed.
-    """
-    content = read_record(path)
-    compared = {row["network"] for row in content["rows"] if "dice" in row}
-    facts, rows = content["provenance"], [row for row in content["rows"] if (row["network"] in compared) == trained]
-    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    size, batch = rows[0]["image_size"], rows[0]["batch_size"]
-    caption = (
-        f"{size} x {size} pixels, batches of {batch}, median of {facts['repeats']} interleaved rounds; "
-        f"{facts['processor']}; {versions}."
-    )
-    if trained:
-        caption += f" Masks and Dice: {facts['compared']} test images of {facts['images']} at this size, in percent."
-    return captioned(caption, [_inference_row(row) for row in rows])
+
+def inference_times_table(path: Path) -> str:
+    """Make the table of inference times of the networks that were only timed, from `benchmarks/inference.py`."""
+    content = read_benchmark(path)
+    rows = [_inference_row(row) for row in _timed(content, compared=False)]
+    return captioned(f"{_rounds(content)}; {_versions(content['provenance'])}.", rows)
+
+
+def throughput_table(path: Path) -> str:
+    """Make the table of images per second in batches, from the output of `benchmarks/inference.py`."""
+    content = read_benchmark(path)
+    columns = {"network": "{network}", "backend": "{variant}", "images/s": "{images_per_second:.1f}"}
+    return captioned(f"{_rounds(content)}.", filled_in(content["rows"], columns))
+
+
+def _timed(content: Mapping[str, Any], compared: bool) -> list[dict[str, Any]]:
+    """Return the rows of networks whose masks were compared, or of the others."""
+    names = {row["network"] for row in content["rows"] if "dice" in row}
+    return [row for row in content["rows"] if (row["network"] in names) == compared]
+
+
+def _rounds(content: Mapping[str, Any]) -> str:
+    facts, row = content["provenance"], content["rows"][0]
+    size = f"{row['image_size']} x {row['image_size']} pixels, batches of {row['batch_size']}"
+    return f"{size}, median of {facts['repeats']} interleaved rounds; {facts['processor']}"
+
+
+def _versions(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
 
 
 def _inference_row(row: Mapping[str, Any]) -> dict[str, str]:
@@ -258,44 +274,24 @@ def _inference_row(row: Mapping[str, Any]) -> dict[str, str]:
     return cells
 
 
-def throughput_table(path: Path) -> str:
-    """Make the table of images per second in batches, from the output of `benchmarks/inference.py`."""
-    content = read_record(path)
-    facts, rows = content["provenance"], content["rows"]
-    size, batch = rows[0]["image_size"], rows[0]["batch_size"]
-    caption = (
-        f"{size} x {size} pixels, batches of {batch}, median of {facts['repeats']} interleaved rounds; "
-        f"{facts['processor']}."
-    )
-    cells = [
-        {"network": row["network"], "backend": row["variant"], "images/s": f"{row['images_per_second']:.1f}"}
-        for row in rows
-    ]
-    return captioned(caption, cells)
-
-
 def predict_table(path: Path) -> str:
     """Make the table of the times of the command, from the output of `benchmarks/predict.py`."""
-    content = read_record(path)
-    facts = content["provenance"]
-    caption = f"{facts['images']} images of {facts['data']}, median of {facts['repeats']} rounds; {facts['processor']}."
-    rows = [
-        {
-            "bundle": row["network"],
-            "backend": row["backend"],
-            "pictures": row["outputs"],
-            "one image, s": f"{row['one_image_seconds']:.2f}",
-            "folder, s": f"{row['seconds']:.1f}",
-            "images/s": f"{row['images_per_second']:.1f}",
-        }
-        for row in content["rows"]
-    ]
-    return captioned(caption, rows)
+    content = read_benchmark(path)
+    caption = "{images} images of {data}, median of {repeats} rounds; {processor}.".format_map(content["provenance"])
+    columns = {
+        "bundle": "{network}",
+        "backend": "{backend}",
+        "pictures": "{outputs}",
+        "one image, s": "{one_image_seconds:.2f}",
+        "folder, s": "{seconds:.1f}",
+        "images/s": "{images_per_second:.1f}",
+    }
+    return captioned(caption, filled_in(content["rows"], columns))
 
 
-def network_costs_table(path: Path) -> str:
+def network_costs_table(results: Path) -> str:
     """Make the table of computational costs of all networks, from the output of `benchmarks/training.py`."""
-    costs = read_record(path)
+    costs = read_record(results / "network_costs.json")
     return captioned(
         f"{_how_measured(costs)}:", [{"network": name, **_costs_of(row)} for name, row in costs["rows"].items()]
     )

@@ -11,42 +11,18 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import tables_of_networks as networks
+import tables_of_studies as studies
 from hybrid_attention.evaluation.calibrate import calibration_tables
 from hybrid_attention.evaluation.formatting import markdown_rows, percent, percent_interval, score_interval
 from hybrid_attention.evaluation.metrics.classification import rank_auc
 from hybrid_attention.evaluation.results import read_csv, read_record
 from hybrid_attention.evaluation.statistics import bootstrap_mean, bootstrap_statistic
 from hybrid_attention.evaluation.stress import stress_summary
-from tables_of_networks import (
-    ROWS,
-    captioned,
-    classes_table,
-    conventions_table,
-    cross_validation_table,
-    inference_table,
-    network_costs_table,
-    one_run_table,
-    peers_table,
-    predict_table,
-    released_table,
-    results_table,
-    speedup,
-    throughput_table,
-    training_table,
-)
-from tables_of_studies import (
-    by_class_table,
-    data_sets_table,
-    leaks_table,
-    normal_images_table,
-    normal_thresholds_table,
-    recipes_table,
-    study_table,
-)
+from tables_of_networks import ROWS, captioned
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -67,6 +43,7 @@ _SUSPICIOUS = {
     "posterior_echo_ratio": "lower",
 }
 _OTHERS = ("attention of other images on the lesion, %", "lift of other images")
+_AS_IS = ("as is", "no augmentation")
 _WORDS = ("computed_orientation", "computed_shape")
 
 
@@ -88,15 +65,10 @@ def stress_table(folder: Path) -> str:
     return captioned(f"{summary['lesion_cases']} lesion images; Dice without degradation: {clean}.", rows)
 
 
-def attention_table(results: Path, networks: Mapping[str, str]) -> str:
-    """Make the table of the attention to the lesion, one row per network and map.
-
-    Args:
-        results: the folder docs/results.
-        networks: titles by folder of an evaluation with `--attention True`, all of the same images.
-    """
+def attention_table(results: Path) -> str:
+    """Make the table of the attention to the lesion, one row per network and map, from the folder docs/results."""
     rows, titles = [], ("attention on the lesion, %", "lift", "images with a lift above 1, %", *_OTHERS)
-    for folder, network in networks.items():
+    for folder, network in ROWS["attention"].items():
         cases = read_csv(results / folder / "per_case.csv", ("case_id", "group"))
         cases["area"] = (cases["tp"] + cases["fn"]) / cases[["tp", "fp", "fn", "tn"]].sum(axis=1)
         lesions = cases[cases["area"] > 0]
@@ -133,7 +105,7 @@ def calibrate_table(folder: Path) -> str:
     for one in summary["variants"]:
         if not math.isclose(means[one["variant"]], one["test_dice_at_threshold"], abs_tol=1e-9):
             raise ValueError(f"{folder}: the Dice of {one['variant']} is not the mean of its rows in cases.csv")
-    return _title(calibration_tables(summary))
+    return calibration_tables(summary).replace(*_AS_IS)
 
 
 def averages_table(experiment: Path) -> str:
@@ -141,20 +113,11 @@ def averages_table(experiment: Path) -> str:
 
     Args:
         experiment: folder with `calibrate/fold_F`, the outputs of `hybrid-attention calibrate` on the same networks.
-
-    Raises:
-        ValueError: there are no folds, they differ in their variants, or a case is in two of them.
     """
     folds = sorted((experiment / "calibrate").glob("fold_*"))
-    if not folds:
-        raise ValueError(f"no calibrate/fold_F in {experiment}")
     variants = [{one["variant"]: one for one in read_record(fold / "summary.json")["variants"]} for fold in folds]
     names = list(variants[0])
-    if any(list(fold) != names for fold in variants):
-        raise ValueError(f"the folds of {experiment}/calibrate differ in their variants")
     cases = pd.concat([read_csv(fold / "cases.csv") for fold in folds]).dropna(subset="dice")
-    if cases.duplicated(["variant", "case_id"]).any():
-        raise ValueError(f"{experiment}/calibrate has a case in two folds")
     first, rows = cases[cases["variant"] == names[0]]["dice"].to_numpy(), []
     for name in names:
         own, parts = cases[cases["variant"] == name], [fold[name] for fold in variants]
@@ -162,7 +125,7 @@ def averages_table(experiment: Path) -> str:
         thresholds = [part["threshold"] for part in parts]
         rows.append(
             {
-                "prediction": _title(name),
+                "prediction": name.replace(*_AS_IS),
                 "s/image": f"{statistics.mean(part['seconds_per_image'] for part in parts):.2f}",
                 "Dice, validation": percent(statistics.mean(part["validation_dice"] for part in parts)),
                 "Dice, test": percent_interval(*bootstrap_mean(own["dice"], own["group"])),
@@ -178,13 +141,9 @@ def averages_table(experiment: Path) -> str:
     return captioned(caption, rows)
 
 
-def _title(variant: str) -> str:
-    return variant.replace("as is", "no augmentation")
-
-
-def measurements_table(path: Path) -> str:
+def measurements_table(results: Path) -> str:
     """Make the tables of the agreement of lesion measurements with pathology, from `benchmarks/measurements.py`."""
-    table = read_csv(path, ("masks", "case_id", "group", "class"))
+    table = read_csv(results / "measurements_bus_bra.csv", ("masks", "case_id", "group", "class"))
     parts = {masks: table[table["masks"] == masks] for masks in ("true", "predicted")}
     parts = {f"{masks} masks, {len(rows)} images": rows for masks, rows in parts.items()}
     measures = [
@@ -223,69 +182,55 @@ def _malignant_share(rows: pd.DataFrame) -> str:
     return f"{percent_interval(*bootstrap_mean(rows['class'] == 'malignant', rows['group']))} of {len(rows)}"
 
 
-# tables made from a folder under docs/results, by marker
+# tables by marker, made from a path under docs/results
 TABLES = {
+    "attention": attention_table,
     "averages": averages_table,
-    "results": results_table,
-    "cross_validation": cross_validation_table,
-    "conventions": conventions_table,
-    "peers": peers_table,
-    "classes": classes_table,
-    "by_class": by_class_table,
-    "study": study_table,
-    "data_sets": data_sets_table,
-    "leaks": leaks_table,
-    "normal_images": normal_images_table,
-    "normal_thresholds": normal_thresholds_table,
-    "run": one_run_table,
-    "stress": stress_table,
+    "benchmark": networks.training_table,
+    "by_class": studies.by_class_table,
     "calibrate": calibrate_table,
+    "classes": networks.classes_table,
+    "conventions": networks.conventions_table,
+    "cross_validation": networks.cross_validation_table,
+    "data_sets": studies.data_sets_table,
+    "inference": networks.inference_table,
+    "inference_times": networks.inference_times_table,
+    "leaks": studies.leaks_table,
+    "measurements": measurements_table,
+    "network_costs": networks.network_costs_table,
+    "normal_images": studies.normal_images_table,
+    "normal_thresholds": studies.normal_thresholds_table,
+    "peers": networks.peers_table,
+    "predict": networks.predict_table,
+    "recipes": studies.recipes_table,
+    "released": networks.released_table,
+    "results": networks.results_table,
+    "run": networks.one_run_table,
+    "speed": networks.speedup,
+    "stress": stress_table,
+    "study": studies.study_table,
+    "throughput": networks.throughput_table,
 }
-# tables of a benchmark, by marker
-BENCHMARKS = {
-    "benchmark": training_table,
-    "inference": lambda path: inference_table(path, trained=True),
-    "throughput": throughput_table,
-    "predict": predict_table,
-    "inference_times": lambda path: inference_table(path, trained=False),
-}
-# tables without a folder, by marker
-STANDALONE_TABLES = {
-    "attention": lambda: attention_table(RESULTS, ROWS["attention"]),
-    "network_costs": lambda: network_costs_table(RESULTS / "network_costs.json"),
-    "recipes": lambda: recipes_table(RESULTS),
-    "released": lambda: released_table(RESULTS),
-    "measurements": lambda: measurements_table(RESULTS / "measurements_bus_bra.csv"),
-}
+_MARKED = re.compile(
+    rf"(?P<start><!-- (?P<kind>{'|'.join(TABLES)})(?: (?P<path>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
+    re.S,
+)
 
 
 def filled(page: str) -> str:
     """Return a page with the text between its markers replaced by up-to-date tables.
 
     Args:
-        page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND FOLDER -->` and `<!-- end of KIND -->`, where KIND is
-            `speed` or a key of `STANDALONE_TABLES`, `BENCHMARKS` or `TABLES`.
+        page: Markdown with pairs of `<!-- KIND -->` or `<!-- KIND PATH -->` and `<!-- end of KIND -->`, where KIND is a
+            key of `TABLES` and PATH is below docs/results.
     """
 
     def content(found: re.Match[str]) -> str:
-        start, kind, folder, end = found.group("start", "kind", "folder", "end")
-        if kind == "speed":
-            return f"{start}{speedup(RESULTS / 'benchmark_hybrid.json')}{end}"
-        if kind in STANDALONE_TABLES:
-            table = STANDALONE_TABLES[kind]()
-        elif kind in BENCHMARKS:
-            table = BENCHMARKS[kind](RESULTS / f"benchmark_{folder}.json")
-        else:
-            table = TABLES[kind](RESULTS / folder)
-        return f"{start}\n{table}\n{end}"
+        start, kind, path, end = found.group("start", "kind", "path", "end")
+        text = TABLES[kind](RESULTS / (path or ""))
+        return f"{start}\n{text}\n{end}" if "\n" in text else f"{start}{text}{end}"
 
-    kinds = "|".join(["speed", *STANDALONE_TABLES, *BENCHMARKS, *TABLES])
-    return re.sub(
-        rf"(?P<start><!-- (?P<kind>{kinds})(?: (?P<folder>[\w/]+))? -->).*?(?P<end><!-- end of (?P=kind) -->)",
-        content,
-        page,
-        flags=re.S,
-    )
+    return _MARKED.sub(content, page)
 
 
 def main() -> int:
@@ -293,17 +238,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--check", action="store_true")
     check = options.parse_args().check
-    stale = []
-    for path in PAGES:
-        old = path.read_text(encoding="utf-8")
-        new = filled(old)
-        if new != old:
-            stale.append(path)
-            if not check:
-                path.write_text(new, encoding="utf-8")
+    texts = {path: path.read_text(encoding="utf-8") for path in PAGES}
+    stale = {path: new for path, old in texts.items() if (new := filled(old)) != old}
     if check and stale:
-        print(f"out of date: {', '.join(str(path) for path in stale)}; run scripts/update_tables.py")
+        print(f"out of date: {', '.join(map(str, stale))}; run scripts/update_tables.py")
         return 1
+    for path, new in stale.items():
+        path.write_text(new, encoding="utf-8")
     print(f"{'checked' if check else 'written'}: {len(PAGES)} pages, {len(stale)} changed")
     return 0
 

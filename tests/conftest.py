@@ -43,29 +43,18 @@ def trained_run(phantoms, tmp_path_factory) -> Path:
     return out
 
 
-def _real(variable: str) -> Path:
-    folder = os.environ.get(variable)
-    if not folder:
-        pytest.skip(f"set {variable} to the folder of the real images")
-    return Path(folder)
+def _real(variable: str):
+    @pytest.fixture(scope="session")
+    def folder() -> Path:
+        """Real images; tests that ask for them are marked `busi` or `bus_bra`."""
+        if variable not in os.environ:
+            pytest.skip(f"set {variable} to the folder of the real images")
+        return Path(os.environ[variable])
+
+    return folder
 
 
-@pytest.fixture(scope="session")
-def busi() -> Path:
-    """The real BUSI images; tests that ask for them are marked `busi`."""
-    return _real("BUSI_DIR")
-
-
-@pytest.fixture(scope="session")
-def busi_native() -> Path:
-    """Some BUSI cases exactly as published."""
-    return _real("BUSI_NATIVE_DIR")
-
-
-@pytest.fixture(scope="session")
-def bus_bra() -> Path:
-    """The real BUS-BRA images, whole or in part; tests that ask for them are marked `bus_bra`."""
-    return _real("BUS_BRA_DIR")
+busi, busi_native, bus_bra = (_real(name) for name in ("BUSI_DIR", "BUSI_NATIVE_DIR", "BUS_BRA_DIR"))
 
 
 @pytest.fixture(scope="module")

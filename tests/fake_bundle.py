@@ -11,9 +11,8 @@ from pathlib import Path
 
 
 def command(run, step):
-    options = {"epochs": run.epochs, **run.options}
     folder = run.folder if step == "training" else run.evaluation(step)
-    return ["python", __file__, step, str(folder), json.dumps(options)]
+    return ["python", __file__, step, str(folder), json.dumps({"epochs": run.epochs, **run.options})]
 
 
 def train(folder, options):
@@ -30,18 +29,13 @@ def train(folder, options):
 
 
 def evaluate(part, folder):
+    files = {"summary.json": json.dumps({"part": part}), "per_case.csv": "case_id\na\n", "summary.md": "table"}
     folder.mkdir(exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps({"part": part}))
-    (folder / "per_case.csv").write_text("case_id\na\n")
-    (folder / "summary.md").write_text("table")
-    if part == "test":
-        (folder / "roc.csv").write_text("x\n1\n")
+    for name, text in {**files, **({"roc.csv": "x\n1\n"} if part == "test" else {})}.items():
+        (folder / name).write_text(text)
 
 
 if __name__ == "__main__":
-    step, folder, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    step, folder = sys.argv[1], Path(sys.argv[2])
     print(f"this is {step}")
-    if step == "training":
-        train(folder, options)
-    else:
-        evaluate(step, folder)
+    train(folder, json.loads(sys.argv[3])) if step == "training" else evaluate(step, folder)

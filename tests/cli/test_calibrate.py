@@ -32,15 +32,12 @@ def test_files(out):
     variants, cases, summary = read(out, "variants"), read(out, "cases"), summary_of(out)
     assert list(variants["variant"]) == KINDS
     assert list(variants["passes"]) == [1, 2, 4]
-    assert (variants["seconds_per_image"] > 0).all()
-    assert variants["false_positive_rate_without_lesion"].between(0, 1).all()
     images, lesions = summary["cases"]["test"]["images"], summary["cases"]["test"]["with_lesion"]
     assert len(cases) == 3 * images and lesions < images
     dice = cases.groupby("variant")["dice"]
     assert list(variants["test_dice_at_threshold"]) == pytest.approx(list(dice.mean()[KINDS]))
     assert set(dice.count()) == {lesions}
     assert (cases["member_dice"].isna() == (cases["variant"] == "as is")).all()
-    assert set(read(out, "risk_coverage")["order"]) >= {"expected_dice", "minus_entropy", "perfect", "random"}
     text = (out / "summary.md").read_text()
     assert text.startswith("SYNTHETIC DATA") and "False-positive rate on normal images" in text
     with Image.open(out / "calibration.png") as figure:
@@ -93,7 +90,6 @@ def test_an_ensemble_of_twins_is_the_run_itself(trained_run, phantoms, tmp_path)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fold": 1}, "were in the"),
         ({"lesions_only": True}, "of them the same; an ensemble"),
         ({"image_size": 32}, "(32, 32) pixels, differ from those of tiny, (64, 64)"),
     ],

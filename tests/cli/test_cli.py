@@ -30,19 +30,13 @@ def test_splits(phantoms, tmp_path, capsys):
     assert "test fold 1 of 4, validation fold 2, all classes" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["splits", "nowhere", "--out", "x.csv"], "hybrid-attention: error: data folder nowhere does not exist"),
-        (["phantoms", "."], "hybrid-attention: error: "),
-    ],
-)
-def test_errors_are_one_line(words, message, tmp_path, monkeypatch, capsys):
+def test_errors_are_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Image.new("L", (4, 4)).save(tmp_path / "mine.png")
-    assert main(words) == 1
-    assert capsys.readouterr().err.startswith(message)
-    assert (tmp_path / "mine.png").exists()
+    assert main(["splits", "nowhere", "--out", "x.csv"]) == 1
+    assert capsys.readouterr().err == "hybrid-attention: error: data folder nowhere does not exist\n"
+    (tmp_path / "mine.png").touch()
+    assert main(["phantoms", "."]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,17 @@ def test_bundle_root(tmp_path, monkeypatch):
     assert find_bundle_root("no such bundle") == str(tmp_path)
 
 
-def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "hybrid_attention").mkdir()
-    (tmp_path / "configs" / "metadata.json").write_text("{}")
+def made_bundle(folder, package, monkeypatch):
+    """A bundle, with the package at another place, in the absence of a command line."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.setattr(hybrid_attention, "__file__", str(package / "__init__.py"))
     monkeypatch.setattr(sys, "argv", ["python"])
-    monkeypatch.setattr(hybrid_attention, "__file__", str(tmp_path / "hybrid_attention" / "__init__.py"))
+
+
+def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
+    (tmp_path / "hybrid_attention").mkdir()
+    made_bundle(tmp_path, tmp_path / "hybrid_attention", monkeypatch)
     assert find_bundle_root("hybrid") == str(tmp_path)
     assert default_bundle() == trained_bundle(None) == tmp_path.name
     with pytest.raises(FileNotFoundError, match=f"the bundle {tmp_path.name} has no trained weights"):
@@ -44,17 +49,13 @@ def test_packaged_bundle_finds_itself(tmp_path, monkeypatch):
 
 def test_bundles_inside_the_installed_package(tmp_path, monkeypatch):
     package = tmp_path / "site-packages" / "hybrid_attention"
-    bundle = package / "bundles" / "hybrid"
-    for folder in (bundle, package.parent / "bundles" / "of_others"):
-        (folder / "configs").mkdir(parents=True)
-        (folder / "configs" / "metadata.json").write_text("{}")
-    monkeypatch.setattr(hybrid_attention, "__file__", str(package / "__init__.py"))
-    monkeypatch.setattr(sys, "argv", ["python"])
+    bundle, others = package / "bundles" / "hybrid", package.parent / "bundles" / "of_others"
+    for folder in (bundle, others):
+        made_bundle(folder, package, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert own_bundles() == {"hybrid": bundle}
     assert find_bundle_root("hybrid") == str(bundle)
-    assert run_folder(str(bundle)) == str(tmp_path / "hybrid")
-    assert run_folder(str(package.parent)) == str(package.parent)
+    assert [run_folder(str(folder)) for folder in (bundle, others)] == [str(tmp_path / "hybrid"), str(others)]
 
 
 def recorded(folder, definition):

@@ -38,18 +38,6 @@ def test_quality_of_four_pixels(script):
     assert found == {"largest_difference": 1.5, "equal_pixels": 0.875, "dice": 0.66667, "dice_change": -0.33333}
 
 
-def test_last_batch_is_filled_up_for_networks_of_one_size(script):
-    sizes = []
-
-    def compute(batch):
-        sizes.append(len(batch))
-        return torch.cat([batch, batch + 100], dim=1)  # a class's plane after the lesion's
-
-    images = torch.arange(5.0).reshape(5, 1, 1, 1)
-    assert script.logits(compute, images, batch_size=2).flatten().tolist() == [0, 1, 2, 3, 4]
-    assert sizes == [2, 2, 2]
-
-
 def test_every_variant_computes_the_network(script, tmp_path):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))

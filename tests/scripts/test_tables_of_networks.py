@@ -1,11 +1,10 @@
-import json
 import shutil
 
 import pandas as pd
 import pytest
 import yaml
 
-from tests.scripts.load import RESULTS, ROOT, cells_of, load_script, rows_of
+from tests.scripts.load import RESULTS, ROOT, load_script
 
 
 @pytest.fixture(scope="module")
@@ -46,38 +45,10 @@ def test_every_network_of_the_lists_has_a_row_and_costs(script):
     assert set(rows.values()) <= set(load_script("benchmarks/training").NETWORKS)
 
 
-def test_cross_validation_fold_by_fold(script):
-    experiment = RESULTS / "improved_folds_128"
-    cells = rows_of(script.cross_validation_table(experiment))["HAN"]
-    cases = {fold.name[5:]: pd.read_csv(fold / "per_case.csv") for fold in sorted((experiment / "han").glob("fold_*"))}
-    scores = pd.Series({fold: 100 * own["dice"].mean() for fold, own in cases.items()})
-    assert [float(cells[f"fold {fold}"]) for fold in cases] == pytest.approx(scores.tolist(), abs=0.051)
-    mean_and_deviation = [float(cell) for cell in cells["mean of folds"].split(" ± ")]
-    assert mean_and_deviation == pytest.approx([scores.mean(), scores.std()], abs=0.051)
-    whole = 100 * pd.concat(cases.values())["dice"].mean()
-    assert float(cells["all images"].split(" ")[0]) == pytest.approx(whole, abs=0.051)
-
-
-@pytest.mark.parametrize(
-    ("folds", "message"), [({"merged": [7, 8]}, r"has folds \[7, 8\], expected \[0"), (None, "is a single fold")]
-)
-def test_runs_of_other_folds(script, copied, folds, message):
-    experiment = copied("improved_folds_128")
-    summary = experiment / "flexible_unet" / "summary.json"
-    record = json.loads(summary.read_text())
-    summary.write_text(json.dumps({**record, "folds": folds and {**record["folds"], **folds}}))
-    with pytest.raises(ValueError, match=message):
-        script.cross_validation_table(experiment)
-
-
-def test_table_never_rounds_up_to_all_pixels(script, tmp_path):
+def test_table_never_rounds_up_to_all_pixels(script):
     timed = {"milliseconds": 10.0, "lower_quartile": 9.0, "upper_quartile": 11.0, "ratio": 4.126}
     scores = {"largest_difference": 0.25, "equal_pixels": 0.9999999, "dice": 0.75, "dice_change": -0.0004}
-    row = {"network": "HAN", "variant": "int8", "image_size": 64, "batch_size": 1, **timed, **scores}
-    failed = {"network": "HAN", "variant": "torch.compile", "failure": "no compiler"}
-    facts = {"versions": {"torch": "2"}, "repeats": 3, "processor": "CPU", "compared": 2, "images": "BUSI"}
-    path = tmp_path / "benchmark.json"
-    path.write_text(json.dumps({"provenance": facts, "rows": [row, failed]}))
-    _, first, second = cells_of(script.inference_table(path, trained=True))
-    assert first == ["HAN", "int8", "10.0 (9.0-11.0)", "4.13", "0.2", "99.9999", "75.00 (-0.04)"]
-    assert second == ["HAN", "torch.compile", "no compiler", "", "", "", ""]
+    first = script._inference_row({"network": "HAN", "variant": "int8", **timed, **scores})
+    assert list(first.values()) == ["HAN", "int8", "10.0 (9.0-11.0)", "4.13", "0.2", "99.9999", "75.00 (-0.04)"]
+    second = script._inference_row({"network": "HAN", "variant": "torch.compile", "failure": "no compiler"})
+    assert list(second.values()) == ["HAN", "torch.compile", "no compiler", "", "", "", ""]
