@@ -1,5 +1,6 @@
 """Shared: small phantoms in BUSI's layout, a run on them, the real images where they are, a browser."""
 
+import json
 import logging
 import os
 import shutil
@@ -41,6 +42,20 @@ def trained_run(phantoms, tmp_path_factory) -> Path:
     bundle("training", [train], *options)
     bundle("evaluating", [train, evaluate], *options)
     return out
+
+
+@pytest.fixture
+def edited_run(trained_run, tmp_path):
+    """A function that copies the run as one that was trained with other settings."""
+
+    def edited(**settings) -> Path:
+        folder = shutil.copytree(trained_run, tmp_path / "edited")
+        path = folder / "models" / "training.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "recipe": {**record["recipe"], **settings}}))
+        return folder
+
+    return edited
 
 
 def _real(variable: str):

@@ -86,10 +86,8 @@ def test_network_of_the_record(tmp_path):
     ("target", "arguments", "message"),
     [
         ("os.system", {"command": "touch evil"}, r"names 'os\.system': only networks of hybrid_attention"),
-        ("hybrid_attention.networks.pretrained.torch.os.system", {"command": "x"}, "only networks of"),
         ("hybrid_attention.networks.pretrained.torch.load", {"f": "x"}, "only networks of"),
         ("hybrid_attention.networks.torch", {"f": "x"}, "only networks of"),
-        ("monai.networks.nets.UNet", {}, "only networks of"),
         ("hybrid_attention.networks.blocks.convolutions.conv_group_norm", {}, "only networks of"),
         ("hybrid_attention.networks.lesion_logit", {"output": 1}, "only networks of"),
         ("hybrid_attention.networks.with_group_norm", {"network": {"_target_": "os.system"}}, r"names 'os\.system'"),

@@ -10,7 +10,6 @@ from ignite.engine import Events
 from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
-SCORES = (0.1, 0.5, 0.3, 0.4, 0.6)
 FILES = {"checkpoint.pt", "model.pt", "training.json", "history.csv"}
 
 
@@ -22,7 +21,17 @@ def kill(engine):
     raise KilledError
 
 
-def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, poison=None, average=False, **options):
+def run(
+    folder,
+    epochs=3,
+    scores=(0.1, 0.5, 0.3, 0.4, 0.6),
+    width=4,
+    patience=10,
+    killed_at=None,
+    poison=None,
+    average=False,
+    **options,
+):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
     network = torch.nn.Linear(2, width)
@@ -42,12 +51,10 @@ def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, p
         scheduler.step()
 
     early, history = EarlyStopping(patience, evaluator), History(folder / "history.csv", optimizer, evaluator)
-    objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
+    moving = EMAHandler(network, momentum=0.1, handle_buffers="update")
+    moving.attach(trainer)
+    objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler, "average": moving.ema_model}
     objects |= {"early_stopping": early, "history": history}
-    if average:
-        moving = EMAHandler(network, momentum=0.1, handle_buffers="update")
-        moving.attach(trainer)
-        objects["average"] = moving.ema_model
     checkpoint = Checkpoint(folder, objects, evaluator, weights_of="average" if average else "network", **options)
     for handler in (early, history, checkpoint):
         handler.attach(trainer)

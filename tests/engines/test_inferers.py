@@ -38,9 +38,7 @@ def test_bf16_computes_in_bf16_and_returns_float32():
 def test_memory_format_reaches_input_and_weights():
     net, seen = to_memory_format(torch.nn.Conv2d(4, 8, 3), True), []
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
-    net.register_forward_pre_hook(
-        lambda module, inputs: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
-    )
+    net.register_forward_pre_hook(lambda _, x: seen.append(x[0].is_contiguous(memory_format=torch.channels_last)))
     for channels_last in (True, False):
         PrecisionInferer(channels_last=channels_last)(torch.rand(2, 4, 8, 8), net)
     assert seen == [True, False]

@@ -1,14 +1,7 @@
 import pytest
 import torch
-from hybrid_attention.engines import (
-    DistillationLoss,
-    PrepareDistillation,
-    UnpackMultiTaskd,
-    class_pair,
-    multi_task_pair,
-    prepare_multi_task_batch,
-)
-from hybrid_attention.engines.multi_task import DistillationTarget
+from hybrid_attention.engines import DistillationLoss, PrepareDistillation, UnpackMultiTaskd, class_pair
+from hybrid_attention.engines.multi_task import DistillationTarget, multi_task_pair, prepare_multi_task_batch
 from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
 from hybrid_attention.networks import MultiTaskOCANet, MultiTaskOutput, MultiTaskUNet
 from monai.data import decollate_batch
@@ -30,11 +23,6 @@ def engine_output(net, data):
     return decollate_batch({"image": image, "label": target, "pred": output}), output, target
 
 
-def test_batch_goes_to_a_device():
-    image, target = prepare_multi_task_batch({**batch(), "class_index": CLASSES}, "meta", non_blocking=True)
-    assert {image.device.type, target.mask.device.type, target.class_index.device.type} == {"meta"}
-
-
 def test_unpacked_cases_and_the_whole_batch_again():
     """The loss over the cases put together is the loss of the batch, and the classes are in their order."""
     cases, output, target = engine_output(MultiTaskOCANet(channels=(16, 16)), {**batch(), "class_index": CLASSES})
@@ -49,6 +37,8 @@ def test_unpacked_cases_and_the_whole_batch_again():
     probabilities, classes = class_pair(unpacked)
     assert torch.equal(classes, CLASSES)
     torch.testing.assert_close(probabilities, output.class_logits.softmax(1))
+    image, moved = prepare_multi_task_batch({**batch(), "class_index": CLASSES}, "meta", non_blocking=True)
+    assert {image.device.type, moved.mask.device.type, moved.class_index.device.type} == {"meta"}
 
 
 def test_network_without_classes():

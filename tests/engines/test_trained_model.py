@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import pandas as pd
@@ -12,15 +11,6 @@ from hybrid_attention.engines.weights import weights_digest
 @pytest.fixture
 def run(trained_run, phantoms):
     return TrainedModel(trained_run, phantoms, "cpu")
-
-
-def changed(trained_run, folder, **recipe):
-    """A copy of a run whose record has another recipe."""
-    shutil.copytree(trained_run / "models", folder / "models")
-    path = folder / "models" / "training.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "recipe": {**record["recipe"], **recipe} if recipe else {}}))
-    return folder
 
 
 def test_predictions_are_those_of_the_evaluation(run, trained_run):
@@ -74,9 +64,9 @@ def test_cases_and_record_of_the_training(run):
     assert all(groups) and sum(map(len, groups)) == len(set.union(*groups))
 
 
-def test_a_run_of_several_processes_opens_in_one(run, trained_run, phantoms, tmp_path):
+def test_a_run_of_several_processes_opens_in_one(run, edited_run, phantoms):
     wrapped = {"_target_": "torch.nn.parallel.DistributedDataParallel", "module": run.recipe["network"]}
-    assert TrainedModel(changed(trained_run, tmp_path, network=wrapped), phantoms, "cpu").predict(run.cases("test")[:1])
+    assert TrainedModel(edited_run(network=wrapped), phantoms, "cpu").predict(run.cases("test")[:1])
 
 
 def test_other_images_are_refused(run, trained_run, phantoms, tmp_path):
@@ -93,5 +83,7 @@ def test_what_is_missing_is_said(trained_run, phantoms, tmp_path):
     shutil.copyfile(find_weights(trained_run), tmp_path / "model.pt")
     with pytest.raises(FileNotFoundError, match="has no record of its training"):
         TrainedModel(tmp_path, phantoms)
+    record = find_weights(trained_run).with_name("training.json").read_text()
+    (tmp_path / "training.json").write_text(record.replace('"validate":', '"other":'))
     with pytest.raises(ValueError, match="has no config"):
-        TrainedModel(changed(trained_run, tmp_path / "old"), phantoms)
+        TrainedModel(tmp_path, phantoms)

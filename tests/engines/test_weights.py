@@ -1,14 +1,13 @@
 import pytest
 import torch
-from hybrid_attention.engines import (
-    bundle_weights,
-    find_weights,
-    load_initial_weights,
-    load_weights,
+from hybrid_attention.engines import bundle_weights, find_weights, load_initial_weights, load_weights
+from hybrid_attention.engines.weights import (
+    holds_weights,
     save_released_weights,
     save_weights,
+    weight_parts,
+    weights_digest,
 )
-from hybrid_attention.engines.weights import holds_weights, weight_parts, weights_digest
 
 
 def network(seed=0):

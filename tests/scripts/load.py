@@ -1,4 +1,4 @@
-"""The scripts of the maintainers as modules, and the cells of the tables that they write."""
+"""The scripts of the maintainers as modules."""
 
 import importlib.util
 import sys
@@ -16,15 +16,3 @@ def load_script(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def cells_of(text):
-    """Return the rows of the Markdown tables in a text, without the lines below their headers."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-
-
-def rows_of(text):
-    """Return the rows of one table by their first cell, as cells by column title."""
-    header, *rows = cells_of(text)
-    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}

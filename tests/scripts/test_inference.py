@@ -78,7 +78,6 @@ def test_run_on_phantoms(script, tmp_path, monkeypatch, phantoms):
     eager, exported, failed, *untrained = written["rows"]
     assert [row["variant"] for row in (eager, exported, failed)] == ["eager", "OpenVINO, fp32", "torch.compile"]
     assert eager["ratio"] == eager["equal_pixels"] == 1.0 and exported["equal_pixels"] > 0.99
-    assert failed["failure"] == "RuntimeError: no compiler"
-    assert len(untrained) == 3 and not any("dice" in row for row in untrained)
+    assert failed["failure"] == "RuntimeError: no compiler" and not any("dice" in row for row in untrained)
     assert written["provenance"]["threads"] == 1 and "openvino" in written["provenance"]["versions"]
     assert out.with_suffix(".csv").read_text().startswith("network,variant,batch_size")
