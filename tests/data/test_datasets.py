@@ -251,6 +251,10 @@ EXCEL = "image;Type\r\n000001;Benign\r\n2;Malignant\r\n3;benign\r\n2.png;maligna
         ("DatasetB.csv", b"Image,Kind\n1,Benign\n", "csv lacks the columns type; it has image, kind"),
         ("DatasetB.csv", b"Image,Type\n1,Benign\n000001.png,Malignant\n2,Benign\n2,\n", "csv .* for 000001, 000002"),
         ("DatasetB.csv", b"Image,Type\n", "csv has no rows"),
+        ("DatasetB.csv", b"Image, Type,Type\n1,2,3\n", "csv .* has Type several times"),
+        ("DatasetB.csv", b'Image,Type\n\n"x\ny",1\n1,2,3\n', "csv, line 5: 3 cells, but the header has 2"),
+        ("DatasetB.csv", b"PK\x03\x04\x14\0\x06\0\x08\0", "csv is not a CSV file"),
+        ("DatasetB.csv", b"Image,Type\n\x81,2\n", "csv is not a CSV file"),
         ("DatasetB.xlsx", b"PK\x03\x04 nothing more", "xlsx is not an Excel sheet"),
         ("DatasetB.xlsx", None, r"DatasetB\.xlsx: .* found '' \(000002\), '' \(000003\)"),  # errors of Excel are empty
     ],

@@ -58,9 +58,6 @@ def test_noise_of_jpeg_and_soft_edges(read):
         for sigma in (0.7, 1.5):  # cut in the middle
             soft = np.round(ndimage.gaussian_filter(ALL * float(maximum), sigma)).astype(np.uint16)
             assert (read(soft, "m.tif") != ALL).mean() < 0.005
-
-
-def test_soft_edges_of_straight_sides(read):
     square = Image.new("L", (40, 40))
     square.paste(255, (9, 9, 31, 31))
     mask = read(square.resize((20, 20), Image.Resampling.BOX))  # a border of half and a quarter of white
