@@ -51,15 +51,6 @@ def test_layout_and_groups(small, tmp_path):
         busi_datalist(small, groups_csv=table)
 
 
-def test_missing_and_empty_folders(tmp_path):
-    for folder, message in (("gone", "does not exist"), (".", "contains none of benign/, malignant/, normal/")):
-        with pytest.raises(FileNotFoundError, match=message):
-            busi_datalist(tmp_path / folder)
-    (tmp_path / "benign").mkdir()
-    with pytest.raises(DataError, match=r"no image \(\.png, .*\.nii, \.nii\.gz, \.dcm, \.dicom, \.ima\) in benign/"):
-        busi_datalist(tmp_path)
-
-
 def test_all_faults_at_once(small, tmp_path):
     benign = small / "benign"
     (benign / "benign (1)_mask.png").unlink()
@@ -224,12 +215,21 @@ def test_sets_that_share_an_image_or_a_name(tmp_path):
         datalist([tmp_path / "three", tmp_path / "four"])
 
 
-def test_plain_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none does not exist"):
-        folder_datalist(tmp_path / "none")
+def test_missing_and_empty_folders(tmp_path):
+    for read in (busi_datalist, folder_datalist):
+        with pytest.raises(FileNotFoundError, match="none does not exist"):
+            read(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="contains none of benign/, malignant/, normal/"):
+        busi_datalist(tmp_path)
+    (tmp_path / "benign").mkdir()
+    with pytest.raises(DataError, match=r"no image \(\.png, .*\.nii, \.nii\.gz, \.dcm, \.dicom, \.ima\) in benign/"):
+        busi_datalist(tmp_path)
     picture(tmp_path / "images" / "a.png")
     with pytest.raises(DataError, match="no image with a mask beside it"):
         datalist(tmp_path / "images")
+
+
+def test_groups_of_plain_folders(tmp_path):
     plain(tmp_path / "plain")
     bus_bra(tmp_path / "bus_bra")
     table = tmp_path / "groups.csv"

@@ -127,26 +127,22 @@ TABLE_PARTS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2 + ["excluded"] *
 FOLDS = [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, -1, -1]
 
 
-@pytest.fixture
-def table(tmp_path):
-    def write(column, values, *more):
-        rows = [f"{name},{value}" for name, value in zip(NAMES, values, strict=False)]
-        (tmp_path / "mine.csv").write_text("\n".join([f"case_id,{column}", *rows, *more]))
-        return tmp_path / "mine.csv"
-
-    return write
+def table(folder, column, values, *more):
+    rows = [f"{name},{value}" for name, value in zip(NAMES, values, strict=False)]
+    (folder / "mine.csv").write_text("\n".join([f"case_id,{column}", *rows, *more]))
+    return folder / "mine.csv"
 
 
-def test_tables(table):
-    split = split_cases(CASES, split_csv=table("part", TABLE_PARTS, "other,test"))
+def test_tables(tmp_path):
+    split = split_cases(CASES, split_csv=table(tmp_path, "part", TABLE_PARTS, "other,test"))
     assert parts(split) == [NAMES[:6], NAMES[6:8], NAMES[8:10], NAMES[10:]]
     assert split.rule == "the parts in mine.csv, lesion images only"
     for fold, test, validation in ((0, NAMES[:4], NAMES[4:8]), (2, NAMES[8:10], NAMES[:4])):
-        split = split_cases(CASES, fold, split_csv=table("fold", FOLDS))
+        split = split_cases(CASES, fold, split_csv=table(tmp_path, "fold", FOLDS))
         assert parts(split)[1:] == [validation, test, NAMES[10:]]
         assert f"test fold {fold + 1}, validation fold" in split.rule
     normal = [{**CASES[9], "class": "normal"}, {**CASES[10], "class": "", "lesion_area_fraction": 0.0}]
-    path = table("part", [*TABLE_PARTS[:10], "test"])
+    path = table(tmp_path, "part", [*TABLE_PARTS[:10], "test"])
     assert parts(split_cases([*CASES[:9], *normal], split_csv=path))[2] == NAMES[8:9]
     assert parts(split_cases([*CASES[:9], *normal], lesions_only=False, split_csv=path))[2] == NAMES[8:11]
 
@@ -165,9 +161,9 @@ def test_tables(table):
         ("fold", [n // 4 for n in range(12)], 3, r"fold 3, .* \[0, 1, 2\]"),
     ],
 )
-def test_faulty_tables(column, values, fold, message, table):
+def test_faulty_tables(column, values, fold, message, tmp_path):
     with pytest.raises(ValueError, match=rf"mine\.csv.*{message}") as error:
-        split_cases(CASES, fold, split_csv=table(column, values))
+        split_cases(CASES, fold, split_csv=table(tmp_path, column, values))
     assert not isinstance(error.value, DataError) or "1 problem(s)" in str(error.value)
     with pytest.raises(FileNotFoundError, match=r"none\.csv does not exist"):
         split_cases(CASES, split_csv="none.csv")
