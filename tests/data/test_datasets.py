@@ -59,7 +59,8 @@ def test_all_faults_at_once(small, tmp_path):
     mask(small / "normal" / "normal (1)_mask.png")
     picture(small / "malignant" / "m.png")
     mask(small / "malignant" / "m_mask.png", box=None)
-    (benign / "b.png").write_bytes(b"")
+    picture(benign / "b.png")
+    (benign / "b.png").write_bytes((benign / "b.png").read_bytes()[:-40])  # as its checksums tell
     write_dicom(benign / "b.dcm", GREY)
     mask(benign / "b_mask.png")
     write_dicom(benign / "loop.dcm", LOOP, NumberOfFrames=2)
@@ -75,7 +76,7 @@ def test_all_faults_at_once(small, tmp_path):
         "benign (10)_mask.png: mask of 20x17 pixels for an image of 20x16",
         "normal (1)_mask.png: the mask contains a lesion, but the case is of class normal",
         "m_mask.png: the mask is empty, but the case is of class malignant",
-        "b.png: the file has zero bytes",
+        "b.png: truncated or damaged image",
         "b.png: its masks would be those of b.dcm; rename or remove one",
         "loop.dcm#2: no mask beside it (expected loop#2_mask.png)",
     ):

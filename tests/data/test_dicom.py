@@ -7,7 +7,7 @@ from hybrid_attention.data import DataError, dicom_pixels, image_datalist
 from hybrid_attention.data.dicom import geometry
 from hybrid_attention.data.dicom_pixels import frame_paths
 from hybrid_attention.data.images import pixel_proportions, pixel_spacing, read_grey, to_full_frame
-from hybrid_attention.data.names import is_dicom, split_frame
+from hybrid_attention.data.names import split_frame
 from PIL import Image
 
 from tests.data import dicom_files as files
@@ -121,15 +121,6 @@ def test_all_bad_files_at_once(write, tmp_path):
     lines = dict(re.findall(r"  - .*/(\d+)\.dcm: (.*)", str(error.value)))
     assert len(lines) == len(bad)
     assert [message for number, message in enumerate(bad) if message not in lines[str(number)]] == []
-
-
-def test_dicom_is_known_by_its_content(write, tmp_path):
-    names = ["1.2.840.7", "a", "a.IMA", "a.dcm", "a.img", "a.v2"]
-    assert all(is_dicom(f"{write(name=name)}#1") for name in names) and not is_dicom(write(name="DICOMDIR"))
-    assert len(image_datalist(tmp_path / "a")) == 1
-    for name in names:
-        (tmp_path / name).write_bytes(b"x" * 200)
-        assert is_dicom(tmp_path / name) == (name in ("a.IMA", "a.dcm"))
 
 
 SQUARES = RAMP.astype(float) ** 2

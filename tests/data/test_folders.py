@@ -32,8 +32,8 @@ def test_names():
     for case_id, stem in RESULTS.items():
         assert strip_suffix(case_id) == stem
         assert result_path("out", case_id, "mask", ".nii.gz") == Path(f"out/{stem}_mask.nii.gz")
-    assert all(map(is_dicom, ("a.dcm", "A.DCM", "a.dicom", "folder/a.dcm#3")))
-    assert not any(map(is_dicom, ("a.png", "a.dcm.txt")))
+    assert all(map(is_dicom, ("a.dcm", "A.DCM", "a.dicom", "a.IMA", "folder/a.dcm#3")))
+    assert not any(map(is_dicom, ("a.png", "a.dcm.txt", "DICOMDIR")))
 
 
 def test_clutter(tmp_path):

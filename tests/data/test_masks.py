@@ -99,12 +99,6 @@ def test_what_is_not_a_mask_is_refused(read, values, message):
         read(values)
 
 
-def test_formats_that_are_not_read(tmp_path):
-    for name in ("m.npy", "m.nrrd", "m.dcm", "m.svg"):
-        with pytest.raises(ValueError, match="are not read"):
-            read_mask(tmp_path / name)
-
-
 @pytest.mark.busi
 def test_real_masks_pass_and_real_images_do_not(busi):
     paths = sorted(busi.rglob("*.png"))
