@@ -65,7 +65,6 @@ def test_candidates_and_groups():
     assert strongest([weak, middle, strong], count=1) == [strong, middle]
     copies = [Copy(1, 4, "same_frame"), Copy(2, 4, "same_frame"), Copy(3, 5, "same_frame")]
     assert group_numbers(7, copies) == [1, 2, 2, 3, 2, 3, 4]
-    assert group_numbers(2, []) == [1, 2]
 
 
 def test_verdicts():

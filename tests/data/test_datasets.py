@@ -49,6 +49,9 @@ def test_layout_and_groups(small, tmp_path):
     table.write_text("\n".join(["image_id,duplicate_group", rows[0], *rows[2:]]))
     with pytest.raises(DataError, match=r"groups\.csv: no row for benign/benign \(2\)\.png"):
         busi_datalist(small, groups_csv=table)
+    table.write_text("image_id,duplicate_group\na.png,1\nb.png,1\na.png,1\nb.png, 2\nc.png,3\n")
+    with pytest.raises(ValueError, match=r"groups\.csv .* has b\.png \(1 and 2\)$"):
+        busi_datalist(small, groups_csv=table)
 
 
 def test_all_faults_at_once(small, tmp_path):

@@ -90,7 +90,6 @@ def test_other_modalities_are_read_and_logged_and_what_holds_no_image_is_refused
 
 
 def test_all_bad_files_at_once(write, tmp_path):
-    """Also pixels that contradict their header."""
     colours, good = np.stack([RAMP] * 3, axis=-1), write(name="good.dcm").read_bytes()
     shape = {"Rows": 6, "Columns": 8, "PhotometricInterpretation": "MONOCHROME2", "Modality": "OT"}
     one, three, words = jpeg_frames([RAMP]), jpeg_frames(CINE), RAMP.astype("<u2").tobytes()
@@ -210,9 +209,8 @@ def test_frames_of_a_loop_are_cropped_alike(tmp_path, syntax):
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
 def test_padding_is_as_dark_as_the_darkest_pixel(grey, kind):
-    """Padded by -2000 to -1999: as they are, all else would look alike."""
     signed = RAMP.astype(np.int16)
-    signed[:2, :2], signed[5, 7] = -2000, -1999
+    signed[:2, :2], signed[5, 7] = -2000, -1999  # as they are, all else would look alike
     tissue = signed if kind == "MONOCHROME2" else -1 - signed.astype(int)  # of the range -32768 to 32767
     found, inside = grey(signed, kind, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1999), signed >= 0
     np.testing.assert_array_equal(found[inside], tissue[inside])

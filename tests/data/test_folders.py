@@ -88,8 +88,6 @@ def test_images_to_predict_on(tmp_path, caplog):
 
 
 def test_faults(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        image_datalist(tmp_path / "none")
     with pytest.raises(DataError, match="no image"):
         image_datalist(tmp_path)
     picture(tmp_path / "same.png")

@@ -22,10 +22,6 @@ OWN = [case(f"{n}", **{"class": DRAWN.choice(["benign", "malignant"]), "group": 
 CASES = [case(f"c{n}", group=f"g{n // 2}") for n in range(12)]
 
 
-def changed(cases, **more):
-    return [{**one, **more} for one in cases]
-
-
 def parts(split, key="case_id"):
     return [[one[key] for one in getattr(split, part)] for part in PARTS]
 
@@ -90,7 +86,7 @@ OTHER_MASKS = [{**one, "lesion_area_fraction": one["lesion_area_fraction"] * 0.7
         (OWN, {"fold": 5}, "fold must be from 0 to 4, got 5"),
         (OWN, {"num_folds": 2}, "at least 3"),
         (OWN, {"num_folds": 21}, "20 groups of images can't fill 21 folds"),
-        (changed(OWN, **{"class": "normal"}), {}, r"too few for train \(0\), validation \(0\), test \(0\)"),
+        ([{**one, "class": "normal"} for one in OWN], {}, r"too few for train \(0\), validation \(0\), test \(0\)"),
         (OTHER_MASKS, {}, r"have BUSI's names, but only \d+ of 647 lesions.*busi_cases\.csv"),
         ([*BUSI, STRANGER], {}, r"780 of 781 images are BUSI's, 1 are not .*benign/new\.png"),
     ],
@@ -104,7 +100,8 @@ def test_busi_needs_more_than_names():
     for cases in (OTHER_MASKS, [*BUSI, STRANGER]):  # which the groups of the user split
         assert leak(split_cases([{**one, "group": f"g{n // 3}"} for n, one in enumerate(cases)])) == 0
     assert is_busi(BUSI) and is_busi(BUSI[:10])
-    assert not is_busi(changed(BUSI, synthetic=True)) and not is_busi(changed(BUSI, group="mine"))
+    for other in ({"synthetic": True}, {"group": "mine"}):
+        assert not is_busi([{**one, **other} for one in BUSI])
     assert not is_busi([{**one, "case_id": f"own/{n}", "group": f"own/{n}"} for n, one in enumerate(BUSI)])
     corrected = [{**one, "lesion_area_fraction": 0.9} if n % 10 == 0 else one for n, one in enumerate(BUSI)]
     assert is_busi(corrected)

@@ -14,10 +14,3 @@ def test_what_excel_saves(tmp_path, separator, encoding, end):
     assert read_table(path) == [dict(zip(named[0], row, strict=True)) for row in named[1:-1]]
     groups = {"benign/Läsion, links.png": "1", "b.png": "b.png", "loop.dcm#2": "loop.dcm"}  # frames stay together
     assert read_groups(path) == groups
-
-
-def test_an_image_in_two_groups_is_named(tmp_path):
-    path = tmp_path / "groups.csv"
-    path.write_text("image_id,duplicate_group\na.png,1\nb.png,1\na.png,1\nb.png, 2\nc.png,3\n")
-    with pytest.raises(ValueError, match=r"groups\.csv .* has b\.png \(1 and 2\)$"):
-        read_groups(path)
