@@ -8,28 +8,31 @@ import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet
 
 
-def unlike_birth(net):
-    """Change every batch norm, so that no tensor has the value it is born with."""
+@functools.cache
+def network(name):
+    """MONAI's whole network, with every batch norm changed so that no tensor has the value it is born with."""
+    if name == "resnet18":
+        net = ResNet("basic", [2, 2, 2, 2], [64, 128, 256, 512], 2, 3, conv1_t_stride=2, bias_downsample=False)
+    else:
+        net = DenseNet121(2, 3, 1000) if name == "densenet121" else EfficientNetBN(name, pretrained=False)
     torch.manual_seed(0)
     for part in net.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             for tensor in (part.weight.data, part.bias.data, part.running_mean, part.running_var):
                 tensor.uniform_(0.5, 1.5)
             part.num_batches_tracked.fill_(7)
-    return net.eval().state_dict()
+    return net.eval()
 
 
-@functools.cache
 def resnet18():
-    net = ResNet("basic", [2, 2, 2, 2], [64, 128, 256, 512], 2, 3, conv1_t_stride=2, bias_downsample=False)
-    return {key: value for key, value in unlike_birth(net).items() if not key.endswith("num_batches_tracked")}
+    state = network("resnet18").state_dict()
+    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
-@functools.cache
 def densenet121(old_format=True):
     """Torchvision's names: norm.1 and no batch counters in the published file, norm1 since."""
     state = {}
-    for key, value in unlike_birth(DenseNet121(2, 3, out_channels=1000)).items():
+    for key, value in network("densenet121").state_dict().items():
         key = key.replace("class_layers.out", "classifier").replace(".layers.", ".")
         if old_format:
             key = re.sub(r"(denselayer\d+\.)(norm|conv)([12])", r"\1\2.\3", key)
@@ -38,10 +41,9 @@ def densenet121(old_format=True):
     return state
 
 
-@functools.cache
 def efficientnet_b0():
     """The published file counts the blocks through."""
-    state = unlike_birth(EfficientNetBN("efficientnet-b0", pretrained=False))
+    state = network("efficientnet-b0").state_dict()
     return {re.sub(r"^_blocks\.\d+\.", "_blocks.", key): value for key, value in state.items()}
 
 
