@@ -6,6 +6,8 @@ import pytest
 import torch
 from hybrid_attention.losses import BCEJaccardLoss, MaskAndBoundaryLoss, mask_boundary
 
+from tests.evaluation.drawing import drawn
+
 LN2 = math.log(2)
 LN3 = math.log(3)
 LOGITS = torch.tensor([0.0, LN3]).view(1, 1, 1, 2)
@@ -34,20 +36,15 @@ def test_both_terms_and_their_weights(target, bce, jaccard):
         assert not any(term.requires_grad for term in loss.terms.values())
 
 
-@pytest.mark.parametrize(("smooth", "expected"), [(1e-6, 1 - 0.5 / 1.75), (0.5, 1 - 1 / 2.25), (4.0, 1 - 4.5 / 5.75)])
+@pytest.mark.parametrize(("smooth", "expected"), [(1e-6, 1 - 0.5 / 1.75), (4.0, 1 - 4.5 / 5.75)])
 def test_smooth_is_added_to_intersection_and_union(smooth, expected):
     loss = BCEJaccardLoss(bce_weight=0.0, smooth=smooth)(LOGITS, truth(1, 0))
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_empty_truth_is_finite_and_best_for_an_empty_prediction():
-    loss = BCEJaccardLoss()
-    empty = torch.zeros(1, 1, 4, 4)
-    assert loss(torch.full_like(empty, -50.0), empty).item() == pytest.approx(0.0, abs=1e-6)
-    logits = torch.zeros_like(empty, requires_grad=True)
-    loss(logits, empty).backward()
-    assert torch.isfinite(logits.grad).all()
-    assert (logits.grad > 0).all()
+def test_empty_prediction_of_an_empty_truth_is_best():
+    loss = BCEJaccardLoss()(torch.full((1, 1, 4, 4), -50.0), torch.zeros(1, 1, 4, 4))
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_jaccard_is_taken_per_image_and_channel():
@@ -61,33 +58,23 @@ def test_jaccard_is_taken_per_image_and_channel():
     assert BCEJaccardLoss(0.0, 1.0, reduction="sum")(logits, images).item() == pytest.approx(sum(jaccards), abs=1e-6)
 
 
-def test_cross_entropy_is_the_mean_over_all_pixels():
-    torch.manual_seed(0)
-    logits, target = torch.randn(3, 1, 5, 4), torch.randint(0, 2, (3, 1, 5, 4))
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float())
-    torch.testing.assert_close(BCEJaccardLoss(1.0, 0.0)(logits, target), expected)
-
-
 def test_three_dimensions_and_integer_truth():
     volume = LOGITS.view(1, 1, 1, 1, 2)
     loss = BCEJaccardLoss(reduction="none")(volume, torch.tensor([1, 0], dtype=torch.uint8).view_as(volume))
-    assert loss.shape == (1, 1, 1, 1, 1)
-    assert loss.item() == pytest.approx(1.5 * LN2 + 1 - 1.5 / 2.75, abs=1e-6)
+    assert loss.tolist() == [[[[[pytest.approx(1.5 * LN2 + 1 - 1.5 / 2.75, abs=1e-6)]]]]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_input_is_computed_in_float32(dtype):
     torch.manual_seed(0)
-    logits = torch.randn(2, 1, 64, 64).to(dtype)
-    target = (torch.rand(2, 1, 64, 64) > 0.7).to(dtype)
-    expected = BCEJaccardLoss()(logits.float(), target.float())
+    logits, target = torch.randn(2, 1, 64, 64).to(dtype), (torch.rand(2, 1, 64, 64) > 0.7).to(dtype)
     with torch.autocast("cpu", torch.bfloat16):
         loss = BCEJaccardLoss()(logits, target)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+    assert torch.equal(loss, BCEJaccardLoss()(logits.float(), target.float()))
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0), (0.3, 2.0)])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0)])
 def test_gradient_in_float64(weights):
     torch.manual_seed(0)
     logits = torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
@@ -98,23 +85,17 @@ def test_gradient_in_float64(weights):
     assert torch.autograd.gradcheck(lambda x: loss(x, target), (logits,))
 
 
-def test_shapes_that_differ_are_quoted():
+def test_what_does_not_fit_is_quoted():
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) and \(2, 4, 4\)"):
         BCEJaccardLoss()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+    for arguments, message in (
         ({"bce_weight": -1.0}, "got -1.0 and 1.0"),
         ({"bce_weight": 0.0, "jaccard_weight": 0.0}, "not both 0"),
         ({"smooth": 0.0}, "more than 0, got 0.0"),
         ({"reduction": "median"}, "median"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        BCEJaccardLoss(**arguments)
+    ):
+        with pytest.raises(ValueError, match=message):
+            BCEJaccardLoss(**arguments)
 
 
 # ---- masks and boundaries
@@ -137,20 +118,11 @@ BOUNDARY = """
 """
 
 
-def drawn(text):
-    return torch.tensor([[float(pixel == "#") for pixel in line.strip()] for line in text.split()])[None, None]
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.bool])
 def test_boundary_is_one_pixel_on_both_sides_and_not_along_the_border_of_the_image(dtype):
-    boundary = mask_boundary(drawn(MASK).to(dtype))
+    boundary = mask_boundary(drawn(MASK)[None].to(dtype))
     assert boundary.dtype == dtype
-    assert torch.equal(boundary.float(), drawn(BOUNDARY))
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_uniform_masks_have_no_boundary(value):
-    assert (mask_boundary(torch.full((2, 1, 4, 5), value)) == 0).all()
+    assert torch.equal(boundary.float(), drawn(BOUNDARY)[None])
 
 
 def test_each_map_is_compared_with_its_own_target_and_counts_alike():
@@ -167,10 +139,3 @@ def test_each_map_is_compared_with_its_own_target_and_counts_alike():
 def test_one_tensor_is_compared_with_the_mask():
     logits, target = torch.randn(2, 1, 4, 5), (torch.rand(2, 1, 4, 5) > 0.5).float()
     torch.testing.assert_close(MaskAndBoundaryLoss(BCEJaccardLoss())(logits, target), BCEJaccardLoss()(logits, target))
-
-
-def test_gradients():
-    target = (torch.rand(1, 1, 3, 4) > 0.5).double()
-    maps = [torch.randn(1, count, 3, 4, dtype=torch.float64, requires_grad=True) for count in (2, 3)]
-    loss = MaskAndBoundaryLoss(BCEJaccardLoss())
-    assert torch.autograd.gradcheck(lambda *parts: loss(parts, target), maps)
