@@ -123,8 +123,6 @@ def compare(first: Picture, second: Picture) -> Scores | None:
         IEEE TPAMI 30 (2008) 1858-1865, DOI 10.1109/TPAMI.2008.113 (the refinement).
     """
     cv2 = opencv()
-    if min(len(first.keypoints), len(second.keypoints)) < 2:
-        return None
     matched, partner = mutual_matches(root_sift(first.descriptors), root_sift(second.descriptors)[None])
     chosen = torch.nonzero(matched[:, 0]).flatten()
     here = first.keypoints[chosen.numpy(), :2]

@@ -56,11 +56,10 @@ def _inspect_case(case: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
             problems.append(f"{path}: {error}")
     if problems or not masks:
         return problems, case
-    area = float(merged_mask(masks).mean())
-    if case.get("class") in ("benign", "malignant") and area == 0:
-        problems.append(f"{case['label'][0]}: the mask is empty, but the case is of class {case['class']}")
-    if case.get("class") == "normal" and area > 0:
-        problems.append(f"{case['label'][0]}: the mask contains a lesion, but the case is of class normal")
+    area, kind = float(merged_mask(masks).mean()), case.get("class")
+    if kind and (area > 0) == (kind == "normal"):
+        content = "contains a lesion" if area > 0 else "is empty"
+        problems.append(f"{case['label'][0]}: the mask {content}, but the case is of class {kind}")
     return problems, {**case, "lesion_area_fraction": area}
 
 

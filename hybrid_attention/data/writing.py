@@ -85,8 +85,6 @@ def prepare_output_folder(path: str | os.PathLike[str]) -> Path:
     fault = name_fault(folder.absolute())
     if fault:
         raise ValueError(fault)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; choose another folder to write to (--output_dir or --out)")
     probe = folder / ".write_test"
     with atomic_path(probe) as temporary:
         temporary.write_bytes(b"")

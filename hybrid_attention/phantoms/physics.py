@@ -8,13 +8,14 @@ from scipy import fft, ndimage
 
 Array = NDArray[np.float64]
 
+_CARRIER = 0.25  # centre frequency, in cycles per pixel of depth
+
 
 def speckle_envelope(
     echo_db: Array,
     rng: np.random.Generator,
     *,
     coherence: Array | float = 0.0,
-    centre_frequency: float = 0.25,
     axial_sigma: float = 1.3,
     lateral_sigma: Array | float = 1.5,
     looks: int = 1,
@@ -33,7 +34,6 @@ def speckle_envelope(
         echo_db: echogenicity in dB, shape (depth, width).
         rng: source of the scatterers.
         coherence: fraction of the amplitude, in [0, 1], that a smooth reflector returns in phase (1: no speckle).
-        centre_frequency: carrier, in cycles per pixel of depth, below 0.5.
         axial_sigma: standard deviation of the pulse along the depth, in pixels.
         lateral_sigma: standard deviation of the beam across, in pixels; one number, or one for every row.
         looks: independent speckle patterns averaged, as spatial and frequency compounding do.
@@ -45,11 +45,11 @@ def speckle_envelope(
     # Transfer functions. Each is scaled to pass white noise with unit power at every depth.
     lateral = np.exp(-2 * (np.pi * fft.fftfreq(cols)[None, :] * beam) ** 2)
     lateral /= np.sqrt(np.mean(lateral**2, axis=1, keepdims=True))
-    offset = (fft.fftfreq(rows) - centre_frequency + 0.5) % 1 - 0.5  # the spectrum of a sampled pulse is periodic
+    offset = (fft.fftfreq(rows) - _CARRIER + 0.5) % 1 - 0.5  # the spectrum of a sampled pulse is periodic
     axial = np.exp(-2 * (np.pi * offset * axial_sigma) ** 2)
     axial /= np.sqrt(np.mean(axial**2))
     amplitude = 10 ** (echo_db / 20)
-    in_phase = np.asarray(coherence) * np.exp(2j * np.pi * centre_frequency * np.arange(depth))[:, None]
+    in_phase = np.asarray(coherence) * np.exp(2j * np.pi * _CARRIER * np.arange(depth))[:, None]
     random_share = np.sqrt(np.clip(1 - np.abs(in_phase) ** 2, 0, 1))
     # A reflector has the filters' peak gain, noise unit gain: remove the difference.
     in_phase = in_phase / (lateral.max(axis=1, keepdims=True) * axial.max())
