@@ -75,7 +75,7 @@ def add_commands(commands: Any) -> None:
         "--port", type=int, default=PORT, help="port of the local server (default: %(default)s; 0: any free one)"
     )
     app.add_argument("--no_browser", action="store_true", help="only print the address")
-    app.set_defaults(run=_app)
+    app.set_defaults(run=lambda options: serve(options.port, not options.no_browser))
 
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
     export.add_argument("bundle", help="name or folder of a bundle")
@@ -132,7 +132,6 @@ def _predict(options: argparse.Namespace) -> None:
 def _write_report(
     options: argparse.Namespace, settings: dict[str, Any], rows: Sequence[dict[str, Any]], seconds: float
 ) -> None:
-    """Write the report of a prediction: model, options, packages, time and images."""
     from pathlib import Path
 
     from hybrid_attention import __version__
@@ -158,10 +157,6 @@ def _write_report(
             "images": images,
         },
     )
-
-
-def _app(options: argparse.Namespace) -> None:
-    serve(options.port, not options.no_browser)
 
 
 def _export(options: argparse.Namespace) -> None:

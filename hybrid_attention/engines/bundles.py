@@ -21,12 +21,9 @@ from monai.bundle import ConfigParser
 
 INFERENCE = "configs/inference.yaml"
 DEFAULT_NETWORK = "default_network"  # key of a config that reads the record by itself
-_PATHS = ("ckpt_path", "dataset_dir", "output_dir")
 NETWORK = "network_def"
 # the only package whose networks are built: records come with weights, perhaps from an untrusted source
 _TRUSTED = "hybrid_attention.networks"
-# takes a network, which is checked itself, and a number
-_GROUP_NORM = f"{_TRUSTED}.with_group_norm"
 # arguments that would download or read files; trained weights replace them
 _WEIGHTS = {"encoder_weights": "random", "pretrained": False}
 
@@ -71,11 +68,7 @@ def default_images(bundle_root: str) -> data.OnDemand:
 
 
 def weights_of(folder: Path, weights: str | os.PathLike[str] | None = None) -> Path:
-    """Find the weights to use a bundle with.
-
-    Args:
-        folder: folder of the bundle.
-        weights: see `find_weights`; None for the bundle's own.
+    """Find weights, by default those of the bundle in a folder.
 
     Raises:
         FileNotFoundError: there are none; the message names the bundles that come with weights.
@@ -101,17 +94,10 @@ def trained_bundle(weights: str | os.PathLike[str] | None) -> str:
 
 
 def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
-    """Read a bundle's config for inference.
+    """Read the config for inference of the bundle in a folder, with new values of its keys; `A#B` is B in A.
 
     If `ckpt_path` has a record of its training, the network is that of the record. Arguments that are the same in both,
     including expressions, are taken from the config.
-
-    Args:
-        folder: folder of the bundle.
-        settings: new values of keys of the config; `A#B` is B in A.
-
-    Returns:
-        The parser; `get_parsed_content` builds parts.
 
     Raises:
         ValueError: the record is of another bundle, or its network is not allowed (see `plain_definition`).
@@ -131,19 +117,16 @@ def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
             same = {key: value for key, value in trained.items() if key in own and own[key] == value}
             other = {key: value for key, value in trained.items() if key not in same}
             parser.update({NETWORK: {**same, **plain_definition(other, {})}})
-    paths = {key: os.path.abspath(settings.pop(key)) for key in _PATHS if key in settings}
+    paths = {"bundle_root": folder, **{key: settings.pop(key) for key in ("ckpt_path",) if key in settings}}
     parser.update(settings)
     parser.parse()
     # not as text of the config, where # is another way to write ::, and $, @ and % begin an expression
-    parser.ref_resolver.resolved_content.update({"bundle_root": os.path.abspath(folder), **paths})
+    parser.ref_resolver.resolved_content.update({key: os.path.abspath(path) for key, path in paths.items()})
     return parser
 
 
 def other_network(config: Mapping[str, Any], weights: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the definition of the network that weights were trained with.
-
-    It is None if it is the config's own, if there is no record, or if the config reads the record by itself.
-    """
+    """Return the definition of the network of a record, or None if the config has the same or reads it by itself."""
     own = config[NETWORK]
     trained = trained_setting(weights, NETWORK, own)
     same = {**trained, "encoder_weights": None} == {**own, "encoder_weights": None}
@@ -157,27 +140,26 @@ def bundle_network(folder: Path, weights: str | os.PathLike[str] | None = None) 
 
 
 def trained_network(weights: str | os.PathLike[str], default: torch.nn.Module, **references: Any) -> torch.nn.Module:
-    """Build the network that weights were trained with, without these weights.
+    """Build the network that weights were trained with, without these weights; without a record, return the default.
 
-    Args:
-        weights: the weight file, with the record of its training beside it.
-        default: returned without a record.
-        references: values for the references of the record's `network_def`, `@in_channels` for example.
+    `references` are values for those of the record's `network_def`, `@in_channels` for example.
 
     Raises:
-        ValueError: the record names anything but a network of this package, or contains an expression or an unknown
-            reference.
+        ValueError: see `plain_definition`.
     """
     definition = trained_setting(weights, NETWORK, None)
     if definition is None:
         return default
-    parser = ConfigParser({NETWORK: plain_definition(definition, references)})
-    network: torch.nn.Module = parser.get_parsed_content(NETWORK)
+    network: torch.nn.Module = ConfigParser(plain_definition(definition, references)).get_parsed_content()
     return network
 
 
 def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
-    """Return the definition of a network with values for its references, so that building it executes no code."""
+    """Return the definition of a network with values for its references, so that building it executes no code.
+
+    Raises:
+        ValueError: it names anything but networks of this package, or contains an expression or an unknown reference.
+    """
     if isinstance(definition, Mapping):
         for key in definition:
             if str(key).startswith("_") and key != "_target_":
@@ -198,7 +180,7 @@ def plain_definition(definition: Any, references: Mapping[str, Any]) -> Any:
 
 
 def _check_target(target: str) -> None:
-    """Accept only networks of this package, the builders of the baselines, and `with_group_norm`."""
+    """Accept only networks of this package, the builders of the baselines, and `with_group_norm`, which takes one."""
     module, _, name = target.rpartition(".")
     found = None
     if module == _TRUSTED or module.startswith(f"{_TRUSTED}."):
@@ -206,7 +188,7 @@ def _check_target(target: str) -> None:
             found = getattr(importlib.import_module(module), name, None)
     home = str(getattr(found, "__module__", ""))
     is_network = isinstance(found, type) and issubclass(found, torch.nn.Module) and home.startswith(f"{_TRUSTED}.")
-    is_builder = target == _GROUP_NORM or (module == baselines.__name__ and name in baselines.__all__)
+    is_builder = target == f"{_TRUSTED}.with_group_norm" or (module == baselines.__name__ and name in baselines.__all__)
     if not (is_network or is_builder):
         raise ValueError(f"the record of a training names {target!r}: only networks of {_TRUSTED} are allowed")
 

@@ -37,13 +37,11 @@ class Checkpoint:
         objects: objects to save and restore, by name: anything with `state_dict` and `load_state_dict`. "network" is
             required: the module, not wrapped in `DistributedDataParallel`.
         evaluator: the validation engine, whose best metric decides on `model.pt`.
-        recipe: settings as plain values; a run can only be resumed with the same ones.
-        train_cases: training cases, dicts with `image` and `label` paths; a run can only be resumed with the same ones.
-        validation_cases: validation cases, likewise.
+        recipe: settings as plain values; a run can only be resumed with the same ones and the same cases.
+        train_cases: training cases, dicts with `image` and `label` paths, likewise `validation_cases`.
         resume: resume from `checkpoint.pt` if it exists. If False, `checkpoint.pt` is removed at the start, and
             `model.pt` and `training.json` are replaced after the first epoch.
-        initial_weights: file that the network starts from, or None. The images in the record beside it count as seen
-            by this run; if the record is missing, a warning is logged.
+        initial_weights: file that the network starts from, or None. The images in the record beside it count as seen.
         weights_of: name of the object whose weights are saved in `model.pt`, for example a moving average.
     """
 
@@ -128,11 +126,7 @@ class Checkpoint:
         return state
 
     def _stop_if_diverged(self, engine: Engine) -> None:
-        """Raise if the training diverged, before the epoch is validated.
-
-        A scaler (fp16) skips steps whose gradients overflow, so there it is an error only if no loss of the epoch is
-        finite.
-        """
+        # a scaler (fp16) skips steps whose gradients overflow: there at least one loss of an epoch must be finite
         loss = float(engine.state.output[0][CommonKeys.LOSS])
         step = (engine.state.iteration - 1) % engine.state.epoch_length + 1
         self._learns = math.isfinite(loss) or (self._learns and step > 1)
@@ -158,7 +152,17 @@ class Checkpoint:
         validation = self.evaluator.state
         if validation.best_metric_epoch == engine.state.epoch:
             save_weights(self.objects[self.weights_of], self.folder / BEST)
-            write_json(self.folder / RECORD, self._record(engine))
+            record = {
+                "epoch": int(engine.state.epoch),
+                "epochs": int(engine.state.max_epochs),
+                "metric": {validation.key_metric_name: float(validation.best_metric)},
+                "recipe": self.recipe,
+                "provenance": provenance(),
+                "data_sha256": self.data,
+                "weights_sha256": weights_digest(self.folder / BEST),
+                "images": self._images(),
+            }
+            write_json(self.folder / RECORD, record)
         state = {
             "format": _FORMAT,
             "epoch": int(engine.state.epoch),
@@ -172,21 +176,7 @@ class Checkpoint:
         }
         save_whole(state, self.folder / LATEST)
 
-    def _record(self, engine: Engine) -> dict[str, Any]:
-        validation = self.evaluator.state
-        return {
-            "epoch": int(engine.state.epoch),
-            "epochs": int(engine.state.max_epochs),
-            "metric": {validation.key_metric_name: float(validation.best_metric)},
-            "recipe": self.recipe,
-            "provenance": provenance(),
-            "data_sha256": self.data,
-            "weights_sha256": weights_digest(self.folder / BEST),
-            "images": self._images(),
-        }
-
     def _images(self) -> dict[str, list[str]]:
-        """Return digests of all images that the weights have seen, including those of the initial weights."""
         images = {part: case_digests(cases) for part, cases in self.cases.items()}
         if self.initial_weights is not None:
             before = (read_record(self.initial_weights) or {}).get("images", {})

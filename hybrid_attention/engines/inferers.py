@@ -41,7 +41,7 @@ class PrecisionInferer(SimpleInferer):
         self.channels_last = channels_last
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Output], *args: Any, **kwargs: Any) -> Output:
-        """Return `network(inputs)` in float32; fields of a named tuple that are None stay None."""
+        """Return `network(inputs)` in float32."""
         dtype = PRECISIONS[choose_precision(self.precision, inputs.device)]
         if self.channels_last:
             layout = torch.channels_last if inputs.ndim == 4 else torch.channels_last_3d
@@ -52,12 +52,9 @@ class PrecisionInferer(SimpleInferer):
 
 
 def choose_precision(precision: str, device: torch.device | str) -> str:
-    """Return the precision to compute in: "fp32", "bf16" or "fp16".
+    """Return the precision to compute in on a device: for "auto" bf16 if the device supports it, else fp32.
 
-    Args:
-        precision: "auto" for bf16 if the device supports it, else fp32; any other is returned. For bf16 on a device
-            that emulates it, a warning is logged.
-        device: the device of the network.
+    Any other is returned. For bf16 on a device that emulates it, a warning is logged.
     """
     _check(precision)
     kind = torch.device(device).type
@@ -72,10 +69,7 @@ def choose_precision(precision: str, device: torch.device | str) -> str:
 
 @cache
 def computes_bf16(kind: str) -> bool:
-    """Return whether a kind of device has instructions for bf16; emulation is many times slower than fp32.
-
-    On a CPU these are AVX-512 BF16 or AMX, unless ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA keep torch from using them.
-    """
+    """Return whether a kind of device has instructions for bf16, and no environment variable keeps torch from them."""
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return (
@@ -172,9 +166,7 @@ class FlipAverage(Inferer):
 
 
 def _is_flip(axes: Any) -> bool:
-    if not isinstance(axes, (list, tuple)) or not all(isinstance(axis, int) for axis in axes):
-        return False
-    return set(axes) <= {0, 1} and len(set(axes)) == len(axes)
+    return isinstance(axes, (list, tuple)) and list(axes) in ([], [0], [1], [0, 1], [1, 0])
 
 
 def _flipped(output: Any, axes: tuple[int, ...]) -> Any:

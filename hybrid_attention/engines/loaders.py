@@ -45,14 +45,8 @@ def training_loader(
 ) -> DataLoader:
     """Return a loader of shuffled batches; each of several processes loads its share.
 
-    Args:
-        dataset: the training cases.
-        batch_size: images per batch and process. A last batch of one image is dropped, since batch norm can't be
-            trained on it.
-        seed: seed of the order.
-        num_workers: see `torch.utils.data.DataLoader`.
-        balance_classes: draw as many images per epoch with replacement, each `class` of the cases equally often on
-            average.
+    A last batch of one image is dropped, since batch norm can't be trained on it. `balance_classes` draws with
+    replacement, each `class` of the cases equally often on average.
     """
     processes, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     options: dict[str, Any] = {"num_replicas": processes, "rank": rank, "shuffle": True, "seed": seed}

@@ -47,8 +47,7 @@ class UnpackMultiTaskd(Transform):
     `MultiTaskTarget`, becomes the mask. The softmax of the class logits is added as `class_probability`, (classes,).
     The original values are kept as `task_logits` and `task_truth` for the metrics (`multi_task_pair`, `class_pair`).
 
-    Args:
-        classes: whether the network must have a class head; without one, the call raises a ValueError.
+    With `classes`, a network without class head is a ValueError.
     """
 
     def __init__(self, classes: bool = True) -> None:
@@ -110,13 +109,7 @@ def class_accuracy() -> Metric:
 def multi_task_metrics(
     loss: Callable[..., Any], accuracy: Metric | None = None, dice: Metric | None = None
 ) -> dict[str, Metric]:
-    """Return metrics of a network that segments and classifies, by name.
-
-    Args:
-        loss: a `MultiTaskLoss`, whose mean over the images is `val_loss`.
-        accuracy: for `val_accuracy`; None for a network without class head.
-        dice: for `val_mean_dice`, or None.
-    """
+    """Return metrics of a network that segments and, with `accuracy`, classifies; the loss is averaged over images."""
     mean_loss = Loss(
         loss, output_transform=multi_task_pair, batch_size=lambda target: len(target.mask), skip_unrolling=True
     )
@@ -132,11 +125,8 @@ def plane(array: Any) -> np.ndarray:
 
 def _whole(cases: Sequence[Any], kind: type) -> Any:
     """Collate named tuples into one whose fields are batches; a field that is None stays None."""
-    return kind(*(_stacked(field) for field in zip(*cases, strict=True)))
-
-
-def _stacked(values: Sequence[Any]) -> torch.Tensor | None:
-    return None if values[0] is None else torch.stack([torch.as_tensor(value) for value in values])
+    fields = [None if field[0] is None else field for field in zip(*cases, strict=True)]
+    return kind(*(field and torch.stack([torch.as_tensor(one) for one in field]) for field in fields))
 
 
 class DistillationTarget(NamedTuple):
@@ -144,10 +134,8 @@ class DistillationTarget(NamedTuple):
 
     mask: torch.Tensor
     class_index: torch.Tensor | None
-    region_probability: torch.Tensor
-    """(B, regions, *spatial)."""
-    class_probability: torch.Tensor | None
-    """(B, classes), or None for teachers without class head."""
+    region_probability: torch.Tensor  # (B, regions, *spatial)
+    class_probability: torch.Tensor | None  # (B, classes), or None for teachers without class head
 
 
 class PrepareDistillation:
@@ -157,10 +145,8 @@ class PrepareDistillation:
 
     Args:
         prepare_batch: prepares images and `MultiTaskTarget`, for example `AugmentBatch`.
-        teachers: networks that return a `MultiTaskOutput`.
-        weights: their weight files (`model.pt`), in the same order.
-        inferer: runs them, as in training.
-        device: where they run.
+        teachers: networks that return a `MultiTaskOutput`; `weights` are their files, in the same order.
+        inferer: runs them on `device`, as in training.
     """
 
     def __init__(
@@ -204,11 +190,6 @@ class DistillationLoss(nn.Module):
     Args:
         loss: loss to the labels.
         weight: weight of the teachers, from 0 to 1.
-
-    Shape:
-        - input: `MultiTaskOutput`
-        - target: `DistillationTarget`
-        - output: one value
 
     After a call, `terms` contains those of `loss`, and `taught`, the cross-entropies to the teachers.
     """

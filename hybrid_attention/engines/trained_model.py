@@ -50,10 +50,6 @@ class TrainedModel:
 
     Attributes:
         training: the record, with the number of images in place of their list.
-
-    Raises:
-        FileNotFoundError: there are no weights, or no record of them.
-        ValueError: the record has no config.
     """
 
     def __init__(
@@ -76,8 +72,7 @@ class TrainedModel:
         self.recipe: dict[str, Any] = record["recipe"]
         images = record.pop("images")
         self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
-        default = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(default if device is None else device)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         given = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else dataset_dir
         folders = [os.fspath(folder) for folder in given]
         places = {
@@ -126,9 +121,6 @@ class TrainedModel:
             flips: axes to flip (0: depth, 1: along the skin), a list per forward pass; the passes are averaged.
             disturbance: a transform of the case's dict, applied to the image as read from its file, (1, H, W), before
                 it is scaled and resized.
-
-        Returns:
-            One prediction per case, in order.
         """
         transforms = list(self._get("validate#preprocessing").transforms)
         if disturbance is not None:
@@ -138,10 +130,6 @@ class TrainedModel:
         predictions: list[Prediction] = []
 
         def keep(engine: Engine) -> None:
-            if PROBABILITY not in engine.state.output[0]:
-                raise ValueError(
-                    f"{self.weights} was trained with a version that returned no {PROBABILITY}: train again"
-                )
             following = cases[len(predictions) :]
             predictions.extend(
                 Prediction(
@@ -157,9 +145,7 @@ class TrainedModel:
             device=self.device,
             val_data_loader=loader,
             network=self.network,
-            prepare_batch=self._config.get_parsed_content(
-                "validate#evaluator#prepare_batch", default=default_prepare_batch
-            ),
+            prepare_batch=self._get("validate#evaluator#prepare_batch", default=default_prepare_batch),
             inferer=FlipAverage(self._inferer, flips),
             postprocessing=self._get("validate#postprocessing"),
         )
@@ -167,5 +153,5 @@ class TrainedModel:
         evaluator.run()
         return predictions
 
-    def _get(self, key: str) -> Any:
-        return self._config.get_parsed_content(key)
+    def _get(self, key: str, **default: Any) -> Any:
+        return self._config.get_parsed_content(key, **default)

@@ -54,22 +54,11 @@ def run_handlers(
     are called, and `history.csv`, the TensorBoard log, the progress bar, `model.pt` and `checkpoint.pt` are written.
     The checkpoint is last, since it saves the state of the others.
 
-    Args:
-        handlers: of the recipe, such as the learning-rate schedule; called after validation.
-        evaluator: the validation engine.
-        train_dataset: a MONAI dataset with `data` and `transform`.
-        validation_dataset: likewise.
-        state: objects to save and restore, with "network" and "optimizer"; see `Checkpoint`.
-        output_dir: folder of `history.csv` and `tensorboard`.
-        ckpt_dir: folder of the weights.
-        seed: see `EpochSeed`.
-        interval: epochs between validations.
-        patience: see `EarlyStopping`.
-        resume: see `Checkpoint`.
-        initial_weights: see `Checkpoint`.
-        weights_of: see `Checkpoint`.
-        settings: settings that inference needs; recorded if the config is unknown because the training was not started
-            by `python -m monai.bundle run` (MONAI Label, federated learning).
+    `handlers` are those of the recipe, such as the learning-rate schedule, called after validation; `state` holds the
+    objects to save and restore, with "network" and "optimizer"; `interval` counts epochs between validations. `settings`
+    are those that inference needs: they are recorded if the config is unknown because the training was not started by
+    `python -m monai.bundle run` (MONAI Label, federated learning). For the others see `EpochSeed`, `EarlyStopping` and
+    `Checkpoint`.
     """
     early_stopping = EarlyStopping(patience, evaluator)
     history = History(Path(output_dir) / "history.csv", state["optimizer"], evaluator)
@@ -100,10 +89,6 @@ class EpochSeed:
 
     No state is carried over between epochs, so a resumed run draws the same numbers as an uninterrupted one. The order
     of the cases comes from the sampler, which is seeded in the same way.
-
-    Args:
-        seed: the run's seed.
-        dataset: dataset whose `transform` contains random transforms, or None.
     """
 
     def __init__(self, seed: int, dataset: Any = None) -> None:
@@ -112,10 +97,9 @@ class EpochSeed:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._seed)
 
-    def __call__(self, engine: Engine) -> None:
-        """Seed for the current epoch."""
+    def _seed(self, engine: Engine) -> None:
         entropy = [self.seed, engine.state.epoch, engine.state.rank]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         set_determinism(seed)
@@ -125,14 +109,10 @@ class EpochSeed:
 
 
 class EarlyStopping(IgniteEarlyStopping):
-    """Terminate a trainer after `patience` epochs without a better validation metric.
+    """Terminate a trainer after `patience` epochs without a better key metric of the validation engine.
 
     It is attached to the trainer, after validation, so that a bundle needs no circular reference from the evaluator to
     the trainer.
-
-    Args:
-        patience: epochs without improvement before training stops.
-        evaluator: the validation engine, whose key metric is compared by its `metric_cmp_fn`.
     """
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
@@ -155,12 +135,8 @@ class BatchNormStatistics:
         P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson, "Averaging Weights Leads to Wider Optima and
         Better Generalization", UAI 2018, arXiv:1803.05407, section 3.2.
 
-    Args:
-        network: changed in place; unchanged if it has no batch norm.
-        data: batches with `image`, for example the training's loader.
-        inferer: runs the network, as in training.
-        device: where the network is.
-        batches: maximum number of batches.
+    The network is changed in place; `data` are batches with `image`, of which at most `batches` are read, and the
+    inferer runs the network as in training.
     """
 
     def __init__(
@@ -188,8 +164,6 @@ class BatchNormStatistics:
 
 
 class _Inferred(torch.nn.Module):
-    """A network as an inferer runs it."""
-
     def __init__(self, network: torch.nn.Module, inferer: Callable[..., Any]) -> None:
         super().__init__()
         self.network = network
@@ -204,12 +178,8 @@ class History:
 
     If the loss function has `terms`, as those of this package, their means over the training and validation images are
     written, too, as `train_NAME` and `val_NAME`. The rows are saved in the checkpoint, so the table of a resumed run is
-    complete. Attach after validation and learning-rate schedule, before the checkpoint.
-
-    Args:
-        path: the CSV file.
-        optimizer: the optimizer, whose learning rate (of the first group) is written.
-        evaluator: the validation engine, whose metrics are written.
+    complete. The learning rate is that of the optimizer's first group. Attach after validation and learning-rate
+    schedule, before the checkpoint.
     """
 
     def __init__(self, path: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
@@ -289,11 +259,6 @@ class TensorBoardLog:
 
     A resumed run continues the curves after the checkpoint and drops what an interrupted epoch had written. A new run
     removes the curves of the previous one. Attach after `History`.
-
-    Args:
-        folder: folder of the event files.
-        history: its last row is written.
-        evaluator: the validation engine; its outputs contain `image`, `label` and `pred`.
     """
 
     def __init__(self, folder: str | os.PathLike[str], history: History, evaluator: Engine) -> None:

@@ -134,13 +134,8 @@ def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) ->
 
 def trained_epochs(record: Any) -> int | None:
     """Return the number of epochs that a record asks for; None if an older one does not have it."""
-    for path in (("epochs",), ("recipe", "epochs"), ("provenance", "overrides", "epochs")):
-        found = record
-        for key in path:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(found, int):
-            return found
-    return None
+    epochs: int | None = record and record.get("epochs", record.get("recipe", {}).get("epochs"))
+    return epochs
 
 
 def read_record(weights: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -40,13 +40,7 @@ def save_released_weights(
 ) -> Path:
     """Save a network's weights in half precision (buffers unchanged), in parts small enough for a repository.
 
-    Args:
-        network: the network.
-        folder: folder of `model_1_of_N.pt` …; older parts are removed.
-        largest: maximum bytes per part.
-
-    Returns:
-        The first part, which `load_weights` accepts for all.
+    Older parts in the folder are removed. The first part is returned, which `load_weights` accepts for all.
     """
     folder = Path(folder)
     parts: list[dict[str, torch.Tensor]] = [{}]
@@ -73,21 +67,14 @@ def save_released_weights(
 
 
 def find_weights(run: str | os.PathLike[str]) -> Path:
-    """Find the weights of a run or of a bundle.
+    """Find the weights of a run or of a bundle: the file, or the first of its parts.
 
     Args:
         run: the file, its folder, or the folder of a run or bundle, which contains `models`. Trained weights take
             precedence over released ones.
-
-    Returns:
-        The file, or the first of its parts.
-
-    Raises:
-        FileNotFoundError: there are none; the message says where to look.
     """
     run = Path(run)
-    found = _weights_in(run)
-    if found is not None:
+    if found := _weights_in(run):
         return found
     if (run / "per_case.csv").is_file():
         parent = os.path.normpath(run / "..")
@@ -105,24 +92,17 @@ def _weights_in(run: Path) -> Path | None:
 
 
 def bundle_weights(bundle_root: str | os.PathLike[str]) -> str:
-    """Return the weights that a bundle uses by default.
-
-    They are `models/model.pt` if it exists, else the released ones; if there are none, the path where training would
-    write them.
-    """
-    try:
-        return str(find_weights(Path(bundle_root) / "models"))
-    except FileNotFoundError:
-        return str(Path(bundle_root) / "models" / BEST)
+    """Return the weights that a bundle uses by default, or the path where training would write them."""
+    models = Path(bundle_root) / "models"
+    return str(_weights_in(models) or models / BEST)
 
 
 def weight_parts(path: str | os.PathLike[str]) -> list[Path]:
     """List the files that weights consist of, given a whole file or one of its parts; all of them must exist."""
     path = Path(path)
     numbered = re.fullmatch(r"model_\d+_of_(\d+)\.pt", path.name)
-    if numbered is None:
-        parts = [path]
-    else:
+    parts = [path]
+    if numbered:
         parts = [path.with_name(f"model_{number}_of_{numbered[1]}.pt") for number in range(1, int(numbered[1]) + 1)]
     for part in parts:
         if not part.is_file():
@@ -140,8 +120,6 @@ def weights_digest(path: str | os.PathLike[str]) -> str:
 
 def read_weights(path: str | os.PathLike[str]) -> Any:
     """Read a weight file, or all its parts as one, without executing code from it.
-
-    See `weights_mismatch` for whether the content is a state dict.
 
     Raises:
         FileNotFoundError: the file or one of its parts does not exist.
@@ -164,10 +142,6 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
 
 def load_weights(network: torch.nn.Module, path: str | os.PathLike[str]) -> torch.nn.Module:
     """Load weights into a network and return it, in evaluation mode.
-
-    Args:
-        network: changed in place.
-        path: see `read_weights`.
 
     Raises:
         ValueError: the file is damaged, does not fit the network, or contains NaN or infinity.
