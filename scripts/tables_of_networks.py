@@ -43,11 +43,7 @@ def captioned(caption: str, rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def read_runs(experiment: Path) -> dict[str, Evaluation]:
-    """Read the runs of an experiment by the name of their folder.
-
-    Raises:
-        ValueError: there are no runs, or they differ in something they should share.
-    """
+    """Read the runs of an experiment by the name of their folder; they must share what `_SAME` names."""
     runs = {
         name: read_evaluation(f"{title}={experiment / name}")
         for name, title in ROWS["runs"][experiment.name].items()
@@ -222,19 +218,20 @@ def speedup(path: Path) -> str:
     return f"{times} on {benchmark['provenance']['processor']}"
 
 
-def inference_table(path: Path) -> str:
-    """Make the table of inference times, masks and Dice of trained networks, from `benchmarks/inference.py`."""
+def inference_table(path: Path, compared: bool = True) -> str:
+    """Make the table of inference times, from `benchmarks/inference.py`; `compared` are trained networks' masks."""
     content = read_benchmark(path)
-    facts, rows = content["provenance"], _timed(content, compared=True)
-    caption = f"{_rounds(content)}; {_versions(facts)}. Masks and Dice: {facts['compared']} test images of "
-    return captioned(f"{caption}{facts['images']} at this size, in percent.", [_inference_row(row) for row in rows])
+    facts, trained = content["provenance"], {row["network"] for row in content["rows"] if "dice" in row}
+    rows = [_inference_row(row) for row in content["rows"] if (row["network"] in trained) == compared]
+    caption = f"{_rounds(content)}; {', '.join(f'{name} {number}' for name, number in facts['versions'].items())}."
+    if compared:
+        caption += f" Masks and Dice: {facts['compared']} test images of {facts['images']} at this size, in percent."
+    return captioned(caption, rows)
 
 
 def inference_times_table(path: Path) -> str:
-    """Make the table of inference times of the networks that were only timed, from `benchmarks/inference.py`."""
-    content = read_benchmark(path)
-    rows = [_inference_row(row) for row in _timed(content, compared=False)]
-    return captioned(f"{_rounds(content)}; {_versions(content['provenance'])}.", rows)
+    """Make the table of inference times of the networks that were only timed."""
+    return inference_table(path, compared=False)
 
 
 def throughput_table(path: Path) -> str:
@@ -244,20 +241,10 @@ def throughput_table(path: Path) -> str:
     return captioned(f"{_rounds(content)}.", filled_in(content["rows"], columns))
 
 
-def _timed(content: Mapping[str, Any], compared: bool) -> list[dict[str, Any]]:
-    """Return the rows of networks whose masks were compared, or of the others."""
-    names = {row["network"] for row in content["rows"] if "dice" in row}
-    return [row for row in content["rows"] if (row["network"] in names) == compared]
-
-
 def _rounds(content: Mapping[str, Any]) -> str:
     facts, row = content["provenance"], content["rows"][0]
     size = f"{row['image_size']} x {row['image_size']} pixels, batches of {row['batch_size']}"
     return f"{size}, median of {facts['repeats']} interleaved rounds; {facts['processor']}"
-
-
-def _versions(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
 
 
 def _inference_row(row: Mapping[str, Any]) -> dict[str, str]:

@@ -51,12 +51,7 @@ def normal_images_table(experiment: Path) -> str:
 
 
 def emptied(cases: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the pixel counts that an evaluation with `normal_threshold` would give.
-
-    Args:
-        cases: with `tp`, `fp`, `fn`, `tn` and the class probabilities, from an evaluation without it.
-        threshold: probability of `normal` at which a mask is cleared.
-    """
+    """Return the pixel counts that an evaluation with `normal_threshold` would give, from those of one without it."""
     empty, counts = cases[_NORMAL] >= threshold, cases[["group", "tp", "fp", "fn", "tn"]].copy()
     for positive, negative in (("tp", "fn"), ("fp", "tn")):
         counts.loc[empty, negative] += counts.loc[empty, positive]
@@ -76,11 +71,7 @@ def _normal_cells(cases: pd.DataFrame) -> dict[str, str]:
 
 
 def normal_thresholds_table(run: Path) -> str:
-    """Make the table of what clearing the masks of normal-looking images costs and gains, by threshold.
-
-    Args:
-        run: folder of an evaluation on images with and without lesion, of a network with the class "normal".
-    """
+    """Make the table of what clearing the masks of normal-looking images costs and gains, by threshold."""
     cases = read_csv(run / "per_case.csv")
     lesion, rows = has_lesion(cases), []
     for threshold in (None, 0.9, 0.7, 0.5, 0.3, 0.1):
@@ -99,12 +90,7 @@ def normal_thresholds_table(run: Path) -> str:
 
 
 def study_table(experiment: Path) -> str:
-    """Make the table of an ablation study on the validation fold; a run may have several seeds, in `seed_S`.
-
-    Raises:
-        ValueError: a run is not of the validation fold, mixes files of one and of several seeds, or there is no base
-            run.
-    """
+    """Make the table of an ablation study on the validation fold; a run may have several seeds, in `seed_S`."""
     titles = ROWS["runs"][experiment.name]
     runs = {name: seeds for name, title in titles.items() if (seeds := _seeds(experiment / name, title))}
     base_name = _base(experiment, runs)
@@ -166,9 +152,6 @@ def data_sets_table(experiment: Path) -> str:
 
     Runs of several seeds, in `seed_S`, are shown by their mean without an interval; the noise is that of the first
     run's seeds.
-
-    Raises:
-        ValueError: there is no base run.
     """
     titles = ROWS["runs"][experiment.name]
     places = {name: _places(experiment / name) for name in titles}
@@ -268,8 +251,7 @@ def leaks_table(experiment: Path) -> str:
 def has_training_duplicate(cases: pd.DataFrame) -> pd.Series:
     """Return which test cases of a five-fold run have a case of their group among the training cases of their fold.
 
-    Args:
-        cases: with `group` and `fold`, the fold in which a case is tested; the next fold validates.
+    `fold` is the one in which a case is tested; the next fold validates.
     """
     count = cases["fold"].max() + 1
     folds = cases.groupby("group")["fold"].apply(set)
@@ -305,7 +287,6 @@ def _base(experiment: Path, runs: Mapping[str, Any]) -> str:
 
 
 def _places(folder: Path) -> list[Path]:
-    """Return the folders of a run's seeds, or the run's own folder."""
     places = sorted(folder.glob("seed_*"))
     if places and (folder / "per_case.csv").is_file():
         raise ValueError(f"{folder} holds result files next to its seed folders: remove the outdated ones")
@@ -325,7 +306,6 @@ def _dice(run: Evaluation) -> float:
 
 
 def _lesions_of(cases: pd.DataFrame, key: str) -> pd.Series:
-    """Return which cases are lesion images of a data set."""
     return (cases["dataset"] == key) & has_lesion(cases)
 
 

@@ -92,14 +92,7 @@ def attention_table(results: Path) -> str:
 
 
 def calibrate_table(folder: Path) -> str:
-    """Make the tables of test-time augmentation, threshold, temperature and failure prediction.
-
-    Args:
-        folder: output of `hybrid-attention calibrate`.
-
-    Raises:
-        ValueError: the Dice of a variant is not the mean of its cases.
-    """
+    """Make the tables of test-time augmentation, threshold, temperature and failure prediction of `calibrate`."""
     summary = read_record(folder / "summary.json")
     means = read_csv(folder / "cases.csv").groupby("variant")["dice"].mean()
     for one in summary["variants"]:
@@ -109,11 +102,7 @@ def calibrate_table(folder: Path) -> str:
 
 
 def averages_table(experiment: Path) -> str:
-    """Make the table of test-time augmentation and ensembles over all test folds.
-
-    Args:
-        experiment: folder with `calibrate/fold_F`, the outputs of `hybrid-attention calibrate` on the same networks.
-    """
+    """Make the table of test-time augmentation and ensembles over all test folds, from `calibrate/fold_F`."""
     folds = sorted((experiment / "calibrate").glob("fold_*"))
     variants = [{one["variant"]: one for one in read_record(fold / "summary.json")["variants"]} for fold in folds]
     names = list(variants[0])

@@ -26,16 +26,9 @@ _OTHER = {"position.axes.0": "position.axes.1", "position.axes.1": "position.axe
 
 
 def release(run: str, bundle: str, dataset_dir: list[str]) -> Path:
-    """Write the weights of a run in half precision and in parts, with their record, to `bundles/NAME/models/released`.
-
-    Args:
-        run: folder of the run.
-        bundle: folder name below bundles/.
-        dataset_dir: the images, to know the split again.
-    """
+    """Write the weights of a run in half precision and in parts, with their record, to those of a bundle."""
     weights = find_weights(run)
     folder = ROOT / "bundles" / bundle / "models" / RELEASED
-    folder.mkdir(parents=True, exist_ok=True)
     first = save_released_weights(TrainedModel(weights, dataset_dir, "cpu").network, folder)
     record = json.loads(weights.with_name(RECORD).read_text(encoding="utf-8"))
     trained = {"trained_weights_sha256": record["weights_sha256"], "weights_sha256": weights_digest(first)}
@@ -45,30 +38,19 @@ def release(run: str, bundle: str, dataset_dir: list[str]) -> Path:
     return folder
 
 
-def start_multi_task(source: str | Path, folder: str | Path, in_channels: int = 2, num_classes: int = 3) -> Path:
+def start_multi_task(source: str | Path, folder: str | Path, in_channels: int = 2) -> Path:
     """Write weights for HAN with a class head: those of a HAN for masks, and an untrained class head.
 
     The record beside them names the images that the masks were trained on, so that no later evaluation tests on them.
-
-    Args:
-        source: run, bundle or weight file of a HAN for masks, with its record.
-        folder: receives `models/model.pt` and its record.
-        in_channels: of the network that will start from them; two are grey and edges.
-        num_classes: of the network that will start from them.
-
-    Raises:
-        FileNotFoundError: there are no weights, or no record of them.
-        ValueError: they are of another network.
     """
     weights = find_weights(source)
     record = read_record(weights)
     if record is None:
         raise FileNotFoundError(f"{weights} has no record of its training: what it has seen is not known")
     torch.manual_seed(0)  # of the class head
-    network = HybridMultiTaskNet(in_channels=in_channels, num_classes=num_classes)
+    network = HybridMultiTaskNet(in_channels=in_channels)
     network.start_from_masks(read_weights(weights))
     path = Path(folder) / "models" / BEST
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_weights(network, path)
     started = {"weights_sha256": weights_digest(path), "masks_sha256": record["weights_sha256"]}
     write_json(path.with_name(RECORD), {**record, **started, "recipe": {}})
@@ -81,9 +63,6 @@ def transpose(state: State) -> State:
     The converted network gives the transposed output for the transposed image. Every kernel is transposed; in the
     position embedding of TAM, rows and columns change places, and so do the halves of the channels that each is added
     to. Those of `HybridLiteNet` must stay as they are: it transposed its images itself.
-
-    Args:
-        state: state dict of the network, or a part of it.
     """
     converted = {}
     for key, value in state.items():
@@ -116,7 +95,6 @@ def main() -> None:
     options.add_argument("source", help="run, bundle or weight file of a HAN for masks")
     options.add_argument("folder", help="receives models/model.pt")
     options.add_argument("--in_channels", type=int, default=2, help="(%(default)s: grey and edges)")
-    options.add_argument("--num_classes", type=int, default=3, help="(%(default)s)")
     options = commands.add_parser("transpose", help="convert weights trained on images of shape (W, H), in place")
     options.add_argument("weights", nargs="+", type=Path, help="weight files, or the parts of one")
     given = parser.parse_args()
@@ -124,7 +102,7 @@ def main() -> None:
         for path in sorted(release(given.run, given.bundle, given.dataset_dir).iterdir()):
             print(f"{path.stat().st_size / 1e6:6.1f} MB {path}")
     elif given.command == "start_multi_task":
-        print(start_multi_task(given.source, given.folder, given.in_channels, given.num_classes))
+        print(start_multi_task(given.source, given.folder, given.in_channels))
     else:
         for path in given.weights:
             torch.save(transpose(torch.load(path, "cpu", weights_only=True)), path)

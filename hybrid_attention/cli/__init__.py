@@ -21,14 +21,9 @@ RENAMED = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, by default `sys.argv[1:]`, and return the exit status.
 
-    Args:
-        arguments: words after the program's name, `sys.argv` by default.
-
-    Returns:
-        Exit status: 0 for success, 1 for an error, which is printed in one line. Of `experiments`, 1 if a run failed
-        and 3 if some are left.
+    It is 0 for success and 1 for an error, which is printed in one line; of `experiments` 3 if some runs are left.
     """
     parser = argparse.ArgumentParser(prog="hybrid-attention", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)

@@ -66,14 +66,11 @@ def _write_split(options: argparse.Namespace) -> None:
 
     cases = datalist(options.folders, groups_csv=options.groups_csv)
     split = split_cases(cases, options.fold, options.num_folds, not options.all_classes, options.seed)
-    columns = ["dataset", "case_id", "class", "group"]
-    rows = [
-        {**{name: case[name] for name in columns}, "part": part}
-        for part in ("train", "validation", "test", "excluded")
-        for case in getattr(split, part)
-    ]
-    write_csv(options.out, rows, [*columns, "part"])
-    counts = ", ".join(f"{len(getattr(split, part))} {part}" for part in ("train", "validation", "test", "excluded"))
+    parts = {part: getattr(split, part) for part in ("train", "validation", "test", "excluded")}
+    rows = [{**case, "part": part} for part, own in parts.items() for case in own]
+    columns = ["dataset", "case_id", "class", "group", "part"]
+    write_csv(options.out, [{name: row[name] for name in columns} for row in rows], columns)
+    counts = ", ".join(f"{len(own)} {part}" for part, own in parts.items())
     print(f"{split.rule}: {counts}; written to {options.out}")
 
 

@@ -73,12 +73,11 @@ def _info(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(found, indent=2))
         return
-    processor = found["processor"]
-    instructions = " ".join(processor["instructions"]) or "instructions unknown"
-    packages = (f"{name} {version or 'not installed'}" for name, version in found["packages"].items())
+    processor, packages = found["processor"], found["packages"].items()
     print(f"hybrid-attention {found['version']}, Python {found['python']}")
+    instructions = " ".join(processor["instructions"]) or "instructions unknown"
     print(f"{processor['name']}, {processor['cores']} cores, {instructions}")
-    print("packages: " + ", ".join(packages))
+    print("packages: " + ", ".join(f"{name} {version or 'not installed'}" for name, version in packages))
     for name, bundle in found["bundles"].items():
         weights = "no included weights"
         if bundle["weights_sha256"]:

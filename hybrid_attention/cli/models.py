@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hybrid_attention.app import PORT, serve
@@ -132,8 +133,6 @@ def _predict(options: argparse.Namespace) -> None:
 def _write_report(
     options: argparse.Namespace, settings: dict[str, Any], rows: Sequence[dict[str, Any]], seconds: float
 ) -> None:
-    from pathlib import Path
-
     from hybrid_attention import __version__
     from hybrid_attention.cli.info import facts
     from hybrid_attention.data.hashing import file_digest

@@ -44,9 +44,9 @@ def find_bundle_root(name: str) -> str:
     It is the parent of the `configs/` folder of the config file on the command line; without a command line (a workflow
     created in Python), the bundle of that name in `own_bundles`; else the working directory, as in MONAI.
     """
-    files = config_files()
-    if files and files[0].is_file() and files[0].resolve().parent.name == "configs":
-        return str(files[0].resolve().parents[1])
+    files = [path.resolve() for path in config_files()[:1] if path.is_file()]
+    if files and files[0].parent.name == "configs":
+        return str(files[0].parents[1])
     for folder in own_bundles().values():
         if folder.name == name or (folder / "hybrid_attention").is_dir():  # an archive's folder may have another name
             return str(folder)
@@ -54,10 +54,7 @@ def find_bundle_root(name: str) -> str:
 
 
 def run_folder(bundle_root: str) -> str:
-    """Return the default output folder for the runs of a bundle.
-
-    It is the bundle's folder; for a bundle in the installed package, a folder of its name in the working directory.
-    """
+    """Return a bundle's folder; for one in the installed package, a folder of its name in the working directory."""
     root, package = Path(bundle_root), Path(hybrid_attention.__file__).resolve().parent
     return str(Path.cwd() / root.name) if package in root.resolve().parents else bundle_root
 

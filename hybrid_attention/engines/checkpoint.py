@@ -34,8 +34,7 @@ class Checkpoint:
 
     Args:
         folder: folder of the files.
-        objects: objects to save and restore, by name: anything with `state_dict` and `load_state_dict`. "network" is
-            required: the module, not wrapped in `DistributedDataParallel`.
+        objects: objects to save and restore, by name, with "network": the module, not in `DistributedDataParallel`.
         evaluator: the validation engine, whose best metric decides on `model.pt`.
         recipe: settings as plain values; a run can only be resumed with the same ones and the same cases.
         train_cases: training cases, dicts with `image` and `label` paths, likewise `validation_cases`.

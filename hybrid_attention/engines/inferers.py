@@ -26,8 +26,7 @@ Output = TypeVar("Output", bound="torch.Tensor | tuple[torch.Tensor | None, ...]
 class PrecisionInferer(SimpleInferer):
     """Run a network under autocast on any device, with its output (a tensor, list or named tuple) in float32.
 
-    MONAI's engines use autocast on CUDA only; bf16 is also faster on recent CPUs. Weights, loss and optimizer stay in
-    float32. Training in fp16 also needs a gradient scaler: set `amp: true` for the trainer.
+    MONAI's engines use autocast on CUDA only. Training in fp16 also needs a gradient scaler: `amp: true`.
 
     Args:
         precision: "auto", "fp32", "bf16" or "fp16" (CUDA only); see `choose_precision`.

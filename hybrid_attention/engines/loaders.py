@@ -30,10 +30,6 @@ def prepare_training(
     """Check the cases, make the training deterministic, and create the folder of its weights.
 
     `device` is an argument so that several processes join (`join_processes`) before they start.
-
-    Raises:
-        DataError: see `check_training_cases`.
-        OSError: the folder can't be written.
     """
     data.check_training_cases(train_cases, validation_cases, class_names)
     set_determinism(seed=seed)
@@ -102,7 +98,6 @@ class AugmentBatch:
     Shape:
         - `image`: (B, C, H, W), all C channels alike, else a ValueError
         - `label`: (B, 1, H, W)
-        - output: of `prepare_batch`; by default the same two, on the device
     """
 
     def __init__(

@@ -28,12 +28,9 @@ class Prediction:
     """Prediction for one case of the data list, in the input size of the network."""
 
     case: Mapping[str, Any]
-    image: torch.Tensor
-    """(channels, H, W)."""
-    probability: torch.Tensor
-    """(1, H, W), float32, of lesion."""
-    target: torch.Tensor
-    """(1, H, W), 0 and 1."""
+    image: torch.Tensor  # (channels, H, W)
+    probability: torch.Tensor  # (1, H, W), float32, of lesion
+    target: torch.Tensor  # (1, H, W), 0 and 1
 
 
 class TrainedModel:
@@ -63,18 +60,15 @@ class TrainedModel:
         self.weights = find_weights(run)
         record = read_record(self.weights)
         if record is None:
-            raise FileNotFoundError(
-                f"{self.weights} has no record of its training (training.json beside it, from the same run), so "
-                "network and preprocessing are unknown"
-            )
+            raise FileNotFoundError(f"{self.weights} has no record of its training: training.json of the same run")
         if "validate" not in record["recipe"]:
             raise ValueError(f"the record beside {self.weights} has no config: train with `python -m monai.bundle run`")
         self.recipe: dict[str, Any] = record["recipe"]
         images = record.pop("images")
         self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        given = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else dataset_dir
-        folders = [os.fspath(folder) for folder in given]
+        several = not isinstance(dataset_dir, (str, os.PathLike))
+        folders = [os.fspath(one) for one in (dataset_dir if several else [dataset_dir])]
         places = {
             "imports": ["$import hybrid_attention"],
             "device": self.device,

@@ -55,10 +55,10 @@ def run_handlers(
     The checkpoint is last, since it saves the state of the others.
 
     `handlers` are those of the recipe, such as the learning-rate schedule, called after validation; `state` holds the
-    objects to save and restore, with "network" and "optimizer"; `interval` counts epochs between validations. `settings`
-    are those that inference needs: they are recorded if the config is unknown because the training was not started by
-    `python -m monai.bundle run` (MONAI Label, federated learning). For the others see `EpochSeed`, `EarlyStopping` and
-    `Checkpoint`.
+    objects to save and restore, with "network" and "optimizer"; `interval` counts epochs between validations.
+    `settings` are those that inference needs, recorded if the config is unknown because the training was not started
+    by `python -m monai.bundle run` (MONAI Label, federated learning). For the others see `EpochSeed`, `EarlyStopping`
+    and `Checkpoint`.
     """
     early_stopping = EarlyStopping(patience, evaluator)
     history = History(Path(output_dir) / "history.csv", state["optimizer"], evaluator)
@@ -201,11 +201,11 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows."""
-        return {"rows": [dict(row) for row in self.rows]}
+        return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the rows of an earlier run, from `state_dict`."""
-        self.rows = [dict(row) for row in state["rows"]]
+        """Restore the rows of an earlier run."""
+        self.rows = list(state["rows"])
 
     def _watch_terms(self, engine: Engine) -> None:
         loss = engine.loss_function
@@ -240,13 +240,9 @@ class History:
         )
         sums, counts = idist.all_reduce(both.to(idist.device())).tolist()
         means = {name: total / count for name, total, count in zip(names, sums, counts, strict=True)}
-        row: dict[str, float] = {
-            "epoch": engine.state.epoch,
-            **means,
-            **{name: float(value) for name, value in self.evaluator.state.metrics.items()},
-            "learning_rate": self._learning_rate,
-            "seconds": round(time.perf_counter() - self._start, 2),
-        }
+        metrics = {name: float(value) for name, value in self.evaluator.state.metrics.items()}
+        row: dict[str, float] = {"epoch": engine.state.epoch, **means, **metrics, "learning_rate": self._learning_rate}
+        row["seconds"] = round(time.perf_counter() - self._start, 2)
         self.rows.append(row)
         if engine.state.rank == 0:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")

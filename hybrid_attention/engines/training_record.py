@@ -77,16 +77,9 @@ def check_against_training(
 ) -> dict[str, Any] | None:
     """Check that weights are evaluated on unseen images and with the settings of their training.
 
-    Args:
-        weights: the weight file, with the record of its training beside it.
-        cases: cases to evaluate.
-        settings: values that must equal those of the training, for example the image size. The network of the command
-            line is always compared, since another network may have weights of the same shapes.
-        part: part of the split that is evaluated; with `train` and `validation`, images of that set are allowed.
-
-    Returns:
-        The record with the number of images in place of their list, or None if there is none for these weights, which
-        is logged.
+    The network of the command line is always compared, since another network may have weights of the same shapes. With
+    the parts `train` and `validation`, images of that set are allowed. The record is returned with the number of images
+    in place of their list, or None if there is none for these weights, which is logged.
 
     Raises:
         ValueError: the weights have seen some of the images, or a setting differs.
@@ -126,15 +119,14 @@ def trained_setting(weights: str | os.PathLike[str], name: str, default: Any) ->
 
     The default is returned if the weights, their record or the key do not exist.
     """
-    if not Path(weights).is_file():
-        return default
-    record = read_record(weights)
-    return (record or {}).get("recipe", {}).get(name, default)
+    record = read_record(weights) if Path(weights).is_file() else None
+    return record["recipe"].get(name, default) if record else default
 
 
 def trained_epochs(record: Any) -> int | None:
     """Return the number of epochs that a record asks for; None if an older one does not have it."""
-    epochs: int | None = record and record.get("epochs", record.get("recipe", {}).get("epochs"))
+    record = record or {}
+    epochs: int | None = record.get("epochs", record.get("recipe", {}).get("epochs"))
     return epochs
 
 

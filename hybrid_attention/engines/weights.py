@@ -125,7 +125,7 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: the file or one of its parts does not exist.
         ValueError: the file is damaged, or contains more than tensors and plain values.
     """
-    weights: Any = None
+    weights: dict[str, Any] = {}
     parts = weight_parts(path)
     for part in parts:
         try:
@@ -136,7 +136,7 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
             return content
         if not isinstance(content, Mapping):
             raise ValueError(f"{part} is not a weight file: it contains a {type(content).__name__}")
-        weights = {**(weights or {}), **content}
+        weights.update(content)
     return weights
 
 

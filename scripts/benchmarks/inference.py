@@ -33,10 +33,11 @@ from hybrid_attention.data.writing import write_csv, write_json
 from hybrid_attention.deploy.export import export_onnx, inference_form
 from hybrid_attention.deploy.onnx_networks import ExportedNetwork, has_bf16
 from hybrid_attention.deploy.quantize import quantize
-from hybrid_attention.engines import PrecisionInferer, find_weights, to_memory_format
-from hybrid_attention.engines.bundles import bundle_folder, bundle_network
+from hybrid_attention.engines import PrecisionInferer, to_memory_format
+from hybrid_attention.engines.bundles import bundle_folder, bundle_network, inference_parser
 from hybrid_attention.engines.training_record import commit, processor
 from hybrid_attention.prediction.bundles import own_bundles
+from monai.bundle import ConfigParser
 from torch import nn
 from training import NETWORKS
 
@@ -81,63 +82,41 @@ class Variants:
     def __init__(
         self, network: nn.Module, example: torch.Tensor, calibration: Sequence[torch.Tensor], folder: Path, threads: int
     ) -> None:
-        self.network = network.eval()
-        self.example = example
-        self.calibration = calibration
-        self.folder = folder
-        self.threads = threads
+        self.network, self.example, self.calibration = network.eval(), example, calibration
+        self.folder, self.threads = folder, threads
 
     def make(self, name: str) -> Compute:
-        """Return the function of one of `VARIANTS`.
-
-        Raises:
-            ValueError: the variant is unknown, or the processor does not support it.
-        """
-        kind, _, detail = name.partition(", ")
-        if name not in VARIANTS:
-            raise ValueError(f"a variant must be one of {', '.join(VARIANTS)}, got {name!r}")
+        """Return the function of one of `VARIANTS`; a ValueError if the processor does not support it."""
         if "bf16" in name and not has_bf16():
             raise ValueError("this processor does not compute in bf16")
-        if kind == "OpenVINO":
-            path = self._quantized() if detail == "int8" else self._exported()
-            return ExportedNetwork(path, "openvino", self.threads, "bf16" if detail == "bf16" else "fp32")
-        if kind == "ONNX Runtime":
-            return ExportedNetwork(self._quantized() if detail == "int8" else self._exported(), "onnx", self.threads)
+        if "ONNX" in name or "OpenVINO" in name:
+            path = self.folder / "network.onnx"
+            if not path.is_file():
+                export_onnx(self.network, path, self.example)
+            if "int8" in name:
+                exported, path = path, self.folder / "network_int8.onnx"
+                if not path.is_file():
+                    quantize(exported, path, self.calibration)
+            if "ONNX" in name:
+                return ExportedNetwork(path, "onnx", self.threads)
+            return ExportedNetwork(path, "openvino", self.threads, "bf16" if "bf16" in name else "fp32")
         if name == "torch.compile":
             # a fixed size compiles to the fastest code
             return torch.compile(copy.deepcopy(self.network), dynamic=False)
-        if kind == "TorchScript":
-            return self._frozen()
-        return self._eager(name)
-
-    def _eager(self, name: str) -> Compute:
+        if "TorchScript" in name:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                traced = torch.jit.trace(inference_form(self.network), self.example, check_trace=False)
+                frozen: Compute = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+            return frozen
         channels_last = "channels_last" in name
         network = to_memory_format(copy.deepcopy(self.network), channels_last)
         inferer = PrecisionInferer("bf16" if "bf16" in name else "fp32", channels_last)
         return lambda batch: inferer(batch, network)
 
-    def _frozen(self) -> Compute:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(inference_form(self.network), self.example, check_trace=False)
-            frozen: Compute = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
-        return frozen
-
-    def _exported(self) -> Path:
-        path = self.folder / "network.onnx"
-        if not path.is_file():
-            export_onnx(self.network, path, self.example)
-        return path
-
-    def _quantized(self) -> Path:
-        path = self.folder / "network_int8.onnx"
-        return path if path.is_file() else quantize(self._exported(), path, self.calibration)
-
 
 def read_images(bundle: str, image_size: int, dataset_dir: str | None, count: int | None) -> Images:
     """Prepare images as the bundle's validation does; `count` test images are spread over the part."""
-    from monai.bundle import ConfigParser
-
     parser = ConfigParser()
     parser.read_config(str(bundle_folder(bundle) / "configs" / "train.yaml"))
     given = {} if dataset_dir is None else {"dataset_dir": dataset_dir}
@@ -162,13 +141,10 @@ def network_of(name: str) -> tuple[nn.Module, str, bool]:
     if name in NETWORKS and name not in own_bundles():
         torch.manual_seed(0)
         return NETWORKS[name]().eval(), "hybrid", False
-    folder = bundle_folder(name)
     try:
-        return bundle_network(folder, find_weights(folder)), name, True
+        return bundle_network(bundle_folder(name)), name, True
     except FileNotFoundError:
-        from hybrid_attention.engines.bundles import inference_parser
-
-        network: nn.Module = inference_parser(folder).get_parsed_content("network_def")
+        network: nn.Module = inference_parser(bundle_folder(name)).get_parsed_content("network_def")
         return network.eval(), name, False
 
 
@@ -188,12 +164,8 @@ def timing(own: Sequence[float], eager: Sequence[float]) -> dict[str, float]:
     """Return median and quartiles in milliseconds from seconds, and the median of the rounds' ratios to eager."""
     lower, median, upper = statistics.quantiles(own, n=4, method="inclusive") if len(own) > 1 else [own[0]] * 3
     ratio = statistics.median(one / other for one, other in zip(eager, own, strict=True))
-    return {
-        "milliseconds": round(1e3 * median, 2),
-        "lower_quartile": round(1e3 * lower, 2),
-        "upper_quartile": round(1e3 * upper, 2),
-        "ratio": round(ratio, 3),
-    }
+    times = {"milliseconds": median, "lower_quartile": lower, "upper_quartile": upper}
+    return {**{name: round(1e3 * seconds, 2) for name, seconds in times.items()}, "ratio": round(ratio, 3)}
 
 
 def logits(compute: Compute, images: torch.Tensor, batch_size: int) -> torch.Tensor:
@@ -208,9 +180,7 @@ def logits(compute: Compute, images: torch.Tensor, batch_size: int) -> torch.Ten
 def quality(own: torch.Tensor, eager: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
     """Compare logits, (N, 1, H, W), with those of eager, and masks with the ground truth.
 
-    Returns:
-        The largest difference of a logit, the share of equal pixels of the masks, the mean Dice over the images with
-        a lesion, and its change from eager's.
+    The Dice is the mean over the images with a lesion.
     """
     return {
         "largest_difference": float(f"{(own - eager).abs().max().item():.3g}"),
@@ -257,19 +227,6 @@ def measure(name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def about(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return the machine, versions and settings."""
-    return {
-        "commit": commit(),
-        "processor": processor(),
-        "threads": chosen.threads,
-        "images": "phantoms" if chosen.dataset_dir is None else Path(chosen.dataset_dir).name,
-        "compared": "all" if chosen.images is None else chosen.images,
-        "repeats": chosen.repeats,
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-    }
-
-
 def main() -> None:
     """Measure every network, print the table and write the files."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -286,7 +243,15 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(chosen.threads)
     torch.set_flush_denormal(True)  # as in the other runtimes; otherwise untrained networks are ten times as slow
-    facts = about(chosen)
+    facts = {
+        "commit": commit(),
+        "processor": processor(),
+        "threads": chosen.threads,
+        "images": "phantoms" if chosen.dataset_dir is None else Path(chosen.dataset_dir).name,
+        "compared": "all" if chosen.images is None else chosen.images,
+        "repeats": chosen.repeats,
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
     rows: list[dict[str, Any]] = []
     for name in chosen.networks:
         rows += measure(name, chosen)

@@ -22,14 +22,8 @@ from hybrid_attention.evaluation.results import write_table
 from hybrid_attention.prediction.result import Result
 
 MEASURES = (
-    "width_to_height",
-    "circularity",
-    "ellipse_overlap",
-    "margin_roughness",
-    "echo_ratio",
-    "posterior_echo_ratio",
-    "computed_orientation",
-    "computed_shape",
+    *("width_to_height", "circularity", "ellipse_overlap", "margin_roughness", "echo_ratio", "posterior_echo_ratio"),
+    *("computed_orientation", "computed_shape"),
 )
 
 

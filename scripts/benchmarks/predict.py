@@ -21,12 +21,11 @@ from hybrid_attention.data import image_datalist
 from hybrid_attention.data.writing import write_json
 from hybrid_attention.engines.training_record import commit, processor
 
-PROBABILITY = ("mask", "overlay", "probability")
 # bundle, backend and pictures
 SETTINGS = (
     ("hybrid_lite", "auto", ("mask",)),
     ("hybrid_lite", "auto", ("mask", "overlay")),
-    ("hybrid_lite", "auto", PROBABILITY),
+    ("hybrid_lite", "auto", ("mask", "overlay", "probability")),
     ("hybrid_lite", "torch", ("mask", "overlay")),
     ("hybrid", "auto", ("mask", "overlay")),
 )

@@ -21,6 +21,7 @@ The others train bundles, with their configuration, data and loss, and time the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -185,13 +186,10 @@ def bundle_costs(
     before = resident_memory("VmHWM")
     stages: dict[str, list[float]] = {name: [] for name in ("data", "forward", "backward", "optimizer")}
     net.train()
-    batches = iter(loader)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
     for step in range(steps + WARM_UP):
         marks = [time.perf_counter()]
-        batch = next(batches, None)
-        if batch is None:
-            batches = iter(loader)
-            batch = next(batches)
+        batch = next(batches)
         marks.append(time.perf_counter())
         value = loss(inferer(batch["image"], net), batch["label"])
         marks.append(time.perf_counter())
@@ -233,11 +231,7 @@ def alone(*one: Any) -> dict[str, Any]:
 
 
 def read(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the rows of the file, if it exists.
-
-    Raises:
-        ValueError: the rows were measured with different settings.
-    """
+    """Return the rows of the file, if it exists."""
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"settings": settings, "rows": {}}
     if stored["settings"] != settings:
         raise ValueError(f"{path} was measured with {stored['settings']}, not {settings}; choose another --out")
