@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+_COUNTS = {"benign": 34, "malignant": 16, "normal": 10}
+
 
 def add_commands(commands: Any) -> None:
     """Add the commands to those of an argument parser."""
     phantoms = commands.add_parser("phantoms", help="write synthetic images in BUSI's layout")
     phantoms.add_argument("folder", help="new folder")
-    phantoms.add_argument("--benign", type=int, default=34, help="images with a benign lesion (default: %(default)s)")
-    phantoms.add_argument(
-        "--malignant", type=int, default=16, help="images with a malignant lesion (default: %(default)s)"
-    )
-    phantoms.add_argument("--normal", type=int, default=10, help="images without a lesion (default: %(default)s)")
+    for name, count in _COUNTS.items():
+        phantoms.add_argument(f"--{name}", type=int, default=count, help=f"number of {name} images (default: {count})")
     phantoms.add_argument(
         "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="size of all images (default: varied)"
     )
@@ -52,7 +51,7 @@ def add_commands(commands: Any) -> None:
 def _write_phantoms(options: argparse.Namespace) -> None:
     from hybrid_attention.phantoms import write_phantom_dataset
 
-    counts = {name: getattr(options, name) for name in ("benign", "malignant", "normal")}
+    counts = {name: getattr(options, name) for name in _COUNTS}
     size = None if options.size is None else tuple(options.size)
     root = write_phantom_dataset(
         options.folder, **counts, seed=options.seed, size=size, echogenicity=options.echogenicity

@@ -14,6 +14,7 @@ from hybrid_attention.prediction.bundles import default_bundle
 
 # of `hybrid_attention.deploy.with_backend`, which is not imported before it is needed
 BACKENDS = ("auto", "torch", "onnx", "openvino")
+_RUN, _OWN = "weight file or folder of a run", "(default: the bundle's own)"
 
 
 def add_commands(commands: Any) -> None:
@@ -24,40 +25,19 @@ def add_commands(commands: Any) -> None:
     )
     predict.add_argument("--out", required=True, help="folder for masks, overlays and predictions.csv")
     predict.add_argument("--bundle", help="name or folder of a bundle (default: that of the weights, else hybrid_lite)")
-    predict.add_argument(
-        "--weights",
-        metavar="RUN",
-        help="weight file, folder of a run, or file of `export --whole` (default: the bundle's own)",
-    )
-    predict.add_argument(
-        "--backend",
-        default="auto",
-        choices=BACKENDS,
-        help="inference backend; auto: torch on a GPU or for few images, else the fastest one installed",
-    )
-    predict.add_argument(
-        "--precision",
-        default="auto",
-        choices=("auto", "fp32", "bf16"),
-        help="auto: bf16 where the processor supports it, else fp32",
-    )
-    predict.add_argument(
-        "--threshold", type=float, help="probability threshold (default: that of the settings, else 0.5)"
-    )
-    predict.add_argument(
-        "--inference_settings",
-        metavar="FILE",
-        help="inference_settings.json of `calibrate`: flips, temperature and threshold",
-    )
-    predict.add_argument(
-        "--frames",
-        nargs="+",
-        default=["all"],
-        help="frames of videos and DICOM loops: all, middle, or numbers from 1 (default: all)",
-    )
-    predict.add_argument(
-        "--smooth", type=int, default=1, metavar="N", help="average the probabilities of a loop over N frames (odd)"
-    )
+    predict.add_argument("--weights", metavar="RUN", help=f"{_RUN}, or file of `export --whole` {_OWN}")
+    backends = "inference backend; auto: torch on a GPU or for few images, else the fastest one installed"
+    predict.add_argument("--backend", default="auto", choices=BACKENDS, help=backends)
+    precisions = "auto: bf16 where the processor supports it, else fp32"
+    predict.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help=precisions)
+    threshold = "probability threshold (default: that of the settings, else 0.5)"
+    predict.add_argument("--threshold", type=float, help=threshold)
+    settings = "inference_settings.json of `calibrate`: flips, temperature and threshold"
+    predict.add_argument("--inference_settings", metavar="FILE", help=settings)
+    frames = "frames of videos and DICOM loops: all, middle, or numbers from 1 (default: all)"
+    predict.add_argument("--frames", nargs="+", default=["all"], help=frames)
+    smooth = "average the probabilities of a loop over N frames (odd)"
+    predict.add_argument("--smooth", type=int, default=1, metavar="N", help=smooth)
     predict.add_argument(
         "--outputs",
         nargs="+",
@@ -81,7 +61,7 @@ def add_commands(commands: Any) -> None:
     export = commands.add_parser("export", help="write a bundle's network as ONNX or TorchScript")
     export.add_argument("bundle", help="name or folder of a bundle")
     export.add_argument("--out", required=True, metavar="FILE", help="output file: .onnx, .ts or .pt")
-    export.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    export.add_argument("--weights", metavar="RUN", help=f"{_RUN} {_OWN}")
     export.add_argument(
         "--int8", metavar="IMAGES", help="quantize to int8, calibrated on these images (not test images)"
     )
@@ -93,7 +73,7 @@ def add_commands(commands: Any) -> None:
     package = commands.add_parser("package", help="write a bundle as a self-contained archive")
     package.add_argument("bundle", help="name or folder of a bundle")
     package.add_argument("--out", required=True, help="folder for the archive")
-    package.add_argument("--weights", metavar="RUN", help="weight file or folder of a run (default: the bundle's own)")
+    package.add_argument("--weights", metavar="RUN", help=f"{_RUN} {_OWN}")
     package.set_defaults(run=_package)
 
     verify = commands.add_parser("verify", help="run the checks of MONAI's model zoo on an archive; executes its code")

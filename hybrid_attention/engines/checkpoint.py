@@ -59,15 +59,11 @@ class Checkpoint:
         for name in ("network", weights_of):
             if name not in objects:
                 raise ValueError(f"objects must contain {name!r}, got {sorted(objects)}")
-        self.folder = Path(folder)
-        self.objects = dict(objects)
-        self.evaluator = evaluator
+        self.folder, self.objects, self.evaluator = Path(folder), dict(objects), evaluator
         self.recipe = dict(recipe or {})
         self.cases = {"training": train_cases, "validation": validation_cases}
         self.data: dict[str, str] = {}
-        self.resume = resume
-        self.weights_of = weights_of
-        self.initial_weights = initial_weights
+        self.resume, self.weights_of, self.initial_weights = resume, weights_of, initial_weights
         self._learns = False  # a loss of this epoch was finite
 
     def attach(self, engine: Engine) -> None:

@@ -36,8 +36,7 @@ class PrecisionInferer(SimpleInferer):
     def __init__(self, precision: str = "fp32", channels_last: bool = False) -> None:
         super().__init__()
         _check(precision)
-        self.precision = precision
-        self.channels_last = channels_last
+        self.precision, self.channels_last = precision, channels_last
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Output], *args: Any, **kwargs: Any) -> Output:
         """Return `network(inputs)` in float32."""
@@ -142,9 +141,8 @@ class FlipAverage(Inferer):
                 "flips must be a list of passes, each a list of distinct axes, 0 (depth) or 1 (along the skin), for "
                 f"example [[], [1]]; got {flips!r}"
             )
-        self.inferer = inferer
+        self.inferer, self.classes_follow = inferer, classes_follow
         self.flips = [tuple(axis + 2 for axis in axes) for axes in flips]
-        self.classes_follow = classes_follow
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return the logits of the mean probability, as the network does; with a single pass the same values."""

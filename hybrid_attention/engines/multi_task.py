@@ -56,10 +56,8 @@ class UnpackMultiTaskd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case with its tasks under separate keys."""
         output, target = MultiTaskOutput(*data[CommonKeys.PRED]), MultiTaskTarget(*data[CommonKeys.LABEL])
-        result = dict(data)
-        result.update(task_logits=output, task_truth=target)
+        result = {**data, "task_logits": output, "task_truth": target, CommonKeys.LABEL: target.mask}
         result[CommonKeys.PRED] = lesion_logit(_whole([output], MultiTaskOutput))[0]
-        result[CommonKeys.LABEL] = target.mask
         if self.classes:
             if output.class_logits is None:
                 raise ValueError(
@@ -77,18 +75,15 @@ def multi_task_postprocessing(classes: bool = True) -> NamingCompose:
 
 def multi_task_pair(output: Sequence[Mapping[str, Any]]) -> tuple[MultiTaskOutput, MultiTaskTarget]:
     """Return output and target of a batch, from `UnpackMultiTaskd` of each case, as `MultiTaskLoss` takes them."""
-    return (
-        _whole([case["task_logits"] for case in output], MultiTaskOutput),
-        _whole([case["task_truth"] for case in output], MultiTaskTarget),
-    )
+    logits = _whole([case["task_logits"] for case in output], MultiTaskOutput)
+    return logits, _whole([case["task_truth"] for case in output], MultiTaskTarget)
 
 
 def class_pair(output: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return class probabilities, (B, classes), and labels, (B,), of a batch, as Ignite's metrics take them."""
     probabilities = torch.stack([case[CLASS_PROBABILITY] for case in output])
-    return probabilities, torch.tensor(
-        [int(case["task_truth"].class_index) for case in output], device=probabilities.device
-    )
+    classes = [int(case["task_truth"].class_index) for case in output]
+    return probabilities, torch.tensor(classes, device=probabilities.device)
 
 
 def mean_dice() -> MeanDice:

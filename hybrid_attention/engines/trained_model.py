@@ -67,8 +67,8 @@ class TrainedModel:
         images = record.pop("images")
         self.training: dict[str, Any] = {**record, "images": {name: len(digests) for name, digests in images.items()}}
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        several = not isinstance(dataset_dir, (str, os.PathLike))
-        folders = [os.fspath(one) for one in (dataset_dir if several else [dataset_dir])]
+        given = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else dataset_dir
+        folders = [os.fspath(folder) for folder in given]
         places = {
             "imports": ["$import hybrid_attention"],
             "device": self.device,

@@ -92,8 +92,7 @@ class EpochSeed:
     """
 
     def __init__(self, seed: int, dataset: Any = None) -> None:
-        self.seed = seed
-        self.dataset = dataset
+        self.seed, self.dataset = seed, dataset
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
@@ -147,11 +146,8 @@ class BatchNormStatistics:
         device: torch.device | str = "cpu",
         batches: int = 20,
     ) -> None:
-        self.network = network
-        self.data = data
-        self.inferer = inferer
-        self.device = device
-        self.batches = batches
+        self.network, self.data, self.inferer = network, data, inferer
+        self.device, self.batches = device, batches
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -183,9 +179,7 @@ class History:
     """
 
     def __init__(self, path: str | os.PathLike[str], optimizer: Any, evaluator: Engine) -> None:
-        self.path = Path(path)
-        self.optimizer = optimizer
-        self.evaluator = evaluator
+        self.path, self.optimizer, self.evaluator = Path(path), optimizer, evaluator
         self.rows: list[dict[str, float]] = []
         self._sums: defaultdict[str, float] = defaultdict(float)  # over images, of the loss and its terms
         self._counts: defaultdict[str, float] = defaultdict(float)
@@ -258,9 +252,7 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: str | os.PathLike[str], history: History, evaluator: Engine) -> None:
-        self.folder = Path(folder)
-        self.history = history
-        self.evaluator = evaluator
+        self.folder, self.history, self.evaluator = Path(folder), history, evaluator
         self.writer: Any = None
         self._shown = 0
 
