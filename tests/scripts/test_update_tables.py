@@ -5,8 +5,8 @@ import pytest
 from tests.scripts.load import load_script
 
 QUICK = (
-    "attention averages benchmark by_class calibrate cross_validation data_sets inference inference_times leaks "
-    "network_costs normal_images normal_thresholds predict recipes released run speed stress throughput"
+    "attention averages benchmark by_class calibrate conventions cross_validation data_sets inference inference_times "
+    "leaks network_costs normal_images normal_thresholds predict recipes released run speed stress throughput"
 ).split()
 
 
