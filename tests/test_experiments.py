@@ -420,35 +420,3 @@ def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp
     evaluate("a", 1)
     assert main(words) == 0
     assert names(tmp_path / "results/trial") == ["a", "b"]
-
-
-@pytest.mark.slow
-def test_ended_and_resumed_is_the_same_as_never_ended(write_list, phantoms, tmp_path):
-    """With the bundle itself, on phantoms."""
-    network = {"_target_": "hybrid_attention.networks.PlainUNet", "channels": [4, 8]}
-    options = {"image_size": 32, "batch_size": 2, "epochs": 8, "network_def": network}
-    path = write_list(options=options, configs=[FROM_SCRATCH])
-
-    def words(out):
-        return ["experiments", str(path), "--dataset_dir", str(phantoms), "--out", str(tmp_path / out)]
-
-    def history(folder):
-        with open(folder / "history.csv", newline="") as file:
-            return [{**row, "seconds": None} for row in csv.DictReader(file)]
-
-    ended, whole = (tmp_path / out / "trial/han/seed_0/fold_0" for out in ("ended", "whole"))
-    runner = subprocess.Popen([sys.executable, "-m", "hybrid_attention", *words("ended")])
-    end = time.monotonic() + 240
-    while not (ended / "models" / "checkpoint.pt").is_file():
-        assert time.monotonic() < end and runner.poll() is None
-        time.sleep(0.01)
-    runner.terminate()
-    assert runner.wait() == 3
-    assert len(history(ended)) < 8
-    assert main(words("ended")) == main(words("whole")) == 0
-    assert "resumed after epoch" in (ended / "log.txt").read_text()
-    assert history(ended) == history(whole)
-    assert len(history(whole)) == 8
-    summaries = [read(folder / "evaluation/summary.json") for folder in (ended, whole)]
-    assert len({summary["weights_sha256"] for summary in summaries}) == 1
-    assert (ended / "evaluation/per_case.csv").read_text() == (whole / "evaluation/per_case.csv").read_text()

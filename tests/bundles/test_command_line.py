@@ -8,13 +8,10 @@ import subprocess
 import sys
 import time
 
-import nibabel
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hybrid_attention.engines import load_weights
-from PIL import Image
 
 from tests.bundles.commands import QUICK, ROOT, bundle, command, config, parsed
 
@@ -113,41 +110,6 @@ def test_two_processes_validate_each_case_once(phantoms, tmp_path):
     assert len(parser.get_parsed_content("split").validation) == 3
     assert history["val_mean_dice"][0] == pytest.approx(evaluator.state.metrics["val_mean_dice"], abs=1e-5)
     assert history["val_loss"][0] == pytest.approx(evaluator.state.metrics["val_loss"], abs=1e-4)
-
-
-def test_inference_on_any_folder_from_anywhere(run, phantoms, tmp_path):
-    images, out = tmp_path / "images", tmp_path / "out"
-    (images / "deep").mkdir(parents=True)
-    picture = Image.open(phantoms / "benign" / "benign (1).png")
-    shutil.copy(phantoms / "benign" / "benign (1).png", images / "with truth.png")
-    shutil.copy(phantoms / "benign" / "benign (1)_mask.png", images / "with truth_mask.png")
-    picture.resize((75, 41)).save(images / "deep" / "other size.jpg")
-    grey = np.asarray(picture)
-    Image.fromarray(grey.astype(np.uint16) * 257).save(images / "sixteen.png")
-    picture.convert("RGBA").save(images / "rgba.png")
-    affine = np.diag([0.1, 0.2, 1, 1])
-    nibabel.save(nibabel.Nifti1Image(grey.T[..., None].astype(np.float32), affine), images / "volume.nii.gz")
-    options = ["--dataset_dir", images, "--output_dir", out, "--ckpt_path", run.model, "--image_size", 32]
-    bundle("inference", [INFERENCE], *options, cwd=tmp_path)
-    with Image.open(out / "with truth_mask.png") as mask:
-        assert mask.size == picture.size
-        reference = np.asarray(mask)
-        assert set(np.unique(reference)) <= {0, 255}
-    with Image.open(out / "deep" / "other size_mask.png") as mask:
-        assert mask.size == (75, 41)
-    with Image.open(out / "deep" / "other size_overlay.png") as overlay:
-        assert (overlay.size, overlay.mode) == ((75, 41), "RGB")
-    for name in ("sixteen", "rgba"):  # the same picture in other encodings
-        np.testing.assert_array_equal(np.asarray(Image.open(out / f"{name}_mask.png")), reference)
-    volume = nibabel.load(out / "volume_mask.nii.gz")
-    np.testing.assert_allclose(volume.affine, affine)
-    np.testing.assert_array_equal(np.asarray(volume.dataobj)[..., 0].T * 255, reference)
-    areas = pd.read_csv(out / "predictions.csv").set_index("case_id")["lesion_pixels"]
-    assert set(areas.index) == {"with truth.png", "deep/other size.jpg", "sixteen.png", "rgba.png", "volume.nii.gz"}
-    assert areas["rgba.png"] == (reference > 0).sum()
-    coloured = np.asarray(Image.open(out / "with truth_overlay.png")).astype(int)
-    assert (np.ptp(coloured, axis=-1) > 30).any()
-    assert set(tmp_path.iterdir()) == {images, out}
 
 
 @pytest.mark.busi

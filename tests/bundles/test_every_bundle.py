@@ -11,13 +11,12 @@ import pytest
 import torch
 from hybrid_attention.cli import main
 from hybrid_attention.deploy import zoo_checks
-from hybrid_attention.engines import TrainedModel
 from hybrid_attention.networks import baselines
 from hybrid_attention.phantoms import write_phantom_dataset
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 
-from tests.bundles.commands import BUNDLES, QUICK, ROOT, bundle, config, parsed
+from tests.bundles.commands import BUNDLES, ROOT, config, parsed
 from tests.data.published_sets import bus_bra
 
 every_bundle = pytest.mark.parametrize("name", BUNDLES)
@@ -167,19 +166,6 @@ def test_several_data_sets_and_a_split_of_one_s_own(name, sets):
     transform = parser.get_parsed_content("validate#preprocessing")
     batch = next(iter(DataLoader(Dataset([split.train[0], split.test[0]], transform), batch_size=2)))
     assert batch["dataset"] == ["busi", "bus_bra"] and batch["label"].shape == (2, 1, 32, 32)
-
-
-def test_several_data_sets_from_the_command_line(sets, tmp_path):
-    split_csv, folders = sets
-    train, evaluate = config("hybrid", "train"), config("hybrid", "evaluate")
-    given = ["--dataset_dir", str(folders), "--split_csv", split_csv, "--output_dir", tmp_path, *QUICK]
-    bundle("training", [train], *given, "--epochs", 1)
-    bundle("evaluating", [train, evaluate], *given)
-    assert set(pd.read_csv(tmp_path / "evaluation" / "per_case.csv")["group"]) == {"bus_bra/1", "bus_bra/7"}
-    run = TrainedModel(tmp_path, folders, "cpu", split_csv=split_csv)
-    assert [case["dataset"] for case in run.cases("test")] == ["bus_bra"] * 3
-    with pytest.raises(ValueError, match="--split_csv"):
-        TrainedModel(tmp_path, folders, "cpu").cases("test")
 
 
 @pytest.mark.parametrize("baseline", baselines.__all__)

@@ -102,13 +102,3 @@ def test_edge_channel_of_mtl_oca(phantoms, edges, channels):
         expected = gaussian_gradient_magnitude(grey.numpy(), 2.0)
         assert np.corrcoef(expected.ravel(), edge.flatten())[0, 1] > 0.999
         assert 0.05 < float(edge.max()) < 1.2
-
-
-def test_augmented_training_case_of_mtl_oca(phantoms):
-    parser = parsed("mtl_oca", "train", dataset_dir=str(phantoms), image_size=64)
-    case = parser.get_parsed_content("split").train[0]
-    transform = parser.get_parsed_content("train#preprocessing").set_random_state(0)
-    made = [transform(case) for _ in range(4)]
-    assert {tuple(one["image"].shape) for one in made} == {(2, 64, 64)}
-    assert {value for one in made for value in one["label"].unique().tolist()} <= {0.0, 1.0}
-    assert len({float(one["label"].sum()) for one in made}) > 1

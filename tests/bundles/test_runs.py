@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.bundles.commands import BUNDLES, bundle, config
 from tests.bundles.conftest import RUNS
@@ -47,11 +48,6 @@ def test_training_learns_and_keeps_the_best_epoch(run):
     assert len(record["images"]["training"]) > 2
     if run.name == "mtl_oca":
         assert np.allclose(history["val_score"], (history["val_mean_dice"] + history["val_accuracy"]) / 2)
-
-
-def test_training_leaves_its_files(run):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     (events,) = (run.out / "tensorboard").iterdir()
     log = EventAccumulator(str(events)).Reload()
     assert len(log.Scalars("val_mean_dice")) == 3 and len(log.Tags()["images"]) > 0
