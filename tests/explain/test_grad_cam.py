@@ -37,14 +37,14 @@ def test_hand_calculation():
     # and the map is relu((0.75 1.5; 2.25 3) - (1 3; 2 4)) = (0, 0; 0.25, 0)
     mask = torch.tensor([[[[1.0, 1], [0, 0]]]])
     assert_close(grad_cam(Squares(), x, "features", mask=mask), torch.tensor([[[[0.0, 0], [1, 0]]]]))
-
-
-def test_coarse_features_are_interpolated_to_the_image():
-    """Mean of each half of a line of four, interpolated linearly: a, 3a/4 + b/4, a/4 + 3b/4, b."""
+    # coarse features: the mean of each half of a line of four, interpolated linearly: a, 3a/4 + b/4, a/4 + 3b/4, b
     net = nn.Sequential(nn.AvgPool2d((2, 1)), nn.Upsample(scale_factor=(2, 1)))
-    x = torch.tensor([[0.0, 2, 3, 5]]).view(1, 1, 4, 1)
-    heat = grad_cam(net, x, "0", mask=torch.ones(1, 1, 4, 1))
-    assert_close(heat.flatten() * 4, torch.tensor([1, 1.75, 3.25, 4]))
+    x, mask = torch.tensor([0.0, 2, 3, 5]).view(1, 1, 4, 1), torch.ones(1, 1, 4, 1)
+    assert_close(grad_cam(net, x, "0", mask=mask).flatten() * 4, torch.tensor([1, 1.75, 3.25, 4]))
+    # a feature that lowers the score gives a map of zeros
+    net = nn.Sequential(nn.Identity(), nn.Conv2d(1, 1, kernel_size=1, bias=False))
+    net[1].weight.data.fill_(-1.0)
+    assert torch.equal(grad_cam(net, x, "0", mask=mask), 0 * x)
 
 
 def test_mask_and_classes_of_one_network(channels):
@@ -75,7 +75,6 @@ def test_equals_monai_for_class_logits():
 
 NETWORKS = {
     "han": (lambda: HybridAttentionNet(), (2, 3, 64, 96)),
-    "baseline": (lambda: HybridAttentionNet(conv_block=False, sfeb=False, tam=False), (2, 3, 64, 96)),
     "volumes": (lambda: PlainUNet(spatial_dims=3, channels=(4, 8)), (1, 3, 6, 8, 10)),
     "triple": (lambda: TripleEncoderUNet(freeze_encoders=True, encoder_weights="random"), (2, 3, 64, 96)),
     "non-local": (lambda: TripleEncoderUNet(encoders=["resnet18"], attention="non_local", skips=True), (2, 3, 64, 96)),
@@ -91,13 +90,6 @@ def test_every_network_has_a_default_layer(name):
     heat = grad_cam(net, torch.rand(shape), mask=mask)
     assert heat.shape == mask.shape and heat.dtype == torch.float32 and not heat.requires_grad
     assert heat.min() >= 0 and set(heat.flatten(1).amax(1).tolist()) <= {0.0, 1.0}
-
-
-def test_a_map_of_zeros_stays_zero():
-    net = nn.Sequential(nn.Identity(), nn.Conv2d(1, 1, kernel_size=1, bias=False))
-    net[1].weight.data.fill_(-1.0)  # the feature lowers the score
-    heat = grad_cam(net, torch.rand(1, 1, 4, 4), "0", mask=torch.ones(1, 1, 4, 4))
-    assert torch.equal(heat, torch.zeros(1, 1, 4, 4))
 
 
 def test_the_network_is_left_unchanged(bright, images):
@@ -130,9 +122,7 @@ def test_batch_context_layout_and_precision_change_nothing(bright, images):
             heat = grad_cam(net, x.clone())
         assert type(heat) is torch.Tensor
         assert_close(heat, expected)
-    low = grad_cam(copy.deepcopy(bright).to(torch.bfloat16), images)
-    assert low.dtype == torch.float32
-    assert_close(low, expected, atol=0.1, rtol=0)
+    assert_close(grad_cam(copy.deepcopy(bright).to(torch.bfloat16), images), expected, atol=0.1, rtol=0)
 
 
 X, ONES = torch.rand(2, 2, 8, 8), torch.ones(2, 1, 8, 8)
@@ -144,14 +134,12 @@ ONE_EMPTY = torch.cat([ONES[:1], 0 * ONES[:1]])
     ("arguments", "message"),
     [
         ({"layer": "encode.1", "mask": ONES}, r"PlainUNet .*'encode\.1'; it has: encoder\.1, "),
-        ({"layer": "encoder", "mask": ONES}, r"'encoder'; it has: encoder\."),
         ({"layer": "pool", "mask": ONES}, r"'pool' \(MaxPool2d\) runs 2 times"),
         ({"mask": torch.ones(2, 8, 8)}, r"\(2, 1, 8, 8\), got \(2, 8, 8\)"),
         ({"mask": ONES, "class_index": 0}, r"got shape \(2, 1, 8, 8\) and class_index 0"),
         ({"mask": ONES, "output": "mask"}, "no field 'mask'; it has no fields"),
         ({"mask": ONES, "output": lambda logits: logits.repeat(1, 3, 1, 1)}, r"got shape \(2, 3, 8, 8\)"),
         ({"mask": ONES, "output": lambda logits: logits / 0}, "finite"),
-        ({"mask": ONES, "output": lambda logits: None}, "NoneType"),
         ({"mask": ONE_EMPTY}, "image 1 is empty"),
         ({"output": lambda logits: logits - 1e6}, "image 0, 1 is empty"),
     ],
@@ -181,7 +169,5 @@ def test_networks_without_layer(channels):
         grad_cam(torch.jit.script(PlainUNet(channels=(2, 4))), torch.rand(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"Channels has no gradcam_layer.* features, relu"):
         layer_name(channels)
-    many = nn.ModuleList(nn.Sequential(nn.ReLU()) for _ in range(40))
-    with pytest.raises(ValueError, match=r"… \(80 in all\)") as caught:
-        layer_name(many, "7.1")
-    assert str(caught.value).count(",") == 29
+    with pytest.raises(ValueError, match=r"… \(80 in all\)"):
+        layer_name(nn.ModuleList(nn.Sequential(nn.ReLU()) for _ in range(40)), "7.1")

@@ -51,15 +51,12 @@ def test_areas_agree_with_scikit_learn():
         assert result["classes"][name]["auc"] == pytest.approx(roc_auc_score(truth == name, table[:, index]))
 
 
-def test_what_is_undefined_is_nan():
+def test_what_is_undefined_is_nan_and_copies_in_one_group_widen_the_interval():
     result = scores(CASES[:5])  # no normal case, none predicted
     normal = result["classes"]["normal"]
-    assert math.isnan(normal["auc"]) and math.isnan(normal["precision"]) and math.isnan(normal["sensitivity"])
-    assert math.isnan(result["macro_auc"]["value"]) and math.isnan(result["balanced_accuracy"]["value"])
-    assert normal["specificity"] == 1
-
-
-def test_copies_in_one_group_widen_the_interval():
+    undefined = [normal[name] for name in ("auc", "precision", "sensitivity")]
+    undefined += [result[name]["value"] for name in ("macro_auc", "balanced_accuracy")]
+    assert all(math.isnan(value) for value in undefined) and normal["specificity"] == 1
     copied = [case for case in CASES for _ in range(5)]
     by_group = scores(copied, groups=[index for index in range(6) for _ in range(5)])["accuracy"]
     naive = scores(copied)["accuracy"]

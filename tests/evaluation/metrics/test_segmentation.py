@@ -41,17 +41,13 @@ def test_overlap_with_empty_masks():
     assert both["accuracy"] == 1
 
 
-def test_large_masks_are_counted_exactly():
+def test_large_masks_are_counted_exactly_and_shapes_must_fit():
     large = torch.ones(1, 5000, 5000)  # more pixels than float32 counts one by one
     large[0, 0, 0] = 0
     assert confusion_counts(large, torch.ones(1, 5000, 5000)) == {"tp": 24_999_999, "fp": 0, "fn": 1, "tn": 0}
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 5), (2, 4, 5)])
-def test_shapes_must_fit(shape):
-    target = TRUTH if shape[0] == 1 else torch.zeros(shape)
-    with pytest.raises(ValueError, match=r"got \({}, {}, {}\)".format(*shape)):
-        confusion_counts(torch.zeros(shape), target)
+    for prediction, target in ((torch.zeros(1, 3, 5), TRUTH), (torch.zeros(2, 4, 5), torch.zeros(2, 4, 5))):
+        with pytest.raises(ValueError, match=r"one-channel masks of the same shape, got \("):
+            confusion_counts(prediction, target)
 
 
 def pixel(row, column, size=12):
@@ -75,10 +71,9 @@ def test_distances_of_squares():
     there, back = surface_distances(square, shifted), surface_distances(shifted, square)
     assert there == pytest.approx(back)
     assert there["hd95"] == 2.0 and 0 < there["asd"] < 2
-    stray = square.clone()
-    stray[0, 39, 39] = 1  # one pixel in many hardly moves the 95th percentile
-    assert surface_distances(stray, square)["hd95"] == 0.0
-    assert surface_distances(stray, square)["asd"] > 0
+    shifted = square.clone()
+    shifted[0, 39, 39] = 1  # one pixel in many hardly moves the 95th percentile
+    assert surface_distances(shifted, square)["hd95"] == 0.0 < surface_distances(shifted, square)["asd"]
     for spacing in ((1.0,), (1.0, 0.0), (1.0, -1.0)):
         with pytest.raises(ValueError, match="2 positive sizes"):
             surface_distances(square, square, spacing=spacing)
@@ -100,10 +95,8 @@ SOME = drawn("""
     ....#....
     .........
 """)  # overlaps of 4/9 and 1/4
-BRIDGE = torch.zeros_like(LESIONS)
+BRIDGE, DIAGONAL, NOTHING = torch.zeros_like(LESIONS), torch.eye(3)[None], torch.zeros_like(LESIONS)
 BRIDGE[:, :2] = 1
-DIAGONAL = torch.eye(3)[None]
-NOTHING = torch.zeros_like(LESIONS)
 
 
 @pytest.mark.parametrize(
@@ -111,15 +104,12 @@ NOTHING = torch.zeros_like(LESIONS)
     [
         (LESIONS, LESIONS, 0.1, (3, 3, 0)),
         (SOME, LESIONS, 0.1, (3, 2, 1)),
-        (SOME, LESIONS, 0.3, (3, 1, 2)),
         (SOME, LESIONS, 4 / 9, (3, 1, 2)),
         (SOME, LESIONS, 0.45, (3, 0, 3)),
-        (torch.ones_like(LESIONS), LESIONS, 0.1, (3, 1, 0)),  # one component detects one lesion
-        (BRIDGE, LESIONS, 0.1, (3, 1, 0)),
+        (BRIDGE, LESIONS, 0.1, (3, 1, 0)),  # one component detects one lesion
         (DIAGONAL, DIAGONAL, 0.1, (1, 1, 0)),  # connected across corners
         (NOTHING, LESIONS, 0.1, (3, 0, 0)),
         (LESIONS, NOTHING, 0.1, (0, 0, 3)),
-        (NOTHING, NOTHING, 0.1, (0, 0, 0)),
     ],
 )
 def test_lesions(prediction, target, min_iou, counts):
