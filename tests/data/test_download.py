@@ -1,5 +1,6 @@
 import hashlib
 import io
+import resource
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +83,17 @@ def test_what_can_not_be_fetched(server, fetch, tmp_path):
         with pytest.raises(ValueError, match=rf"{server.address} is not a whole zip archive and was deleted"):
             fetch()
     assert not list(tmp_path.rglob("set.zip"))
+
+
+def test_full_disk(server, fetch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, limits[1]))  # as a full disk, to a process
+    try:
+        with pytest.raises(OSError, match="no space left"):
+            fetch(MD5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert fetch(MD5) and server.asked[1] is not None  # it went on
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -51,6 +51,14 @@ def test_every_orientation(tmp_path, plane, transposed, across, down):
     assert place_fault(store(tmp_path / "b.nii.gz", plane, not transposed, not across, down), file) is None
 
 
+def test_a_tilted_slice_counts_as_the_nearest_plane(tmp_path):
+    file = store(tmp_path / "a.nii.gz", across=True, transposed=True)
+    image, tilt = nibabel.load(file), np.eye(4)
+    tilt[1:3, 1:3] = [[0.94, -0.34], [0.34, 0.94]]  # by 20 degrees
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), tilt @ image.affine), file)
+    np.testing.assert_array_equal(read_grey(file), PICTURE.T)
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 3), (4, 1, 3), (4, 3, 1)])
 @pytest.mark.parametrize("affine", [np.eye(4), None])
 def test_without_orientation_as_stored(tmp_path, shape, affine):

@@ -56,6 +56,20 @@ def test_frames_with_one_grey_value_are_skipped(tmp_path, caplog):
         video_frame_paths(path, [1, 3])
 
 
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2)])
+def test_videos_are_turned_as_they_say(tmp_path, matrix, turns):
+    """The matrix (a, b, c, d) of MP4 (ISO 14496-12) shows the pixel (x, y) at (a x + c y, b x + d y)."""
+    corner = np.full((32, 48), 60, np.uint8)
+    corner[:16, :16] = 200
+    path = write_video(tmp_path / "a.mp4", corner[None], "libx264", "yuv420p")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40  # version 0
+    a, b, c, d = (int(value * 65536).to_bytes(4, "big", signed=True) for value in matrix)
+    data[start : start + 20] = a + b + bytes(4) + c + d
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_grey(f"{path}#1") > 130, np.rot90(corner, turns) > 130)
+
+
 def test_damaged_videos(tmp_path):
     whole = write_video(tmp_path / "whole.mp4", FRAMES, "libx264", "yuv420p").read_bytes()
     playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n"
