@@ -42,11 +42,5 @@ def _with_requirements(names):
 def run(python, *words, cwd):
     """Run the environment's Python without anything of this one."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [python, *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={"OMP_NUM_THREADS": "2", **kept, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    return done
+    env = {"OMP_NUM_THREADS": "2", **kept, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([python, *map(str, words)], cwd=cwd, capture_output=True, text=True, env=env)

@@ -49,13 +49,12 @@ def test_means_over_three_frames_by_hand():
     assert [bool(one.mask[0, 0]) for one in found] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("count", [1, 3, 9])
-@pytest.mark.parametrize("frames", [1, 3, 7])
-def test_means_over_any_number(frames, count):
+@pytest.mark.parametrize(("count", "frames"), [(9, 1), (1, 3), (3, 7), (9, 7)])
+def test_means_over_any_number(count, frames):
     chances = np.random.default_rng(0).random((count, 2, 3)).astype(np.float32)
-    found = list(smooth(map(result, chances), frames, decide=half))
+    found = [one.probability for one in smooth(map(result, chances), frames, decide=half)]
     near = [chances[max(0, place - frames // 2) : place + frames // 2 + 1] for place in range(count)]
-    np.testing.assert_allclose([one.probability for one in found], [part.mean(axis=0) for part in near], rtol=1e-5)
+    np.testing.assert_allclose(found, [part.mean(axis=0) for part in near], rtol=1e-5)
 
 
 def test_frames_are_not_kept():
