@@ -45,8 +45,7 @@ def package(
     """
     source = bundle_folder(bundle)
     path = weights_of(source, weights)
-    other = other_network(ConfigParser.load_config_file(source / INFERENCE), path)
-    if other is not None:
+    if other := other_network(ConfigParser.load_config_file(source / INFERENCE), path):
         raise ValueError(
             f"{path} are weights of {other.get('_target_')}, not of the network in {source.name}'s {INFERENCE}: copy "
             "the bundle's folder, set network_def in its configs, and package that"

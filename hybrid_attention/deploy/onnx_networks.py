@@ -125,6 +125,6 @@ def require(module: str) -> Any:
         os.environ.update({} if given is None else {"CI": given})
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hybrid_attention.deploy.onnx_networks import first_line
 from hybrid_attention.engines.bundles import INFERENCE, bundle_network
 from hybrid_attention.engines.command_line import root_cause
 from hybrid_attention.engines.weights import BEST
@@ -122,10 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             print(f"ok     {name}: {check(folder)}", flush=True)
         except Exception as error:  # anything that the bundle's own code raises
-            failed = True
-            cause = root_cause(error)
-            first = (str(cause).splitlines() or [""])[0]
-            print(f"FAILED {name}: {type(cause).__name__}: {first}", flush=True)
+            failed, cause = True, root_cause(error)
+            print(f"FAILED {name}: {type(cause).__name__}: {first_line(cause)}", flush=True)
     return int(failed)
 
 

@@ -80,23 +80,10 @@ def measure_lesion(
 
 
 _OF_LARGEST = (
-    "largest_area",
-    "long_axis",
-    "short_axis",
-    "long_axis_angle",
-    "lesion_width",
-    "lesion_height",
-    "width_to_height",
-    "perimeter",
-    "circularity",
-    "equivalent_diameter",
-    "ellipse_overlap",
-    "margin_roughness",
-    "echo_ratio",
-    "posterior_echo_ratio",
-    "computed_orientation",
-    "computed_shape",
-)
+    "largest_area long_axis short_axis long_axis_angle lesion_width lesion_height width_to_height perimeter "
+    "circularity equivalent_diameter ellipse_overlap margin_roughness echo_ratio posterior_echo_ratio "
+    "computed_orientation computed_shape"
+).split()
 
 
 def _shape(region: Any, sizes: np.ndarray) -> dict[str, Any]:

@@ -155,15 +155,10 @@ class OnnxModel(Model):
         except Exception as error:  # of the runtime's own kinds, with many lines
             raise ValueError(f"{self.path} is not a readable ONNX model") from error
         names = tuple(one.name for one in self._session.get_outputs())
-        if names != OUTPUTS:
-            raise ValueError(
-                f"{self.path} gives {', '.join(names)}, not {', '.join(OUTPUTS)}: write it by `hybrid-attention export "
-                "--whole`"
-            )
-        facts = dict(self._session.get_modelmeta().custom_metadata_map)
-        if not {"class_names", "threshold"} <= set(facts):
-            raise ValueError(f"{self.path} was not written by `hybrid-attention export --whole`: it names no classes")
-        self.facts = facts
+        self.facts = facts = dict(self._session.get_modelmeta().custom_metadata_map)
+        if names != OUTPUTS or not {"class_names", "threshold"} <= set(facts):
+            fault = f"it gives {', '.join(names)} and states {', '.join(facts) or 'nothing'}"
+            raise ValueError(f"{self.path} was not written by `hybrid-attention export --whole`: {fault}")
         self.class_names: list[str] = json.loads(facts["class_names"])
         self.name = f"{facts['name']} {facts['version']}, weights {facts['weights_sha256'][:12]}"
         self.threshold = float(facts["threshold"]) if threshold is None else threshold

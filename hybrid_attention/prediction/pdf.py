@@ -117,11 +117,7 @@ def _measures(result: Result) -> list[tuple[str, str]]:
     units = {"length": f" {length}", "area": " mm²" if length == "mm" else " pixels"}
     lines = [("Lesions in the mask", str(measures["lesions"]))]
     for name, title, unit in _LINES:
-        value = measures[name]
-        if value is None:
-            shown = "not defined"
-        else:
-            digits = 2 if unit == "" else 0 if unit in units and length == "pixels" else 1
-            shown = value if isinstance(value, str) else f"{value:.{digits}f}{units.get(unit, unit)}"
-        lines.append((title, shown))
+        value = "not defined" if measures[name] is None else measures[name]
+        digits = 2 if unit == "" else 0 if unit in units and length == "pixels" else 1
+        lines.append((title, value if isinstance(value, str) else f"{value:.{digits}f}{units.get(unit, unit)}"))
     return lines

@@ -135,13 +135,9 @@ class ResultWriter:
             self._dicom.log()
         found = sum(row["lesion_pixels"] > 0 for row in self.rows)
         logger.info("%d images in %s; a lesion was predicted in %d", len(self.rows), self.folder, found)
-        left = self._earlier - {row["case_id"] for row in self.rows}
-        if left:
-            logger.warning(
-                "%s still holds files of %d images of an earlier call, which its table no longer lists",
-                self.folder,
-                len(left),
-            )
+        if left := self._earlier - {row["case_id"] for row in self.rows}:
+            fault = "files of %d images of an earlier call, which its table no longer lists"
+            logger.warning(f"%s still holds {fault}", self.folder, len(left))
 
 
 def predict_folder(

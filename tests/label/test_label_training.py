@@ -2,10 +2,7 @@
 
 import io
 import json
-import re
-import shutil
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -70,22 +67,3 @@ def test_what_is_missing_is_said(server, app, masks):
     status, lines = server.train("attention_unet")
     assert status == "ERROR"
     assert "The cause: ValueError: 2 images to train on and 0 to validate on are too few" in lines
-
-
-def test_a_classifier_learns_masks_alone(label_python, make_app, bundles, images, masks, tmp_path):
-    shutil.copytree(bundles["mtl_oca"], tmp_path / "mtl_oca")
-    for name in ("train", "inference"):
-        path = tmp_path / "mtl_oca" / "configs" / f"{name}.yaml"
-        text, changed = re.subn(r"^class_names: .*", "class_names: null", path.read_text(), flags=re.MULTILINE)
-        assert changed == 1
-        path.write_text(text)
-    app = make_app({"mtl_oca": tmp_path / "mtl_oca"})
-    with Server(label_python, app, ["mtl_oca"]) as server:
-        label_all(server, images, masks)
-        params, _, content = server.infer("mtl_oca", "rgb")
-        assert "classification" not in params
-        assert set(np.unique(np.asarray(Image.open(io.BytesIO(content))))) <= {0, 1}
-        status, lines = server.train("mtl_oca")
-        assert status == "DONE", lines
-        assert (app / "model/mtl_oca/models/training.json").is_file()
-        assert size_of_mask(server, "mtl_oca") == Image.open(images / "rgb.png").size

@@ -224,9 +224,8 @@ def test_torch_smooths_and_tracks_too(moving, tmp_path, capsys):
     assert (row["file"], row["frames"]) == ("a.dcm", "3")
     best = rows_of(out / "predictions.csv")[int(row["best_frame"]) - 1]
     assert (row["largest_area"], row["long_axis"]) == (best["largest_area"], best["long_axis"])
-    by_torch = BundleModel("hybrid_lite", device="cpu")
-    chances = [result.probability for result in by_torch.predict_many(moving[0][:3])]
+    loop = BundleModel("hybrid_lite", device="cpu").predict_loop(moving[0][:3], smoothing=3)
+    assert float(row["long_axis"]) == pytest.approx(loop.row()["long_axis"], rel=1e-3)
     smoothed = np.asarray(Image.open(out / "a#2_probability.png")) / 255
-    np.testing.assert_allclose(smoothed, np.mean(chances, axis=0), atol=0.02)  # the lossy part: bf16 where supported
     mask, clear = np.asarray(Image.open(out / "a#2_mask.png")) > 0, abs(smoothed - 0.5) > 0.02
     np.testing.assert_array_equal(mask[clear], (smoothed >= 0.5)[clear])
