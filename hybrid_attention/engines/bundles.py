@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import hybrid_attention
@@ -17,7 +19,7 @@ from hybrid_attention.engines.training_record import read_record, trained_settin
 from hybrid_attention.engines.weights import RELEASED, find_weights, load_weights
 from hybrid_attention.networks import baselines
 from hybrid_attention.prediction.bundles import METADATA, default_bundle, own_bundles
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 
 INFERENCE = "configs/inference.yaml"
 DEFAULT_NETWORK = "default_network"  # key of a config that reads the record by itself
@@ -123,10 +125,16 @@ def inference_parser(folder: Path, **settings: Any) -> ConfigParser:
 
 
 def other_network(config: Mapping[str, Any], weights: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the definition of the network of a record, or None if the config has the same or reads it by itself."""
+    """Return the definition of the network of a record, or None if the config has the same or reads it by itself.
+
+    The same are definitions that differ in arguments which are the defaults.
+    """
     own = config[NETWORK]
     trained = trained_setting(weights, NETWORK, own)
-    same = {**trained, "encoder_weights": None} == {**own, "encoder_weights": None}
+    builder: Any = locate(ConfigComponent(own).resolve_module_name())
+    defaults = {name: argument.default for name, argument in inspect.signature(builder).parameters.items()}
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    same = {**defaults, **trained, "encoder_weights": None} == {**defaults, **own, "encoder_weights": None}
     return None if same or DEFAULT_NETWORK in config else dict(trained)
 
 
