@@ -98,8 +98,6 @@ def test_what_does_not_fit_is_quoted():
             BCEJaccardLoss(**arguments)
 
 
-# ---- masks and boundaries
-
 MASK = """
     .......
     .......

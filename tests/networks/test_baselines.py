@@ -5,11 +5,9 @@ import sys
 import pytest
 import torch
 from hybrid_attention.networks import baselines
-from hybrid_attention.networks.baselines.aau_net import HAAM
-from hybrid_attention.networks.baselines.bgra_gsa import EdgeUnit, RegionAware
 from hybrid_attention.networks.baselines.eh_former import BACKBONES, EasyHardFusion, MixTransformer, ReducedAttention
 from hybrid_attention.networks.baselines.mt_dunet import PyramidClassifier
-from hybrid_attention.networks.baselines.swin_unet import PatchExpanding, PatchMerging, SwinBlock
+from hybrid_attention.networks.baselines.swin_unet import SwinBlock
 from monai.losses import DeepSupervisionLoss, DiceLoss
 
 
@@ -55,28 +53,6 @@ def test_windows_of_swin_unet(window, shift, shape, groups):
     torch.testing.assert_close(block.attend(x), attention_by_hand(block, x, groups))
 
 
-def test_patches_keep_their_places():
-    x = torch.rand(1, 2, 4, 1)
-    merge, expand = PatchMerging(1), PatchExpanding(1, 1)
-    merge.norm, expand.norm = torch.nn.Identity(), torch.nn.Identity()
-    merge.reduction.weight.data = torch.eye(4)  # Swin's order: down first, then right
-    assert torch.equal(merge(x)[0, 0, 1], x[0, [0, 1, 0, 1], [2, 2, 3, 3], 0])
-    expand.expand.weight.data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    assert torch.equal(expand(torch.ones(1, 1, 2, 1))[0, :, :, 0], torch.tensor([[1.0, 2, 1, 2], [3, 4, 3, 4]]))
-
-
-@pytest.mark.parametrize(("channel", "branch"), [(100.0, "dilated"), (-100.0, "wide")])
-def test_gates_of_aau_net_choose_between_its_branches(channel, branch):
-    block, x, nothing = HAAM(3, 4).eval(), torch.rand(2, 3, 9, 8), torch.zeros(2, 4, 9, 8)
-    torch.nn.init.constant_(block.channel_gate[-2].bias, channel)  # w is nearly 1 for a large bias, 0 for a small one
-    torch.nn.init.constant_(block.spatial_gate[-2].bias, 100.0)
-    chosen = block.get_submodule(branch)(x)
-    pair = [chosen, nothing] if branch == "dilated" else [nothing, chosen]
-    torch.testing.assert_close(block(x), block.fuse(torch.cat([block.channel_fuse(torch.cat(pair, 1)), nothing], 1)))
-    torch.nn.init.constant_(block.spatial_gate[-2].bias, -100.0)
-    torch.testing.assert_close(block(x), block.fuse(torch.cat([nothing, block.spatial(x)], 1)))
-
-
 @pytest.mark.parametrize("size", [(7, 9), (3, 2), (1, 1), (8, 8)])
 def test_pyramid_of_mt_dunet_has_the_bins_of_adaptive_pooling(size):
     x, seen = torch.randn(2, 3, *size), []
@@ -95,23 +71,6 @@ def test_bgra_gsa_gives_eight_masks_and_ten_boundaries_in_training_and_the_first
         masks, boundaries = net(x)
     assert masks.shape == (2, 8, 33, 40) and boundaries.shape == (2, 10, 33, 40)
     assert torch.equal(alone, masks[:, :1])
-
-
-def test_edges_of_bgra_gsa_are_negative_beside_a_step():
-    unit = EdgeUnit(1)
-    torch.nn.init.constant_(unit.conv.weight, 1.0)
-    torch.nn.init.zeros_(unit.conv.bias)
-    x = torch.tensor([[[[-9.0, -9.0, -9.0, 9.0, 9.0, 9.0]]]])
-    low, high = torch.sigmoid(torch.tensor([-9.0, 9.0]))
-    torch.testing.assert_close(unit(x), torch.tensor([[[[0.0, 0.0, low - high, 0.0, 0.0, 0.0]]]]))
-
-
-def test_region_of_bgra_gsa_hides_what_deeper_features_show():
-    block, deep, x = RegionAware(2, 3), torch.rand(1, 2, 2, 3), torch.rand(1, 3, 4, 6)
-    projected = block.project(deep).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    for bias, expected in ((100.0, projected), (-100.0, x + projected)):
-        torch.nn.init.constant_(block.reverse.bias, bias)
-        torch.testing.assert_close(block(deep, x), expected)
 
 
 @pytest.mark.parametrize(

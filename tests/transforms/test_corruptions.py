@@ -55,11 +55,6 @@ def test_blur_spreads_a_line_by_its_sigma(height):
     assert deviation == pytest.approx(0.016 * height, rel=0.03)  # relative to the long side
 
 
-@pytest.mark.parametrize("kind", ["blur", "downscale"])
-def test_borders_do_not_darken(kind):
-    np.testing.assert_allclose(Corrupt(kind, 5)(grey()), grey(), atol=1e-4)
-
-
 def test_downscaling_takes_the_mean_of_blocks():
     stripes, halves = np.zeros((2, 1, 64, 64))
     stripes[:, ::2] = halves[:, 32:] = 200
@@ -179,10 +174,7 @@ def test_random_speckle_multiplies_with_mean_one_and_the_given_deviation():
 def test_random_speckle_of_some_images():
     torch.manual_seed(0)
     y = RandomSpeckle((0.2, 0.2), p=0.25)(torch.ones(400, 1, 4, 4))
-    changed = (y != 1).flatten(1).any(1).float().mean()
-    assert changed == pytest.approx(0.25, abs=0.07)
-    assert torch.equal(RandomSpeckle(p=0.0)(torch.ones(2, 1, 4, 4)), torch.ones(2, 1, 4, 4))
-    with pytest.raises(ValueError, match=r"strength must be two numbers from 0, the smaller first, got \(0.3, 0.1\)"):
-        RandomSpeckle((0.3, 0.1))
-    with pytest.raises(ValueError, match="p must be a probability from 0 to 1, got 2"):
-        RandomSpeckle(p=2)
+    assert (y != 1).flatten(1).any(1).float().mean() == pytest.approx(0.25, abs=0.07)
+    for arguments, value in (({"strength": (0.3, 0.1)}, r"\(0.3, 0.1\)"), ({"p": 2}, "2")):
+        with pytest.raises(ValueError, match=f"got {value}"):
+            RandomSpeckle(**arguments)

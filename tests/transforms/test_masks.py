@@ -79,12 +79,6 @@ def test_marks_of_fewer_pixels_go(min_size, left):
     assert (result[:1] <= mask).all() and result.meta["filename_or_obj"] == "a.png"
 
 
-@pytest.mark.parametrize("min_size", [-1, 2.5])
-def test_sizes_that_are_none(min_size):
-    with pytest.raises(ValueError, match=f"an integer of at least 0, got {min_size!r}"):
-        RemoveSmallMarksd("pred", min_size)
-
-
 NAMES = ["benign", "malignant", "normal"]
 
 
