@@ -23,8 +23,6 @@ class BCEJaccardLoss(_Loss):
         Ultrasound Images", arXiv:2506.16592, eq. 16-18.
 
     Args:
-        bce_weight: weight of the cross-entropy.
-        jaccard_weight: weight of the Jaccard loss.
         smooth: pixels added to intersection and union, greater than 0, so that the loss of an empty target is
             `1 - smooth / (sum(p) + smooth)`, zero for an empty prediction. MONAI's Jaccard is
             `1 - (2 I + smooth_nr) / (2 U + smooth_dr)`, so both of its constants are `2 * smooth`.
@@ -83,14 +81,7 @@ class BCEJaccardLoss(_Loss):
 
 
 def mask_boundary(mask: torch.Tensor) -> torch.Tensor:
-    """Return the pixels whose 3x3 neighbourhood within the image is partly in the mask and partly outside.
-
-    Args:
-        mask: (batch, channel, height, width), values 0 and 1.
-
-    Returns:
-        Dilation minus erosion, of the same shape and type.
-    """
+    """Return the pixels whose 3x3 neighbourhood within the image is partly in the mask, of 0 and 1, partly not."""
     values = mask if mask.is_floating_point() else mask.float()
     dilated = functional.max_pool2d(values, kernel_size=3, stride=1, padding=1)
     eroded = -functional.max_pool2d(-values, kernel_size=3, stride=1, padding=1)

@@ -31,11 +31,6 @@ class OpenGate(nn.Module):
 class GatedDecoderStage(nn.Module):
     """Upsample to the skip's size and convolve, gate the skip with the result, concatenate, and convolve twice.
 
-    Args:
-        in_channels: channels from the coarser stage.
-        out_channels: channels of the upsampled features, of the gate's inside and of the output.
-        attention_gate: whether the skip is gated.
-
     Shape:
         - input: (batch, in_channels, *coarse) and (batch, skip_channels, *spatial)
         - output: (batch, out_channels, *spatial)
@@ -69,20 +64,7 @@ class GatedDecoderStage(nn.Module):
 class DeepAttentionUNet(nn.Module):
     """Segment with an Attention U-Net one stage deeper than the original, whose decoder is half as wide as its encoder.
 
-    | attention_gates | part                                        | parameters |
-    |-----------------|---------------------------------------------|------------|
-    | True, False     | encoder: 64, 128, 256, 512                  |  4,688,064 |
-    | True, False     | bottleneck: 512                             |  4,721,664 |
-    | True, False     | decoder without gates: 256, 128, 64, 32     |  4,704,480 |
-    | True            | gates: 256, 128, 64, 32 inside              |    264,492 |
-    | True, False     | head                                        |         33 |
-    | True            | all                                         | 14,378,733 |
-    | False           | all: the same U-Net with open skips         | 14,114,241 |
-
-    The gate is that of `monai.networks.nets.AttentionUnet`. MONAI's network has one dropout rate and one list of widths
-    for both sides, gates half as wide as the skip, strided convolutions in place of pooling, transposed ones in place
-    of interpolation (sizes must divide evenly), dropout after each convolution, and a single convolution after each
-    concatenation.
+    It has 14,378,733 trainable parameters, 14,114,241 without gates, which are those of MONAI's `AttentionUnet`.
 
     Reference:
         J. Cheng, "The Segmentation Model for Breast Cancer Ultrasound Image Based on Attention U-Net", section 4,
@@ -91,7 +73,6 @@ class DeepAttentionUNet(nn.Module):
 
     Args:
         channels: width of each encoder stage, from fine to coarse.
-        bottleneck_channels: width of the bottleneck.
         decoder_channels: width of each decoder stage and of the gate that feeds it, from coarse to fine.
         encoder_dropout: dropout rate of each encoder stage, from fine to coarse; the bottleneck has the last one.
         decoder_dropout: dropout rate of each decoder stage, from coarse to fine.

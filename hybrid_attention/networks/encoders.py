@@ -41,11 +41,7 @@ from torch import nn
 class Encoder(nn.Module):
     """Base of the encoders: a sequence of stages, each of which halves the size and returns a feature map.
 
-    Args:
-        stages: the modules of each stage by name.
-        channels: width of each feature map.
-        weights: None (random), "imagenet" or the path of a published file; see `load_encoder_weights`, also for errors.
-        published: the published file.
+    Its `weights` are None (random), "imagenet" or the path of a published file; see `load_encoder_weights`.
     """
 
     def __init__(
@@ -257,12 +253,6 @@ class InvertedResidual(nn.Module):
 
     Reference:
         M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv:1801.04381.
-
-    Args:
-        kernel_size: of the depthwise convolution.
-        stride: of the depthwise convolution, 1 or 2.
-        expansion: inner channels per input channel; 1 leaves the expansion out.
-        drop: probability of dropping the residual branch of an image in training (stochastic depth).
 
     Shape:
         - input: (batch, in_channels, height, width)

@@ -62,10 +62,6 @@ class AdditiveSkip(nn.Module):
 class TripleDecoderStage(nn.Module):
     """Add the skips, apply a depthwise separable convolution and attention, and upsample by two.
 
-    Args:
-        encoder_channels: channels of each encoder's feature map at this scale; none without skips.
-        attention: block after the convolution: CBAM, NonLocal or `nn.Identity()`.
-
     Shape:
         - input: (batch, in_channels, *spatial) and a list of (batch, encoder channels, *spatial)
         - output: (batch, out_channels, *twice the spatial size)

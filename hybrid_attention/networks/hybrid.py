@@ -38,11 +38,6 @@ FINAL_CHANNELS = 64
 class DecoderStage(nn.Module):
     """Reduce and enhance the skip, upsample the input to its size, concatenate and convolve.
 
-    Args:
-        in_channels: channels from the coarser stage.
-        out_channels: channels of the reduced skip and of the output.
-        enhance: block on the reduced skip: SFEB or `nn.Identity()`.
-
     Shape:
         - input: (batch, in_channels, *coarse) and (batch, encoder_channels, *spatial)
         - output: (batch, out_channels, *spatial)
@@ -93,7 +88,6 @@ class HybridAttentionNet(nn.Module):
             "efficientnet-lite1" or "efficientnet-lite2", which have five scales and two dimensions.
         encoder_weights: initial weights of the encoder: None (random; logged), "imagenet" (downloaded once) or the path
             of the published file.
-        tam_heads: number of heads of the transformer attention module.
         tsa_scale: "positions" or "channels"; see `TSA`.
 
     Shape:
@@ -224,16 +218,10 @@ class HybridMultiTaskNet(nn.Module):
 
     @torch.no_grad()
     def start_from_masks(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Load the weights of a HAN trained for masks on grey images, so that the lesion logit is its logit.
+        """Load the weights of a HAN with one output channel and the same options, as the start of the lesion logit.
 
         HAN has the grey image in each of its channels; here the first channel is the grey image. Further channels and
-        regions start with zero weights, so that they do not change the lesion logit.
-
-        Args:
-            weights: state dict of a `HybridAttentionNet` with one output channel and the same options.
-
-        Raises:
-            ValueError: the weights are those of another network; the message names the first that differ.
+        regions start with zero weights, so that they do not change the lesion logit. Other weights are a ValueError.
         """
         stem, head = "encoder.stages.0.conv0.weight", "head"
         own = self.network.state_dict()

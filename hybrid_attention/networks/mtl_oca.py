@@ -33,15 +33,6 @@ def residual_stage(spatial_dims: int, in_channels: int, out_channels: int) -> nn
 class UNetBackbone(nn.Module):
     """Encoder stages with max-pooling, a bridge, and decoder stages with upsampling and concatenated skips.
 
-    Trainable parameters in two dimensions with 2 input channels and widths of 64, 128, 256 (bridge 512):
-
-    | part    | `plain_stage` | `residual_stage` |
-    |---------|---------------|------------------|
-    | encoder |     1,146,624 |        1,188,160 |
-    | bridge  |     3,542,016 |        3,673,600 |
-    | decoder |     3,099,264 |        3,357,760 |
-    | all     |     7,787,904 |        8,219,520 |
-
     Reference:
         O. Ronneberger, P. Fischer, T. Brox, "U-Net", MICCAI 2015, doi:10.1007/978-3-319-24574-4_28; with residual
         stages: Z. Zhang, Q. Liu, Y. Wang, "Road Extraction by Deep Residual U-Net", IEEE GRSL 2018, arXiv:1711.10684,
@@ -128,8 +119,6 @@ class MultiTaskOCANet(nn.Module):
     | True           | "object_context" | 3           | with OCA, classification on OCA     |  8,245,159 |
     | True           | "backbone"       | 3           | with OCA, classification on backbone|  8,245,159 |
     | True           | "backbone"       | None        | segmentation only (not in table)    |  8,236,708 |
-
-    8,245,159 = 8,219,520 Res-UNet + 130 coarse head + 8,672 attention + 8,256 fusion + 130 head + 8,451 classifier.
 
     Reference:
         Y. Lu, F. Sun, J. Wang, K. Yu, "Automatic joint segmentation and classification of breast ultrasound images via

@@ -84,12 +84,7 @@ class NoClassifier(nn.Module):
 class AsMultiTask(nn.Module):
     """Return the mask of a network for masks only as a `MultiTaskOutput`, so that multi-task recipes can train it.
 
-    Args:
-        network: returns the logits of the regions, the background first.
-
-    Shape:
-        - input: as the network
-        - output: `MultiTaskOutput`: mask (batch, regions, *spatial), no coarse mask, no class logits
+    The network returns the logits of the regions, the background first.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -104,12 +99,7 @@ class AsMultiTask(nn.Module):
 class LesionLogit(nn.Module):
     """Return only the lesion logit of a multi-task network, as a network for masks does; see `lesion_logit`.
 
-    Args:
-        network: returns a `MultiTaskOutput`. Its `gradcam_layer`, if it has one, becomes that of this module.
-
-    Shape:
-        - input: as the network
-        - output: (batch, 1, *spatial), logits
+    The output is (batch, 1, *spatial). The `gradcam_layer` of the network, if it has one, becomes that of this module.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -129,9 +119,6 @@ class MaskAndClasses(nn.Module):
 
     `SplitMaskAndClassesd` separates them. A network without a class head returns only the lesion logit. The state dict
     is that of the network, so weights fit both.
-
-    Args:
-        network: returns a `MultiTaskOutput`.
 
     Shape:
         - input: as the network

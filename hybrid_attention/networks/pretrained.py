@@ -135,13 +135,8 @@ def load_encoder_weights(
 ) -> None:
     """Load published weights into an encoder, or log that it starts from random weights.
 
-    Args:
-        encoder: the encoder; its tensors are named `stages.<number>.<name>`.
-        source: None or "random" for random weights; "imagenet" for the published file, from the installed package that
-            contains it or downloaded once into the cache of `torch.hub`; or the path of such a file.
-        published: the file's URL and names.
-        spatial_dims: of the encoder.
-        in_channels: of the encoder.
+    `source` is None or "random" for random weights; "imagenet" for the published file, from the installed package that
+    contains it or downloaded once into the cache of `torch.hub`; or the path of such a file.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -19,26 +19,3 @@ from hybrid_attention.transforms.masks import (
     SplitMaskAndClassesd,
 )
 from hybrid_attention.transforms.probabilities import PredictiveEntropy, TemperatureScaling, TemperatureScalingd
-
-__all__ = [
-    "ClearMaskIfNormald",
-    "Corrupt",
-    "Corruptd",
-    "GaussianDerivativeMagnitude",
-    "GaussianDerivativeMagnituded",
-    "MergeMasksd",
-    "MonaiLabelOutputd",
-    "NamingCompose",
-    "PredictiveEntropy",
-    "RandomSpeckle",
-    "RemoveSmallMarksd",
-    "SplitMaskAndClassesd",
-    "TemperatureScaling",
-    "TemperatureScalingd",
-    "inference_preprocessing",
-    "network_input",
-    "postprocessing",
-    "preprocessing",
-    "validation_postprocessing",
-    "with_decision",
-]

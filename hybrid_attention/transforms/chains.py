@@ -65,13 +65,8 @@ class NamingCompose(Compose):
 def preprocessing(image_size: int, with_label: bool = True) -> Transforms:
     """Read images in grey, scale each to [0, 1] by its own range and resize it to a square.
 
-    Args:
-        image_size: side of the squares in pixels.
-        with_label: also read the masks under `label`, merge those of an image into one and resize it with nearest
-            neighbour interpolation.
-
-    Returns:
-        The transforms, to be followed by random ones and `network_input`.
+    `with_label` also reads the masks under `label`, merges those of an image into one and resizes it with nearest
+    neighbour interpolation. Random transforms and `network_input` follow.
     """
     size = (image_size, image_size)
     label = [ReadImaged(LABEL, MaskReader), EnsureChannelFirstd(LABEL), MergeMasksd(LABEL)]

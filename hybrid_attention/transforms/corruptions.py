@@ -102,24 +102,14 @@ class Corrupt(Transform):
       lesion: at the ends of its longest diameter, then of the longest one at a right angle to it. They show where the
       lesion is, so they can help a network as well as hurt it. Without a mask or lesion their positions are random.
 
-    Images are two-dimensional.
-
     Reference:
         D. Hendrycks, T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
         ICLR 2019, for kinds at five strengths. C. B. Burckhardt, "Speckle in Ultrasound B-Mode Scans", IEEE Trans.
         Sonics Ultrason. 25 (1978) 1–6, for Rayleigh's law.
 
-    Args:
-        kind: one of `CORRUPTIONS`.
-        strength: from 1 to 5.
-        seed: of noise, words and places.
-
     Shape:
         - Input: (channels, H, W), grey values from 0
         - Output: the same shape and type; all channels are degraded alike
-
-    Raises:
-        ValueError: invalid kind, strength or seed.
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]

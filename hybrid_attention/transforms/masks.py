@@ -72,8 +72,6 @@ class RemoveSmallMarksd(MapTransform):
         keys: keys of the masks, (channels, H, W); above 0.5 is lesion.
         min_size: number of pixels of the smallest component to keep; 0 or 1 removes none.
 
-    Raises:
-        ValueError: `min_size` is not a non-negative integer.
     """
 
     backend: ClassVar = [TransformBackends.NUMPY]
@@ -106,8 +104,6 @@ class ClearMaskIfNormald(MapTransform):
         class_names: names of the classes, in the order of their probabilities.
         threshold: lowest probability of `normal` at which the maps are cleared; None never clears them.
 
-    Raises:
-        ValueError: `normal` is not among the classes, or the threshold is not a probability.
     """
 
     def __init__(self, keys: KeysCollection, class_names: Sequence[str] | None, threshold: float | None = 0.5) -> None:

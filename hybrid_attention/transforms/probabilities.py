@@ -27,15 +27,9 @@ class TemperatureScaling(Transform):
         C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
         section 4.2 (here the binary form).
 
-    Args:
-        temperature: above 0; 1 returns the input unchanged.
-
     Shape:
         - Input: any, probabilities from 0 to 1
         - Output: the same shape and type
-
-    Raises:
-        ValueError: the temperature is not a finite number above 0.
     """
 
     backend: ClassVar = [TransformBackends.TORCH]

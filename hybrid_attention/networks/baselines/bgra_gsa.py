@@ -19,9 +19,6 @@ STRIDE = 32
 class EfficientNetFeatures(nn.Module):
     """EfficientNet up to its last block, as an encoder of five feature maps.
 
-    Args:
-        name: "efficientnet-b0" to "efficientnet-b7".
-
     Shape:
         - input: (batch, in_channels, height, width), sides that are multiples of 32
         - output: list of five feature maps, at strides 4, 8, 16, 32 and 32
@@ -112,9 +109,6 @@ class EdgeUnit(nn.Module):
 
 class BoundaryGuided(nn.Module):
     """Join deep features and a skip, and strengthen them at their edges: `x + gate(e1 e2) e3 x`.
-
-    Args:
-        in_channels: channels of the deep features and the skip together.
 
     Shape:
         - input: (batch, in_channels, height, width)

@@ -35,9 +35,6 @@ def layer_norm(channels: int) -> nn.Module:
 class ReducedAttention(nn.Module):
     """Attend from each position to the positions of a smaller map.
 
-    Args:
-        reduction: factor by which a strided convolution shortens the sides of keys and values.
-
     Shape:
         - input: (batch, height, width, channels), sides that are multiples of `reduction`; and 1 for the positions that
           attend evenly to all others, else 0, (batch, 1, height width, 1), or None
@@ -132,9 +129,6 @@ class MixTransformer(nn.Module):
     Reference:
         E. Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers", NeurIPS
         2021, arXiv:2105.15203, table 6. The uneven attention is that of EH-Former; see `EHFormer`.
-
-    Args:
-        backbone: "mit_b0" to "mit_b5".
 
     Shape:
         - input: (batch, in_channels, height, width), sides that are multiples of 32; and the uncertainty of each pixel,
@@ -373,14 +367,7 @@ class EHFormer(nn.Module):
     @torch.no_grad()
     @torch.jit.unused
     def difficulty(self, x: torch.Tensor) -> torch.Tensor:
-        """Return how uncertain the coarse part is: the mean of variance and entropy, each relative to its maximum.
-
-        Args:
-            x: images whose sides are multiples of 32.
-
-        Returns:
-            Values from 0 to 1, (batch, 1, height, width).
-        """
+        """Return how uncertain the coarse part is, 0 to 1: the mean of variance and entropy, each by its maximum."""
         samples = torch.stack([torch.sigmoid(self.coarse(x).float()) for _ in range(SAMPLES)])  # (samples, b, 1, h, w)
         entropy = -(samples * samples.clamp(min=1e-12).log()).mean(dim=0)
         both = [

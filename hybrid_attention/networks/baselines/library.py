@@ -27,11 +27,6 @@ MAX_WIDTH = {2: 512, 3: 320}  # of nnU-Net, by spatial dimensions
 class PadToStride(nn.Module):
     """Pad the input by repeating its border until every side is a multiple of the stride, and crop the output.
 
-    Args:
-        network: returns one tensor, or a list of tensors of the same size, one for each of its heads.
-        stride: downsampling factor of the network's deepest features.
-        gradcam_layer: the network's default layer for Grad-CAM.
-
     Shape:
         - input: (batch, in_channels, *spatial), any size with every side longer than `stride`
         - output: (batch, out_channels, *spatial), logits, of several heads their mean; in training a network with

@@ -66,9 +66,6 @@ class CBAM(nn.Module):
     Reference:
         S. Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv:1807.06521, eq. 1.
 
-    Args:
-        reduction: the hidden layer of the channel gate has C / reduction units.
-
     Shape:
         - input and output: (batch, channels, *spatial), any size
 
@@ -98,9 +95,6 @@ class NonLocal(nn.Module):
 
     Reference:
         X. Wang, R. Girshick, A. Gupta, K. He, "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971, eq. 1-6.
-
-    Args:
-        channels: number of channels C, in and out; even.
 
     Shape:
         - input and output: (batch, channels, *spatial), any size

@@ -118,9 +118,7 @@ def with_group_norm(network: nn.Module, groups: int = GROUPS) -> nn.Module:
     Reference:
         Y. Wu, K. He, "Group Normalization", ECCV 2018, arXiv:1803.08494.
 
-    Args:
-        network: changed in place, and returned.
-        groups: number of groups; must divide the channels of every batch norm.
+    The network is changed in place, and returned.
 
     Raises:
         ValueError: the network has no batch norm, or its channels are not divisible by `groups`.

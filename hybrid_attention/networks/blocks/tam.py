@@ -139,11 +139,8 @@ class TAM(nn.Module):
         Ultrasound Images", arXiv:2506.16592, section 3.1 and figure 2.
 
     Args:
-        in_channels: number of channels in and out.
         inner_channels: number of channels of both attentions; even.
         grid: number of learned positions along each axis.
-        num_heads: number of heads of both attentions.
-        tsa_scale: see `TSA`.
 
     Shape:
         - input and output: (batch, in_channels, *spatial), any size
