@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pandas as pd
@@ -188,3 +189,17 @@ def test_what_the_initial_weights_have_seen_counts(tmp_path):
         run(tmp_path / "run", epochs=1, train_cases=[case], initial_weights=initial_weights)
         seen = json.loads((tmp_path / "run" / "training.json").read_text())["images"]
         assert seen == {"training": digests, "validation": [], **before}
+
+
+def test_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run(tmp_path, epochs=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match=r"no space left while writing .*\.pt"):
+        run(tmp_path, epochs=2, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before["checkpoint.pt"]
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
