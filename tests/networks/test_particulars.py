@@ -7,6 +7,7 @@ from hybrid_attention.networks import (
     DeepAttentionUNet,
     DeepSupervision,
     HybridAttentionNet,
+    HybridLiteNet,
     HybridMultiTaskNet,
     LesionLogit,
     MaskAndClasses,
@@ -193,3 +194,14 @@ def test_deep_supervision_gives_own_logits_first_then_one_map_per_layer():
     assert network.encoder.stages[0].conv0.weight.grad.abs().max() > 0
     with pytest.raises(AttributeError, match="x"):
         DeepSupervision(network, {"x": 4})
+
+
+@torch.no_grad()
+def test_bfloat16_in_training_keeps_depthwise_convolutions_in_float32():
+    network, kinds = HybridLiteNet(drop=0.0), set()
+    for name, module in network.encoder.named_modules():
+        if name.endswith("depthwise_conv"):
+            module.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        network(torch.rand(2, 1, 64, 64))
+    assert kinds == {torch.float32}

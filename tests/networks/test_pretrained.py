@@ -1,8 +1,12 @@
-"""Published weights, from files made here in the published format; `file:` addresses stand for the internet."""
+"""Published weights, from files made here in the published format and served over the loopback interface."""
 
 import dataclasses
+import functools
 import logging
 import re
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,18 +40,20 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def publish(files, tmp_path, monkeypatch):
-    """Give a function that makes "imagenet" mean the files of a folder, and returns the cache that is still empty."""
+    """Make "imagenet" mean the files of a folder on a server; its address and the cache that is still empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-
-    def published(folder):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
         for name, path in files.items():
-            here = dataclasses.replace(PUBLISHED[name], url=f"file://{folder}/{path.name}")
+            here = dataclasses.replace(PUBLISHED[name], url=f"{address}/{path.name}")
             monkeypatch.setattr(encoders, CONSTANTS[name], here)
             monkeypatch.setitem(explainable.ENCODERS, name, (explainable.ENCODERS[name][0], here))
-        return tmp_path / "cache" / "hub" / "checkpoints"
-
-    return published
+        yield SimpleNamespace(address=address, cache=tmp_path / "cache" / "hub" / "checkpoints")
+        server.shutdown()
 
 
 def starts_from(net, name):
@@ -138,29 +144,27 @@ def test_only_flat_images_with_one_or_three_channels_have_imagenet_weights():
 def test_download_happens_once_and_fills_every_encoder(files, publish, tmp_path):
     for path in files.values():
         (tmp_path / path.name).symlink_to(path)
-    cache = publish(tmp_path)
     for _ in range(2):
         net = TripleEncoderUNet(encoder_weights="imagenet")
         assert all(starts_from(net, name) for name in STATES)
         for path in files.values():
             (tmp_path / path.name).unlink(missing_ok=True)  # a second download would fail
-    (cache / files[D].name).write_bytes(b"spoilt")
-    with pytest.raises(RuntimeError, match=f"{re.escape(str(cache / files[D].name))} is damaged"):
+    spoilt = publish.cache / files[D].name
+    spoilt.write_bytes(b"spoilt")
+    with pytest.raises(RuntimeError, match=f"{re.escape(str(spoilt))} is damaged"):
         HybridAttentionNet(encoder_weights="imagenet")
 
 
 def test_a_failed_download_is_an_error_never_a_random_start_and_not_kept(files, publish, tmp_path):
     (tmp_path / files[D].name).write_bytes(b"not the weights")
-    cache = publish(tmp_path)
-    with pytest.raises(RuntimeError, match=f"{tmp_path}/{files[D].name}.*hash.*encoder_weights"):
+    with pytest.raises(RuntimeError, match=f"{publish.address}/{files[D].name}.*hash.*encoder_weights"):
         HybridAttentionNet(encoder_weights="imagenet")
-    with pytest.raises(RuntimeError, match=r"cannot download .*/efficientnet-b0-"):
+    with pytest.raises(RuntimeError, match=r"cannot download .*/efficientnet-b0-.*404"):
         TripleEncoderUNet(encoders=[E], encoder_weights="imagenet")
-    assert list(cache.iterdir()) == []
+    assert list(publish.cache.iterdir()) == []
 
 
 def test_a_folder_fills_all_and_a_mapping_those_it_gives_a_file(files, publish, caplog):
-    publish("nowhere")
     net = TripleEncoderUNet(encoder_weights=str(files[R].parent))
     assert all(starts_from(net, name) for name in STATES)
     caplog.clear()
