@@ -23,22 +23,12 @@ def disc(size: int, column: float, row: float, radius: float) -> np.ndarray:
 
 
 def write_run(
-    folder: Path,
-    cases: int = 8,
-    error: float = 0.0,
-    size: int = 64,
-    pictures: bool = True,
-    gradcam: bool = False,
-    classes: bool = False,
-    synthetic: bool = False,
-    normal_every: int = 4,
-    epochs: int = 3,
-    fold: int | None = None,
-    wrong: int = 1,
-) -> Path:
+    folder, cases=8, error=0, size=64, pictures=True, gradcam=False, classes=None, normal_every=4, fold=None, epochs=3
+):
     """Write a run whose masks are shifted to the right by `error` pixels, a little more from case to case.
 
-    With `fold` its cases are others than those of any other fold. The classes of the first `wrong` cases are wrong.
+    With `fold` its cases are others than those of any other fold. With `classes` there are predicted classes, wrong in
+    the first so many cases.
     """
     rows, left_out, roc, calibration = [], [], PixelRoc(), PixelCalibration()
     image = torch.arange(size)[:, None] + torch.arange(size)
@@ -56,9 +46,9 @@ def write_run(
         counts = confusion_counts(mask, truth)
         row |= {score: round(value, 6) for score, value in overlap_scores(counts).items()}
         row |= {**surface_distances(mask, truth), **lesion_detection(mask, truth), **counts}
-        if classes:
+        if classes is not None:
             shares = [0.2, 0.2, 0.2]
-            shares[(CLASSES.index(name) + (index < wrong)) % 3] = 0.6
+            shares[(CLASSES.index(name) + (index < classes)) % 3] = 0.6
             row["predicted_class"] = CLASSES[int(np.argmax(shares))]
             row |= {f"probability_{one}": share for one, share in zip(CLASSES, shares, strict=True)}
         rows.append(row)
@@ -70,7 +60,7 @@ def write_run(
             left_out.append(row["case_id"])
     table = pd.DataFrame(rows)
     record = {
-        "synthetic_data": synthetic,
+        "synthetic_data": False,
         "split": "drawn discs" + ("" if fold is None else f", test fold {fold} of 3, validation fold {(fold + 1) % 3}"),
         "part": "test",
         "settings": {"image_size": size},

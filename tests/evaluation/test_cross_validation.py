@@ -12,8 +12,8 @@ from tests.evaluation.drawn_runs import CLASSES, change_record, change_rows, wri
 
 @pytest.fixture(scope="module")
 def folds(tmp_path_factory):
-    """Three folds of 8, 6 and 4 cases, masks shifted by 1, 2 and 3 pixels; in fold 2 there is no normal case."""
-    folder, settings = tmp_path_factory.mktemp("folds"), {"size": 32, "pictures": False, "classes": True}
+    """Three folds of 8, 6 and 4 cases, masks shifted by 1, 2 and 3 pixels; fold 2 has no normal case."""
+    folder, settings = tmp_path_factory.mktemp("folds"), {"size": 32, "pictures": False, "classes": 1}
     return [
         write_run(folder / f"fold{fold}", cases, fold + 1.0, fold=fold, normal_every=every, **settings)
         for fold, cases, every in ((0, 8, 4), (1, 6, 4), (2, 4, 0))
@@ -22,8 +22,7 @@ def folds(tmp_path_factory):
 
 def copied(folder, tmp_path, change=None, **record):
     """Copy a run with other rows or another record."""
-    out = tmp_path / f"copy of {folder.name}"
-    shutil.copytree(folder, out)
+    out = shutil.copytree(folder, tmp_path / f"copy of {folder.name}")
     return change_record(change_rows(out, change) if change else out, **record)
 
 
@@ -56,14 +55,11 @@ def test_all_cases_are_scored_together(folds, tmp_path):
         assert run["pixel_auc"] == own["pixel_roc"]["auc"]
 
     # reliability: the runs give 0.9 where they predict a lesion and 0.1 elsewhere
-    total = together[["tp", "fp", "fn", "tn"]].sum()
-    predicted, rest = total["tp"] + total["fp"], total["fn"] + total["tn"]
-    assert merged.calibration["pixels"].tolist() == [rest, predicted]
-    assert merged.calibration["lesion_fraction"].tolist() == pytest.approx(
-        [total["fn"] / rest, total["tp"] / predicted]
-    )
+    tp, fp, fn, tn = together[["tp", "fp", "fn", "tn"]].sum()
+    assert merged.calibration["pixels"].tolist() == [fn + tn, tp + fp]
+    assert merged.calibration["lesion_fraction"].tolist() == pytest.approx([fn / (fn + tn), tp / (tp + fp)])
     assert merged.calibration["mean_probability"].tolist() == pytest.approx([0.1, 0.9])
-    error = (abs(0.1 * rest - total["fn"]) + abs(0.9 * predicted - total["tp"])) / total.sum()
+    error = (abs(0.1 * (fn + tn) - fn) + abs(0.9 * (tp + fp) - tp)) / (tp + fp + fn + tn)
     assert merged.record["calibration"] == pytest.approx({"ece": error, "bins": 15})
     assert merged.record["pixel_roc"] is None and not (out / "roc.csv").exists()
 
@@ -86,19 +82,11 @@ def test_what_is_missing_and_what_folds_share(folds, tmp_path):
     (out / "roc.csv").write_text("old")
     recipe = {"epochs": 3, "lesions_only": False, "train": {"batch": 8}}
     own = [{"fold": 0}, *({"fold": fold, "train": {"checkpoint": {"initial_weights": "@"}}} for fold in (1, 2))]
-    runs = [
-        copied(
-            folder,
-            tmp_path,
-            calibration=None if fold == 2 else {"bins": 15, "ece": 0.1},
-            training={
-                "epoch": 7 + fold,
-                "recipe": {**recipe, "fold": fold, "train": {"batch": 8, **one.get("train", {})}},
-            },
-            weights_sha256=f"{fold}",
-        )
-        for (fold, folder), one in zip(enumerate(folds), own, strict=True)
-    ]
+    runs = []
+    for (fold, folder), one in zip(enumerate(folds), own, strict=True):
+        training = {"epoch": 7 + fold, "recipe": {**recipe, **one, "train": {"batch": 8, **one.get("train", {})}}}
+        calibration = None if fold == 2 else {"bins": 15, "ece": 0.1}
+        runs.append(copied(folder, tmp_path, calibration=calibration, training=training, weights_sha256=f"{fold}"))
     merge_folds(runs, out)
     record = json.loads((out / "summary.json").read_text())
     assert sorted(path.name for path in out.iterdir()) == ["per_case.csv", "summary.json", "summary.md"]
@@ -106,13 +94,12 @@ def test_what_is_missing_and_what_folds_share(folds, tmp_path):
     training = [{"epoch": 7 + fold, "recipe": one} for fold, one in enumerate(own)]
     assert [run["training"] for run in record["folds"]["runs"]] == training
     assert [run["weights_sha256"] for run in record["folds"]["runs"]] == ["0", "1", "2"]
-    assert record["provenance"]["commit"] == "c0ffee" * 6
     merge_folds([folds[2], folds[0]], out)
     assert json.loads((out / "summary.json").read_text())["split"].endswith("2 of 3 test folds (incomplete: 0, 2)")
 
 
-def group_of_fold_0(rows):
-    return [{**rows[0], "group": "0"}, *rows[1:]]
+def first_row(**values):
+    return lambda rows: [{**rows[0], **values}, *rows[1:]]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +116,8 @@ def group_of_fold_0(rows):
         (None, {"training": {"recipe": {"epochs": 4, "lesions_only": False}}}, "number of epochs is 4, not 3"),
         (None, {"training": {"recipe": {"epochs": 3, "train": {"batch": 4}}}}, "recipe .*: lesions_only, train#batch"),
         (lambda rows: [{**row, "more": 1} for row in rows], {}, r"the list of columns is \["),
-        (group_of_fold_0, {}, "the group 0 is in two folds"),
-        (
-            lambda rows: [{**rows[0], "case_id": "benign/benign (0).png"}, *rows[1:]],
-            {},
-            r"the case benign/benign \(0\)",
-        ),
+        (first_row(group="0"), {}, "the group 0 is in two folds"),
+        (first_row(case_id="benign/benign (0).png"), {}, r"the case benign/benign \(0\)"),
         (None, {"folds": {"merged": [0], "of": 2, "runs": []}}, "is already merged"),
     ],
 )
@@ -147,7 +130,7 @@ def test_what_does_not_belong_together(folds, tmp_path, change, record, message)
 def test_shared_groups_and_weights(folds, tmp_path):
     split = "random folds, near-duplicates on both sides, test fold {} of 3"  # which says that they share groups
     first = copied(folds[0], tmp_path, split=split.format(0))
-    shares = copied(folds[1], tmp_path, group_of_fold_0, split=split.format(1))
+    shares = copied(folds[1], tmp_path, first_row(group="0"), split=split.format(1))
     assert len(read_evaluation(merge_folds([first, shares], tmp_path / "merged")).cases) == 14
     with pytest.raises(ValueError, match=r"\(SHA-256\) ab is in two folds"):
         merge_folds([change_record(folder, weights_sha256="ab") for folder in (first, shares)], tmp_path / "merged")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hybrid_attention.evaluation.ensemble import EnsemblePredictions, Variant, open_runs, score_variant, variants_of
+from hybrid_attention.evaluation.ensemble import open_runs, score_variant, variants_of
 from hybrid_attention.evaluation.metrics.roc_and_calibration import dice_at
 from hybrid_attention.transforms import TemperatureScaling
 
@@ -18,16 +18,14 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setattr("hybrid_attention.evaluation.ensemble.TrainedModel", lambda path, *given: path)
 
     def names(*runs, file="models/model.pt"):
-        places = []
-        for run in runs:
-            name, _, place = run.rpartition("=")
-            path = tmp_path / place / file
+        monkeypatch.chdir(tmp_path)
+        paths = [Path(tmp_path, run.split("=")[-1], file) for run in runs]
+        for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-            places.append(f"{name}={tmp_path / place}" if name else tmp_path / place)
-        runs = open_runs(places, "images")
-        assert list(runs.values()) == [Path(str(one).split("=")[-1]) / file for one in places]
-        return list(runs)
+        found = open_runs(runs, "images")
+        assert list(found.values()) == paths
+        return list(found)
 
     return names
 
@@ -43,38 +41,16 @@ def test_names(opened):
     for runs, error in ((("runs/han", "runs/han"), "model.pt"), (("A=runs/han", "A=runs/unet"), "A")):
         with pytest.raises(ValueError, match=f"{error} is given twice"):
             opened(*runs)
-
-
-@pytest.mark.parametrize(("runs", "message"), [([], "no run is given"), (["A="], "got 'A='")])
-def test_bad_runs(runs, message):
-    with pytest.raises(ValueError, match=message):
-        open_runs(runs, "images")
-
-
-def test_variants_of_one_run_and_of_two():
-    one = variants_of(["han"])
-    kinds = ("as is", "mirror", "all flips")
-    assert [(each.name, each.runs, len(each.flips)) for each in one] == [
-        (kind, ("han",), count) for kind, count in zip(kinds, (1, 2, 4), strict=True)
-    ]
-    assert one[1].flips == ((), (1,))  # along the skin, not into depth
-    names = [each.name for each in variants_of(["a", "b"])]
-    assert names == [f"{who}: {kind}" for kind in kinds for who in ("a", "b", "ensemble")]
-
-
-def test_the_mean_of_its_members():
-    """Pixel by pixel: 0.2 and 0.8 give 0.5, 0.6 and 0.8 give 0.7."""
-    planes = {("a", ()): torch.tensor([[[0.2, 0.6]]]), ("a", (0,)): torch.tensor([[[0.8, 0.8]]])}
-    test = EnsemblePredictions([{}], torch.zeros(1, 1, 2), torch.tensor([[[0.0, 1.0]]]), planes)
-    members = Variant("mirror", ("a",), ((), (0,))).members(test)
-    torch.testing.assert_close(members.mean(0), torch.tensor([[[0.5, 0.7]]]))
+    for runs, error in (([], "no run is given"), (["A="], "got 'A='")):
+        with pytest.raises(ValueError, match=error):
+            open_runs(runs, "images")
 
 
 def test_masks_are_made_of_scaled_probabilities_and_test_images_choose_nothing():
     validation, test = discs(first=100, sharpness=0.2, missed=False), discs(sharpness=0.2, missed=False)
     scores = score_variant(MIRROR, validation, test, 0.1)
     assert scores.temperature < 1  # far from the edge, yet little more than one half
-    mean = MIRROR.members(test).mean(0)
+    mean = (test.probability["net", ()] + test.probability["net", (1,)]) / 2
     scaled = TemperatureScaling(scores.temperature)(mean)
     torch.testing.assert_close(scores.probability, scaled)
     assert torch.equal(scores.mask, scaled >= scores.choice.threshold)

@@ -11,7 +11,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "busi_fold0
 
 
 def test_a_run_is_read_as_numbers(make_run):
-    folder = make_run("discs", error=3, classes=True)
+    folder = make_run("discs", error=3, classes=1)
     run = read_evaluation(folder)
     first = run.cases.iloc[0]
     assert (run.name, first["case_id"], first["group"]) == ("discs", "benign/benign (0).png", "0")
@@ -42,26 +42,22 @@ def test_names_and_missing_files(make_run, monkeypatch, tmp_path):
     (inner / "summary.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"summary\.json"):
         read_evaluation(inner)
-    folder = change_rows(
-        make_run("bad"), lambda rows: [{name: row[name] for name in ("case_id", "dice")} for row in rows]
-    )
+    folder = make_run("bad")
+    change_rows(folder, lambda rows: [{name: row[name] for name in ("case_id", "dice")} for row in rows])
     with pytest.raises(ValueError, match=r"no columns class, .*; it has case_id, dice"):
         read_evaluation(folder)
 
 
-@pytest.mark.parametrize("value", [0.99, None])
-def test_the_summary_must_match_the_cases(make_run, value):
-    folder = make_run("stale")
-    pooled = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)["pooled"]
-    pooled["jaccard"]["value"] = value
-    with pytest.raises(ValueError, match=rf"pooled\.jaccard\.value: {value}"):
-        read_evaluation(change_record(folder, pooled=pooled))
-
-
-@pytest.mark.parametrize("recorded", [None, {"auc": None}, {"auc": math.nan}])
-def test_a_curve_that_is_not_recorded_is_not_read(make_run, recorded):
-    run = read_evaluation(change_record(make_run("earlier"), pixel_roc=recorded))
-    assert run.roc is None and run.calibration is not None
+def test_the_summary_must_match_the_cases_and_curves_are_read_where_recorded(make_run):
+    folder = make_run("run")
+    for recorded in (None, {"auc": None}, {"auc": math.nan}):
+        run = read_evaluation(change_record(folder, pixel_roc=recorded))
+        assert run.roc is None and run.calibration is not None
+    pooled = json.loads((folder / "summary.json").read_text())["pooled"]
+    for value in (0.99, None):
+        pooled["jaccard"]["value"] = value
+        with pytest.raises(ValueError, match=rf"pooled\.jaccard\.value: {value}"):
+            read_evaluation(change_record(folder, pooled=pooled))
 
 
 @pytest.mark.parametrize("name", ["han", "unet"])
@@ -79,9 +75,7 @@ def test_selected_cases_have_a_new_summary_and_no_curves(make_run):
     assert run.select(run.cases["case_id"][::-1]).roc is not None
 
 
-PICTURES = {"a/b.v2.jpg": "a/b.v2.png", "a/b.nii.gz": "a/b.png", "loop.dcm#12": "loop#12.png", "1.2.3": "1.2.3.png"}
-
-
-@pytest.mark.parametrize("case_id", PICTURES)
-def test_each_case_and_frame_has_its_own_pictures(case_id):
-    assert picture_path("out", "masks", case_id) == Path("out/masks") / PICTURES[case_id]
+def test_each_case_and_frame_has_its_own_pictures():
+    pictures = {"a/b.v2.jpg": "a/b.v2", "a/b.nii.gz": "a/b", "loop.dcm#12": "loop#12", "1.2.3": "1.2.3"}
+    for case_id, name in pictures.items():
+        assert picture_path("out", "masks", case_id) == Path(f"out/masks/{name}.png")

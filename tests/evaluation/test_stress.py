@@ -10,24 +10,19 @@ from hybrid_attention.transforms.corruptions import CORRUPTIONS
 from tests.evaluation.predicted import DarkIsLesion, write_case
 
 
-def row(kind, strength, case, tp, fp, fn, group=None):
-    counts = {"tp": tp, "fp": fp, "fn": fn, "tn": 10}
-    place = {"kind": kind, "strength": strength, "case_id": case, "group": group or case}
-    return {**place, **overlap_scores(counts), **counts}
+def table(kind, strength, *counts, group=None):
+    """Rows of the cases a, b, … with counts of true positive, false positive and missed pixels."""
+    rows = []
+    for case, (tp, fp, fn) in zip("abnm", counts, strict=False):
+        pixels = {"tp": tp, "fp": fp, "fn": fn, "tn": 10}
+        place = {"kind": kind, "strength": strength, "case_id": case, "group": group or case}
+        rows.append({**place, **overlap_scores(pixels), **pixels})
+    return pd.DataFrame(rows)
 
 
-ROWS = pd.DataFrame(
-    [
-        row("clean", 0, "a", 1, 0, 0),  # Dice 1
-        row("clean", 0, "b", 3, 2, 2),  # 0.6
-        row("clean", 0, "n", 0, 0, 0),
-        row("clean", 0, "m", 0, 4, 0),
-        row("blur", 4, "a", 4, 1, 1),  # 0.8
-        row("blur", 4, "b", 2, 3, 3),  # 0.4
-        row("blur", 4, "n", 0, 1, 0),
-        row("blur", 4, "m", 0, 9, 0),
-    ]
-)
+CLEAN = table("clean", 0, (1, 0, 0), (3, 2, 2), (0, 0, 0), (0, 4, 0))  # Dice 1 and 0.6
+BLURRED = table("blur", 4, (4, 1, 1), (2, 3, 3), (0, 1, 0), (0, 9, 0))  # Dice 0.8 and 0.4
+ROWS = pd.concat([CLEAN, BLURRED])
 
 
 def test_summary_and_table_by_hand():
@@ -41,20 +36,20 @@ def test_summary_and_table_by_hand():
     # both cases lose 0.2: the difference has no spread, though the scores have
     assert entry["dice_difference"] == pytest.approx({"mean": -0.2, "low": -0.2, "high": -0.2})
     assert entry["false_positive_rate_without_lesion"] == {"mean": 1, "low": 1, "high": 1}
-    table = stress_table({**summary, "part": "test", "synthetic_data": False})
-    assert "4 images of the test part, 2 with lesion" in table
-    assert "| clean | 0 |  | 80.0 [60.0, 100.0] |  | 50.0 [0.0, 100.0] |" in table
-    assert "| blur | 4 | 1.1 | 60.0 [40.0, 80.0] | -20.0 [-20.0, -20.0] | 100.0 [100.0, 100.0] |" in table
-    assert f"Level of blur: {CORRUPTIONS['blur'].unit}." in table
-    assert "SYNTHETIC" not in table and "IMAGES:" not in table
+    text = stress_table({**summary, "part": "test", "synthetic_data": False})
+    assert "4 images of the test part, 2 with lesion" in text
+    assert "| clean | 0 |  | 80.0 [60.0, 100.0] |  | 50.0 [0.0, 100.0] |" in text
+    assert "| blur | 4 | 1.1 | 60.0 [40.0, 80.0] | -20.0 [-20.0, -20.0] | 100.0 [100.0, 100.0] |" in text
+    assert f"Level of blur: {CORRUPTIONS['blur'].unit}." in text
+    assert "SYNTHETIC" not in text and "IMAGES:" not in text
     loud = stress_table({**summary, "synthetic_data": True, "part": "train"})
     assert "SYNTHETIC DATA" in loud and "TRAIN IMAGES" in loud
 
 
 def test_groups_are_drawn_together_and_cases_of_one_kind():
-    rows = [row("clean", 0, case, 1, 0, 0, "g") for case in "ab"]
-    rows += [row("gain", 1, "a", 1, 0, 0, "g"), row("gain", 1, "b", 0, 0, 1, "g")]
-    summary = {**stress_summary(pd.DataFrame(rows)), "part": "test", "synthetic_data": False}
+    clean = table("clean", 0, (1, 0, 0), (1, 0, 0), group="g")
+    brighter = table("gain", 1, (1, 0, 0), (0, 0, 1), group="g")
+    summary = {**stress_summary(pd.concat([clean, brighter])), "part": "test", "synthetic_data": False}
     (entry,) = summary["kinds"]["gain"]["strengths"]
     assert entry["dice_difference"] == {"mean": -0.5, "low": -0.5, "high": -0.5}
     assert entry["false_positive_rate_without_lesion"] is None
@@ -85,9 +80,6 @@ def test_every_case_under_every_strength(tmp_path):
     assert (summary["part"], summary["seed"], summary["training"]) == ("test", 3, run.training)
     with pytest.raises(ValueError, match=r"train part .* has no case"):
         stress_test(run, tmp_path, part="train")
-
-
-@pytest.mark.parametrize(("kinds", "got"), [([], "none"), (["haze"], "haze"), (["blur", "blur"], "blur, blur")])
-def test_bad_kinds(kinds, got):
-    with pytest.raises(ValueError, match=f"got {got}"):
-        checked_kinds(kinds)
+    for kinds, got in (([], "none"), (["haze"], "haze"), (["blur", "blur"], "blur, blur")):
+        with pytest.raises(ValueError, match=f"got {got}"):
+            checked_kinds(kinds)

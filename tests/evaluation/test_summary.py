@@ -22,27 +22,22 @@ CASES = [PERFECT, MISSED, TRUE_NORMAL, FALSE_POSITIVE]
 TWO = [case(10, 0, 0), case(30, 30, 30, "b")]
 
 
-@pytest.mark.parametrize(
-    ("convention", "dice", "precision", "specificity"),
-    [
-        ("lesion_only", (1 + 0) / 2, 1.0, (1 + 1) / 2),  # precision: of the one image in which something is predicted
-        ("empty_is_one", (1 + 0 + 1 + 0) / 4, (1 + 0 + 1 + 0) / 4, (3 + 100 / 104) / 4),
-        ("empty_is_zero", (1 + 0 + 0 + 0) / 4, (1 + 0 + 0 + 0) / 4, (3 + 100 / 104) / 4),
-    ],
-)
-def test_conventions_by_hand(convention, dice, precision, specificity):
+def test_conventions_by_hand():
     summary = summary_of(*CASES)
-    scores, pooled = summary[convention], summary["pooled"]
+    pooled = summary["pooled"]
     assert (summary["cases"], summary["lesion_cases"]) == (4, 2)
     assert summary["false_positive_rate_without_lesion"] == 0.5
     assert pooled["dice"]["value"] == pytest.approx(20 / 44) and pooled["jaccard"]["value"] == pytest.approx(10 / 34)
-    assert scores["dice"]["mean"] == scores["f1"]["mean"] == pytest.approx(dice)
-    assert scores["precision"]["mean"] == pytest.approx(precision)
-    assert scores["precision"]["images"] == (1 if convention == "lesion_only" else 4)
-    assert scores["specificity"]["mean"] == pytest.approx(specificity)
-
-
-def test_only_images_without_lesion_and_no_image():
+    for convention, images, dice, precision, specificity in (
+        ("lesion_only", 1, (1 + 0) / 2, 1, (1 + 1) / 2),  # precision: of the one image in which something is predicted
+        ("empty_is_one", 4, (1 + 0 + 1 + 0) / 4, (1 + 0 + 1 + 0) / 4, (3 + 100 / 104) / 4),
+        ("empty_is_zero", 4, (1 + 0 + 0 + 0) / 4, (1 + 0 + 0 + 0) / 4, (3 + 100 / 104) / 4),
+    ):
+        scores = summary[convention]
+        means = [scores[name]["mean"] for name in ("dice", "f1", "precision", "specificity")]
+        assert means == pytest.approx([dice, dice, precision, specificity])
+        assert scores["precision"]["images"] == images
+    # only images without lesion, and none
     summary = summary_of(TRUE_NORMAL, FALSE_POSITIVE)
     assert np.isnan(summary["lesion_only"]["dice"]["mean"]) and summary["lesion_only"]["dice"]["images"] == 0
     assert (summary["empty_is_one"]["dice"]["mean"], summary["empty_is_zero"]["dice"]["mean"]) == (0.5, 0)
@@ -77,13 +72,9 @@ def test_table():
     assert "| pixel accuracy | 84.2 [68.4, 100.0] | 84.2 | 80.0 [68.4, 100.0] |" in table  # 130/190 and 110/110
     assert "Classes of 4 images: accuracy 75.0 [" in table and "balanced accuracy 83.3 [" in table
     assert "macro AUC (one-vs-rest) 100.0 [" in table
-    lines = [line for line in table.splitlines() if line.startswith(("| a ", "| b ", "| true class"))]
-    assert lines == [
-        "| true class | precision (%) | sensitivity (%) | specificity (%) | F1 (%) | AUC (%) | predicted a | "
-        "predicted b |",
-        "| a | 100.0 | 66.7 | 100.0 | 80.0 | 100.0 | 2 (66.7 %) | 1 (33.3 %) |",
-        "| b | 50.0 | 100.0 | 66.7 | 66.7 | 100.0 | 0 | 1 (100.0 %) |",
-    ]
+    assert "sensitivity (%) | specificity (%) | F1 (%) | AUC (%) | predicted a | predicted b |" in table
+    assert "| a | 100.0 | 66.7 | 100.0 | 80.0 | 100.0 | 2 (66.7 %) | 1 (33.3 %) |" in table
+    assert "| b | 50.0 | 100.0 | 66.7 | 66.7 | 100.0 | 0 | 1 (100.0 %) |" in table
 
 
 def test_numbers_as_text():

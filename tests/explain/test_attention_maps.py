@@ -1,6 +1,5 @@
-"""Maps of single blocks, from which their output can be worked out again, and of the networks."""
-
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -21,9 +20,8 @@ from monai.networks.nets.attentionunet import AttentionBlock
 from torch import nn
 from torch.testing import assert_close
 
-PIXEL = (2, 4)
+PIXEL, SIZE = (2, 4), (5, 6)
 AT = (..., *PIXEL)
-SIZE = (5, 6)
 
 
 def alone(block):
@@ -39,18 +37,14 @@ def x():
     return torch.randn(2, 16, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("scale", ["positions", "channels"])
-@pytest.mark.parametrize("heads", [1, 2])
-def test_tsa_mixes_the_channels_by_its_map(x, heads, scale):
-    network = alone(TSA(2, 16, heads, scale))
-    received = attention_maps(network, x)["0"]
-    assert received.shape == (2, 16)
-    mixed = (received[:, :, None, None] * network[0].value(x)).sum(1)
-    assert_close(network(x).mean(1), mixed, atol=1e-4, rtol=1e-4)
-    assert received.std() > 0.01
+def test_tsa_mixes_the_channels_and_gsa_the_positions_by_its_map(x):
+    for heads, scale in product((1, 2), ("positions", "channels")):
+        network = alone(TSA(2, 16, heads, scale))
+        received = attention_maps(network, x)["0"]
+        assert received.shape == (2, 16) and received.std() > 0.01
+        mixed = (received[:, :, None, None] * network[0].value(x)).sum(1)
+        assert_close(network(x).mean(1), mixed, atol=1e-4, rtol=1e-4)
 
-
-def test_gsa_mixes_the_positions_by_its_map(x):
     network = alone(GSA(2, 16))
     value, output = network[0].value(x), network(x)
     received, row = (attention_maps(network, x, pixel)["0"] for pixel in (None, PIXEL))
@@ -60,8 +54,6 @@ def test_gsa_mixes_the_positions_by_its_map(x):
     assert row.std() > 0.001
     assert_close(attention_maps(alone(GSA(2, 16, num_heads=2)), x, PIXEL)["0"].sum((2, 3)), torch.ones(2, 1))
 
-
-def test_non_local_adds_the_mixture_by_its_row(x):
     network = alone(NonLocal(2, 16))
     row = attention_maps(network, x, PIXEL)["0"]
     mixed = network[0].w((row * network[0].g(x)).sum((2, 3), keepdim=True))[..., 0, 0]
@@ -79,8 +71,6 @@ def test_coefficients_of_gates(x):
 
 
 class Pair(nn.Module):
-    """Gives a block its two inputs, by position or by name."""
-
     def __init__(self, block, *names):
         super().__init__()
         self.block, self.names = alone(block)[0], names
@@ -101,20 +91,19 @@ def test_blocks_with_two_inputs(x):
         assert_close(region.flatten(1), both[:, 16 + index].flatten(1).softmax(1))
 
 
-NETWORKS = {
-    "HAN": (HybridAttentionNet, {}, 3, ["bottleneck.tam.tsa", "bottleneck.tam.gsa", "decoder.2.enhance"], 10),
-    "CBAM": (TripleEncoderUNet, {}, 3, ["decoder.3.attention.spatial_gate"], 8),
-    "Non-Local": (TripleEncoderUNet, {"attention": "non_local"}, 3, ["decoder.0.attention"], 4),
-    "gates": (DeepAttentionUNet, {}, 1, ["decoder.3.gate"], 4),
-    "OCA": (MultiTaskOCANet, {}, 2, ["refine.context.region_1"], 2),
-    "lite": (HybridLiteNet, {"sfeb": True, "tam": True}, 1, ["tam.gsa", "decoder.0.enhance.gate"], 10),
-    "MONAI": (baselines.attention_unet, {}, 3, ["network.model.1.attention"], 4),
-}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_networks(name):
-    make, options, channels, names, count = NETWORKS[name]
+@pytest.mark.parametrize(
+    ("make", "options", "channels", "names", "count"),
+    [
+        (HybridAttentionNet, {}, 3, ["bottleneck.tam.tsa", "bottleneck.tam.gsa", "decoder.2.enhance"], 10),
+        (TripleEncoderUNet, {}, 3, ["decoder.3.attention.spatial_gate"], 8),
+        (TripleEncoderUNet, {"attention": "non_local"}, 3, ["decoder.0.attention"], 4),
+        (DeepAttentionUNet, {}, 1, ["decoder.3.gate"], 4),
+        (MultiTaskOCANet, {}, 2, ["refine.context.region_1"], 2),
+        (HybridLiteNet, {"sfeb": True, "tam": True}, 1, ["tam.gsa", "decoder.0.enhance.gate"], 10),
+        (baselines.attention_unet, {}, 3, ["network.model.1.attention"], 4),
+    ],
+)
+def test_networks(make, options, channels, names, count):
     network = make(**options).train()
     maps = attention_maps(network, torch.rand(2, channels, 64, 96))
     assert len(maps) == count and set(names) <= set(maps)
@@ -135,28 +124,20 @@ def test_a_pixel_of_the_image_is_found_at_the_resolution_of_the_block(x):
     for outside in ((5, 0), (0, -1), (0,)):
         with pytest.raises(ValueError, match=r"\(5, 6\)"):
             attention_maps(network, x, outside)
-
-
-def test_networks_without_attention():
     with pytest.raises(ValueError, match=r"PlainUNet has no attention; .* HybridAttentionNet"):
         attention_maps(PlainUNet(), torch.rand(1, 3, 32, 32))
     with pytest.raises(ValueError, match="eager"):
         attention_maps(torch.jit.script(GSA(2, 16)), torch.rand(1, 16, 4, 4))
 
 
-@pytest.mark.parametrize(
-    ("attention", "mask", "entropy", "coverage", "lift"),
-    [
+def test_numbers():
+    for attention, mask, *expected in (
         ([1.0, 1, 2, 0], [0, 1, 1, 0], 0.75, 0.75, 1.5),  # 1.5 of 2 bits
         ([3.0, 3, 3, 3], [0, 0, 0, 1], 1, 0.25, 1),
         ([0.0, 0, 5, 0], [1, 0, 0, 0], 0, 0, 0),
         ([1.0, 1, 1, 1], [0, 0, 0, 0], 1, math.nan, math.nan),
         ([0.0, 0, 0, 0], [1, 0, 0, 0], math.nan, math.nan, math.nan),
-    ],
-)
-def test_numbers(attention, mask, entropy, coverage, lift):
-    numbers = attention_numbers(torch.tensor(attention).view(1, 2, 2), torch.tensor(mask).view(1, 2, 2))
-    expected = {"entropy": entropy, "coverage": coverage, "lift": lift}
-    assert numbers == pytest.approx(expected, nan_ok=True)
-    if not sum(mask):
-        assert attention_numbers(torch.tensor(attention)) == pytest.approx(expected, nan_ok=True)  # of channels
+    ):
+        numbers = attention_numbers(torch.tensor(attention).view(1, 2, 2), torch.tensor(mask).view(1, 2, 2))
+        assert [numbers[name] for name in ("entropy", "coverage", "lift")] == pytest.approx(expected, nan_ok=True)
+    assert attention_numbers(torch.ones(4))["entropy"] == 1  # of channels

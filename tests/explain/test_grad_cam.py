@@ -1,5 +1,3 @@
-"""Grad-CAM against hand calculation and MONAI's, and on every network."""
-
 import copy
 
 import pytest
@@ -15,15 +13,11 @@ from torch import nn
 from torch.testing import assert_close
 
 
-class Squares(nn.Module):
+class Squares(nn.Sequential):
     """Features A1 = x and A2 = x transposed; logit A1² - 4 A2."""
 
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Identity()
-
     def forward(self, x):
-        y = self.features(torch.cat([x, x.transpose(2, 3)], dim=1))
+        y = self[0](torch.cat([x, x.transpose(2, 3)], dim=1))
         return y[:, :1] ** 2 - 4 * y[:, 1:]
 
 
@@ -32,11 +26,12 @@ def test_hand_calculation():
     x = torch.tensor([[[[1.0, 2], [3, 4]]]])
     # the predicted mask is the 3 alone: ds/dA1 is 6 there, ds/dA2 is -4, so that over four positions the weights are
     # 1.5 and -1, and the map is relu(1.5 * (1 2; 3 4) - (1 3; 2 4)) = (0.5, 0; 2.5, 2)
-    assert_close(grad_cam(Squares(), x, "features"), torch.tensor([[[[0.2, 0], [1, 0.8]]]]))
+    net = Squares(nn.Identity())
+    assert_close(grad_cam(net, x, "0"), torch.tensor([[[[0.2, 0], [1, 0.8]]]]))
     # a mask of the upper row: ds/dA1 is 2 * (1, 2) / 2, ds/dA2 is -4 / 2 at two positions: the weights are 0.75 and -1,
     # and the map is relu((0.75 1.5; 2.25 3) - (1 3; 2 4)) = (0, 0; 0.25, 0)
     mask = torch.tensor([[[[1.0, 1], [0, 0]]]])
-    assert_close(grad_cam(Squares(), x, "features", mask=mask), torch.tensor([[[[0.0, 0], [1, 0]]]]))
+    assert_close(grad_cam(net, x, "0", mask=mask), torch.tensor([[[[0.0, 0], [1, 0]]]]))
     # coarse features: the mean of each half of a line of four, interpolated linearly: a, 3a/4 + b/4, a/4 + 3b/4, b
     net = nn.Sequential(nn.AvgPool2d((2, 1)), nn.Upsample(scale_factor=(2, 1)))
     x, mask = torch.tensor([0.0, 2, 3, 5]).view(1, 1, 4, 1), torch.ones(1, 1, 4, 1)
@@ -73,21 +68,19 @@ def test_equals_monai_for_class_logits():
     assert_close(heat, raw / raw.amax(dim=(1, 2, 3), keepdim=True))
 
 
-NETWORKS = {
-    "han": (lambda: HybridAttentionNet(), (2, 3, 64, 96)),
-    "volumes": (lambda: PlainUNet(spatial_dims=3, channels=(4, 8)), (1, 3, 6, 8, 10)),
-    "triple": (lambda: TripleEncoderUNet(freeze_encoders=True, encoder_weights="random"), (2, 3, 64, 96)),
-    "non-local": (lambda: TripleEncoderUNet(encoders=["resnet18"], attention="non_local", skips=True), (2, 3, 64, 96)),
-}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_has_a_default_layer(name):
+@pytest.mark.parametrize(
+    ("network", "options", "shape"),
+    [
+        (HybridAttentionNet, {}, (2, 3, 64, 96)),
+        (PlainUNet, {"spatial_dims": 3, "channels": (4, 8)}, (1, 3, 6, 8, 10)),
+        (TripleEncoderUNet, {"freeze_encoders": True, "encoder_weights": "random"}, (2, 3, 64, 96)),
+    ],
+)
+def test_networks_have_a_default_layer(network, options, shape):
     torch.manual_seed(0)
-    net, shape = NETWORKS[name][0](), NETWORKS[name][1]
     mask = torch.ones(shape[0], 1, *shape[2:])
     mask[:, :, :2] = 0
-    heat = grad_cam(net, torch.rand(shape), mask=mask)
+    heat = grad_cam(network(**options), torch.rand(shape), mask=mask)
     assert heat.shape == mask.shape and heat.dtype == torch.float32 and not heat.requires_grad
     assert heat.min() >= 0 and set(heat.flatten(1).amax(1).tolist()) <= {0.0, 1.0}
 
@@ -149,22 +142,16 @@ def test_bad_arguments_for_a_mask(arguments, message):
         grad_cam(NET, X, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_arguments_for_classes_and_networks_without_layer(channels):
+    for arguments, message in (
         ({"output": None}, "returns a Both"),
         ({"output": "class"}, "no field 'class'; it has mask, classes"),
         ({"mask": ONES}, r"got shape \(2, 2\) and a mask"),
         ({"layer": "unused"}, "does not depend on layer 'unused'"),
         ({"layer": "pool"}, r"'pool' \(AdaptiveAvgPool2d\).*got shape \(2, 2, 1, 1\)"),
-    ],
-)
-def test_bad_arguments_for_classes(channels, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        grad_cam(channels, X, **{"layer": "features", "output": "classes", **arguments})
-
-
-def test_networks_without_layer(channels):
+    ):
+        with pytest.raises(ValueError, match=message):
+            grad_cam(channels, X, **{"layer": "features", "output": "classes", **arguments})
     with pytest.raises(ValueError, match="scripted"):
         grad_cam(torch.jit.script(PlainUNet(channels=(2, 4))), torch.rand(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"Channels has no gradcam_layer.* features, relu"):

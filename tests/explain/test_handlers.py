@@ -1,5 +1,3 @@
-"""The handlers in MONAI's own evaluator."""
-
 import json
 import logging
 
@@ -64,8 +62,8 @@ def files(folder, suffix=""):
     return {path.relative_to(folder).as_posix().replace(suffix, "") for path in folder.rglob("*") if path.is_file()}
 
 
-def picture(path):
-    return np.asarray(Image.open(path))
+def assert_shows(path, expected):
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
 
 
 def test_heat_of_an_evaluation(bright, channels, cases, tmp_path, caplog):
@@ -77,7 +75,7 @@ def test_heat_of_an_evaluation(bright, channels, cases, tmp_path, caplog):
     run(bright, cases, handler, inferer=PrecisionInferer("bf16", channels_last=True))
     for case in cases[:2]:
         heat = grad_cam(bright, case["image"][None])[0, 0].numpy()
-        np.testing.assert_array_equal(picture(out / case["case_id"]), (heat * 255).round())
+        assert_shows(out / case["case_id"], (heat * 255).round())
     assert files(out) == {*NAMES[:2], "left_out.json"}
     assert json.loads((out / "left_out.json").read_text()) == ["c.png"]
     assert "2 Grad-CAM maps of layer deep" in caplog.text
@@ -91,8 +89,7 @@ def test_pictures_of_an_inference_have_the_size_of_the_image(bright, cases, tmp_
     run(bright, cases, SaveGradCAMOverlays(tmp_path / "out", bright, layer="first"))
     assert files(tmp_path / "out", "_gradcam") == set(NAMES[:2])
     heat = resized(grad_cam(bright, cases[1]["image"][None], "first")[0])
-    expected = heat_overlay(read_grey(cases[1]["source"]), heat)
-    np.testing.assert_array_equal(picture(tmp_path / "out" / "benign" / "b_gradcam.png"), expected)
+    assert_shows(tmp_path / "out" / "benign" / "b_gradcam.png", heat_overlay(read_grey(cases[1]["source"]), heat))
     post = [Activationsd("pred", sigmoid=True), Resized("pred", spatial_size=SIZE)]
     post += [CopyItemsd("pred", names="probability"), AsDiscreted("pred", threshold=0.55)]
     run(bright, cases, SavePanels(tmp_path / "panels", bright), postprocessing=Compose(post))
@@ -102,18 +99,12 @@ def test_pictures_of_an_inference_have_the_size_of_the_image(bright, cases, tmp_
             chance = resized(bright(case["image"][None])[0].sigmoid(), "area")
         heat = None if case["case_id"] == "c.png" else resized(grad_cam(bright, case["image"][None])[0])
         expected = draw_panels(read_grey(case["source"]), chance, chance >= 0.55, heat)
-        path = tmp_path / "panels" / case["case_id"].replace(".png", "_panels.png")
-        np.testing.assert_array_equal(picture(path), expected)
+        assert_shows(tmp_path / "panels" / case["case_id"].replace(".png", "_panels.png"), expected)
 
 
-@pytest.fixture
-def attentive():
-    """Channel attention, then spatial attention, as a mask."""
+def test_attention(cases, tmp_path):
     torch.manual_seed(0)
-    return torch.nn.Sequential(TSA(2, 4), GSA(2, 4), torch.nn.Conv2d(4, 1, 1)).eval()
-
-
-def test_attention(attentive, cases, tmp_path):
+    attentive = torch.nn.Sequential(TSA(2, 4), GSA(2, 4), torch.nn.Conv2d(4, 1, 1)).eval()  # channels, then positions
     lesion = torch.zeros(1, 16, 24)
     lesion[:, 4:8] = 1
     cases = [{**case, "image": torch.rand(4, 16, 24), "label": lesion} for case in cases]
@@ -121,8 +112,7 @@ def test_attention(attentive, cases, tmp_path):
     assert files(tmp_path / "out", "_attention") == set(NAMES)
     found = [{name: one[0] for name, one in attention_maps(attentive, case["image"][None]).items()} for case in cases]
     maps = {**found[1], "1": resized(found[1]["1"])}
-    expected = draw_attention(read_grey(cases[1]["source"]), maps)
-    np.testing.assert_array_equal(picture(tmp_path / "out" / "benign" / "b_attention.png"), expected)
+    assert_shows(tmp_path / "out" / "benign" / "b_attention.png", draw_attention(read_grey(cases[1]["source"]), maps))
 
     handler = SaveAttentionNumbers(tmp_path, attentive)
     for _ in range(2):  # the second run replaces the first

@@ -16,7 +16,6 @@ from tests.evaluation.predicted import found
 
 COLOURS = np.array(colormaps["inferno"](range(256), bytes=True)[:, :3], dtype=float)
 COLD, HOT = COLOURS[0], COLOURS[255]
-WIDTH, HEIGHT = 120, 80
 
 
 def test_colours_and_axes_of_heat():
@@ -32,40 +31,32 @@ def test_colours_and_axes_of_heat():
     for bad in (1.5, -0.1, np.nan):
         with pytest.raises(ValueError, match=f"got {bad}"):
             heat_overlay(np.zeros((4, 5)), np.full((4, 5), bad))
-
-
-@pytest.mark.parametrize("height", [4, 40, 512])
-def test_the_bar_runs_from_hot_above_to_cold_below(height):
-    heat = np.zeros((height, 30))
-    bar = heat_overlay(heat, heat)[:, 30:]
-    column = bar[:, (bar == HOT).all(axis=2).any(axis=0).argmax()]
+    # the bar runs from hot above to cold below
     table = {tuple(colour): level for level, colour in enumerate(COLOURS)}
-    levels = [table[tuple(colour)] for colour in column if tuple(colour) in table]  # the background is not in it
-    assert (levels[0], levels[-1]) == (255, 0) and levels == sorted(levels, reverse=True)
-    assert len(levels) > 0.4 * height
+    for height in (4, 40, 512):
+        bar = heat_overlay(*np.zeros((2, height, 30)))[:, 30:]
+        column = bar[:, (bar == HOT).all(axis=2).any(axis=0).argmax()]
+        levels = [table[tuple(colour)] for colour in column if tuple(colour) in table]  # the background is not in it
+        assert (levels[0], levels[-1]) == (255, 0) and levels == sorted(levels, reverse=True)
+        assert len(levels) > 0.4 * height
 
 
 def test_panels_are_in_the_order_of_the_paper():
-    image = np.tile(np.linspace(-3, 5, HEIGHT)[:, None], (1, WIDTH))
-    probability = np.tile(np.linspace(0, 1, WIDTH), (HEIGHT, 1))
-    mask, heat = np.zeros((2, HEIGHT, WIDTH))
+    image = np.tile(np.linspace(-3, 5, 80)[:, None], (1, 120))
+    probability = np.tile(np.linspace(0, 1, 120), (80, 1))
+    mask, heat = np.zeros((2, 80, 120))
     mask[:10, :30] = heat[70, 100] = 1
-
-    def panels(*planes):
-        picture = draw_panels(*planes)
-        lefts = [number * (WIDTH + GAP) for number in range(4)]
-        for left in lefts:  # above each panel is its title
-            letters = (picture[:-HEIGHT, left : left + WIDTH].min(axis=-1) > 200).any(axis=0)
-            assert abs(np.flatnonzero(letters)[[0, -1]].mean() - WIDTH / 2) < 3
-        return [picture[-HEIGHT:, left : left + WIDTH] for left in lefts[:3]] + [picture[-HEIGHT:, lefts[3] :]]
-
-    first, second, third, fourth = panels(image, probability, mask, heat)
-    np.testing.assert_array_equal(first[:, 0, 0], np.linspace(0, 255, HEIGHT).round())
-    np.testing.assert_array_equal(second[0, :, 0], np.linspace(0, 255, WIDTH).round())
+    picture, without = draw_panels(image, probability, mask, heat), draw_panels(image, probability, mask, None)
+    lefts = [number * (120 + GAP) for number in range(4)]
+    for left in lefts:  # above each panel is its title
+        letters = (picture[:-80, left : left + 120].min(axis=-1) > 200).any(axis=0)
+        assert abs(np.flatnonzero(letters)[[0, -1]].mean() - 120 / 2) < 3
+    first, second, third = (picture[-80:, left : left + 120] for left in lefts[:3])
+    np.testing.assert_array_equal(first[:, 0, 0], np.linspace(0, 255, 80).round())
+    np.testing.assert_array_equal(second[0, :, 0], np.linspace(0, 255, 120).round())
     assert (third[:10, :30] == 255).all() and third.sum() == 3 * 255 * 300
-    np.testing.assert_array_equal(fourth, heat_overlay(image, heat))
-    without = panels(image, probability, mask, None)
-    np.testing.assert_array_equal(without[3], without[0])
+    np.testing.assert_array_equal(picture[-80:, lefts[3] :], heat_overlay(image, heat))
+    np.testing.assert_array_equal(without[-80:, lefts[3] :], first)
     with pytest.raises(ValueError, match=r"\(80, 120\), \(80, 120\), \(120, 80\)"):
         draw_panels(image, probability, mask.T, heat)
 
@@ -76,7 +67,7 @@ def where(picture, colour):
     return (columns.min() // 9, columns.max() // 9), (rows.min() // 9, rows.max() // 9)
 
 
-def test_uncertainty_with_outlines_of_mask_and_truth():
+def test_uncertainty_with_outlines_of_mask_and_truth(tmp_path):
     truth, entropy = torch.zeros(2, 30, 40)
     truth[5:13, 10:18] = entropy[0, 0] = 1
     mask = truth.roll(2, 1)
@@ -90,9 +81,7 @@ def test_uncertainty_with_outlines_of_mask_and_truth():
     np.testing.assert_array_equal(alone[-270:, 364 : 364 + heat.shape[1]], heat)
     large = torch.zeros(260, 300)
     assert draw_uncertainty(large, large, large, large).shape[0] in range(261, 320)  # not enlarged
-
-
-def test_an_uncertainty_picture_per_case(tmp_path):
+    # one picture per case
     assert write_uncertainty_pictures(found(cases=3), tmp_path) == 3
     paths = [tmp_path / "uncertainty" / "benign" / f"benign ({case}).png" for case in range(3)]
     pictures = [np.asarray(Image.open(path)) for path in paths]

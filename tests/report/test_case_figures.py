@@ -57,6 +57,10 @@ def test_grid_and_samples_of_two_runs(runs, make_run):
         drawn([bare], FIRST)
     with pytest.raises(ValueError, match=r"no case 'benign/benign \(9\)'.*similar ones: benign/benign \(\d\)\.png"):
         drawn(runs, "benign/benign (9)")
+    many = [dataclasses.replace(runs[0], name=str(index)) for index in range(11)]
+    assert list(drawn(many)) == ["samples"] and "cases" in drawn(many[:10])
+    with pytest.raises(ValueError, match="at most 10 models, got 11"):
+        drawn(many, FIRST)
 
 
 def test_heat_and_edges(make_run, runs):
@@ -73,10 +77,3 @@ def test_heat_and_edges(make_run, runs):
     image, magnitude = (axes.images[0].get_array() for axes in drawing.figure.axes[:2])
     assert image.shape == (32, 32) and "sigma 2 pixels" in drawing.caption  # as the network sees it
     np.testing.assert_allclose(magnitude, GaussianDerivativeMagnitude(2.0)(np.asarray(image)[None])[0], atol=1e-6)
-
-
-def test_at_most_ten_models(runs):
-    many = [dataclasses.replace(runs[0], name=str(index)) for index in range(11)]
-    assert list(drawn(many)) == ["samples"] and "cases" in drawn(many[:10])
-    with pytest.raises(ValueError, match="at most 10 models, got 11"):
-        drawn(many, FIRST)

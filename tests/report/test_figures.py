@@ -1,26 +1,18 @@
 import pandas as pd
-import pytest
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.report.figures import draw_trainings, legend, look_of, new_figure, parts_of, read_history
 
 from tests.evaluation.drawn_runs import change_record
 
 
-@pytest.fixture
-def trained(make_run):
-    """An evaluation in the folder of its training, of as many epochs as asked for."""
-
-    def of(name, epochs, **columns):
+def test_curves_of_runs_with_other_losses_and_epochs(make_run):
+    def trained(name, epochs, **columns):
         folder = make_run(f"{name}/evaluation")
         scores = {"val_mean_dice": 0.5, "learning_rate": 0.1}
         table = pd.DataFrame({"epoch": range(1, epochs + 1), "train_loss": 1.0, **columns, **scores})
         table.to_csv(folder.parent / "history.csv", index=False)
         return read_evaluation(folder)
 
-    return of
-
-
-def test_curves_of_runs_with_other_losses_and_epochs(trained):
     figure = draw_trainings([trained("long", 4, train_bce=[4, 3, 2, 1]), trained("short", 2)])["training"].figure
     curves = {axes.get_title(): [line.get_xydata().T.tolist() for line in axes.lines] for axes in figure.axes[:3]}
     long, short = [1, 2, 3, 4], [1, 2]

@@ -46,9 +46,7 @@ def test_pictures_keep_their_pixels_and_levels(make_run):
         assert levels[2, 2] == pytest.approx(25, abs=4) and levels[64 // 3, 35] == pytest.approx(230, abs=4)
     assert [bool(case["runs"][0]["gradcam"]) for case in cases][2:4] == [True, False]  # the fourth mask is empty
     assert cases[0]["runs"][1] is None
-
-
-def test_sizes(make_run):
+    # at most 256 and 128 pixels
     first = embedded(make_run("large", cases=1, size=400))[0]
     pictures = (first["image"], first["truth"], first["runs"][0]["mask"], first["runs"][0]["probability"])
     assert [opened(uri).size for uri in pictures] == [(256, 256)] * 3 + [(128, 128)]
@@ -114,11 +112,8 @@ def test_heat_in_the_size_of_the_network_and_masks_in_that_of_the_file(tmp_path)
         seen.append({"case_id": case_id, "image": small[0], "label": (small[1] > 0.5).float()})
     network, decision = Bright(), {"threshold": 0.4}
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    post = [
-        Activationsd("pred", sigmoid=True),
-        CopyItemsd("pred", names="probability"),
-        AsDiscreted("pred", **decision),
-    ]
+    post = [Activationsd("pred", sigmoid=True), CopyItemsd("pred", names="probability")]
+    post += [AsDiscreted("pred", **decision)]
     scores = CaseScores(out, cases, tmp_path / "model.pt", decision=decision, score_size="original")
     SupervisedEvaluator(
         device=torch.device("cpu"),
