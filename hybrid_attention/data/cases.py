@@ -70,19 +70,20 @@ class OnDemand(Sequence[Any]):
         self._make, self._arguments = make, arguments
 
     @cached_property
-    def _made(self) -> Any:
+    def made(self) -> Any:
+        """The result itself."""
         return self._make(*self._arguments)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._made[index]
+        return self.made[index]
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self.made)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._made, name)
+        return getattr(self.made, name)
 
 
 def on_demand(function: Maker) -> Maker:
@@ -91,7 +92,7 @@ def on_demand(function: Maker) -> Maker:
     @wraps(function)
     def call(first: Any, *arguments: Any, **options: Any) -> Any:
         if isinstance(first, OnDemand):
-            return OnDemand(lambda: function(first._made, *arguments, **options))
+            return OnDemand(lambda: function(first.made, *arguments, **options))
         return function(first, *arguments, **options)
 
     return cast(Maker, call)

@@ -50,6 +50,8 @@ def test_without_a_run_id_no_phantoms_are_written(name, phantoms, tmp_path, monk
     assert asked == [] and "SYNTHETIC" not in caplog.text
     parser.get_parsed_content("split").part("train")  # what looks at them makes them
     assert asked == [f"{tmp_path}/data/phantoms"] and "SYNTHETIC" in caplog.text
+    inference = parsed(name, "inference", bundle_root=str(tmp_path))
+    assert inference.get_parsed_content("dataset_dir") == str(phantoms)
 
 
 @every_bundle
