@@ -61,7 +61,7 @@ def edited_run(trained_run, tmp_path):
 def _real(variable: str):
     @pytest.fixture(scope="session")
     def folder() -> Path:
-        """Real images; tests that ask for them are marked `busi` or `bus_bra`."""
+        """Real images; tests that need them have the marker `busi` or `bus_bra`."""
         if variable not in os.environ:
             pytest.skip(f"set {variable} to the folder of the real images")
         return Path(os.environ[variable])

@@ -224,7 +224,7 @@ def _check_existing(root: Path, notice: str, counts: dict[str, int]) -> None:
         missing = count - len(list((root / label).glob(f"{label} (*).png")))
         if missing:
             raise FileExistsError(
-                f"{str(root)!r} lacks {missing} of its {count} {label} images. Remove it to start anew"
+                f"{str(root)!r} lacks {missing} of its {count} {label} images. Remove it to write all again"
             )
 
 

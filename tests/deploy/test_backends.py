@@ -78,7 +78,7 @@ def test_bad_files(runtime, exported, tmp_path):
     with pytest.raises(FileNotFoundError, match="no exported network at"):
         ExportedNetwork(tmp_path / "nothing.onnx", runtime)
     for content, message in (
-        (b"this is no network\n", "is not a readable ONNX model"),
+        (b"not a network\n", "is not a readable ONNX model"),
         (exported.read_bytes()[:1000], "is not a readable ONNX model"),
         (onnx.parser.parse_model(FOREIGN).SerializeToString(), "must have the input image and the output pred, got x"),
     ):

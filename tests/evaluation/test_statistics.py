@@ -96,7 +96,7 @@ def test_accuracy_of_single_cases_is_mcnemars_exact_test():
     many = {"a": [1] * 30 + [0] * 15, "b": [0] * 30 + [1] * 15}
     assert paired_accuracy_tests(many, range(45)) == paired_accuracy_tests(many, range(45))
     assert paired_accuracy_tests(many, range(45))[0].p_value == pytest.approx(binomtest(15, 45).pvalue, abs=0.008)
-    # 20 images that show two cases, ten times each, are no evidence: 2 of 4 signs
+    # 20 images that show two cases, ten times each, count as two: 2 of 4 signs
     (copies,) = paired_accuracy_tests({"a": [1] * 20, "b": [0] * 20}, [0] * 10 + [1] * 10)
     assert (copies.p_value, copies.groups) == (0.5, 2)
     # alike accuracies, and Holm's adjustment
@@ -111,7 +111,7 @@ def test_ratio_by_hand():
     assert value == pytest.approx(4 / 6)
     assert (low, high) == pytest.approx((1 / 2, 3 / 4))  # only one group drawn
     assert bootstrap_ratio([0.2, 0.8], [1, 1], ["a", "a"]) == pytest.approx((0.5, 0.5, 0.5))  # one group, no spread
-    # copies are no more certain than what they copy
+    # copies leave the interval as it is
     values = np.random.default_rng(0).random(40)
     alone = bootstrap_ratio(values, np.ones(40), range(40))
     copied = bootstrap_ratio(np.repeat(values, 4), np.ones(160), np.repeat(range(40), 4).tolist())

@@ -95,7 +95,7 @@ class Bright(nn.Module):
 
 
 def test_heat_in_the_size_of_the_network_and_masks_in_that_of_the_file(tmp_path):
-    """Images with one disc each; of the dim one only the threshold 0.4 predicts a lesion, and there is no heat."""
+    """Images with one disc each; of the dim one only the threshold 0.4 predicts a lesion, without heat."""
     cases, seen, out = [], [], tmp_path / "evaluation"
     lesion = disc(96, 40, 30, 12)[: FILE[1], : FILE[0]]
     for case_id, level in LEVELS.items():
