@@ -135,7 +135,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def read_csv(path: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table written by `write_table`, with the columns that hold `texts`, even if they look like numbers."""
     kinds = dict.fromkeys(texts, str)
-    return pd.read_csv(path, dtype=kinds, float_precision="round_trip", keep_default_na=False, na_values="nan")
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values="nan")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

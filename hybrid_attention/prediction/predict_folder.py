@@ -46,7 +46,7 @@ class ResultWriter:
 
     `predictions.csv` lists the images with the values of `Result.row`; `predictions.json` is the same, typed. Where
     several frames of a file were predicted, `loops.csv` has a row per file, see `Loop`; they are added in order.
-    Pictures of an image that an earlier call into the folder wrote, and this one does not, are removed.
+    Files of an image that an earlier call into the folder wrote, and this one does not, are removed.
 
     Args:
         folder, outputs: see `Result.save`.
@@ -86,6 +86,9 @@ class ResultWriter:
         if self._file is None or self._file.path != path:
             self._end_file()
             self._file = _File(path, name if number is None else name.rpartition("#")[0], Tracker(self._started))
+            if self._earlier:
+                for what in ("segmentation", "report"):
+                    result_path(self.folder, self._file.name, what, ".dcm").unlink(missing_ok=True)
         tracks = None if number is None else self._file.tracker.add(result)
         if self._dicom is not None:
             self._file.frames[number or 1] = self._dicom.frame(result, tracks)
