@@ -1,4 +1,3 @@
-import csv
 import json
 import re
 import shutil
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
@@ -73,21 +73,6 @@ def run_list(runs_of, monkeypatch):
         return run_all(runs_of(only, data, **keys), minutes)
 
     return run
-
-
-@pytest.fixture
-def merged(monkeypatch):
-    """Calls of the function that merges folds, which is tested elsewhere."""
-    calls = []
-
-    def merge_folds(folders, out):
-        calls.append([folder.parent.name for folder in folders])
-        out.mkdir(exist_ok=True)
-        (out / "per_case.csv").write_text("case_id\nall\n")
-        (out / "summary.json").write_text("{}")
-
-    monkeypatch.setattr("hybrid_attention.experiments.merge_folds", merge_folds)
-    return calls
 
 
 def labels(runs):
@@ -373,7 +358,13 @@ def test_one_fold_lies_in_the_runs_folder(run_list, runs_of, tmp_path):
         (evaluation / "attention.csv").unlink(missing_ok=True)
 
 
-def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, merged, monkeypatch):
+def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, monkeypatch):
+    def merge_folds(folders, out):
+        out.mkdir(exist_ok=True)
+        (out / "per_case.csv").write_text("case_id\nall\n")
+        (out / "summary.json").write_text("{}")
+
+    monkeypatch.setattr("hybrid_attention.experiments.merge_folds", merge_folds)  # those of the fake are empty
     runs = [{"name": "a"}, {"name": "b", "seeds": [4, 5], "folds": [0]}, {"name": "c", "parts": ["train"]}]
     compared = []
     monkeypatch.setattr("hybrid_attention.experiments.compare", lambda *given, **options: compared.append(given))
@@ -414,8 +405,7 @@ def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp
     assert main(words) == 1
     assert re.search(r"\n  a: .*epochs", capsys.readouterr().err)
     assert names(tmp_path / "results/trial") == ["b"]
-    with open(tmp_path / "results/trial/b/per_case.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 12
+    assert len(pd.read_csv(tmp_path / "results/trial/b/per_case.csv")) == 12
     assert "<h1>" in (tmp_path / "pages/trial/report.html").read_text()
     evaluate("a", 1)
     assert main(words) == 0

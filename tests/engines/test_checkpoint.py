@@ -8,7 +8,6 @@ from hybrid_attention.data.hashing import case_digests
 from hybrid_attention.engines import Checkpoint, EarlyStopping, History, save_weights
 from hybrid_attention.engines.weights import weights_digest
 from ignite.engine import Events
-from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 SCORES = (0.1, 0.5, 0.3, 0.4, 0.6)
@@ -22,7 +21,7 @@ def kill(engine):
     raise KilledError
 
 
-def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, poison=None, average=False, **options):
+def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, poison=None, **options):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
     network = torch.nn.Linear(2, width)
@@ -42,11 +41,9 @@ def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, p
         scheduler.step()
 
     early, history = EarlyStopping(patience, evaluator), History(folder / "history.csv", optimizer, evaluator)
-    moving = EMAHandler(network, momentum=0.1, handle_buffers="update")
-    moving.attach(trainer)
-    objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler, "average": moving.ema_model}
+    objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler}
     objects |= {"early_stopping": early, "history": history}
-    checkpoint = Checkpoint(folder, objects, evaluator, weights_of="average" if average else "network", **options)
+    checkpoint = Checkpoint(folder, objects, evaluator, **options)
     for handler in (early, history, checkpoint):
         handler.attach(trainer)
     if poison is not None:
@@ -98,21 +95,17 @@ def test_a_scaler_may_skip_steps_but_not_a_whole_epoch(tmp_path):
     assert len(seen) == 6
 
 
-@pytest.mark.parametrize("average", [False, True])
-def test_resumed_run_equals_the_uninterrupted(tmp_path, average):
-    _, whole, history = run(tmp_path / "whole", epochs=5, average=average)
-    run(tmp_path / "cut", epochs=5, average=average, killed_at=Events.EPOCH_COMPLETED(once=2))
-    trainer, cut, _ = run(tmp_path / "cut", epochs=5, average=average, resume=True)
+def test_resumed_run_equals_the_uninterrupted(tmp_path):
+    _, whole, history = run(tmp_path / "whole", epochs=5)
+    run(tmp_path / "cut", epochs=5, killed_at=Events.EPOCH_COMPLETED(once=2))
+    trainer, cut, _ = run(tmp_path / "cut", epochs=5, resume=True)
     assert trainer.state.epoch == len(history.rows) == 5
     columns = ["epoch", "train_loss", "score", "learning_rate", "seconds"]
     table, cut_table = (pd.read_csv(tmp_path / part / "history.csv") for part in ("whole", "cut"))
     assert list(table) == columns and table[columns[:4]].equals(cut_table[columns[:4]])
     assert_equal(whole.state_dict(), cut.state_dict())
-    best = load(tmp_path / "cut")  # of epoch 5
-    assert_equal(best, load(tmp_path / "whole"))
-    state = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["objects"]
-    assert_equal(best, state["average" if average else "network"])
-    assert torch.equal(best["weight"], cut.weight) != average
+    assert_equal(load(tmp_path / "cut"), load(tmp_path / "whole"))  # the best, of epoch 5
+    assert_equal(load(tmp_path / "cut"), cut.state_dict())
 
 
 def test_a_finished_run_is_left_alone_or_replaced(tmp_path, caplog):

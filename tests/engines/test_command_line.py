@@ -56,19 +56,10 @@ def test_what_does_something(faults, key, value):
     assert faults({key: value}) == faults({}, {key: value}) == ""
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("epoch", 1, "epoch is not a key of the config; did you mean "),
-        ("train#handler#0#seed", 1, "is not a key"),
-        ("train#handlers#1#seed", 1, "is not a key"),
-        ("network_def#a#b", 1, "is not a key"),
-        ("given", 1, "is not a key"),
-    ],
-)
-def test_what_does_not_do_what_it_says(faults, key, value, message):
-    assert f"--{key}" in faults({key: value}) and message in faults({key: value})
-    assert f"OVERLAY {key}" in faults({}, {key: value}) and message in faults({}, {key: value})
+@pytest.mark.parametrize("key", ["epoch", "train#handler#0#seed", "train#handlers#1#seed", "network_def#a#b", "given"])
+def test_what_is_not_a_key(faults, key):
+    assert f"--{key} is not a key of the config" in faults({key: 1})
+    assert f"OVERLAY {key} is not a key of the config" in faults({}, {key: 1})
 
 
 def test_what_is_run_needs_no_reference(faults):
@@ -118,13 +109,10 @@ def test_a_run_is_refused_before_it_works(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_options():
+def test_the_file_of_arguments_counts_where_the_command_line_says_nothing(tmp_path):
     words = ["run", "training", "-epochs", "3", "--a#b=0.5", "--flag", "--class-names", "[x,y]", "--path", "some/where"]
     expected = {"epochs": 3, "a#b": 0.5, "flag": True, "class_names": ["x", "y"], "path": "some/where"}
     assert command_line_options(words) == expected
-
-
-def test_the_file_of_arguments_counts_where_the_command_line_says_nothing(tmp_path):
     file = tmp_path / "arguments.yaml"
     file.write_text("config_file: [a/train.yaml, b.yaml]\nepochs: 7\nfold: 2\ngroups_csv: null\n")
     words = ["--args_file", str(file), "--epochs", "3"]

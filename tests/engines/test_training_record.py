@@ -102,7 +102,8 @@ def test_digests_see_masks_order_and_frames(cases, tmp_path):
 
 
 def test_recipe_of_a_command_line(tmp_path, monkeypatch):
-    base, overlay = tmp_path / "train.yaml", tmp_path / "cycle.yaml"
+    base, overlay = tmp_path / "tiny" / "configs" / "train.yaml", tmp_path / "cycle.yaml"
+    base.parent.mkdir(parents=True)
     base.write_text(
         "output_dir: x\nnum_workers: 0\nepochs: 5\nrate: 0.1\nencoder_weights: null\n"
         "net: {_target_: N, a: true}\nlr_scheduler: {_target_: Plateau}\nrun: [$1]\ntraining: '@run'\n"
@@ -122,7 +123,10 @@ def test_recipe_of_a_command_line(tmp_path, monkeypatch):
     assert recipe("--epochs", "9", file=f"['{base}','{overlay}']")["epochs"] == 9
     several = "{'resnet18': '/some/dir/r.pth', 'densenet121': 'imagenet'}"
     cut = {"resnet18": "r.pth", "densenet121": "imagenet"}
-    assert recipe("--encoder_weights", several)["encoder_weights"] == cut
+    assert recipe("--encoder_weights", several, "--rate", "$0.1/2")["encoder_weights"] == cut
+    record = provenance()  # as they were given, but without the folder
+    assert record["overrides"] == {"encoder_weights": cut, "rate": "$0.1/2"}
+    assert list(record["config_files"]) == ["tiny/train.yaml"]
     assert recipe("--rate", "$None", "--net::a", "False")["rate"] is None
     assert recipe("--net::a", "False")["net"] == {"_target_": "N", "a": False}
     monkeypatch.setattr(sys, "argv", ["run"])
@@ -147,14 +151,3 @@ def test_folders_are_cut_from_paths_alone():
     given = {"file": "some/dir/w.pth", "files": ["./a", "b/c"]}
     assert without_folder(given) == {"file": "w.pth", "files": ["a", "c"]}
     assert without_folder(given, relative=False) == given
-
-
-def test_overrides_are_recorded_as_they_were_given(tmp_path, monkeypatch):
-    config = tmp_path / "tiny" / "configs" / "train.yaml"
-    config.parent.mkdir(parents=True)
-    config.write_text("rate: 1\n")
-    words = ["run", "--config_file", str(config), "--rate", "$0.1/2", "--weights", f"['{tmp_path}/w.pth', 'imagenet']"]
-    monkeypatch.setattr(sys, "argv", [*words, "--output_dir", str(tmp_path / "out")])
-    record = provenance()
-    assert record["overrides"] == {"rate": "$0.1/2", "weights": ["w.pth", "imagenet"], "output_dir": "out"}
-    assert list(record["config_files"]) == ["tiny/train.yaml"]

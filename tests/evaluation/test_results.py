@@ -7,8 +7,6 @@ from hybrid_attention.evaluation.results import picture_path, read_evaluation
 
 from tests.evaluation.drawn_runs import change_record, change_rows
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "busi_fold0_128"
-
 
 def test_a_run_is_read_as_numbers(make_run):
     folder = make_run("discs", error=3, classes=1)
@@ -58,13 +56,6 @@ def test_the_summary_must_match_the_cases_and_curves_are_read_where_recorded(mak
         pooled["jaccard"]["value"] = value
         with pytest.raises(ValueError, match=rf"pooled\.jaccard\.value: {value}"):
             read_evaluation(change_record(folder, pooled=pooled))
-
-
-@pytest.mark.parametrize("name", ["han", "unet"])
-def test_committed_runs_of_an_older_version(name):
-    run = read_evaluation(RESULTS / name)
-    assert len(run.cases) == 125 and run.classes == [] and run.roc is None
-    assert (run.cases["f1"] == run.cases["dice"]).all()
 
 
 def test_selected_cases_have_a_new_summary_and_no_curves(make_run):

@@ -3,16 +3,8 @@ from itertools import product
 
 import pytest
 import torch
+from hybrid_attention import networks
 from hybrid_attention.explain import attention_maps, attention_numbers
-from hybrid_attention.networks import (
-    DeepAttentionUNet,
-    HybridAttentionNet,
-    HybridLiteNet,
-    MultiTaskOCANet,
-    PlainUNet,
-    TripleEncoderUNet,
-    baselines,
-)
 from hybrid_attention.networks.blocks.attention import CBAM, NonLocal, ObjectContext
 from hybrid_attention.networks.blocks.sfeb import SFEB
 from hybrid_attention.networks.blocks.tam import GSA, TSA
@@ -94,13 +86,13 @@ def test_blocks_with_two_inputs(x):
 @pytest.mark.parametrize(
     ("make", "options", "channels", "names", "count"),
     [
-        (HybridAttentionNet, {}, 3, ["bottleneck.tam.tsa", "bottleneck.tam.gsa", "decoder.2.enhance"], 10),
-        (TripleEncoderUNet, {}, 3, ["decoder.3.attention.spatial_gate"], 8),
-        (TripleEncoderUNet, {"attention": "non_local"}, 3, ["decoder.0.attention"], 4),
-        (DeepAttentionUNet, {}, 1, ["decoder.3.gate"], 4),
-        (MultiTaskOCANet, {}, 2, ["refine.context.region_1"], 2),
-        (HybridLiteNet, {"sfeb": True, "tam": True}, 1, ["tam.gsa", "decoder.0.enhance.gate"], 10),
-        (baselines.attention_unet, {}, 3, ["network.model.1.attention"], 4),
+        (networks.HybridAttentionNet, {}, 3, ["bottleneck.tam.tsa", "bottleneck.tam.gsa", "decoder.2.enhance"], 10),
+        (networks.TripleEncoderUNet, {}, 3, ["decoder.3.attention.spatial_gate"], 8),
+        (networks.TripleEncoderUNet, {"attention": "non_local"}, 3, ["decoder.0.attention"], 4),
+        (networks.DeepAttentionUNet, {}, 1, ["decoder.3.gate"], 4),
+        (networks.MultiTaskOCANet, {}, 2, ["refine.context.region_1"], 2),
+        (networks.HybridLiteNet, {"sfeb": True, "tam": True}, 1, ["tam.gsa", "decoder.0.enhance.gate"], 10),
+        (networks.baselines.attention_unet, {}, 3, ["network.model.1.attention"], 4),
     ],
 )
 def test_networks(make, options, channels, names, count):
@@ -125,7 +117,7 @@ def test_a_pixel_of_the_image_is_found_at_the_resolution_of_the_block(x):
         with pytest.raises(ValueError, match=r"\(5, 6\)"):
             attention_maps(network, x, outside)
     with pytest.raises(ValueError, match=r"PlainUNet has no attention; .* HybridAttentionNet"):
-        attention_maps(PlainUNet(), torch.rand(1, 3, 32, 32))
+        attention_maps(networks.PlainUNet(), torch.rand(1, 3, 32, 32))
     with pytest.raises(ValueError, match="eager"):
         attention_maps(torch.jit.script(GSA(2, 16)), torch.rand(1, 16, 4, 4))
 

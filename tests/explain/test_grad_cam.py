@@ -5,7 +5,7 @@ import torch
 from hybrid_attention.engines import to_memory_format
 from hybrid_attention.explain import EmptyMaskError, grad_cam
 from hybrid_attention.explain.grad_cam import layer_name
-from hybrid_attention.networks import HybridAttentionNet, PlainUNet, TripleEncoderUNet
+from hybrid_attention.networks import PlainUNet
 from monai.data import MetaTensor
 from monai.networks.nets import DenseNet121
 from monai.visualize import GradCAM
@@ -68,21 +68,12 @@ def test_equals_monai_for_class_logits():
     assert_close(heat, raw / raw.amax(dim=(1, 2, 3), keepdim=True))
 
 
-@pytest.mark.parametrize(
-    ("network", "options", "shape"),
-    [
-        (HybridAttentionNet, {}, (2, 3, 64, 96)),
-        (PlainUNet, {"spatial_dims": 3, "channels": (4, 8)}, (1, 3, 6, 8, 10)),
-        (TripleEncoderUNet, {"freeze_encoders": True, "encoder_weights": "random"}, (2, 3, 64, 96)),
-    ],
-)
-def test_networks_have_a_default_layer(network, options, shape):
+def test_volumes():
     torch.manual_seed(0)
-    mask = torch.ones(shape[0], 1, *shape[2:])
-    mask[:, :, :2] = 0
-    heat = grad_cam(network(**options), torch.rand(shape), mask=mask)
+    network, mask = PlainUNet(spatial_dims=3, channels=(4, 8)), torch.ones(1, 1, 6, 8, 10)
+    heat = grad_cam(network, torch.rand(1, 3, 6, 8, 10), mask=mask)
     assert heat.shape == mask.shape and heat.dtype == torch.float32 and not heat.requires_grad
-    assert heat.min() >= 0 and set(heat.flatten(1).amax(1).tolist()) <= {0.0, 1.0}
+    assert heat.min() >= 0 and heat.max() == 1
 
 
 def test_the_network_is_left_unchanged(bright, images):

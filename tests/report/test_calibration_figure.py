@@ -1,7 +1,6 @@
 import pytest
 from hybrid_attention.evaluation.uncertainty import CONFIDENCES
 from hybrid_attention.report.calibration_figure import calibration_figure, write_calibration_figure
-from PIL import Image
 
 from tests.evaluation.predicted import found
 
@@ -24,6 +23,4 @@ def test_what_is_drawn(tmp_path):
         assert curve[-1] == pytest.approx([100, 100 * (1 - scores.cases["dice"].mean())])
         assert (curve[:, 1] >= perfect[:, 1] - 1e-9).all()
     write_calibration_figure(result, tmp_path)
-    with Image.open(tmp_path / "calibration.png") as picture:
-        assert picture.width > picture.height > 500
     assert (tmp_path / "calibration.pdf").read_bytes().startswith(b"%PDF")

@@ -1,6 +1,6 @@
 import pandas as pd
 from hybrid_attention.evaluation import read_evaluation
-from hybrid_attention.report.figures import draw_trainings, legend, look_of, new_figure, parts_of, read_history
+from hybrid_attention.report.figures import draw_trainings, look_of, parts_of, read_history
 
 from tests.evaluation.drawn_runs import change_record
 
@@ -22,6 +22,7 @@ def test_curves_of_runs_with_other_losses_and_epochs(make_run):
         "val mean dice": [[long, [0.5] * 4], [short, [0.5] * 2]],
     }
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["long, 4 epochs", "short, 2 epochs"]
+    assert len({tuple(look_of(index).values()) for index in range(28)}) == 28
     run = trained("a", 1)  # another training: its best epoch is the second
     assert read_history(run) is None and draw_trainings([run]) == {}
 
@@ -40,12 +41,3 @@ def test_roc_of_the_parts_of_one_training(make_run):
     assert [line.get_label() for line in axes.lines[1:]] == expected
     assert axes.get_title() == "net"
     assert axes.lines[3].get_xdata().tolist() == run.roc["false_positive_rate"].tolist()
-
-
-def test_looks_differ_and_names_are_not_parsed_as_formulas():
-    assert len({tuple(look_of(index).values()) for index in range(28)}) == 28
-    figure = new_figure(4, 3)
-    figure.subplots().plot([0, 1], label="net_$1$")
-    legend(figure)
-    (name,) = figure.legends[0].get_texts()
-    assert (name.get_text(), name.get_parse_math()) == ("net_$1$", False)

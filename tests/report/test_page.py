@@ -1,24 +1,15 @@
 import base64
 import io
 import json
-import re
 
 import numpy as np
 import pytest
-import torch
-from hybrid_attention.evaluation import CaseScores, read_evaluation
+from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.evaluation.results import picture_path
-from hybrid_attention.explain import SaveGradCAM
 from hybrid_attention.report import compare
 from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.page import embedded_cases, picture_kinds
-from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator
-from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd
 from PIL import Image
-from torch import nn
-
-from tests.evaluation.drawn_runs import disc
 
 FIRST = "benign/benign (0).png"
 
@@ -46,6 +37,13 @@ def test_pictures_keep_their_pixels_and_levels(make_run):
         assert levels[2, 2] == pytest.approx(25, abs=4) and levels[64 // 3, 35] == pytest.approx(230, abs=4)
     assert [bool(case["runs"][0]["gradcam"]) for case in cases][2:4] == [True, False]  # the fourth mask is empty
     assert cases[0]["runs"][1] is None
+    # heat in the size of the network, which the page stretches to the image
+    path = picture_path(folder, "gradcam", FIRST)
+    Image.open(path).resize((48, 32)).save(path)
+    heat = opened(embedded(folder)[0]["runs"][0]["gradcam"])
+    rows, columns = np.nonzero(np.array(heat.convert("L"), dtype=int) > 128)
+    assert (columns.mean() + 0.5) / heat.width == pytest.approx(35.5 / 64, abs=0.02)
+    assert (rows.mean() + 0.5) / heat.height == pytest.approx((64 / 3 + 0.5) / 64, abs=0.02)
     # at most 256 and 128 pixels
     first = embedded(make_run("large", cases=1, size=400))[0]
     pictures = (first["image"], first["truth"], first["runs"][0]["mask"], first["runs"][0]["probability"])
@@ -76,61 +74,7 @@ def test_missing_and_damaged_pictures(make_run):
         embedded(folder)
 
 
-SEEN, FILE = (32, 32), (96, 64)  # width and height of what the network sees and of the files
-LEVELS = {"benign/bright.png": 255, "benign/dim.png": 115, "normal/black.png": 0}
-
-
-class Bright(nn.Module):
-    """Lesion is what is brighter than one half: logits 0.5, -0.05 and -0.5 of the discs, and of black."""
-
-    gradcam_layer = "features"
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Identity()
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, x):
-        return self.scale * self.features(x) - 0.5
-
-
-def test_heat_in_the_size_of_the_network_and_masks_in_that_of_the_file(tmp_path):
-    """Images with one disc each; of the dim one only the threshold 0.4 predicts a lesion, without heat."""
-    cases, seen, out = [], [], tmp_path / "evaluation"
-    lesion = disc(96, 40, 30, 12)[: FILE[1], : FILE[0]]
-    for case_id, level in LEVELS.items():
-        path = tmp_path / "images" / case_id
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grey = (level * lesion).astype(np.uint8)
-        grey[0, 0] = 1  # images of a single grey value are rejected
-        mask = path.with_suffix(".mask.png")
-        Image.fromarray(grey).save(path)
-        Image.fromarray((255 * lesion * (level > 0)).astype(np.uint8)).save(mask)
-        facts = {"case_id": case_id, "class": case_id.split("/")[0], "group": case_id, "synthetic": False}
-        cases.append({**facts, "image": str(path), "label": [str(mask)]})
-        small = [torch.tensor(np.array(Image.open(file).resize(SEEN)))[None] / 255 for file in (path, mask)]
-        seen.append({"case_id": case_id, "image": small[0], "label": (small[1] > 0.5).float()})
-    network, decision = Bright(), {"threshold": 0.4}
-    torch.save(network.state_dict(), tmp_path / "model.pt")
-    post = [Activationsd("pred", sigmoid=True), CopyItemsd("pred", names="probability")]
-    post += [AsDiscreted("pred", **decision)]
-    scores = CaseScores(out, cases, tmp_path / "model.pt", decision=decision, score_size="original")
-    SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(seen), batch_size=2),
-        network=network,
-        postprocessing=Compose(post),
-        val_handlers=[scores, SaveGradCAM(out, network)],
-    ).run()
-    sizes = [Image.open(picture_path(out, kind, "benign/bright.png")).size for kind in ("gradcam", "masks")]
-    assert sizes == [SEEN, FILE]
-    assert (np.array(Image.open(out / "masks" / "benign" / "dim.png")) > 0).sum() > 50
-    page = compare([out], tmp_path / "report").read_text()
-    texts = re.findall(r'<script type="application/json" id="case-\d+">(.*?)</script>', page)
-    bright, *others = (json.loads(text)["runs"][0]["gradcam"] for text in texts)
-    assert others == ["", ""]
-    heat = opened(bright)
-    rows, columns = np.nonzero(np.array(heat.convert("L"), dtype=float) > 128)
-    # the page stretches it to the image
-    assert (columns.mean() + 0.5) / heat.width == pytest.approx(40 / FILE[0], abs=0.02)
-    assert (rows.mean() + 0.5) / heat.height == pytest.approx(30 / FILE[1], abs=0.02)
+def test_an_evaluation_of_a_bundle(trained_run, tmp_path):
+    page = compare([trained_run / "evaluation"], tmp_path).read_text()
+    heats = [case["runs"][0]["gradcam"] for case in embedded(trained_run / "evaluation")]
+    assert any(heats) and all(heat in page for heat in heats)

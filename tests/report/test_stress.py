@@ -41,7 +41,8 @@ def test_one_panel_per_kind_and_one_line_per_run():
         shade = axes.collections[0].get_datalim(axes.transData)
         assert (shade.ymin, shade.ymax) == pytest.approx((20, 90))  # 30 less 10 to 80 plus 10
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["net_$1$", "other"]
+    names = legend.get_texts()
+    assert [text.get_text() for text in names] == ["net_$1$", "other"] and not names[0].get_parse_math()
     assert figure.get_suptitle() == ""
 
     empty = summary(0.8, {"gain": 0.1}, synthetic=True)

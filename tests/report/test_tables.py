@@ -83,7 +83,9 @@ def test_what_is_not_recorded(make_run):
     assert "plain: no ROC curve recorded" in note and "equal: AUC undefined" in note and " a:" not in note
     lacking, old = {"f1", "hd95", "asd", "lesions", "detected_lesions", "false_lesions"}, make_run("old")
     change_rows(old, lambda rows: [{name: row[name] for name in row.keys() - lacking} for row in rows])
-    row = cells(tables(read_evaluation(old))["other"])
+    run = read_evaluation(old)
+    assert run.cases["f1"].equals(run.cases["dice"])
+    row = cells(tables(run)["other"])
     assert row["hd95 (pixel)"] == row["lesion sensitivity (%)"] == row["pixel AUC"] == "n/a"
 
 
