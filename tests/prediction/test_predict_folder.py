@@ -173,6 +173,8 @@ def test_dicom_files_have_segmentations_and_reports(dicom, tmp_path, caplog):
     assert len(report.get_planar_roi_measurement_groups()) == 2
     for group in report.get_image_measurement_groups():
         assert [measure.value for measure in group.get_measurements()] == [25, 75]
+    predict_folder(Marking({}, folder), folder, out)  # those of the earlier run no longer hold
+    assert not list(out.rglob("*.dcm"))
 
 
 def test_a_lesion_that_is_tracked_keeps_its_identifier(dicom, tmp_path):
