@@ -48,6 +48,5 @@ def test_errors_come_before_the_work(trained_run, edited_run, phantoms, tmp_path
         refused(f"where NAME can name a folder, got {name!r}", f"{name}={trained_run}")
     assert not (tmp_path / "out").exists()
     refused("error: kinds must be some of speckle", str(trained_run), "--kinds", "haze")
-    refused("seed must be an integer of at least 0, got -1", str(trained_run), "--seed", "-1")
     refused("use the folder of the run, " + str(trained_run), f"HAN={trained_run / 'evaluation'}")
     refused("other and tiny have different test", f"tiny={trained_run}", f"other={edited_run(lesions_only=True)}")

@@ -58,14 +58,6 @@ def test_the_summary_must_match_the_cases_and_curves_are_read_where_recorded(mak
             read_evaluation(change_record(folder, pooled=pooled))
 
 
-def test_selected_cases_have_a_new_summary_and_no_curves(make_run):
-    run = read_evaluation(make_run("a", cases=8))
-    some = run.select(run.cases["case_id"][[3, 0]])
-    assert some.cases["case_id"].tolist() == ["normal/normal (3).png", "benign/benign (0).png"]
-    assert (some.summary["cases"], some.roc, some.recorded("pixel_roc")) == (2, None, None)
-    assert run.select(run.cases["case_id"][::-1]).roc is not None
-
-
 def test_each_case_and_frame_has_its_own_pictures():
     pictures = {"a/b.v2.jpg": "a/b.v2", "a/b.nii.gz": "a/b", "loop.dcm#12": "loop#12", "1.2.3": "1.2.3"}
     for case_id, name in pictures.items():

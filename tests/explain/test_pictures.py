@@ -1,18 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from hybrid_attention.explain import (
-    draw_attention,
-    draw_panels,
-    draw_uncertainty,
-    heat_overlay,
-    write_uncertainty_pictures,
-)
+from hybrid_attention.explain import draw_attention, draw_panels, draw_uncertainty, heat_overlay
 from hybrid_attention.explain.pictures import GAP, MASK, TRUTH
 from matplotlib import colormaps
-from PIL import Image
-
-from tests.evaluation.predicted import found
 
 COLOURS = np.array(colormaps["inferno"](range(256), bytes=True)[:, :3], dtype=float)
 COLD, HOT = COLOURS[0], COLOURS[255]
@@ -67,7 +58,7 @@ def where(picture, colour):
     return (columns.min() // 9, columns.max() // 9), (rows.min() // 9, rows.max() // 9)
 
 
-def test_uncertainty_with_outlines_of_mask_and_truth(tmp_path):
+def test_uncertainty_with_outlines_of_mask_and_truth():
     truth, entropy = torch.zeros(2, 30, 40)
     truth[5:13, 10:18] = entropy[0, 0] = 1
     mask = truth.roll(2, 1)
@@ -81,13 +72,6 @@ def test_uncertainty_with_outlines_of_mask_and_truth(tmp_path):
     np.testing.assert_array_equal(alone[-270:, 364 : 364 + heat.shape[1]], heat)
     large = torch.zeros(260, 300)
     assert draw_uncertainty(large, large, large, large).shape[0] in range(261, 320)  # not enlarged
-    # one picture per case
-    assert write_uncertainty_pictures(found(cases=3), tmp_path) == 3
-    paths = [tmp_path / "uncertainty" / "benign" / f"benign ({case}).png" for case in range(3)]
-    pictures = [np.asarray(Image.open(path)) for path in paths]
-    assert len({picture.shape for picture in pictures}) == 1 and pictures[0].shape[1] > 3 * 256
-    drawn = [bool((picture == np.array(MASK)).all(-1).any()) for picture in pictures]
-    assert drawn == [True, True, False]  # in the last nothing is predicted
 
 
 def test_attention_in_rows_of_four_panels():

@@ -2,16 +2,10 @@ import json
 
 import pytest
 import torch
+from hybrid_attention import networks
 from hybrid_attention.engines import find_weights, load_initial_weights
 from hybrid_attention.engines.bundles import bundle_folder
 from hybrid_attention.engines.training_record import read_record
-from hybrid_attention.networks import (
-    DeepAttentionUNet,
-    HybridAttentionNet,
-    HybridMultiTaskNet,
-    MultiTaskOCANet,
-    TripleEncoderUNet,
-)
 
 from tests.scripts.load import load_script
 
@@ -23,7 +17,7 @@ def script():
 
 def test_weights_to_start_from_know_what_the_masks_were_learned_from(script, tmp_path):
     path = script.start_multi_task(bundle_folder("hybrid"), tmp_path)
-    network = load_initial_weights(HybridMultiTaskNet(in_channels=2), path)
+    network = load_initial_weights(networks.HybridMultiTaskNet(in_channels=2), path)
     assert network.network.head.weight[0].abs().max() == 0
     assert network.network.encoder.stages[0].conv0.weight[:, 1].abs().max() == 0
     record, before = read_record(path), read_record(find_weights(bundle_folder("hybrid")))
@@ -36,10 +30,10 @@ def test_weights_to_start_from_know_what_the_masks_were_learned_from(script, tmp
 @pytest.mark.parametrize(
     ("network", "channels"),
     [
-        (lambda: HybridAttentionNet(2, 3, 1), 3),
-        (lambda: DeepAttentionUNet(2, 1, 1), 1),
-        (lambda: MultiTaskOCANet(in_channels=2, num_classes=3), 2),
-        (TripleEncoderUNet, 3),
+        (lambda: networks.HybridAttentionNet(2, 3, 1), 3),
+        (lambda: networks.DeepAttentionUNet(2, 1, 1), 1),
+        (lambda: networks.MultiTaskOCANet(in_channels=2, num_classes=3), 2),
+        (networks.TripleEncoderUNet, 3),
     ],
 )
 def test_output_of_transposed_images(script, network, channels):

@@ -169,11 +169,7 @@ def test_random_speckle_multiplies_with_mean_one_and_the_given_deviation():
     neighbours = (noise[:, 1:] * noise[:, :-1]).mean() / noise.square().mean()
     assert neighbours == pytest.approx(2 / 3, abs=0.03)  # windows of 3 share 2 of 3 columns
     assert RandomSpeckle((3.0, 3.0), p=1.0)(x).min() == 0
-
-
-def test_random_speckle_of_some_images():
-    torch.manual_seed(0)
-    y = RandomSpeckle((0.2, 0.2), p=0.25)(torch.ones(400, 1, 4, 4))
+    y = RandomSpeckle((0.2, 0.2), p=0.25)(torch.ones(400, 1, 4, 4))  # of a quarter of the images
     assert (y != 1).flatten(1).any(1).float().mean() == pytest.approx(0.25, abs=0.07)
     for arguments, value in (({"strength": (0.3, 0.1)}, r"\(0.3, 0.1\)"), ({"p": 2}, "2")):
         with pytest.raises(ValueError, match=f"got {value}"):

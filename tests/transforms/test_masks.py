@@ -116,14 +116,11 @@ def answer(path, **request):
     return MonaiLabelOutputd("pred")({"pred": ANSWER, "image": ANSWER, "image_path": str(path), **request})
 
 
-def test_masks_of_pictures_are_png():
+def test_masks_of_pictures_are_png_and_classes_lie_beside_them():
     result = answer("a.JPEG")
     assert result["result_extension"] == ".png" and "image" not in result
     np.testing.assert_array_equal(result["pred"], ANSWER.T)
     assert answer("a.JPEG", result_extension=".nrrd")["result_extension"] == ".nrrd"
-
-
-def test_probabilities_of_classes_go_into_the_answer_of_a_server():
     data = {"pred": ANSWER, "class_probability": torch.tensor([0.25, 0.75])}
     place = MonaiLabelOutputd("pred", class_names=["benign", "malignant"])
     assert place(data) == data  # without a server

@@ -2,8 +2,7 @@ import math
 
 import pytest
 import torch
-from hybrid_attention.transforms import PredictiveEntropy, TemperatureScaling, TemperatureScalingd
-from monai.data import MetaTensor
+from hybrid_attention.transforms import PredictiveEntropy, TemperatureScaling
 
 
 def test_temperature_by_hand():
@@ -22,14 +21,6 @@ def test_what_is_predicted_and_certainty():
         assert (scaled[chance.argsort()].diff() >= 0).all()
     scaled = TemperatureScaling(2)(torch.tensor([0.0, 1.0]))  # taken for one in a million; root of the odds
     torch.testing.assert_close(scaled, torch.tensor([1e-3, 1 - 1e-3]), atol=2e-5, rtol=0)
-
-
-def test_dictionary_form_leaves_the_rest():
-    data = {"pred": MetaTensor(torch.full((1, 2, 2), 0.9), meta={"a": 1}), "image": torch.full((1, 2, 2), 0.9)}
-    result = TemperatureScalingd("pred", 2)(data)
-    assert float(result["pred"].mean()) == pytest.approx(0.75)
-    assert result["pred"].meta["a"] == 1
-    assert float(result["image"].mean()) == pytest.approx(0.9) and float(data["pred"].mean()) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("temperature", [0, math.nan, math.inf, "2"])
