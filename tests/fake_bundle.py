@@ -19,7 +19,7 @@ def train(folder, options):
     path = folder / "history.csv"
     before = len(path.read_text().splitlines()) - 1 if path.is_file() else 0
     end = min(options["epochs"], before + options.get("batch_size", 1000))
-    path.write_text("epoch,seconds\n" + "".join(f"{epoch},2.0\n" for epoch in range(1, end + 1)))
+    path.write_text("epoch,train_loss,seconds\n" + "".join(f"{epoch},1.0,2.0\n" for epoch in range(1, end + 1)))
     (folder / "models").mkdir(exist_ok=True)
     (folder / "models" / "training.json").write_text("{}")
     if options.get("early_stop_patience") == 7:

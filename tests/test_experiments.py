@@ -19,7 +19,7 @@ from hybrid_attention.experiments import Run, collect, read_runs, run_all
 from PIL import Image
 
 from tests import fake_bundle
-from tests.evaluation.drawn_runs import write_run
+from tests.evaluation.drawn_runs import change_record, write_run
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_SCRATCH = "bundles/hybrid/configs/from_scratch.yaml"
@@ -358,55 +358,36 @@ def test_one_fold_lies_in_the_runs_folder(run_list, runs_of, tmp_path):
         (evaluation / "attention.csv").unlink(missing_ok=True)
 
 
-def test_folds_and_seeds_have_folders(run_list, runs_of, tmp_path, monkeypatch):
-    def merge_folds(folders, out):
-        out.mkdir(exist_ok=True)
-        (out / "per_case.csv").write_text("case_id\nall\n")
-        (out / "summary.json").write_text("{}")
-
-    monkeypatch.setattr("hybrid_attention.experiments.merge_folds", merge_folds)  # those of the fake are empty
-    runs = [{"name": "a"}, {"name": "b", "seeds": [4, 5], "folds": [0]}, {"name": "c", "parts": ["train"]}]
-    compared = []
-    monkeypatch.setattr("hybrid_attention.experiments.compare", lambda *given, **options: compared.append(given))
-    assert run_list(folds=[0, 1], runs=runs) == 0
-    expected = ["a", "a/fold_0", "a/fold_1", "c", "c/fold_0", "c/fold_1", "b/seed_4", "b/seed_5"]
-    assert collected(runs_of(folds=[0, 1], runs=runs), tmp_path) == expected
-    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", "per_case.csv", "summary.json"]
-    assert "all" in (tmp_path / "results/trial/a/per_case.csv").read_text()
-    assert names(tmp_path / "results/trial/b/seed_5") == TABLES
-    assert read(tmp_path / "results/trial/c/fold_0/summary.json") == {"part": "train"}  # the first part
-    assert collected(runs_of(folds=[0, 3], runs=runs[:1]), tmp_path) == ["a"]  # one of two folds is done
-    assert names(tmp_path / "results/trial/a") == ["fold_0", "fold_1", *TABLES]
-    collect(runs_of(folds=[0, 1], runs=runs), reports=tmp_path / "pages")
-    home = tmp_path / "runs/trial"
-    scores = {
-        "a": "a/seed_0/all_folds",
-        "b seed_4": "b/seed_4/fold_0/evaluation",
-        "b seed_5": "b/seed_5/fold_0/evaluation",
-    }
-    assert compared == [([f"{name}={home / folder}" for name, folder in scores.items()], tmp_path / "pages/trial")]
-
-
-def test_folds_that_cannot_be_merged_hold_up_no_others(run_list, write_list, tmp_path, capsys):
-    keys = {"runs": [{"name": "a"}, {"name": "b"}], "folds": [0, 1]}
+def test_folds_and_seeds_are_collected_and_compared(run_list, runs_of, write_list, tmp_path, capsys):
+    keys = {"folds": [0, 1]}
+    keys["runs"] = [{"name": "a"}, {"name": "b", "seeds": [4, 5], "folds": [0]}, {"name": "c", "parts": ["train"]}]
     assert run_list(**keys) == 0
 
-    def evaluate(name, fold, epochs=3):
-        """Evaluations of drawn discs, which can be merged."""
-        folder = tmp_path / f"runs/trial/{name}/seed_0/fold_{fold}/evaluation"
+    def evaluate(run, fold, part="test", epochs=3):
+        """An evaluation of drawn discs, which can be merged."""
+        folder = tmp_path / f"runs/trial/{run}/fold_{fold}" / ("evaluation" if part == "test" else f"evaluation_{part}")
         shutil.rmtree(folder)
         write_run(folder, 6, 1.0, size=32, pictures=False, epochs=epochs, fold=fold)
-        summary = read(folder / "summary.json")
-        (folder / "summary.json").write_text(json.dumps({**summary, "weights_sha256": name + str(fold)}))
+        change_record(folder, weights_sha256=f"{run} {fold}", part=part)
 
-    evaluate("a", 0), evaluate("a", 1, epochs=9), evaluate("b", 0), evaluate("b", 1)
+    evaluate("a/seed_0", 0), evaluate("a/seed_0", 1, epochs=9), evaluate("b/seed_4", 0), evaluate("b/seed_5", 0)
+    evaluate("c/seed_0", 0, "train"), evaluate("c/seed_0", 1, "train")
     words = ["experiments", str(write_list(**keys)), "--out", str(tmp_path / "runs")]
     words += ["--collect", str(tmp_path / "results"), "--report", str(tmp_path / "pages")]
     assert main(words) == 1
-    assert re.search(r"\n  a: .*epochs", capsys.readouterr().err)
-    assert names(tmp_path / "results/trial") == ["b"]
-    assert len(pd.read_csv(tmp_path / "results/trial/b/per_case.csv")) == 12
-    assert "<h1>" in (tmp_path / "pages/trial/report.html").read_text()
-    evaluate("a", 1)
+    assert re.search(r"\n  a: .*epochs", capsys.readouterr().err)  # the others are written
+    results, page = tmp_path / "results/trial", tmp_path / "pages/trial/report.html"
+    assert names(results) == ["b", "c"] and page.is_file()
+    evaluate("a/seed_0", 1)
     assert main(words) == 0
-    assert names(tmp_path / "results/trial") == ["a", "b"]
+    text = page.read_text()
+    for name, compared in {"a": True, "b seed_4": True, "b seed_5": True, "c": False}.items():  # parts differ
+        assert (f'"name":"{name}"' in text) == compared
+    assert names(results / "a") == ["calibration.csv", "fold_0", "fold_1", "per_case.csv", "summary.json"]
+    assert len(pd.read_csv(results / "a/per_case.csv")) == 12
+    assert names(results / "b/seed_5") == ["calibration.csv", *TABLES]
+    assert read(results / "c/fold_0/summary.json")["part"] == "train"  # the first part
+    expected = ["a", "a/fold_0", "a/fold_1", "c", "c/fold_0", "c/fold_1", "b/seed_4", "b/seed_5"]
+    assert collected(runs_of(**keys), tmp_path) == expected
+    assert collected(runs_of(folds=[0, 3], runs=keys["runs"][:1]), tmp_path) == ["a"]  # one of two folds is done
+    assert names(results / "a") == ["calibration.csv", "fold_0", "fold_1", *TABLES]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from hybrid_attention.transforms import GaussianDerivativeMagnitude, GaussianDerivativeMagnituded
-from monai.data import MetaTensor
 from scipy.ndimage import gaussian_gradient_magnitude
 
 
@@ -58,12 +57,7 @@ def test_neither_half_precision_nor_autocast_rounds():
 
 
 def test_edges_become_new_channels():
-    image = MetaTensor(torch.from_numpy(noise(3, 20, 30)), meta={"filename_or_obj": "a.png"})
-    joined = GaussianDerivativeMagnituded("image", 1.0)({"image": image})["image"]
-    assert torch.equal(joined[:3].as_tensor(), image.as_tensor())
-    assert torch.equal(joined[3:].as_tensor(), GaussianDerivativeMagnitude(1.0)(image).as_tensor())
-    assert joined.meta["filename_or_obj"] == "a.png" and image.shape == (3, 20, 30)
-    whole = (noise(1, 20, 30) * 255).astype(np.uint8)  # arrays give arrays, and integers float32
+    whole = (noise(3, 20, 30) * 255).astype(np.uint8)  # arrays give arrays, and integers float32
     joined = GaussianDerivativeMagnituded("image", 1.0)({"image": whole})["image"]
     assert isinstance(joined, np.ndarray) and joined.dtype == np.float32
     np.testing.assert_allclose(joined, np.concatenate([whole, by_scipy(whole, 1.0)]), atol=1e-4)
