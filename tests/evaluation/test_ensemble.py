@@ -12,36 +12,30 @@ from tests.evaluation.predicted import discs
 AS_IS, MIRROR, _ = variants_of(["net"])
 
 
-@pytest.fixture
-def opened(monkeypatch, tmp_path):
-    """Open runs that are no more than a file, and return their names."""
+def test_names_of_runs(monkeypatch, tmp_path):
     monkeypatch.setattr("hybrid_attention.evaluation.ensemble.TrainedModel", lambda path, *given: path)
-
-    def names(*runs, file="models/model.pt"):
-        monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for names, runs in (
+        (["han", "unet"], ["list/han/seed_0/fold_0", "list/unet/seed_0/fold_0"]),
+        (["seed_0", "seed_1"], ["list/han/seed_0/fold_0", "list/han/seed_1/fold_0"]),
+        (["a/han/seed_0", "b/han/seed_1"], ["a/han/seed_0/fold_0", "b/han/seed_1/fold_0"]),
+        (["han", "more"], ["runs/han", "runs/han/more"]),
+        (["han"], ["list/han/seed_0/fold_0"]),
+        (["hybrid"], ["hybrid"]),
+        (["A", "B"], ["A=list/han/fold_0", "B=x"]),
+    ):
+        file = "models/released/model_1_of_2.pt" if names == ["hybrid"] else "models/model.pt"
         paths = [Path(tmp_path, run.split("=")[-1], file) for run in runs]
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        found = open_runs(runs, "images")
-        assert list(found.values()) == paths
-        return list(found)
-
-    return names
-
-
-def test_names(opened):
-    assert opened("list/han/seed_0/fold_0", "list/unet/seed_0/fold_0") == ["han", "unet"]
-    assert opened("list/han/seed_0/fold_0", "list/han/seed_1/fold_0") == ["seed_0", "seed_1"]
-    assert opened("a/han/seed_0/fold_0", "b/han/seed_1/fold_0") == ["a/han/seed_0", "b/han/seed_1"]
-    assert opened("runs/han", "runs/han/more") == ["han", "more"]
-    assert opened("list/han/seed_0/fold_0") == ["han"]
-    assert opened("hybrid", file="models/released/model_1_of_2.pt") == ["hybrid"]
-    assert opened("A=list/han/fold_0", "list/unet/fold_0", "B=x")[:1] == ["A"]
-    for runs, error in ((("runs/han", "runs/han"), "model.pt"), (("A=runs/han", "A=runs/unet"), "A")):
-        with pytest.raises(ValueError, match=f"{error} is given twice"):
-            opened(*runs)
-    for runs, error in (([], "no run is given"), (["A="], "got 'A='")):
+        assert open_runs(runs, "images") == dict(zip(names, paths, strict=True))
+    for runs, error in (
+        (["runs/han", "runs/han"], "model.pt is given twice"),
+        (["A=runs/han", "A=runs/han/more"], "A is given twice"),
+        ([], "no run is given"),
+        (["A="], "got 'A='"),
+    ):
         with pytest.raises(ValueError, match=error):
             open_runs(runs, "images")
 
