@@ -3,7 +3,7 @@ import torch
 from hybrid_attention.engines import DistillationLoss, PrepareDistillation, UnpackMultiTaskd, class_pair
 from hybrid_attention.engines.multi_task import DistillationTarget, multi_task_pair, prepare_multi_task_batch
 from hybrid_attention.losses import MultiTaskLoss, MultiTaskTarget
-from hybrid_attention.networks import MultiTaskOCANet, MultiTaskOutput, MultiTaskUNet
+from hybrid_attention.networks import MultiTaskOCANet, MultiTaskOutput
 from monai.data import decollate_batch
 from torch import nn
 
@@ -37,20 +37,10 @@ def test_unpacked_cases_and_the_whole_batch_again():
     probabilities, classes = class_pair(unpacked)
     assert torch.equal(classes, CLASSES)
     torch.testing.assert_close(probabilities, output.class_logits.softmax(1))
+    with pytest.raises(ValueError, match="no class head"):
+        UnpackMultiTaskd()({**cases[0], "pred": [*cases[0]["pred"][:2], None]})
     image, moved = prepare_multi_task_batch({**batch(), "class_index": CLASSES}, "meta", non_blocking=True)
     assert {image.device.type, moved.mask.device.type, moved.class_index.device.type} == {"meta"}
-
-
-def test_network_without_classes():
-    cases, output, target = engine_output(MultiTaskUNet(channels=(8, 8), num_classes=None), batch())
-    unpacked = [UnpackMultiTaskd(classes=False)(case) for case in cases]
-    assert "class_probability" not in unpacked[0]
-    again, truth = multi_task_pair(unpacked)
-    assert again.coarse_mask is None and again.class_logits is None and truth.class_index is None
-    loss = MultiTaskLoss(classification_weight=0)
-    torch.testing.assert_close(loss(again, truth), loss(output, target))
-    with pytest.raises(ValueError, match="no class head"):
-        UnpackMultiTaskd()(cases[0])
 
 
 class Constant(nn.Module):

@@ -5,21 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hybrid_attention import explain
 from hybrid_attention.data.images import read_grey
 from hybrid_attention.engines import PrecisionInferer
-from hybrid_attention.explain import (
-    SaveAttention,
-    SaveAttentionNumbers,
-    SaveGradCAM,
-    SaveGradCAMOverlays,
-    SavePanels,
-    attention_maps,
-    attention_numbers,
-    draw_attention,
-    draw_panels,
-    grad_cam,
-    heat_overlay,
-)
+from hybrid_attention.explain import attention_maps, attention_numbers, draw_attention, grad_cam, heat_overlay
 from hybrid_attention.networks.blocks.tam import GSA, TSA
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
@@ -71,7 +60,7 @@ def test_heat_of_an_evaluation(bright, channels, cases, tmp_path, caplog):
     out = tmp_path / "out" / "gradcam"
     out.mkdir(parents=True)
     (out / "c.png").write_bytes(b"of an earlier run")
-    handler = SaveGradCAM(tmp_path / "out", bright)
+    handler = explain.SaveGradCAM(tmp_path / "out", bright)
     run(bright, cases, handler, inferer=PrecisionInferer("bf16", channels_last=True))
     for case in cases[:2]:
         heat = grad_cam(bright, case["image"][None])[0, 0].numpy()
@@ -81,24 +70,24 @@ def test_heat_of_an_evaluation(bright, channels, cases, tmp_path, caplog):
     assert "2 Grad-CAM maps of layer deep" in caplog.text
     assert "1 images with an empty mask; first: c.png" in caplog.text
     cases = [{**case, "image": torch.rand(2, 8, 8)} for case in cases]  # classes are explained in every image
-    run(channels, cases, SaveGradCAM(tmp_path / "out", channels, "features", output="classes"))
+    run(channels, cases, explain.SaveGradCAM(tmp_path / "out", channels, "features", output="classes"))
     assert files(out) == {*NAMES, "left_out.json"} and json.loads((out / "left_out.json").read_text()) == []
 
 
 def test_pictures_of_an_inference_have_the_size_of_the_image(bright, cases, tmp_path):
-    run(bright, cases, SaveGradCAMOverlays(tmp_path / "out", bright, layer="first"))
+    run(bright, cases, explain.SaveGradCAMOverlays(tmp_path / "out", bright, layer="first"))
     assert files(tmp_path / "out", "_gradcam") == set(NAMES[:2])
     heat = resized(grad_cam(bright, cases[1]["image"][None], "first")[0])
     assert_shows(tmp_path / "out" / "benign" / "b_gradcam.png", heat_overlay(read_grey(cases[1]["source"]), heat))
     post = [Activationsd("pred", sigmoid=True), Resized("pred", spatial_size=SIZE)]
     post += [CopyItemsd("pred", names="probability"), AsDiscreted("pred", threshold=0.55)]
-    run(bright, cases, SavePanels(tmp_path / "panels", bright), postprocessing=Compose(post))
+    run(bright, cases, explain.SavePanels(tmp_path / "panels", bright), postprocessing=Compose(post))
     assert files(tmp_path / "panels", "_panels") == set(NAMES)
     for case in cases:
         with torch.no_grad():
             chance = resized(bright(case["image"][None])[0].sigmoid(), "area")
         heat = None if case["case_id"] == "c.png" else resized(grad_cam(bright, case["image"][None])[0])
-        expected = draw_panels(read_grey(case["source"]), chance, chance >= 0.55, heat)
+        expected = explain.draw_panels(read_grey(case["source"]), chance, chance >= 0.55, heat)
         assert_shows(tmp_path / "panels" / case["case_id"].replace(".png", "_panels.png"), expected)
 
 
@@ -108,13 +97,13 @@ def test_attention(cases, tmp_path):
     lesion = torch.zeros(1, 16, 24)
     lesion[:, 4:8] = 1
     cases = [{**case, "image": torch.rand(4, 16, 24), "label": lesion} for case in cases]
-    run(attentive, cases, SaveAttention(tmp_path / "out", attentive))
+    run(attentive, cases, explain.SaveAttention(tmp_path / "out", attentive))
     assert files(tmp_path / "out", "_attention") == set(NAMES)
     found = [{name: one[0] for name, one in attention_maps(attentive, case["image"][None]).items()} for case in cases]
     maps = {**found[1], "1": resized(found[1]["1"])}
     assert_shows(tmp_path / "out" / "benign" / "b_attention.png", draw_attention(read_grey(cases[1]["source"]), maps))
 
-    handler = SaveAttentionNumbers(tmp_path, attentive)
+    handler = explain.SaveAttentionNumbers(tmp_path, attentive)
     for _ in range(2):  # the second run replaces the first
         run(attentive, cases, handler)
     table = pd.read_csv(tmp_path / "attention.csv")
@@ -128,7 +117,7 @@ def test_attention(cases, tmp_path):
 
 def test_a_network_that_does_not_fit_is_an_error_before_the_run(bright, tmp_path):
     with pytest.raises(ValueError, match=r"no layer 'deeper'; it has: deep, "):
-        SavePanels(tmp_path, bright, layer="deeper")
-    for handler in (SaveAttention, SaveAttentionNumbers):
+        explain.SavePanels(tmp_path, bright, layer="deeper")
+    for handler in (explain.SaveAttention, explain.SaveAttentionNumbers):
         with pytest.raises(ValueError, match="Bright has no attention; networks with attention: HybridAttentionNet"):
             handler(tmp_path, bright)

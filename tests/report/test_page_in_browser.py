@@ -106,19 +106,16 @@ def test_table_is_sorted_by_clicks_and_by_keys(page):
 def test_overlay_colours(page):
     # case 0: a disc of radius 32/3 around (32, 21.3); the mask of "poor" lies 5 pixels to the right
     open_case(page, FIRST)
-    colours = [pixel(page, f"poor, {FIRST}: overlay", x, 21) for x in (45, 34, 23)] + [
-        pixel(page, f"{FIRST}: truth", 23, 21)
-    ]
+    colours = [pixel(page, f"poor, {FIRST}: overlay", x, 21) for x in (45, 34, 23)]
+    colours.append(pixel(page, f"{FIRST}: truth", 23, 21))
     for colour, brightest in zip(colours, (0, 1, 2, 1), strict=True):  # false positive, true, missed; true outline
         assert colour[brightest] > 40 + max(level for place, level in enumerate(colour) if place != brightest)
     grey = pixel(page, f"poor, {FIRST}: overlay", 5, 50)
     assert max(grey) - min(grey) <= 4
     low, high = (pixel(page, f"good, {FIRST}: probability", *place) for place in ((5, 50), (34, 21)))
     assert low[2] > low[1] and high[1] > high[2] + 100  # from violet to yellow
-    heat = [
-        page.find_elements("css selector", f'canvas[aria-label="{run}, {FIRST}: Grad-CAM"]') for run in ("good", "poor")
-    ]
-    assert heat[0] and not heat[1]
+    for run, maps in (("good", 1), ("poor", 0)):
+        assert len(page.find_elements("css selector", f'canvas[aria-label="{run}, {FIRST}: Grad-CAM"]')) == maps
     text = page.find_element("id", "case-pictures").text
     assert "no pictures in this run" in text and "no Grad-CAM of this case" not in text
     for width in (700, 1366):
