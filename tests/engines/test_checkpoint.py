@@ -21,7 +21,7 @@ def kill(engine):
     raise KilledError
 
 
-def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, poison=None, **options):
+def run(folder, epochs=3, scores=SCORES, width=4, patience=10, at=None, do=kill, **options):
     """Train a tiny network on a fixed batch; the validation score is taken from `scores`, an epoch each."""
     torch.manual_seed(0)
     network = torch.nn.Linear(2, width)
@@ -46,10 +46,8 @@ def run(folder, epochs=3, scores=SCORES, width=4, patience=10, killed_at=None, p
     checkpoint = Checkpoint(folder, objects, evaluator, **options)
     for handler in (early, history, checkpoint):
         handler.attach(trainer)
-    if poison is not None:
-        trainer.add_event_handler(Events.EPOCH_STARTED(once=2), poison)
-    if killed_at is not None:
-        trainer.add_event_handler(killed_at, kill)
+    if at is not None:
+        trainer.add_event_handler(at, do)
     try:
         trainer.run()
     except KilledError:
@@ -79,7 +77,7 @@ def step_to_infinity(engine):
 def test_a_training_that_diverges_stops_before_it_is_validated(tmp_path, poison, fault):
     run(tmp_path / "good", epochs=1)
     with pytest.raises(FloatingPointError, match=rf"epoch 2, step 1 of 1: {fault}.*0\.05.*fp16.*bad/model\.pt"):
-        run(tmp_path / "bad", poison=poison, recipe={"precision": "fp16"})
+        run(tmp_path / "bad", at=Events.EPOCH_STARTED(once=2), do=poison, recipe={"precision": "fp16"})
     assert_equal(load(tmp_path / "good"), load(tmp_path / "bad"))
     assert len((tmp_path / "bad" / "history.csv").read_text().splitlines()) == 2
 
@@ -97,7 +95,7 @@ def test_a_scaler_may_skip_steps_but_not_a_whole_epoch(tmp_path):
 
 def test_resumed_run_equals_the_uninterrupted(tmp_path):
     _, whole, history = run(tmp_path / "whole", epochs=5)
-    run(tmp_path / "cut", epochs=5, killed_at=Events.EPOCH_COMPLETED(once=2))
+    run(tmp_path / "cut", epochs=5, at=Events.EPOCH_COMPLETED(once=2))
     trainer, cut, _ = run(tmp_path / "cut", epochs=5, resume=True)
     assert trainer.state.epoch == len(history.rows) == 5
     columns = ["epoch", "train_loss", "score", "learning_rate", "seconds"]
@@ -124,7 +122,7 @@ def test_a_finished_run_is_left_alone_or_replaced(tmp_path, caplog):
 def test_early_stop_counts_across_a_resume(tmp_path, caplog):
     options = {"epochs": 5, "scores": [0.5, 0.4, 0.3, 0.2, 0.1], "patience": 3}
     assert run(tmp_path / "whole", **options)[0].state.epoch == 4
-    run(tmp_path / "cut", **options, killed_at=Events.EPOCH_COMPLETED(once=3))
+    run(tmp_path / "cut", **options, at=Events.EPOCH_COMPLETED(once=3))
     for _ in range(2):
         assert run(tmp_path / "cut", **options, resume=True)[0].state.epoch == 4
     assert "from a finished run (stopped early)" in caplog.text
@@ -150,7 +148,7 @@ def test_another_run_is_not_resumed(tmp_path, changes, fault):
 def test_fresh_run_cannot_be_mistaken_for_the_old_one(tmp_path):
     run(tmp_path, epochs=2)
     (tmp_path / ".part.x.checkpoint.pt").write_bytes(b"half")
-    run(tmp_path, epochs=2, killed_at=Events.ITERATION_COMPLETED)
+    run(tmp_path, epochs=2, at=Events.ITERATION_COMPLETED)
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "training.json", "history.csv"}
     assert run(tmp_path, epochs=1, resume=True)[0].state.epoch == 1
     record = json.loads((tmp_path / "training.json").read_text())

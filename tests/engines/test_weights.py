@@ -113,6 +113,3 @@ def test_an_evaluation_is_not_a_run(tmp_path):
     (evaluation / "per_case.csv").write_text("case_id\n")
     with pytest.raises(FileNotFoundError, match=r"an evaluation; use the folder of the run$"):
         find_weights(evaluation)
-    save_weights(network(), tmp_path / "han" / "models" / "model.pt")
-    with pytest.raises(FileNotFoundError, match=rf"run, {tmp_path}/han$"):
-        find_weights(evaluation)
