@@ -105,10 +105,7 @@ def test_trained_weights_come_before_released_ones(tmp_path):
     assert bundle_weights(tmp_path) == str(released)
     save_weights(network(), trained)
     assert find_weights(tmp_path) == trained
-
-
-def test_an_evaluation_is_not_a_run(tmp_path):
-    evaluation = tmp_path / "han" / "evaluation"
+    evaluation = tmp_path / "han" / "evaluation"  # without the run
     evaluation.mkdir(parents=True)
     (evaluation / "per_case.csv").write_text("case_id\n")
     with pytest.raises(FileNotFoundError, match=r"an evaluation; use the folder of the run$"):
