@@ -40,7 +40,7 @@ def trained_run(phantoms, tmp_path_factory) -> Path:
     options += ["--lesions_only", False, "--learning_rate", 0.01, "--network_def", network]
     train, evaluate = config("hybrid", "train"), config("hybrid", "evaluate")
     bundle("training", [train], *options)
-    bundle("evaluating", [train, evaluate], *options, "--gradcam", True)
+    bundle("evaluating", [train, evaluate], *options)
     return out
 
 

@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from hybrid_attention.engines import load_weights
 from hybrid_attention.evaluation import read_evaluation
 from hybrid_attention.evaluation.results import picture_path
 from hybrid_attention.report import compare
 from hybrid_attention.report.matched_runs import match_runs
 from hybrid_attention.report.page import embedded_cases, picture_kinds
 from PIL import Image
+
+from tests.bundles.commands import parsed
 
 FIRST = "benign/benign (0).png"
 
@@ -74,7 +77,15 @@ def test_missing_and_damaged_pictures(make_run):
         embedded(folder)
 
 
-def test_an_evaluation_of_a_bundle(trained_run, tmp_path):
-    page = compare([trained_run / "evaluation"], tmp_path).read_text()
-    heats = [case["runs"][0]["gradcam"] for case in embedded(trained_run / "evaluation")]
-    assert any(heats) and all(heat in page for heat in heats)
+def test_masks_in_the_size_of_the_file_and_heat_in_that_of_the_network(trained_run, phantoms, tmp_path):
+    weights, places = trained_run / "models" / "model.pt", {"dataset_dir": phantoms, "evaluation_dir": tmp_path / "run"}
+    network = json.loads(weights.with_name("training.json").read_text())["recipe"]["network_def"]
+    settings = {"image_size": 64, "network_def": network, "lesions_only": False, "device": "cpu", "gradcam": True}
+    settings |= {name: str(place) for name, place in {**places, "ckpt_path": weights}.items()}
+    parser = parsed("hybrid", "train", "evaluate", score_size="original", **settings)
+    load_weights(parser.get_parsed_content("network_def"), weights)
+    parser.get_parsed_content("validate#evaluator").run()
+    page = compare([tmp_path / "run"], tmp_path / "report").read_text()
+    heats = [case["runs"][0] for case in embedded(tmp_path / "run") if case["runs"][0]["gradcam"]]
+    assert opened(heats[0]["mask"]).size == (128, 96) and opened(heats[0]["gradcam"]).size == (64, 64)
+    assert all(run["gradcam"] in page for run in heats)
