@@ -24,7 +24,6 @@ def test_three_runs_then_one(make_run, tmp_path):
     runs = [make_run(f"net{error}", error=error, classes=error if error < 5 else None) for error in (1, 3, 5)]
     out = tmp_path / "report"
     page = compare([*runs[:2], f"<b>Third & last</b>={runs[2]}"], out)
-    assert page == out / "report.html"
     figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
     assert files(out) == {*figures, "report.html", "tables.md", "tables.tex"}
 
@@ -41,7 +40,6 @@ def test_three_runs_then_one(make_run, tmp_path):
 
     markdown, latex = (out / "tables.md").read_text(), (out / "tables.tex").read_text()
     assert "* Split: drawn discs; part: test, 64 x 64 pixels; epochs: 3." in markdown
-    assert "## Dice under each convention" in markdown
     assert "Friedman chi-square" in markdown and r"net1: benign & 3 (75.0 \%) & 1 (25.0 \%) & 0" in latex
     assert latex.count(r"\toprule") == latex.count(r"\begin{table}") == markdown.count("\n## ")
 
