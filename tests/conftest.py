@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hybrid_attention
 import pytest
 from hybrid_attention.phantoms import write_phantom_dataset
 
@@ -42,6 +43,12 @@ def trained_run(phantoms, tmp_path_factory) -> Path:
     bundle("training", [train], *options)
     bundle("evaluating", [train, evaluate], *options)
     return out
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The default model."""
+    return hybrid_attention.load_model()
 
 
 @pytest.fixture

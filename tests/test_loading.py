@@ -17,20 +17,9 @@ from hybrid_attention.cli import main
 from hybrid_attention.cli.info import facts as info
 from hybrid_attention.data.hashing import file_digest
 from hybrid_attention.loading import whole_file
-from hybrid_attention.phantoms import write_phantom_dataset
 from hybrid_attention.prediction import model as models
 from hybrid_attention.prediction.bundles import DEFAULT_BUNDLE as DEFAULT
 from PIL import Image
-
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory):
-    return write_phantom_dataset(tmp_path_factory.mktemp("front") / "phantoms", 2, 2, 1, size=(128, 96))
-
-
-@pytest.fixture(scope="module")
-def model():
-    return hybrid_attention.load_model()
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +42,7 @@ def test_an_array_in_a_mask_out(model, lesion):
 
 
 def test_many_lazily_in_order_and_in_threads(model, phantoms):
-    paths = sorted(phantoms.rglob("*[0-9]).png"))
+    paths = sorted((phantoms / "malignant").glob("*[0-9]).png"))
     alone = [model.predict(path).probability for path in paths]
     taken = []
     results = model.predict_many(taken.append(path) or path for path in paths * 4)
@@ -80,24 +69,24 @@ def test_spacings_of_many(model, lesion, capsys):
 
 
 def test_the_command_writes_and_reports_what_the_model_predicts(model, phantoms, tmp_path):
-    outputs, report = ("mask", "probability", "uncertainty"), tmp_path / "run.json"
-    words = ["predict", str(phantoms), "--out", str(tmp_path), "--pdf", "--report", str(report), "--outputs", *outputs]
+    folder, outputs, report = phantoms / "malignant", ("mask", "probability", "uncertainty"), tmp_path / "run.json"
+    words = ["predict", str(folder), "--out", str(tmp_path), "--pdf", "--report", str(report), "--outputs", *outputs]
     assert main(words) == 0
-    assert (tmp_path / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 5
+    assert (tmp_path / "predictions.pdf").read_bytes().count(b"/Type /Page ") == 6
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     content = json.loads(report.read_text())
     for row, image in zip(rows, content["images"], strict=True):
-        result = model.predict(phantoms / row["case_id"])
+        result = model.predict(folder / row["case_id"])
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / row["mask"])), result.mask * 255)
         probability = np.asarray(Image.open(tmp_path / row["mask"].replace("_mask", "_probability")))
         np.testing.assert_allclose(probability / 255, result.probability, atol=0.5 / 255 + 1e-6)
         assert (tmp_path / row["mask"].replace("_mask", "_uncertainty")).is_file()
         assert float(row["expected_dice"]) == pytest.approx(result.expected_dice, abs=1e-6)
         assert row["predicted_class"] == result.predicted_class
-        assert image["case_id"] == row["case_id"] and image["sha256"] == file_digest([phantoms / row["case_id"]])
-    assert len(rows) == 5 and content["settings"] == {**model.facts, "threshold": model.threshold}
-    assert content["options"]["images"] == str(phantoms) and content["seconds"] > 0
+        assert image["case_id"] == row["case_id"] and image["sha256"] == file_digest([folder / row["case_id"]])
+    assert len(rows) == 6 and content["settings"] == {**model.facts, "threshold": model.threshold}
+    assert content["options"]["images"] == str(folder) and content["seconds"] > 0
     assert content["bundle"]["weights_sha256"] == info()["bundles"][DEFAULT]["weights_sha256"]
 
 
@@ -145,11 +134,10 @@ def test_other_models_and_none(tmp_path):
 @pytest.mark.parametrize(("outputs", "message"), [(["y"], "it gives y"), (models.OUTPUTS, "states nothing")])
 def test_a_foreign_onnx_file(outputs, message, tmp_path):
     onnx = pytest.importorskip("onnx")
-    value, *others = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", *outputs))
-    nodes = [onnx.helper.make_node("Identity", ["x"], [name]) for name in outputs]
-    graph = onnx.helper.make_graph(nodes, "g", [value], others)
-    opset = onnx.helper.make_opsetid("", 18)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "b.onnx")
+    given = ", ".join(f"float[1] {name}" for name in outputs)
+    nodes = " ".join(f"{name} = Identity(x)" for name in outputs)
+    text = f'<ir_version: 9, opset_import: ["" : 18]> g (float[1] x) => ({given}) {{ {nodes} }}'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "b.onnx")
     with pytest.raises(ValueError, match=message):
         hybrid_attention.load_model(tmp_path / "b.onnx")
 

@@ -16,7 +16,6 @@ from PIL import Image
 
 from tests.data.dicom_files import JPEG, JPEG_LOSSLESS, jpeg_frames, region, write_dicom
 
-ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
 DEADLINE = 120  # seconds for one prediction, on a busy machine
 
@@ -26,7 +25,7 @@ def page(browser, server):
     browser.get("about:blank")
     browser.get_log("performance")  # forget the browser's own first page
     browser.get(server.url)
-    waited(browser, "Ready")
+    until(lambda: text(browser, "status").startswith("Ready"))
     yield browser
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
@@ -36,21 +35,8 @@ def drawn(phantoms):
     return sorted((phantoms / "malignant").glob("malignant (?).png"))
 
 
-@pytest.fixture(scope="module")
-def session(server):
-    return ort.InferenceSession(server.files["/model.onnx"])
-
-
 def text(browser, name):
     return browser.find_element("id", name).text
-
-
-def waited(browser, beginning):
-    """Wait for a status, and fail on a message."""
-    end = time.monotonic() + DEADLINE
-    while not text(browser, "status").startswith(beginning):
-        assert time.monotonic() < end and not text(browser, "message"), text(browser, "message")
-        time.sleep(0.05)
 
 
 def opened(browser, *paths):
@@ -86,11 +72,6 @@ def measures(browser):
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
 
-def run(session, grey):
-    """Return probability, mask, classes and expected Dice of an image, (H, W)."""
-    return session.run(None, {"image": grey[..., None]})
-
-
 def pixels(found):
     return np.array(found["pixels"]).reshape(*found["image"][::-1], 4)[..., 0]
 
@@ -106,15 +87,14 @@ def until(condition):
         time.sleep(0.05)
 
 
-def test_page_and_table_equal_onnx_runtime_in_python(page, session, drawn, tmp_path):
+def test_page_and_table_equal_the_model_in_python(page, model, drawn, tmp_path):
     page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     found = opened(page, shutil.copy(drawn[0], tmp_path / "=1+1.png"), *drawn[:2])
-    grey = np.array(Image.open(drawn[0]))
-    probability, _, classes, dice = run(session, grey)
-    assert (pixels(found) == grey).all()
-    assert_probability(found, probability)
-    np.testing.assert_allclose(found["classes"], classes, atol=1e-4)
-    assert found["expectedDice"] == pytest.approx(float(dice), abs=1e-4)
+    result = model.predict(drawn[0])
+    assert (pixels(found) == result.image.pixels).all()
+    assert_probability(found, result.probability)
+    np.testing.assert_allclose(found["classes"], list(result.classes.values()), atol=1e-4)
+    assert found["expectedDice"] == pytest.approx(result.expected_dice, abs=1e-4)
     names = [entry.text for entry in page.find_elements("css selector", "#classes dt")]
     assert names == ["benign", "malignant", "normal"]
     page.find_element("id", "save-csv").click()
@@ -122,12 +102,11 @@ def test_page_and_table_equal_onnx_runtime_in_python(page, session, drawn, tmp_p
     rows = list(csv.DictReader((tmp_path / "lesions.csv").read_text().splitlines()))
     assert [row["file"] for row in rows] == ["'=1+1.png", *(path.name for path in drawn[:2])]
     for row, path in zip(rows[1:], drawn, strict=False):
-        _, mask, _, dice = run(session, np.array(Image.open(path)))
-        expected = measure_lesion(mask)
-        assert int(row["lesion_pixels"]) == mask.sum()
-        assert float(row["expected_dice"]) == pytest.approx(float(dice), abs=1e-3)
+        result = model.predict(path)
+        assert int(row["lesion_pixels"]) == result.mask.sum()
+        assert float(row["expected_dice"]) == pytest.approx(result.expected_dice, abs=1e-3)
         for name, measure in (("area", "largest_area"), ("long_axis", "long_axis"), ("short_axis", "short_axis")):
-            assert float(row[name] or 0) == pytest.approx(expected[measure] or 0, abs=2e-3)
+            assert float(row[name] or 0) == pytest.approx(result.measurements[measure] or 0, abs=2e-3)
 
 
 def test_keys_a_folder_and_a_drop(page, phantoms, drawn):
@@ -153,7 +132,7 @@ def test_keys_a_folder_and_a_drop(page, phantoms, drawn):
     assert shown(page, "dropped.png") and text(page, "position") == "1 of 1"
 
 
-def test_the_threshold_and_an_image_classified_as_normal(page, session, phantoms, drawn):
+def test_the_threshold_and_an_image_classified_as_normal(page, model, phantoms, drawn):
     found = opened(page, drawn[0])
     probability = np.array(found["probability"]).reshape(found["image"][::-1])
     script = "const input = document.getElementById('threshold'); input.value = arguments[0];"
@@ -162,12 +141,12 @@ def test_the_threshold_and_an_image_classified_as_normal(page, session, phantoms
         expected = measure_lesion(probability >= threshold)
         assert measures(page)["area"] == f"{expected['largest_area']:.0f} pixels"
     normal = sorted((phantoms / "normal").glob("*[)].png"))
-    opened(page, next(path for path in normal if run(session, np.array(Image.open(path)))[2][2] > 0.6))
+    opened(page, next(path for path in normal if model.predict(path).classes["normal"] > 0.6))
     assert "normal" in text(page, "warning") and "no lesion found" in measures(page)
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["raw", "jpeg"])
-def test_a_loop_of_a_dicom_file_plays(page, session, drawn, tmp_path, compressed):
+def test_a_loop_of_a_dicom_file_plays(page, model, drawn, tmp_path, compressed):
     grey = np.array(Image.open(drawn[0]))
     frames = np.stack([grey, np.roll(grey, 8, axis=1), np.roll(grey, 16, axis=1)])
     height, width = grey.shape
@@ -177,10 +156,9 @@ def test_a_loop_of_a_dicom_file_plays(page, session, drawn, tmp_path, compressed
     found = opened(page, path)
     assert found["frames"] == 3 and found["spacing"] == pytest.approx([0.2, 0.1])
     np.testing.assert_allclose(pixels(found), grey[5 : height - 5, 10:], atol=30 if compressed else 0)
-    probability = run(session, pixels(found).astype(np.uint8))[0]
-    assert_probability(found, probability)
-    expected = measure_lesion(probability >= 0.5, spacing=(0.2, 0.1))
-    assert measures(page)["long axis"] == f"{expected['long_axis']:.1f} mm"
+    result = model.predict(pixels(found).astype(np.uint8), spacing=(0.2, 0.1))
+    assert_probability(found, result.probability)
+    assert measures(page)["long axis"] == f"{result.measurements['long_axis']:.1f} mm"
     page.find_element("id", "play").click()
     until(lambda: "frames/s" in text(page, "rate"))
     page.find_element("id", "play").click()

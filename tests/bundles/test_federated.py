@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 import torch
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
@@ -11,17 +10,15 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from tests.bundles.commands import ROOT
 
 
-@pytest.fixture
-def client(phantoms, tmp_path, monkeypatch):
+def summary(tmp_path):
+    return json.loads((tmp_path / "site" / "evaluation" / "summary.json").read_text())
+
+
+def test_global_weights_are_scored_before_and_after_a_local_training(phantoms, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = {
-        "dataset_dir": str(phantoms),
-        "output_dir": str(tmp_path / "site"),
-        "image_size": 32,
-        "epochs": 1,
-        "num_folds": 4,
-    }
-    algorithm = MonaiAlgo(
+    options = {"dataset_dir": str(phantoms), "output_dir": str(tmp_path / "site"), "image_size": 32}
+    options |= {"epochs": 1, "num_folds": 4}
+    client = MonaiAlgo(
         bundle_root=str(ROOT / "bundles" / "hybrid"),
         local_epochs=1,
         send_weight_diff=False,
@@ -30,16 +27,7 @@ def client(phantoms, tmp_path, monkeypatch):
         config_evaluate_filename=["configs/train.yaml", "configs/evaluate.yaml"],
         eval_kwargs=options,
     )
-    algorithm.initialize(extra={ExtraItems.CLIENT_NAME: "site"})
-    yield algorithm
-    algorithm.finalize()
-
-
-def summary(tmp_path):
-    return json.loads((tmp_path / "site" / "evaluation" / "summary.json").read_text())
-
-
-def test_global_weights_are_scored_before_and_after_a_local_training(client, tmp_path):
+    client.initialize(extra={ExtraItems.CLIENT_NAME: "site"})
     weights = client.get_weights(extra={}).weights
     sent = ExchangeObject(weights={name: torch.tensor(value) for name, value in weights.items()})
     client.evaluate(sent)
@@ -51,3 +39,4 @@ def test_global_weights_are_scored_before_and_after_a_local_training(client, tmp
     client.evaluate(sent)  # the server's, not those of models/model.pt
     assert (tmp_path / "site" / "models" / "model.pt").is_file()
     assert (summary(tmp_path)["weights_sha256"], summary(tmp_path)["training"]) == (None, None)
+    client.finalize()

@@ -28,39 +28,29 @@ def test_han_table_2(row, jaccard, dice, possible):
     assert (dice - LARGEST_ROUNDING <= largest_dice(jaccard + LARGEST_ROUNDING)) == possible
 
 
-def test_han_tables_3_and_4():
-    ddra_net_jaccard, ddra_net_dice = 89.23, 75.32
-    assert ddra_net_jaccard > ddra_net_dice
-    han, bgrd_transunet = 92.38, 92.47
+def test_counts_of_busi_and_udiat():
+    """Table 1 of HAN, with 780 images without the normal ones and 166 of UDIAT, and table 1 of Cheng."""
+    classes = Counter(row["class"] for row in busi_facts().values())
+    assert classes == {"benign": 437, "malignant": 210, "normal": 133}
+    assert 700 + 80 == classes.total() and 133 + 33 != 163
+    assert 487 + classes["malignant"] + classes["normal"] == 830
+    # a sensitivity in table 3 of Lu, which therefore is not of all benign images
+    assert 0.885 not in [round(count / classes["benign"], 3) for count in range(438)]
+
+
+def test_printed_numbers_that_contradict_each_other():
+    jaccard, dice = 89.23, 75.32  # table 3 of HAN, DDRA-Net
+    assert jaccard > dice
+    han, bgrd_transunet = 92.38, 92.47  # table 4 of HAN, with HAN "highest"
     assert han < bgrd_transunet
-
-
-def test_han_table_1():
-    classes = [row["class"] for row in busi_facts().values()]
-    assert 700 + 80 == len(classes) and "normal" in classes
-    assert 133 + 33 != 163
+    table, text = {5: 0.4623, 6: 0.4559}, {5: 0.4559, 6: 0.4623}  # models of Anari
+    assert (table[5], table[6]) == (text[6], text[5]) != (text[5], text[6])
 
 
 def test_anari_table_1():
-    assert sorted("12350296") == sorted("12350269") and 12_350_296 != 12_350_269
-
-
-def test_anari_models_17_18_and_20_predict_every_pixel():
-    """The Jaccard index of an image is its precision only without false negatives; then its recall is 1."""
-    precision, jaccard, recall = 0.0757, 0.0757, 0.7948
-    assert precision == jaccard
-    assert int(62 / 78 * 10_000) / 10_000 == recall
-
-
-def test_anari_models_5_and_6():
-    table, text = {5: 0.4623, 6: 0.4559}, {5: 0.4559, 6: 0.4623}
-    assert (table[5], table[6]) == (text[6], text[5]) and table != text
-
-
-def test_cheng_table_1_and_the_data_set_of_lu():
-    classes = Counter(row["class"] for row in busi_facts().values())
-    assert classes == {"benign": 437, "malignant": 210, "normal": 133}
-    assert 487 + classes["malignant"] + classes["normal"] == 830
+    """Models 17, 18 and 20 predict every pixel: only without false negatives the Jaccard index is the precision."""
+    assert sorted("12350296") == sorted("12350269")
+    assert int(62 / 78 * 10_000) / 10_000 == 0.7948  # the printed recall
 
 
 @pytest.mark.parametrize(
@@ -77,26 +67,19 @@ def test_lu_tables_2_and_3_are_of_one_test_set(row, sensitivities, counts, accur
     assert round(100 * sum(counts) / sum(sizes), 2) == accuracy and sum(sizes) == 156
 
 
-def test_lu_table_3_is_not_of_all_benign_images():
-    assert 0.885 not in [round(count / 437, 3) for count in range(438)]
-
-
 @pytest.mark.parametrize(
-    ("accuracy", "benign", "malignant", "share"),
-    [(0.9133, 0.946, 0.698, 0.87), (0.8929, 0.846, 0.896, 0.06), (0.9479, 0.964, 0.943, 0.23)],
+    ("accuracy", "benign", "malignant", "specificities", "share"),
+    [
+        (0.9133, 0.946, 0.698, (0.849, 0.953), 0.87),
+        (0.8929, 0.846, 0.896, (0.796, 0.852), 0.06),
+        (0.9479, 0.964, 0.943, (0.913, 0.962), 0.23),
+    ],
 )
-def test_lu_tables_4_and_5_imply_other_classes_than_udiat_has(accuracy, benign, malignant, share):
+def test_lu_tables_4_and_5(accuracy, benign, malignant, specificities, share):
+    """They imply other classes than UDIAT has, and specificities that two classes can't have."""
     implied = (accuracy - malignant) / (benign - malignant)
     assert implied == pytest.approx(share, abs=0.005)
     assert abs(implied - 110 / 163) > 0.15
-
-
-@pytest.mark.parametrize(
-    ("sensitivities", "specificities"),
-    [((0.946, 0.698), (0.849, 0.953)), ((0.846, 0.896), (0.796, 0.852)), ((0.964, 0.943), (0.913, 0.962))],
-)
-def test_lu_table_5_has_specificities_that_two_classes_can_not_have(sensitivities, specificities):
-    benign, malignant = sensitivities
     assert specificities != (malignant, benign)
 
 

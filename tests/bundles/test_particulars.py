@@ -1,6 +1,5 @@
 """What is particular to one bundle: the tables of its documentation, its recipe, its channels and its classes."""
 
-import ast
 import json
 import re
 import shlex
@@ -9,16 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from scipy.ndimage import gaussian_gradient_magnitude
 
 from tests.bundles.commands import ROOT, bundle, config, parsed
-
-
-def literal(word):
-    try:
-        return ast.literal_eval(word)
-    except (SyntaxError, ValueError):
-        return word
 
 
 def documented(name):
@@ -41,7 +34,7 @@ def test_documented_rows_have_the_parameters_that_they_say(name, rows):
     table = list(documented(name))
     assert len(table) == rows
     for counts, settings in table:
-        values = {key: value if value.startswith("$") else literal(value) for key, value in settings.items()}
+        values = {key: value if value.startswith("$") else yaml.safe_load(value) for key, value in settings.items()}
         if name == "explainable":
             values["encoder_weights"] = "random"  # which frozen encoders must be told
         weights = list(parsed(name, "train", **values).get_parsed_content("network_def").parameters())

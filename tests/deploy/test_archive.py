@@ -94,6 +94,14 @@ def test_same_files_same_bytes_and_no_leavings(untrained, unchecked, tmp_path):
     assert not [name for name in names if "__pycache__" in name or "/." in name or "/data/phantoms/" in name]
 
 
+def test_verify_runs_the_archives_own_code(untrained, unchecked, tmp_path):
+    folder = unpack_archive(package("mtl_oca", tmp_path, untrained("mtl_oca")), tmp_path)
+    (tmp_path / "hybrid_attention").mkdir()  # a neighbour, as in a checkout
+    (tmp_path / "hybrid_attention" / "__init__.py").write_text("raise SystemExit('the neighbour was run')")
+    (folder / "hybrid_attention" / "deploy" / "zoo_checks.py").write_text("print('ok     own code')")
+    assert verify(folder) == "ok     own code"
+
+
 def test_parts_of_released_weights_are_joined(unchecked, tmp_path):
     folder, released = unpack_archive(package("hybrid", tmp_path), tmp_path), bundle_folder("hybrid")
     record = json.loads((folder / "models" / "training.json").read_text())
@@ -114,14 +122,6 @@ def test_weights_of_other_networks(untrained, tmp_path):
     with pytest.raises(ValueError, match=r"are weights of .*baselines\.segresnet, not of the network in hybrid's"):
         package("hybrid", out, weights)
     assert not out.exists()
-
-
-def test_verify_runs_the_archives_own_code(untrained, unchecked, tmp_path):
-    folder = unpack_archive(package("mtl_oca", tmp_path, untrained("mtl_oca")), tmp_path)
-    (tmp_path / "hybrid_attention").mkdir()  # a neighbour, as in a checkout
-    (tmp_path / "hybrid_attention" / "__init__.py").write_text("raise SystemExit('the neighbour was run')")
-    (folder / "hybrid_attention" / "deploy" / "zoo_checks.py").write_text("print('ok     own code')")
-    assert verify(folder) == "ok     own code"
 
 
 def test_a_failed_check_leaves_no_archive(untrained, tmp_path):
@@ -170,13 +170,10 @@ def test_paths_out_of_the_folder_are_refused(names, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_other_programs_add_is_left_out(tmp_path):
+def test_archives_from_elsewhere(tmp_path):
     path = archive_of(tmp_path / "a.zip", "hybrid/configs/metadata.json", "__MACOSX/hybrid/._configs")
     assert unpack_archive(path, tmp_path / "out") == tmp_path / "out/hybrid"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["hybrid"]
-
-
-def test_what_is_not_a_bundle_archive(tmp_path):
     path = archive_of(tmp_path / "damaged.zip", "bundle/configs/metadata.json")
     path.write_bytes(path.read_bytes().replace(b"xxxx", b"xxxy"))
     for bundle, message in (

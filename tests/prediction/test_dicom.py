@@ -9,6 +9,7 @@ import pytest
 from hybrid_attention.deploy import write_dicom_report, write_dicom_segmentation
 
 from tests.data.dicom_files import ENHANCED, EXPLICIT, JPEG, MULTI_FRAME, jpeg_frames, region, write_dicom
+from tests.prediction.masks import box
 
 highdicom = pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
 pydicom = pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
@@ -18,13 +19,7 @@ TISSUE = [region(0, 0, 60, 40)]  # pixels of 0.1 mm across and 0.2 mm down
 CLASSES = {"benign": 0.2, "malignant": 0.7123, "normal": 0.0877}
 
 
-def box(left, top, width, height):
-    mask = np.zeros(SIZE, np.uint8)
-    mask[top : top + height, left : left + width] = 1
-    return mask
-
-
-LARGE, SMALL = box(5, 5, 20, 15), box(40, 10, 10, 2)
+LARGE, SMALL = box(20, 15, SIZE, left=5), box(10, 2, SIZE, left=40, top=10)
 
 
 def written(folder, masks, classes=None, frames=None, **settings):
@@ -130,7 +125,7 @@ def test_frames_of_a_loop(tmp_path):
 
     Pixels that touch at a corner are one lesion; twice as tall as wide, 20 x 15 of them are taller than wide.
     """
-    corner = SMALL | box(50, 12, 1, 1)
+    corner = SMALL | box(1, 1, SIZE, left=50, top=12)
     masks = {4: corner, 1: 0 * LARGE, 2: LARGE | SMALL}
     chances = dict.fromkeys(masks, CLASSES)
     source, seg, report = written(tmp_path, masks, chances, frames=4, PixelAspectRatio=[2, 1])

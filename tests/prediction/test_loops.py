@@ -3,7 +3,6 @@
 import csv
 import weakref
 
-import hybrid_attention
 import numpy as np
 import pytest
 from hybrid_attention.cli import main
@@ -144,11 +143,6 @@ def moving():
     frames = [phantom.image[:, 2 * step : 2 * step + 128] + noise.normal(0, 12, (96, 128)) for step in range(20)]
     truth = [phantom.masks[0][:, 2 * step : 2 * step + 128] for step in range(20)]
     return np.stack(frames).clip(0, 255).astype(np.uint8), np.stack(truth)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return hybrid_attention.load_model()
 
 
 def rows_of(path):

@@ -6,6 +6,8 @@ import torch
 from hybrid_attention.prediction.measurements import measure_lesion
 from scipy.special import ellipe
 
+from tests.prediction.masks import box
+
 SHAPES = (
     "long_axis short_axis long_axis_angle lesion_width lesion_height width_to_height perimeter circularity "
     "equivalent_diameter ellipse_overlap margin_roughness computed_orientation computed_shape"
@@ -21,12 +23,6 @@ def ellipse(long, short, degrees, spacing=(1.0, 1.0), size=300):
     turn = math.radians(degrees)
     along, beside = columns * math.cos(turn) + rows * math.sin(turn), rows * math.cos(turn) - columns * math.sin(turn)
     return (along / long) ** 2 + (beside / short) ** 2 <= 1
-
-
-def box(width, height, shape=(40, 60), left=10, top=5):
-    mask = np.zeros(shape, dtype=np.uint8)
-    mask[top : top + height, left : left + width] = 1
-    return mask
 
 
 @pytest.mark.parametrize(

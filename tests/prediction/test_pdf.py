@@ -12,11 +12,12 @@ from hybrid_attention.data.images import GreyImage
 from hybrid_attention.prediction.pdf import PdfReport
 from hybrid_attention.prediction.result import Result
 
+from tests.prediction.masks import box
+
 
 def result(width, height, spacing=None, classes=None, chance=0.9):
     """A lesion of `width` by `height` pixels in an image of 60 x 40, expected to be right where it is."""
-    mask = np.zeros((40, 60), dtype=bool)
-    mask[10 : 10 + height, 20 : 20 + width] = True
+    mask = box(width, height) > 0
     image = GreyImage(np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8), spacing=spacing)
     return Result(image, mask, (mask * chance).astype(np.float32), classes or {})
 

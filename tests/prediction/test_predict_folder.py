@@ -16,6 +16,7 @@ from hybrid_attention.prediction.result import Result
 from PIL import Image
 
 from tests.data.dicom_files import region, write_dicom
+from tests.prediction.masks import box
 
 FIRST = ["case_id", "mask", "overlay", "width", "height", "lesion_pixels", "lesion_area_fraction"]
 
@@ -40,12 +41,6 @@ def predicted(images, masks, out, classes=(), chance=1.0, **settings):
     with open(out / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return rows, json.loads((out / "predictions.json").read_text())
-
-
-def box(width, height):
-    mask = np.zeros((40, 60), dtype=np.uint8)
-    mask[10 : 10 + height, 20 : 20 + width] = 1
-    return mask
 
 
 def test_measures_in_both_tables(images, tmp_path):
@@ -85,7 +80,7 @@ def test_only_what_is_asked_for_is_written(images, tmp_path, caplog):
     with Image.open(out / "plain_uncertainty.png") as picture:
         assert picture.size == (60, 40) and sorted(set(picture.tobytes())) == [0, round(0.81128 * 255)]
     volume = nibabel.load(out / "spaced_uncertainty.nii.gz")
-    assert volume.get_data_dtype() == np.float32 and volume.get_fdata()[25, 15, 0] == pytest.approx(0.81128, abs=1e-5)
+    assert volume.get_data_dtype() == np.float32 and volume.get_fdata()[45, 30, 0] == pytest.approx(0.81128, abs=1e-5)
     tables, plain = {"predictions.csv", "predictions.json"}, {"plain_mask.png", "plain_uncertainty.png"}
     spaced = {"spaced_mask.nii.gz", "spaced_uncertainty.nii.gz"}
     assert {path.name for path in out.iterdir()} == tables | plain | spaced
