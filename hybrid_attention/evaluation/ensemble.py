@@ -204,13 +204,11 @@ def score_variant(
     choice = choose_threshold(scale(learned), validation.target)
     scaled, scaled_members = scale(seen), scale(members)
     mask, member_masks = scaled >= choice.threshold, scaled_members >= choice.threshold
-    disagreement = None
-    if len(members) == 1:
-        confidence = [confidence_scores(*one) for one in zip(scaled, mask, strict=True)]
-    else:
+    disagreement, maps = None, [scaled, mask]
+    if len(members) > 1:
         disagreement = mutual_information(scaled_members)
-        rows = zip(scaled, mask, member_masks.unbind(1), disagreement, strict=True)
-        confidence = [confidence_scores(*one) for one in rows]
+        maps += [member_masks.transpose(0, 1), disagreement]
+    confidence = [confidence_scores(*one) for one in zip(*maps, strict=True)]
     cases = pd.DataFrame(test.cases)[["case_id", "class", "group"]].assign(
         dice=dice_at(scaled, test.target, [choice.threshold])[:, 0],
         predicted_pixels=mask.flatten(1).sum(1).numpy(),
